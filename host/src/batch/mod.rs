@@ -1,0 +1,237 @@
+//! What travels between the stages: a [`Batch`] of [`Row`]s with the bytes they were received in.
+//!
+//! ```text
+//!   bytes   |B....|I..1..Alice..|I..2..Bob..|C....|      as received, never copied
+//!                     ^ ^            ^ ^
+//!   cells   [ start,len | start,len | ... ]              one per column of every tuple
+//!              ^                  ^
+//!   rows    [ Row{new: 0} , Row{new: 2} ]                one per change, in commit order
+//! ```
+//!
+//! Decoding indexes, it copies nothing. A value that did not arrive as it is needed (a COPY value with
+//! backslashes, what a plugin wrote) lies in the `arena`. A row is a handful of indexes, so routes and sinks
+//! pass lists of rows around and share one batch. Tuples are never changed in place: whoever changes one
+//! appends a new tuple and points its own copy of the row at it.
+//!
+//! These are the only types that all stages share; they depend on nothing else in the crate.
+
+mod cell;
+mod position;
+mod relation;
+
+pub use cell::{Cell, Value};
+pub use position::{CopyUnit, Lsn, Origin, Part, RowId, Transaction};
+pub use relation::{Column, Relation, ReplicaIdentity};
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a change does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Op {
+    Insert = 0,
+    Update = 1,
+    Delete = 2,
+    /// Every row of the relations in [`Batch::truncates`] is gone.
+    Truncate = 3,
+    /// A row copied by the snapshot.
+    Read = 4,
+    /// A logical message, in [`Batch::messages`].
+    Message = 5,
+    /// The row is to be there with these values, whether it was before or not: what a membership filter makes of
+    /// an update whose old image it can't judge.
+    Upsert = 6,
+}
+
+impl Op {
+    /// The name used in JSON, metrics and `tail`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Truncate => "truncate",
+            Self::Read => "read",
+            Self::Message => "message",
+            Self::Upsert => "upsert",
+        }
+    }
+}
+
+/// How much of the old row an image holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldImage {
+    /// Only the columns of the replica identity; all others are [`Value::Absent`].
+    Key,
+    /// The whole old row (REPLICA IDENTITY FULL).
+    Full,
+}
+
+/// Where a tuple's cells begin in [`Batch::cells`]. A tuple has as many cells as its relation has *slots*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuple(pub u32);
+
+/// One change. All fields are indexes into the batch that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Index into [`Batch::relations`]. Meaningless for truncates and messages.
+    pub relation: u32,
+    /// Index into [`Batch::transactions`].
+    pub transaction: u32,
+    /// The change's number in its transaction (or copied unit), counted over rows, truncates and messages.
+    pub ordinal: u64,
+    /// The new image; for a truncate or message, [`Row::extra`].
+    pub new: Option<Tuple>,
+    /// The old image, where the server sent one.
+    pub old: Option<Tuple>,
+    /// Index into [`Batch::truncates`] or [`Batch::messages`], for those two operations.
+    pub extra: u32,
+    /// Which of the rows that a plugin made of one change; 0 for the first or only one.
+    pub fan_out: u16,
+    pub op: Op,
+    pub old_image: OldImage,
+}
+
+/// A TRUNCATE of one or several tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Truncate {
+    /// Indexes into [`Batch::relations`].
+    pub relations: Vec<u32>,
+    pub cascade: bool,
+    pub restart_identity: bool,
+}
+
+/// A logical message (`pg_logical_emit_message`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub transactional: bool,
+    pub lsn: Lsn,
+    pub prefix: String,
+    pub content: Bytes,
+}
+
+/// Rows in commit order, the bytes behind them, and how far the stream is complete with them.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The bytes as received. Less than 4 GiB.
+    pub bytes: Bytes,
+    /// Values that were made here. Less than 4 GiB.
+    pub arena: Vec<u8>,
+    pub cells: Vec<Cell>,
+    pub rows: Vec<Row>,
+    /// Ascending; a row's `transaction` never goes back. The first and last may be parts of larger ones.
+    pub transactions: Vec<Transaction>,
+    pub relations: Vec<Arc<Relation>>,
+    pub truncates: Vec<Truncate>,
+    pub messages: Vec<Message>,
+    /// Where the stream stands behind this batch: everything that committed before it has been seen. It only moves
+    /// at a commit's end or at a keepalive outside of transactions; `Lsn(0)` where this batch doesn't move it.
+    pub end: Lsn,
+}
+
+impl Batch {
+    pub fn relation(&self, row: &Row) -> &Arc<Relation> {
+        &self.relations[row.relation as usize]
+    }
+
+    pub fn transaction(&self, row: &Row) -> &Transaction {
+        &self.transactions[row.transaction as usize]
+    }
+
+    /// The value in a slot of a tuple. A slot beyond the batch is `Absent`.
+    #[inline]
+    pub fn value(&self, tuple: Tuple, slot: u16) -> Value<'_> {
+        match self.cells.get(tuple.0 as usize + slot as usize) {
+            Some(cell) => cell.resolve(&self.bytes, &self.arena),
+            None => Value::Absent,
+        }
+    }
+
+    /// The values of a tuple in the order of the relation's columns.
+    pub fn values<'a>(&'a self, tuple: Tuple, relation: &'a Relation) -> impl ExactSizeIterator<Item = Value<'a>> {
+        relation
+            .columns
+            .iter()
+            .map(move |column| self.value(tuple, column.slot))
+    }
+
+    /// Puts text into the arena and returns the cell that stands for it.
+    pub fn text_cell(&mut self, text: &[u8]) -> Cell {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(text);
+        Cell::arena(start, text.len())
+    }
+
+    /// Appends a tuple made of `cells` and returns its place.
+    pub fn push_tuple(&mut self, cells: impl IntoIterator<Item = Cell>) -> Tuple {
+        let start = self.cells.len();
+        self.cells.extend(cells);
+        Tuple(start as u32)
+    }
+
+    /// Appends a copy of the `slots` cells of `tuple`, to be changed by the caller.
+    pub fn copy_tuple(&mut self, tuple: Tuple, slots: u16) -> Tuple {
+        let start = tuple.0 as usize;
+        let copy = self.cells.len();
+        self.cells.extend_from_within(start..start + slots as usize);
+        Tuple(copy as u32)
+    }
+
+    /// Sets one cell of a tuple made by [`Self::push_tuple`] or [`Self::copy_tuple`].
+    pub fn set(&mut self, tuple: Tuple, slot: u16, cell: Cell) {
+        self.cells[tuple.0 as usize + slot as usize] = cell;
+    }
+
+    /// The index of `relation` in this batch, added where it isn't there yet.
+    pub fn relation_index(&mut self, relation: &Arc<Relation>) -> u32 {
+        if let Some(at) = self.relations.iter().rposition(|known| known.index == relation.index) {
+            return at as u32;
+        }
+        self.relations.push(Arc::clone(relation));
+        (self.relations.len() - 1) as u32
+    }
+
+    /// Whether the batch ends outside of any transaction, so that other rows may be delivered behind it.
+    pub fn ends_at_commit(&self) -> bool {
+        self.transactions
+            .last()
+            .is_none_or(|last| matches!(last.part, Part::Whole | Part::Last))
+    }
+
+    /// Bytes that this batch keeps in memory, for queues that are bounded in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+            + self.arena.len()
+            + self.cells.len() * size_of::<Cell>()
+            + self.rows.len() * size_of::<Row>()
+            + self.transactions.len() * size_of::<Transaction>()
+    }
+}
+
+/// What one sink gets of a batch: the rows routed to it, after the plugins, in commit order.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The batch's number in this process, ascending. Progress is counted in it.
+    pub sequence: u64,
+    pub batch: Arc<Batch>,
+    pub rows: Vec<Row>,
+}
+
+impl Delivery {
+    /// The transactions of the batch in order, each with its rows for this sink. A transaction of which nothing is
+    /// left comes with no rows; `part` and `end_lsn` tell where transactions begin and end.
+    pub fn transactions(&self) -> impl Iterator<Item = (&Transaction, &[Row])> {
+        let mut rest = self.rows.as_slice();
+        self.batch
+            .transactions
+            .iter()
+            .enumerate()
+            .map(move |(at, transaction)| {
+                let count = rest.iter().take_while(|row| row.transaction as usize == at).count();
+                let (own, behind) = rest.split_at(count);
+                rest = behind;
+                (transaction, own)
+            })
+    }
+}

@@ -1,0 +1,155 @@
+//! The shape of pipeline.yaml after defaults and references have been filled in.
+//!
+//! Names keep the order in which the file has them.
+
+use super::{ByteSize, Duration, Secret};
+use std::path::PathBuf;
+
+/// A pipeline: one source, its plugins, routes and sinks.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// `[a-z0-9_]{1,50}`: names slot, publication and state.
+    pub name: String,
+    pub source: Source,
+    pub plugins: Vec<Plugin>,
+    pub routes: Vec<Route>,
+    pub sinks: Vec<Sink>,
+    /// Where state, compiled plugins and spills live; `.rowmill/<name>` unless given.
+    pub state_dir: PathBuf,
+    pub console: Console,
+    /// How long SIGTERM waits for what is under way; 30 s.
+    pub drain_timeout: Duration,
+    /// The folder of pipeline.yaml: relative paths start here.
+    pub base_dir: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// libpq URL or keyword string.
+    pub url: Secret,
+    /// Names or globs, `schema.table`. Empty where a publication is adopted as it is.
+    pub tables: Vec<TablePattern>,
+    /// An existing publication to adopt, never altered; else `rowmill_<name>` is made for exactly the tables.
+    pub publication: Option<String>,
+    /// The slot's name; `rowmill_<name>` unless given.
+    pub slot: Option<String>,
+    pub snapshot: Snapshot,
+}
+
+/// `schema.table`, where `*` and `?` stand for anything in either part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePattern {
+    pub schema: String,
+    pub table: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub mode: SnapshotMode,
+    /// Connections that copy at the same time; 2.
+    pub connections: usize,
+    /// Rows in a unit of a table with a key; 20,000.
+    pub unit_rows: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// Copy what is there on the first run.
+    Initial,
+    Never,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    pub name: String,
+    /// As resolved against `base_dir`.
+    pub module: PathBuf,
+    /// What the guest gets in `rowmill_init`; `Null` where the file has none. Variables are expanded.
+    pub config: serde_json::Value,
+    pub limits: Limits,
+}
+
+/// What a guest may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// 64 MiB.
+    pub memory: ByteSize,
+    /// CPU time per batch; 1 s. The wall clock may take ten times that.
+    pub time: Duration,
+    /// Bytes of one reply; 64 MiB.
+    pub output: ByteSize,
+    /// Bytes of the module; 16 MiB.
+    pub module: ByteSize,
+    /// 30 s.
+    pub compile_time: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub tables: Vec<TablePattern>,
+    /// Only these leave. `None`: those that were there at the first start.
+    pub columns: Option<Vec<String>>,
+    pub on_new_column: OnNewColumn,
+    pub filter: FilterMode,
+    /// Names of plugins, in the order in which rows go through them.
+    pub plugins: Vec<String>,
+    pub sinks: Vec<String>,
+}
+
+/// What happens to a column that was not there at the first start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnNewColumn {
+    /// The pipeline stops and names it.
+    Stop,
+    /// It doesn't leave: the default where the route has plugins.
+    Drop,
+    /// It leaves like the others: the default where the route has no plugins.
+    Pass,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterMode {
+    /// A row that leaves the set is deleted at the sink, one that enters it is inserted.
+    Membership,
+    /// Each change is judged by its newest image alone.
+    Event,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sink {
+    pub name: String,
+    pub kind: SinkKind,
+    /// Bytes of the queue before the sink; 32 MiB.
+    pub queue: ByteSize,
+}
+
+#[derive(Clone, Debug)]
+pub enum SinkKind {
+    Postgres(PostgresSink),
+    File(FileSink),
+    Stdout,
+    Discard,
+}
+
+#[derive(Clone, Debug)]
+pub struct PostgresSink {
+    pub url: Secret,
+    /// The longest that rows wait for their commit at the target; 200 ms.
+    pub flush_interval: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct FileSink {
+    /// As resolved against `base_dir`.
+    pub path: PathBuf,
+    /// A file that has grown beyond this is closed and the next one begun; 256 MiB.
+    pub rotate: ByteSize,
+    /// The longest that lines wait for their fsync; 100 ms.
+    pub flush_interval: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// 127.0.0.1:7070; `None` switches it off.
+    pub listen: Option<std::net::SocketAddr>,
+}

@@ -1,0 +1,22 @@
+//! Rowmill: Postgres row changes through WebAssembly plugins to the systems that want them.
+//!
+//! The modules stand in the order in which the data flows. ARCHITECTURE.md has the map.
+
+pub mod problem;
+pub mod batch;
+pub mod config;
+pub mod postgres;
+pub mod source;
+pub mod decode;
+pub mod snapshot;
+#[cfg(feature = "engine")]
+pub mod plugin;
+pub mod pipeline;
+pub mod sink;
+pub mod checkpoint;
+#[cfg(feature = "engine")]
+pub mod runtime;
+pub mod console;
+pub mod telemetry;
+#[cfg(feature = "engine")]
+pub mod cli;

@@ -1,0 +1,1 @@
+//! How to reach a Postgres: connection strings, TLS, authentication. Shared by source, snapshot and the Postgres sink.

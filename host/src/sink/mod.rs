@@ -1,0 +1,62 @@
+//! Where rows are delivered.
+//!
+//! A sink accepts deliveries in order and says up to which one everything is durable. *Durable* means that a crash
+//! of this process and of the target's loses none of it. It is cumulative: durable up to delivery 7 means 1 to 7.
+
+use crate::batch::{Delivery, Lsn};
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+pub type SinkFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
+
+/// What a sink knows of the pipeline that it works for.
+#[derive(Clone, Debug)]
+pub struct SinkContext {
+    pub pipeline: String,
+    pub slot: String,
+    pub sink: String,
+    pub system_identifier: u64,
+    pub state_dir: PathBuf,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Taken, to be made durable later.
+    Accepted,
+    /// Everything up to the delivery with this sequence is durable.
+    Durable(u64),
+}
+
+/// What to do about a failure, rather than where it came from.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Worth another try: the driver opens the sink again, with backoff, and sends what is not durable once more.
+    #[error("{0:#}")]
+    Transient(anyhow::Error),
+    /// One row can't be delivered; its neighbours can. The index is into the delivery's rows.
+    #[error("row {row} of the delivery: {error:#}")]
+    Row { row: usize, error: anyhow::Error },
+    /// No retry can cure it: the sink stops and says why.
+    #[error("{0}")]
+    Definite(Box<crate::problem::Problem>),
+}
+
+/// Delivers batches. Order is kept per sink.
+pub trait Sink: Send {
+    /// Opens the target and throws away whatever an earlier run left there undurable. Returns the commit end up to
+    /// which everything is there, where the target can tell: transactions that committed before it are not sent.
+    fn open<'a>(&'a mut self, context: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>>;
+
+    /// Takes a delivery. A transaction may come in several, told by its `part`; only whole ones may become visible
+    /// where the target can hide the rest.
+    fn write<'a>(&'a mut self, delivery: &'a Delivery) -> SinkFuture<'a, Progress>;
+
+    /// Makes everything durable that can be, and returns the sequence of the last durable delivery. What belongs to
+    /// a transaction that hasn't ended may stay undurable.
+    fn flush(&mut self) -> SinkFuture<'_, u64>;
+
+    /// Flushes and lets go of the target.
+    fn close(&mut self) -> SinkFuture<'_, ()>;
+}

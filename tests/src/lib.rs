@@ -1,0 +1,1 @@
+//! The instruments of the tests: private Postgres clusters, the binary as a child process.
