@@ -1,1 +1,112 @@
-//! The contract.
+//! The contract between Rowmill and a plugin, as numbers and names that host and guest share.
+//!
+//! docs/reference/plugin-abi.md explains them.
+
+#![no_std]
+
+/// Major version: host and guest must agree.
+pub const ABI_MAJOR: u16 = 1;
+/// Minor version: a guest may be older than the host.
+pub const ABI_MINOR: u16 = 0;
+/// What `rowmill_abi` returns.
+pub const ABI_VERSION: i32 = ((ABI_MAJOR as i32) << 16) | ABI_MINOR as i32;
+
+/// The custom section that holds the manifest.
+pub const MANIFEST_SECTION: &str = "rowmill.plugin";
+/// The module that all imports but the WASI stub come from.
+pub const IMPORT_MODULE: &str = "rowmill";
+
+/// Keys of the manifest, a MessagePack map.
+pub mod manifest {
+    pub const ABI: &str = "abi";
+    pub const MIN_MINOR: &str = "min_minor";
+    pub const NAME: &str = "name";
+    pub const VERSION: &str = "version";
+    pub const KIND: &str = "kind";
+    pub const FEATURES: &str = "features";
+    pub const CONFIG_SCHEMA: &str = "config_schema";
+    pub const STATE_VERSION: &str = "state_version";
+    pub const STATE_SCOPE: &str = "state_scope";
+    pub const KIND_FILTER: &str = "filter";
+    pub const KIND_TRANSFORM: &str = "transform";
+    /// Feature: truncates are handed to the plugin.
+    pub const FEATURE_TRUNCATES: &str = "truncates";
+    /// Feature: logical messages are handed to the plugin.
+    pub const FEATURE_MESSAGES: &str = "messages";
+}
+
+/// First element of every reply.
+pub mod reply {
+    pub const DONE: u8 = 0;
+    pub const RETRYABLE: u8 = 1;
+    pub const FATAL: u8 = 2;
+}
+
+/// `mode` of `rowmill_init`.
+pub mod mode {
+    pub const LIVE: u8 = 0;
+    pub const CANDIDATE: u8 = 1;
+    pub const TEST: u8 = 2;
+}
+
+/// `action` of the reply to `rowmill_schema`.
+pub mod schema_action {
+    pub const USE: u8 = 0;
+    pub const PASS_BY: u8 = 1;
+    pub const DROP: u8 = 2;
+    pub const REFUSE: u8 = 3;
+}
+
+/// `op` of a row.
+pub mod op {
+    pub const INSERT: u8 = 0;
+    pub const UPDATE: u8 = 1;
+    pub const DELETE: u8 = 2;
+    pub const TRUNCATE: u8 = 3;
+    pub const READ: u8 = 4;
+    pub const MESSAGE: u8 = 5;
+}
+
+/// `image` of a row.
+pub mod image {
+    pub const NEW: u8 = 0;
+    pub const OLD: u8 = 1;
+    pub const OLD_KEY: u8 = 2;
+}
+
+/// MessagePack extension types of values that are neither NULL nor there.
+pub mod ext {
+    pub const UNCHANGED: i8 = 1;
+    pub const ABSENT: i8 = 2;
+}
+
+/// `part` of a transaction.
+pub mod part {
+    pub const WHOLE: u8 = 0;
+    pub const FIRST: u8 = 1;
+    pub const MIDDLE: u8 = 2;
+    pub const LAST: u8 = 3;
+}
+
+/// Default of a transform's reply.
+pub mod default {
+    pub const PASS: u8 = 0;
+    pub const DROP: u8 = 1;
+}
+
+/// Actions of a transform's reply.
+pub mod action {
+    pub const PASS: u8 = 0;
+    pub const DROP: u8 = 1;
+    pub const PATCH: u8 = 2;
+    pub const REPLACE: u8 = 3;
+    pub const FAN_OUT: u8 = 4;
+    pub const ROUTE: u8 = 5;
+    pub const REJECT: u8 = 6;
+    pub const STOP: u8 = 7;
+}
+
+/// Rows that one change may be fanned out into.
+pub const FAN_OUT_MAX: usize = 1_000;
+/// How deep a reply may nest.
+pub const REPLY_DEPTH_MAX: usize = 8;
