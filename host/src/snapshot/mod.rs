@@ -1,1 +1,7 @@
-//! (stage under construction)
+//! stub
+mod floors;
+mod merge;
+#[cfg(test)]
+mod merge_model;
+mod visibility;
+pub use visibility::Snapshot;
