@@ -28,11 +28,16 @@ impl<U: PartialEq> Floors<U> {
 
     /// `unit` has taken its snapshot.
     pub(super) fn took(&mut self, unit: &U, snapshot: &Snapshot) {
-        if snapshot.is_newer_than(&self.newest) {
-            self.newest = snapshot.clone();
-        }
+        self.saw(snapshot);
         if let Some((_, floor)) = self.open.iter_mut().find(|(open, _)| open == unit) {
             *floor = snapshot.clone();
+        }
+    }
+
+    /// Every snapshot that is taken from now on is not older than this.
+    pub(super) fn saw(&mut self, snapshot: &Snapshot) {
+        if snapshot.is_newer_than(&self.newest) {
+            self.newest = snapshot.clone();
         }
     }
 

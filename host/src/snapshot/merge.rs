@@ -50,7 +50,8 @@ pub(super) struct Reread {
     pub xid: Option<u32>,
 }
 
-/// A keyed table while it is being copied.
+/// A keyed table while it is being copied. A TRUNCATE makes it a new one: whatever changed the table before has ended,
+/// and every snapshot that is taken under a lock of the table sees it.
 #[derive(Debug, Default)]
 pub(super) struct KeyedMerge {
     /// The last streamed transaction that changed a key, while an open or coming snapshot may not see it. The last
@@ -100,21 +101,20 @@ impl KeyedMerge {
         }
     }
 
-    /// Which of the keys of a unit that was read under `snapshot` the unit must not bring as it has them.
-    pub(super) fn stale<'k>(&self, snapshot: &Snapshot, keys: impl Iterator<Item = &'k [u8]>) -> Vec<Reread> {
-        if self.changed.is_empty() && self.covers.is_empty() {
-            return Vec::new();
-        }
-        let reread = |key: &'k [u8]| {
-            let unseen = self.changed.get(key).copied().filter(|xid| !snapshot.sees(*xid));
-            // Read again for another reason, maybe later than the unit was.
-            let is_out = || self.covers.iter().any(|cover| cover.keys.contains(key));
-            (unseen.is_some() || is_out()).then(|| Reread {
-                key: key.into(),
-                xid: unseen,
-            })
-        };
-        keys.filter_map(reread).collect()
+    /// Whether [`Self::stale`] can be true of any key.
+    pub(super) fn is_mindful(&self) -> bool {
+        !self.changed.is_empty() || !self.covers.is_empty()
+    }
+
+    /// Whether a unit that was read under `snapshot` must not bring this key of its as it has it.
+    pub(super) fn stale(&self, snapshot: &Snapshot, key: &[u8]) -> Option<Reread> {
+        let unseen = self.changed.get(key).copied().filter(|xid| !snapshot.sees(*xid));
+        // Read again for another reason, maybe later than the unit was.
+        let is_out = || self.covers.iter().any(|cover| cover.keys.contains(key));
+        (unseen.is_some() || is_out()).then(|| Reread {
+            key: key.into(),
+            xid: unseen,
+        })
     }
 
     /// The keys that are to be read again though no unit brings them: [`Change::Moved`] that were not complete.
@@ -172,12 +172,6 @@ impl KeyedMerge {
             keep
         });
         self.pruned_len = self.changed.len();
-    }
-
-    /// The table was truncated: its copy starts over. Whatever changed it before has ended, and every snapshot that
-    /// is taken under a lock of the table sees it.
-    pub(super) fn restart(&mut self) {
-        *self = Self::default();
     }
 
     /// Whether a change that is still to come could be judged by what is kept here.

@@ -473,7 +473,7 @@ impl World {
     }
 
     fn restart(&mut self) {
-        self.merge.restart();
+        self.merge = KeyedMerge::default();
         let reading = self.units.iter().filter(|u| u.snapshot.is_some() && u.finish.is_none());
         self.server.readers -= reading.count();
         self.units.clear();
@@ -501,8 +501,8 @@ impl World {
 
     fn merge_unit(&mut self, mut unit: Unit) {
         let (snapshot, finish) = (unit.snapshot.unwrap(), unit.finish.unwrap());
-        let keys: Vec<Key> = unit.rows.keys().map(|key| Key::from([*key])).collect();
-        let stale = self.merge.stale(&snapshot, keys.iter().map(|key| &**key));
+        let stale = |key: &u8| self.merge.stale(&snapshot, &[*key]);
+        let stale: Vec<Reread> = unit.rows.keys().filter_map(stale).collect();
         for reread in &stale {
             unit.rows.remove(&reread.key[0]);
         }

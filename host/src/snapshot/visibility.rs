@@ -22,6 +22,15 @@ pub struct Snapshot {
 pub struct NotASnapshot(String);
 
 impl Snapshot {
+    /// One that sees nothing: older than all.
+    pub(super) fn nothing() -> Self {
+        Self {
+            xmin: 0,
+            xmax: 0,
+            running: Box::default(),
+        }
+    }
+
     /// Whether the effects of the transaction with this id, as the wire has it, are in the snapshot. An id that
     /// aborted counts as seen; the stream never has one.
     pub fn sees(&self, xid: u32) -> bool {
