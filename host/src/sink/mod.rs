@@ -8,7 +8,7 @@ pub mod driver;
 mod escape;
 mod file;
 pub mod json;
-// mod postgres;
+mod postgres;
 mod stdout;
 #[cfg(test)]
 mod testing;
@@ -67,7 +67,7 @@ impl From<crate::problem::Problem> for SinkError {
 /// The sink that the configuration describes, not open yet.
 pub fn build(config: &config::Sink) -> Box<dyn Sink> {
     match &config.kind {
-        config::SinkKind::Postgres(_) => todo!(),
+        config::SinkKind::Postgres(postgres) => Box::new(postgres::PostgresSink::new(postgres)),
         config::SinkKind::File(file) => Box::new(file::FileSink::new(file)),
         config::SinkKind::Stdout => Box::new(stdout::StdoutSink::new()),
         config::SinkKind::Discard => Box::new(discard::DiscardSink::default()),
