@@ -1,5 +1,6 @@
-//! The project's tasks: `cargo xtask demo | test | check | plugins`. They install what the machine lacks, and say so.
+//! The project's tasks: `cargo xtask demo | test | bench | check | plugins`. They install what the machine lacks, and say so.
 
+mod bench;
 mod demo;
 mod install;
 mod plugins;
@@ -30,6 +31,11 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Runs a benchmark in release mode; without a name, lists them
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Formatting and lints
     Check,
     /// Builds the plugins under plugins/ to WebAssembly
@@ -40,6 +46,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Demo { seconds } => demo::demo(seconds),
         Task::Test { arguments } => test::test(&arguments),
+        Task::Bench { arguments } => bench::bench(&arguments),
         Task::Check => test::check(),
         Task::Plugins => plugins::build().map(|_| ()),
     }

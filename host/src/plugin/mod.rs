@@ -1,1 +1,3 @@
-//! (stage under construction)
+//! Plugins: WebAssembly modules that rows go through on their way to the sinks.
+
+pub mod reload;
