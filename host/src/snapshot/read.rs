@@ -76,7 +76,8 @@ pub(super) async fn commit(table: &TableCopy, client: &Client) -> Result<(), Fau
 /// Rows that come in from a COPY, a batch at a time.
 pub(super) struct Rows<'t> {
     table: &'t TableCopy,
-    lines: std::pin::Pin<Box<CopyOutStream>>,
+    /// `None` behind the last line: asked again, the stream takes what follows for an error.
+    lines: Option<std::pin::Pin<Box<CopyOutStream>>>,
     decoder: CopyDecoder,
     transaction: Transaction,
 }
@@ -95,7 +96,7 @@ impl<'t> Rows<'t> {
         let decoder = CopyDecoder::new(table.relation.clone());
         Ok(Self {
             table,
-            lines: Box::pin(lines),
+            lines: Some(Box::pin(lines)),
             decoder,
             transaction,
         })
@@ -104,7 +105,11 @@ impl<'t> Rows<'t> {
     /// The next rows; `None` behind the last.
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Fault> {
         while self.decoder.len_bytes() < BATCH_BYTES {
-            let Some(line) = self.lines.next().await else { break };
+            let Some(lines) = &mut self.lines else { break };
+            let Some(line) = lines.next().await else {
+                self.lines = None;
+                break;
+            };
             let line = line.map_err(|error| Fault::of(self.table, error))?;
             let pushed = self.decoder.push(&line);
             pushed.map_err(|error| Fault::Transient(error.into()))?;
