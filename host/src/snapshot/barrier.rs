@@ -23,8 +23,8 @@ const QUIET: Duration = Duration::from_secs(2);
 const IDLE: &str = "SELECT backend_xid::text FROM pg_catalog.pg_stat_activity \
      WHERE backend_xid IS NOT NULL AND state LIKE 'idle in transaction%'";
 
-/// Waits, and returns a snapshot that sees everything that the stream won't bring.
-pub(super) async fn wait(client: &Client) -> Result<Snapshot, Fault> {
+/// Waits until snapshots see everything that the stream won't bring. `saw` gets those that were taken on the way.
+pub(super) async fn wait(client: &Client, saw: impl Fn(&Snapshot)) -> Result<(), Fault> {
     // A new id, as ids that run may lie beyond the end of a snapshot until a later one has ended.
     let xid = column(client, "SELECT pg_catalog.pg_current_xact_id()::text").await?;
     let xid = xid.first().and_then(|text| text.parse::<u64>().ok());
@@ -32,6 +32,7 @@ pub(super) async fn wait(client: &Client) -> Result<Snapshot, Fault> {
     let (begun, mut pause, mut said) = (Instant::now(), FIRST_PAUSE, false);
     loop {
         let snapshot = current(client).await?;
+        saw(&snapshot);
         let mut running: HashSet<u32> = snapshot.running_below(xid).map(|xid| xid as u32).collect();
         if !running.is_empty() {
             for idle in column(client, IDLE).await? {
@@ -41,7 +42,7 @@ pub(super) async fn wait(client: &Client) -> Result<Snapshot, Fault> {
             }
         }
         if running.is_empty() {
-            return Ok(snapshot);
+            return Ok(());
         }
         if begun.elapsed() > QUIET && !said {
             said = true;
@@ -77,7 +78,8 @@ pub(super) async fn wait_for(client: &Client, xids: &HashSet<u32>) -> Result<(),
     Ok(())
 }
 
-async fn current(client: &Client) -> Result<Snapshot, Fault> {
+/// What is visible now.
+pub(super) async fn current(client: &Client) -> Result<Snapshot, Fault> {
     let text = column(client, "SELECT pg_catalog.pg_current_snapshot()::text").await?;
     let snapshot = text.first().and_then(|text| text.parse().ok());
     snapshot.context("no snapshot").map_err(Fault::Transient)

@@ -1,6 +1,7 @@
 //! What can go wrong while copying, as the user meets it.
 
 use super::plan::TableCopy;
+use super::sql;
 use super::waiting::WAITING_BYTES_MAX;
 use crate::problem::{Exit, Problem};
 use tokio_postgres::error::SqlState;
@@ -37,7 +38,7 @@ impl Fault {
                 format!("table {name} can't be read"),
                 format!(
                     "GRANT SELECT ON TABLE {} TO the role of source.url;",
-                    super::sql::name(&table.relation)
+                    sql::name(&table.relation)
                 ),
             ),
             SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN | SqlState::INVALID_SCHEMA_NAME => *changed(table),
@@ -60,75 +61,40 @@ impl From<Box<Problem>> for Fault {
 
 /// The attempts are used up.
 pub(super) fn unreachable(table: &TableCopy, error: &anyhow::Error) -> Box<Problem> {
-    Box::new({
-        let headline = format!("the copy of table {} broke off", table.relation.full_name());
-        Problem::new(
-            "E0602",
-            Exit::Preflight,
-            headline,
-            "start again once the server answers: the copy starts over",
-        )
-        .with_cause(format!("{error:#}"))
-    })
+    let headline = format!("the copy of table {} broke off", table.relation.full_name());
+    let help = "start again once the server answers: the copy starts over";
+    Box::new(Problem::new("E0602", Exit::Preflight, headline, help).with_cause(format!("{error:#}")))
 }
 
 /// The table is not what it was when the copy began.
 pub(super) fn changed(table: &TableCopy) -> Box<Problem> {
-    Box::new({
-        let headline = format!("table {} was altered while it was copied", table.relation.full_name());
-        Problem::new(
-            "E0603",
-            Exit::Preflight,
-            headline,
-            "start again: the copy of the table starts over",
-        )
-    })
+    let headline = format!("table {} was altered while it was copied", table.relation.full_name());
+    let help = "start again: the copy of the table starts over";
+    Box::new(Problem::new("E0603", Exit::Preflight, headline, help))
 }
 
 /// A table without a key changes faster than it is copied.
 pub(super) fn too_much_waits(table: &TableCopy) -> Box<Problem> {
-    Box::new({
-        let name = table.relation.full_name();
-        let headline = format!("changes of {name} outgrew memory while it was copied");
-        let limit = WAITING_BYTES_MAX >> 20;
-        Problem::new(
-            "E0604",
-            Exit::Preflight,
-            headline,
-            format!("ALTER TABLE {} ADD PRIMARY KEY ...;", super::sql::name(&table.relation)),
-        )
-        .with_cause(format!(
-            "a table without a key is one unit; at most {limit} MiB of its changes wait for it"
-        ))
-    })
+    let headline = format!(
+        "changes of {} outgrew memory during its copy",
+        table.relation.full_name()
+    );
+    let help = format!("ALTER TABLE {} ADD PRIMARY KEY ...;", sql::name(&table.relation));
+    let limit = WAITING_BYTES_MAX >> 20;
+    let cause = format!("a table without a key is one unit; at most {limit} MiB of its changes wait for it");
+    Box::new(Problem::new("E0604", Exit::Preflight, headline, help).with_cause(cause))
 }
 
 /// A row whose key can't be told.
 pub(super) fn no_key(table: &TableCopy) -> Box<Problem> {
-    Box::new({
-        let name = table.relation.full_name();
-        let headline = format!("a row of {name} came without its key");
-        Problem::new(
-            "E0606",
-            Exit::Preflight,
-            headline,
-            format!(
-                "ALTER TABLE {} REPLICA IDENTITY DEFAULT;",
-                super::sql::name(&table.relation)
-            ),
-        )
-        .with_cause(format!("the old row must hold {}", table.key.join(", ")))
-    })
+    let headline = format!("a row of {} came without its key", table.relation.full_name());
+    let help = format!("ALTER TABLE {} REPLICA IDENTITY DEFAULT;", sql::name(&table.relation));
+    let cause = format!("the old row must hold {}", table.key.join(", "));
+    Box::new(Problem::new("E0606", Exit::Preflight, headline, help).with_cause(cause))
 }
 
 /// The tasks that read are gone, without saying why: the process is being stopped.
 pub(super) fn stopped() -> Box<Problem> {
-    Box::new({
-        Problem::new(
-            "E0607",
-            Exit::Bug,
-            "the copy has been stopped",
-            "start again: the copy starts over",
-        )
-    })
+    let help = "start again: the copy starts over";
+    Box::new(Problem::new("E0607", Exit::Bug, "the copy has been stopped", help))
 }

@@ -22,6 +22,10 @@ const KEYS_PER_STATEMENT: usize = 500;
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often it looks what is visible by now, so that changes needn't be remembered for as long as units take that
+/// are being read.
+const REFRESH: Duration = Duration::from_secs(2);
+
 /// Keys of one table, to be read under one snapshot.
 pub(super) struct Request {
     /// The unit that the rows go out with.
@@ -47,10 +51,31 @@ pub(super) async fn run(
         let request = tokio::select! {
             request = requests.recv() => request,
             () = events.closed() => None,
+            () = tokio::time::sleep(REFRESH) => {
+                refresh(&shared, &mut client).await;
+                continue;
+            }
         };
         let Some(request) = request else { return };
         let again = answer(&shared, &mut client, &request).await;
         let _ = request.reply.send(again);
+    }
+}
+
+/// Learns what every coming snapshot will see; a connection that fails is made anew the next time.
+async fn refresh(shared: &Shared, kept: &mut Option<Client>) {
+    let snapshot = async {
+        let client = match kept.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => read::connect(&shared.connect).await?,
+        };
+        let snapshot = barrier::current(&client).await?;
+        *kept = Some(client);
+        Ok::<_, Fault>(snapshot)
+    };
+    match snapshot.await {
+        Ok(snapshot) => shared.floors().saw(&snapshot),
+        Err(fault) => tracing::debug!(?fault, "no snapshot to forget changes by"),
     }
 }
 

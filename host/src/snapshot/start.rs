@@ -89,12 +89,12 @@ async fn wait_for_start(shared: &Shared) -> Result<(), Box<Problem>> {
     let mut pause = FIRST_PAUSE;
     let mut attempt = 1;
     loop {
-        let waited = async { barrier::wait(&read::connect(&shared.connect).await?).await };
+        let waited = async {
+            let client = read::connect(&shared.connect).await?;
+            barrier::wait(&client, |snapshot| shared.floors().saw(snapshot)).await
+        };
         match waited.await {
-            Ok(snapshot) => {
-                shared.floors().saw(&snapshot);
-                return Ok(());
-            }
+            Ok(()) => return Ok(()),
             Err(Fault::Definite(problem)) => return Err(problem),
             Err(Fault::Transient(error)) if attempt == ATTEMPTS => {
                 return Err(fault::unreachable(&shared.tables[0].copy, &error));
