@@ -123,26 +123,25 @@ async fn md5_passwords_are_answered() {
 async fn the_text_of_values_does_not_depend_on_the_roles_defaults() {
     let cluster = cluster(&[], &[]);
     let settings = [
-        ("DateStyle", "'German'", "German, MDY", "ISO, MDY"),
-        ("IntervalStyle", "'sql_standard'", "", "postgres"),
-        ("TimeZone", "'Asia/Tokyo'", "", "UTC"),
-        ("extra_float_digits", "0", "", "3"),
-        ("bytea_output", "'escape'", "", "hex"),
-        ("search_path", "'public'", "", ""),
-        ("statement_timeout", "'1h'", "", "0"),
-        ("standard_conforming_strings", "off", "", "on"),
-        ("client_encoding", "'LATIN1'", "", "UTF8"),
+        // The order of day and month counts on input only.
+        ("DateStyle", "'German'", "ISO, DMY"),
+        ("IntervalStyle", "'sql_standard'", "postgres"),
+        ("TimeZone", "'Asia/Tokyo'", "UTC"),
+        ("extra_float_digits", "0", "3"),
+        ("bytea_output", "'escape'", "hex"),
+        ("search_path", "'public'", "\"\""),
+        ("statement_timeout", "'1h'", "0"),
+        ("standard_conforming_strings", "off", "on"),
+        ("client_encoding", "'LATIN1'", "UTF8"),
     ];
-    for (name, value, _, _) in settings {
+    for (name, value, _) in settings {
         cluster
             .sql("postgres", &format!("ALTER ROLE anna SET {name} = {value}"))
             .unwrap();
     }
-    for (name, _, _, pinned) in settings {
+    for (name, _, pinned) in settings {
         let query = format!("SELECT current_setting('{name}')");
-        let found = ask(&url(&cluster, "hunter2", ""), &query).await;
-        let expected = if name == "search_path" { "\"\"" } else { pinned };
-        assert_eq!(found.replace(", DMY", ", MDY"), expected, "{name}");
+        assert_eq!(ask(&url(&cluster, "hunter2", ""), &query).await, pinned, "{name}");
     }
 }
 
