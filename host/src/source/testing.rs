@@ -8,6 +8,8 @@ pub(super) async fn connect(cluster: &Cluster, role: &str, database: &str) -> Cl
     let url = cluster.url(database).replace("postgres@", &format!("{role}@"));
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);
+    // As the connections of the pipeline have it: every name must be found without it.
+    client.batch_execute("SET search_path = ''").await.unwrap();
     client
 }
 

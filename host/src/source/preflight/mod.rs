@@ -5,10 +5,12 @@
 pub mod codes;
 mod publication;
 mod server;
+mod settings;
 mod slot;
 mod tables;
 
-pub use server::{Provider, Server, pooled_host};
+pub use server::{Provider, Server};
+pub use settings::pooled_host;
 
 use super::catalog::{self, Catalog};
 use super::slot::SlotState;
@@ -107,11 +109,11 @@ pub async fn run(client: &Client, request: &Request<'_>) -> Result<Report, Box<P
     let mut findings = Findings::default();
     findings.problems.extend(request.host.and_then(pooled_host));
     let server = server::read(client).await?;
-    if let Some(problem) = server::too_old(server.version) {
+    if let Some(problem) = settings::too_old(server.version) {
         return Err(Box::new(problem));
     }
     let slot = super::slot::state(client, request.slot).await?;
-    server::check(client, &server, request, slot.is_some(), &mut findings).await?;
+    settings::check(client, &server, request, slot.is_some(), &mut findings).await?;
     let catalog = catalog::read_selected(client, request.tables, request.publication).await?;
     let published = publication::check(client, &server, request, &catalog, &mut findings).await?;
     tables::check(&server, &catalog, published, &mut findings);

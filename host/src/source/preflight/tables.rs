@@ -142,7 +142,7 @@ fn select_denied(server: &Server, tables: &[&Table]) -> Problem {
     .with_cause(format!("permission denied for {names} (42501)"))
 }
 
-/// The schema's part of `sql_name`: what stands before the table's own name.
+/// The schema as SQL writes it, always quoted.
 fn schema_sql(table: &Table) -> String {
     postgres_protocol::escape::escape_identifier(&table.schema)
 }

@@ -62,7 +62,7 @@ async fn what_slot_creation_waits_for(cluster: &Cluster) {
     let client = connect(cluster, "postgres", "postgres").await;
     assert!(slot::blockers(&client).await.unwrap().is_empty());
     let writer = connect(cluster, "postgres", "other").await;
-    let statements = "SET application_name = 'nightly'; BEGIN; CREATE TABLE busy (id int)";
+    let statements = "SET application_name = 'nightly'; BEGIN; CREATE TABLE public.busy (id int)";
     writer.batch_execute(statements).await.unwrap();
     let pid: i32 = writer.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     let blockers = slot::blockers(&client).await.unwrap();
