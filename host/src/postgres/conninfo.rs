@@ -39,10 +39,10 @@ pub enum ConninfoError {
 }
 
 impl From<ConninfoError> for Problem {
-    /// E0220: the connection string can't be read.
+    /// E0250: the connection string can't be read.
     fn from(error: ConninfoError) -> Self {
         Problem::new(
-            "E0220",
+            "E0250",
             Exit::Usage,
             format!("the connection string can't be used: {error}"),
             "write it as postgresql://user:password@host:5432/database?sslmode=require",

@@ -169,49 +169,49 @@ impl ConnectError {
 }
 
 impl From<ConnectError> for Problem {
-    /// E0221 not reached, E0222 TLS, E0223 password, E0224 pg_hba.conf, E0225 no such database, E0226 no privilege,
-    /// E0227 wrong kind of server, E0228 any other answer of the server's.
+    /// E0251 not reached, E0252 TLS, E0253 password, E0254 pg_hba.conf, E0255 no such database, E0256 no privilege,
+    /// E0257 wrong kind of server, E0258 any other answer of the server's.
     fn from(error: ConnectError) -> Self {
         let failure = error.failure();
         let host = &failure.host;
         let (code, headline, help) = match (failure.reason, failure.sqlstate.as_deref()) {
             (Reason::Tls, _) => (
-                "E0222",
+                "E0252",
                 format!("no trusted TLS connection to Postgres at {host}"),
                 "point sslrootcert at the CA of the server's certificate and connect by the name that it was made for",
             ),
             (Reason::Password, _) => (
-                "E0223",
+                "E0253",
                 format!("Postgres at {host} doesn't accept the password"),
                 "put the role's present password into the connection string",
             ),
             (Reason::Server, Some("28000")) => (
-                "E0224",
+                "E0254",
                 format!("Postgres at {host} doesn't let this role in from here"),
                 "add a line for this role, database and address to pg_hba.conf and reload the server",
             ),
             (Reason::Server, Some("3D000")) => (
-                "E0225",
+                "E0255",
                 format!("the database doesn't exist on Postgres at {host}"),
                 "correct the database's name in the connection string",
             ),
             (Reason::Server, Some("42501")) => (
-                "E0226",
+                "E0256",
                 format!("the role lacks a privilege on Postgres at {host}"),
                 "grant the role what the message names: for a replication connection, ALTER ROLE ... REPLICATION",
             ),
             (Reason::SessionKind, _) => (
-                "E0227",
+                "E0257",
                 format!("Postgres at {host} is not the kind of server asked for"),
                 "correct host or target_session_attrs in the connection string",
             ),
             (Reason::Server | Reason::Protocol, _) if !error.is_transient() => (
-                "E0228",
+                "E0258",
                 format!("Postgres at {host} refuses the connection"),
                 "do what the server's message says, then try again",
             ),
             _ => (
-                "E0221",
+                "E0251",
                 format!("Postgres at {host} can't be reached"),
                 "check host and port, and that the server runs and listens there",
             ),

@@ -6,8 +6,9 @@
 //! only knows that the mark has not been reached. As soon as little comes, the mark is 1 again: a lone row is read
 //! when it arrives.
 
+use super::socket;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-/// Low-water mark while saturated. Below 32 KiB it doesn't pay, above 256 KiB nothing more is gained.
+/// Low-water mark while saturated. Half of it costs 1.5 times the CPU; with more, the default receive buffer is
+/// nearly full when the wake-up comes, and the server gets slower.
 const RAISED_MARK: usize = 64 << 10;
 /// The longest that bytes wait below the mark.
 const GATHER_TIME: Duration = Duration::from_millis(2);
@@ -57,7 +59,7 @@ impl Gathering {
 
     fn set_mark(&mut self, raised: bool) -> io::Result<()> {
         let bytes = if raised { RAISED_MARK } else { 1 };
-        set_low_water_mark(self.tcp.as_raw_fd(), bytes)?;
+        socket::set_low_water_mark(self.tcp.as_fd(), bytes)?;
         self.raised = raised;
         self.window_start = Instant::now();
         self.window_bytes = 0;
@@ -85,7 +87,7 @@ impl Gathering {
     fn read_below_mark(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
         // Hardly more than the mark is there, and all of it has to be initialised first.
         let length = buffer.remaining().min(RAISED_MARK);
-        let read = match receive_now(self.tcp.as_raw_fd(), buffer.initialize_unfilled_to(length)) {
+        let read = match socket::receive_now(self.tcp.as_fd(), buffer.initialize_unfilled_to(length)) {
             Ok(read) => read,
             // The kernel reports what arrives in between as soon as the mark is lowered.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -152,35 +154,6 @@ impl AsyncWrite for Gathering {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_shutdown(context)
     }
-}
-
-fn set_low_water_mark(socket: RawFd, bytes: usize) -> io::Result<()> {
-    let value = libc::c_int::try_from(bytes).map_err(io::Error::other)?;
-    #[expect(unsafe_code, reason = "no crate has a safe setter for SO_RCVLOWAT")]
-    // SAFETY: the socket is open, for its owner is borrowed; the pointer and length are those of a live c_int.
-    let result = unsafe {
-        let length = size_of::<libc::c_int>() as libc::socklen_t;
-        libc::setsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_RCVLOWAT,
-            (&raw const value).cast(),
-            length,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// A read that asks the kernel, where the runtime's own `try_read` would answer from its cached readiness.
-fn receive_now(socket: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    #[expect(unsafe_code, reason = "the runtime offers no read past its cached readiness")]
-    // SAFETY: the socket is open, for its owner is borrowed; pointer and length are those of one live slice.
-    let read = unsafe { libc::recv(socket, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
-    usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(test)]

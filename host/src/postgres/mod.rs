@@ -12,6 +12,7 @@ mod given;
 mod host;
 pub(crate) mod message;
 mod passfile;
+mod socket;
 pub mod sql;
 pub(crate) mod startup;
 mod stream;

@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::NoTls;
 
 /// Connects, with the settings pinned that decide how values are written, and spawns the task that drives the
-/// connection. The task ends with the client.
+/// connection. The task ends with the client. The client's cancel token knows no address and can't be used.
 pub async fn connect(conninfo: &Conninfo, application_name: &str) -> Result<tokio_postgres::Client, ConnectError> {
     let session = startup::open(conninfo, application_name, Purpose::Sql).await?;
-    let host = conninfo.hosts.first().map(|host| host.label()).unwrap_or_default();
+    let host = session.host.clone();
     let mut config = tokio_postgres::Config::new();
     // The session is encrypted and authenticated already; what this client sends of its own is swallowed.
     config

@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
 
 /// An open session that waits for its first command.
 pub(crate) struct Session {
+    /// The host that answered, for messages.
+    pub(super) host: String,
     pub(crate) stream: Stream,
     /// Bytes read and not yet used.
     pub(crate) buffer: BytesMut,
@@ -137,6 +139,7 @@ async fn open_session(
     .run()
     .await?;
     let mut session = Session {
+        host: label.clone(),
         stream,
         buffer,
         backend_pid: 0,

@@ -5,12 +5,13 @@ use super::conninfo::{Conninfo, RootCertificate, SslMode};
 use super::error::{ConnectError, Reason};
 use super::gather::Gathering;
 use super::host::Host;
-use super::tls;
+use super::{socket, tls};
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -95,6 +96,7 @@ async fn dial(host: &Host) -> io::Result<TcpStream> {
     };
     let tcp = TcpStream::connect(addresses.as_slice()).await?;
     tcp.set_nodelay(true)?;
+    socket::keep_alive(tcp.as_fd())?;
     Ok(tcp)
 }
 

@@ -70,7 +70,7 @@ async fn scram_over_tcp_takes_the_right_password_only() {
     );
     let wrong = refused(&url(&cluster, "wrong", "")).await;
     assert_eq!((wrong.sqlstate(), wrong.is_transient()), (Some("28P01"), false));
-    assert_eq!(Problem::from(wrong).code, "E0223");
+    assert_eq!(Problem::from(wrong).code, "E0253");
     let missing = refused(&format!("postgresql://anna@127.0.0.1:{}/postgres", cluster.port())).await;
     assert_eq!(missing.failure().reason, Reason::Password);
     let unbound = refused(&url(&cluster, "hunter2", "?channel_binding=require")).await;
@@ -89,12 +89,12 @@ async fn refusals_say_what_a_person_has_to_do() {
     let plain = Conninfo::parse(&at("plain", "postgres")).unwrap();
     let error = Connection::connect(&plain, "rowmill test").await.err().unwrap();
     assert_eq!((error.sqlstate(), error.is_transient()), (Some("42501"), false));
-    assert_eq!(Problem::from(error).code, "E0226");
+    assert_eq!(Problem::from(error).code, "E0256");
     let port = cluster.port();
     drop(cluster);
     let gone = refused(&format!("postgresql://postgres@127.0.0.1:{port}/postgres")).await;
     assert!(gone.is_transient());
-    assert_eq!(Problem::from(gone).code, "E0221");
+    assert_eq!(Problem::from(gone).code, "E0251");
 }
 
 #[tokio::test]
@@ -123,26 +123,25 @@ async fn md5_passwords_are_answered() {
 async fn the_text_of_values_does_not_depend_on_the_roles_defaults() {
     let cluster = cluster(&[], &[]);
     let settings = [
-        ("DateStyle", "'German'", "German, MDY", "ISO, MDY"),
-        ("IntervalStyle", "'sql_standard'", "", "postgres"),
-        ("TimeZone", "'Asia/Tokyo'", "", "UTC"),
-        ("extra_float_digits", "0", "", "3"),
-        ("bytea_output", "'escape'", "", "hex"),
-        ("search_path", "'public'", "", ""),
-        ("statement_timeout", "'1h'", "", "0"),
-        ("standard_conforming_strings", "off", "", "on"),
-        ("client_encoding", "'LATIN1'", "", "UTF8"),
+        // The order of day and month counts on input only.
+        ("DateStyle", "'German'", "ISO, DMY"),
+        ("IntervalStyle", "'sql_standard'", "postgres"),
+        ("TimeZone", "'Asia/Tokyo'", "UTC"),
+        ("extra_float_digits", "0", "3"),
+        ("bytea_output", "'escape'", "hex"),
+        ("search_path", "'public'", "\"\""),
+        ("statement_timeout", "'1h'", "0"),
+        ("standard_conforming_strings", "off", "on"),
+        ("client_encoding", "'LATIN1'", "UTF8"),
     ];
-    for (name, value, _, _) in settings {
+    for (name, value, _) in settings {
         cluster
             .sql("postgres", &format!("ALTER ROLE anna SET {name} = {value}"))
             .unwrap();
     }
-    for (name, _, _, pinned) in settings {
+    for (name, _, pinned) in settings {
         let query = format!("SELECT current_setting('{name}')");
-        let found = ask(&url(&cluster, "hunter2", ""), &query).await;
-        let expected = if name == "search_path" { "\"\"" } else { pinned };
-        assert_eq!(found.replace(", DMY", ", MDY"), expected, "{name}");
+        assert_eq!(ask(&url(&cluster, "hunter2", ""), &query).await, pinned, "{name}");
     }
 }
 
@@ -271,7 +270,7 @@ async fn tls_is_checked_as_far_as_the_mode_says() {
             "{unknown}"
         );
         assert!(!unknown.is_transient());
-        assert_eq!(Problem::from(unknown).code, "E0222");
+        assert_eq!(Problem::from(unknown).code, "E0252");
     }
     // A root given with `require` is used, as libpq does.
     let required = refused(&text("localhost", &format!("sslmode=require sslrootcert={stranger}"))).await;

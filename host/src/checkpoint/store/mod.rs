@@ -22,12 +22,14 @@ mod tests;
 pub use failure::STATE_DISK_FULL;
 pub use records::{ChainVersion, CopyState, Identity, Mark, PluginVersion, TableCopy, UnitRecord};
 
+use super::Stored;
 use crate::batch::Lsn;
 use crate::problem::Problem;
 use failure::Failure;
 use folder::StateFolder;
 use format::{IDENTITY_DOCUMENT, NUMBERS, POSITION};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -71,6 +73,23 @@ impl StateStore {
     /// The position up to which everything is durable everywhere, as it was last stored.
     pub fn position(&self) -> Result<Option<Lsn>, Problem> {
         self.read(position)
+    }
+
+    /// What is compared with the slot and the server at a start; `None` before the first run has stored a position.
+    pub fn stored(&self) -> Result<Option<Stored>, Problem> {
+        self.read(|transaction| {
+            let identity = format::document(transaction, IDENTITY_DOCUMENT)?;
+            let lsn = position(transaction)?;
+            Ok(identity.zip(lsn).map(|(identity, lsn)| Stored { identity, lsn }))
+        })
+    }
+
+    /// Deletes the state, as if the pipeline had never run. Other clones make an empty one at their next call.
+    pub fn delete(self) -> Result<(), Problem> {
+        let mut database = self.database()?;
+        *database = None;
+        let removed = fs::remove_file(self.shared.folder.database_path()).and_then(|()| self.shared.folder.sync());
+        removed.map_err(|error| failure::io_failed(&self.shared.folder, &error))
     }
 
     /// Stores what the frontier has passed, as one durable transaction. A position never goes back.

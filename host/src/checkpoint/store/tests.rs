@@ -124,6 +124,62 @@ fn what_was_stored_is_there_after_a_restart() {
 }
 
 #[test]
+fn what_was_stored_needs_no_orderly_end() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_identity(&identity()).unwrap();
+    assert!(store.stored().unwrap().is_none());
+    for lsn in 1..=20 {
+        store.advance(Some(Lsn(lsn)), &[]).unwrap();
+    }
+    // What a host would find that comes after a killed one.
+    let after = Bench::new();
+    fs::create_dir_all(after.path()).unwrap();
+    fs::copy(bench.database(), after.database()).unwrap();
+    let stored = after.open().stored().unwrap().expect("a position is stored");
+    assert_eq!((stored.identity, stored.lsn), (identity(), Lsn(20)));
+}
+
+#[test]
+fn a_deleted_state_is_a_first_run() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_identity(&identity()).unwrap();
+    store.advance(Some(Lsn(20)), &[]).unwrap();
+    store.delete().unwrap();
+    assert!(!bench.database().exists());
+    assert!(bench.open().stored().unwrap().is_none());
+}
+
+/// Wants the path of a file system of about 4 MiB in ROWMILL_TINY_DISK, and does nothing without.
+#[test]
+fn h7_a_full_disk_keeps_the_old_position_and_passes() {
+    let Some(disk) = std::env::var_os("ROWMILL_TINY_DISK").map(PathBuf::from) else {
+        return;
+    };
+    let store = StateStore::open(&disk.join("shop"), "shop").unwrap();
+    store.set_copy(&copy(1)).unwrap();
+    store.advance(Some(Lsn(1)), &[]).unwrap();
+    let fill = disk.join("fill");
+    let large = |number: u32| UnitRecord {
+        range: vec![1; 64 << 10],
+        ..unit(1, number)
+    };
+    // As much as there is, so that the database can't grow.
+    let mut file = fs::File::create(&fill).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    let problem = (0..)
+        .find_map(|number| store.put_units(&[large(number)]).err())
+        .unwrap();
+    assert_eq!(problem.code, STATE_DISK_FULL, "{problem} {:?}", problem.cause);
+    drop(file);
+    fs::remove_file(&fill).unwrap();
+    assert_eq!(store.position().unwrap(), Some(Lsn(1)));
+    store.advance(Some(Lsn(2)), &[]).unwrap();
+    assert_eq!(store.position().unwrap(), Some(Lsn(2)));
+}
+
+#[test]
 fn a_position_never_goes_back() {
     let bench = Bench::new();
     let store = bench.open();

@@ -127,3 +127,25 @@ fn open(module: &Path, root: Option<&Path>) -> Result<File, ModuleRefusal> {
         .open(&canonical)
         .map_err(from_io)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: u64 = 1 << 20;
+
+    #[test]
+    fn a_module_that_is_missing_at_the_start_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = folder.path().join("mask.wasm");
+        let problem = read_module(&module, None, LIMIT)
+            .unwrap_err()
+            .into_problem("mask", &module);
+        assert_eq!((problem.code, problem.exit), ("E0320", Exit::Plugin));
+        std::fs::write(&module, "one").unwrap();
+        assert_eq!(
+            read_module(&module, None, LIMIT).unwrap(),
+            (b"one".to_vec(), hash_of(b"one"))
+        );
+    }
+}

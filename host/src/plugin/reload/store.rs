@@ -25,7 +25,7 @@ impl ModuleStore {
         Ok(Self { folder })
     }
 
-    /// Where the module with this hash lies, if it is stored.
+    /// Where the module with this hash lies if it is stored.
     pub fn path(&self, hash: &ModuleHash) -> PathBuf {
         self.folder.join(format!("{}.wasm", hash_hex(hash)))
     }
@@ -87,4 +87,45 @@ pub fn hash_hex(hash: &ModuleHash) -> String {
         write!(text, "{byte:02x}").expect("writing to a String can't fail");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn modules_are_kept_by_hash() {
+        let state = tempfile::tempdir().unwrap();
+        let store = ModuleStore::open(state.path()).unwrap();
+        let (hash, path) = store.put(b"module").unwrap();
+        assert_eq!(
+            path,
+            state.path().join("modules").join(format!("{}.wasm", hash_hex(&hash)))
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, FILE_MODE);
+        assert_eq!(store.get(&hash).unwrap(), b"module");
+    }
+
+    #[test]
+    fn a_damaged_module_is_told_and_put_right_by_storing_it_again() {
+        let state = tempfile::tempdir().unwrap();
+        let store = ModuleStore::open(state.path()).unwrap();
+        let (hash, path) = store.put(b"module").unwrap();
+        fs::write(&path, "mod").unwrap();
+        assert_eq!(store.get(&hash).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        store.put(b"module").unwrap();
+        assert_eq!(store.get(&hash).unwrap(), b"module");
+    }
+
+    #[test]
+    fn what_nothing_needs_is_removed() {
+        let state = tempfile::tempdir().unwrap();
+        let store = ModuleStore::open(state.path()).unwrap();
+        let (kept, _) = store.put(b"kept").unwrap();
+        let (other, _) = store.put(b"other").unwrap();
+        assert_eq!(store.retain(&HashSet::from([kept])).unwrap(), 1);
+        assert_eq!(store.get(&other).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(store.get(&kept).unwrap(), b"kept");
+    }
 }

@@ -6,7 +6,6 @@
 use super::candidate::Candidate;
 use super::store::hash_of;
 use super::*;
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -373,39 +372,4 @@ fn a_watcher_that_is_dropped_has_ended() {
     let mut bench = Bench::with_module("one").started();
     bench.watcher = None;
     assert!(bench.events.unwrap().recv().is_err(), "the sender went with the thread");
-}
-
-#[test]
-fn the_store_keeps_modules_by_hash() {
-    let bench = Bench::new();
-    let store = bench.store();
-    let (hash, path) = store.put(b"module").unwrap();
-    assert_eq!(
-        path,
-        bench.path("state/modules").join(format!("{}.wasm", hash_hex(&hash)))
-    );
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(store.get(&hash).unwrap(), b"module");
-    // Torn or altered: told, and put right by storing it again.
-    fs::write(&path, "mod").unwrap();
-    assert_eq!(store.get(&hash).unwrap_err().kind(), std::io::ErrorKind::InvalidData);
-    store.put(b"module").unwrap();
-    assert_eq!(store.get(&hash).unwrap(), b"module");
-    let (other, _) = store.put(b"another").unwrap();
-    assert_eq!(store.retain(&HashSet::from([hash])).unwrap(), 1);
-    assert!(store.get(&other).is_err());
-    assert_eq!(store.get(&hash).unwrap(), b"module");
-}
-
-#[test]
-fn a_module_that_is_missing_at_the_start_is_a_problem() {
-    let bench = Bench::new();
-    let refusal = read_module(&bench.module(), None, LIMIT).unwrap_err();
-    let problem = refusal.into_problem("mask", &bench.module());
-    assert_eq!((problem.code, problem.exit), ("E0320", crate::problem::Exit::Plugin));
-    fs::write(bench.module(), "one").unwrap();
-    assert_eq!(
-        read_module(&bench.module(), None, LIMIT).unwrap(),
-        (b"one".to_vec(), hash_of(b"one"))
-    );
 }

@@ -202,6 +202,37 @@ async fn a_full_queue_behind_does_not_cost_the_connection() {
 }
 
 #[tokio::test]
+async fn dropped_calls_lose_nothing_and_the_last_acknowledgement_arrives() {
+    const ROWS: usize = 50_000;
+    let cluster = shop(&[]);
+    let (mut receiver, acks) = open(&cluster).await;
+    let sql = format!("INSERT INTO orders SELECT g, 'row number ' || g FROM generate_series(1, {ROWS}) g");
+    cluster.sql("postgres", &sql).unwrap();
+    let start = Instant::now();
+    let (mut rows, mut end) = (0, None);
+    while end.is_none() {
+        assert!(start.elapsed() < PATIENCE, "{rows} rows");
+        let _ = tokio::time::timeout(Duration::from_micros(100), receiver.tend()).await;
+        let Ok(bytes) = tokio::time::timeout(Duration::from_micros(300), receiver.next()).await else {
+            continue;
+        };
+        for payload in payloads(bytes.unwrap()) {
+            rows += usize::from(payload[0] == b'I');
+            if payload[0] == b'C' {
+                end = Some(Lsn(u64::from_be_bytes(payload[10..18].try_into().unwrap())));
+            }
+        }
+    }
+    assert_eq!(rows, ROWS);
+    acks.send(end.unwrap()).unwrap();
+    receiver.finish().await.unwrap();
+    let confirmed = cluster
+        .sql("postgres", "SELECT confirmed_flush_lsn FROM pg_replication_slots")
+        .unwrap();
+    assert_eq!(confirmed, end.unwrap().to_string());
+}
+
+#[tokio::test]
 async fn a_terminated_walsender_is_a_transient_error() {
     let cluster = shop(&[]);
     let (mut receiver, _acks) = open(&cluster).await;
