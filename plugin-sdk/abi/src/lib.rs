@@ -127,11 +127,11 @@ pub mod images {
 
 /// `level` of the import `log`.
 pub mod level {
-    pub const ERROR: i32 = 0;
-    pub const WARN: i32 = 1;
-    pub const INFO: i32 = 2;
-    pub const DEBUG: i32 = 3;
-    pub const TRACE: i32 = 4;
+    pub const ERROR: i32 = 1;
+    pub const WARN: i32 = 2;
+    pub const INFO: i32 = 3;
+    pub const DEBUG: i32 = 4;
+    pub const TRACE: i32 = 5;
 }
 
 /// `kind` of the import `metric`.

@@ -19,6 +19,7 @@
 
 mod mock_host;
 mod outcome;
+mod replies;
 mod sample;
 pub(crate) mod stand_in;
 

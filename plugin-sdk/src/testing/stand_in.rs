@@ -15,7 +15,7 @@ thread_local! {
     static HEARD: RefCell<Heard> = RefCell::default();
 }
 
-/// Takes the lines that plugins of this thread have logged: level (0 is error) and text.
+/// Takes the lines that plugins of this thread have logged: level (1 is error) and text.
 pub fn logged() -> Vec<(i32, String)> {
     HEARD.with_borrow_mut(|heard| std::mem::take(&mut heard.lines))
 }
