@@ -4,6 +4,14 @@
 
 #![no_std]
 
+extern crate alloc;
+
+mod reader;
+mod writer;
+
+pub use reader::{Malformed, Reader, Token};
+pub use writer::{OpenArray, Writer};
+
 /// Major version: host and guest must agree.
 pub const ABI_MAJOR: u16 = 1;
 /// Minor version: a guest may be older than the host.
@@ -110,3 +118,28 @@ pub mod action {
 pub const FAN_OUT_MAX: usize = 1_000;
 /// How deep a reply may nest.
 pub const REPLY_DEPTH_MAX: usize = 8;
+
+/// `images` of the reply to `rowmill_schema`.
+pub mod images {
+    pub const ANY: u8 = 0;
+    pub const FULL_OLD: u8 = 1;
+}
+
+/// `level` of the import `log`.
+pub mod level {
+    pub const ERROR: i32 = 1;
+    pub const WARN: i32 = 2;
+    pub const INFO: i32 = 3;
+    pub const DEBUG: i32 = 4;
+    pub const TRACE: i32 = 5;
+}
+
+/// `kind` of the import `metric`.
+pub mod metric {
+    pub const COUNTER: i32 = 0;
+    pub const GAUGE: i32 = 1;
+    pub const HISTOGRAM: i32 = 2;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,57 @@
+//! The attribute macros of `rowmill-plugin`, which documents them.
 
+mod columns;
+mod function;
+mod manifest;
+mod names;
+mod structure;
+
+use proc_macro::TokenStream;
+use syn::parse_macro_input;
+
+/// Makes a filter of a function: `#[filter(read(status))] fn paid_only(row: &Row) -> Result<bool>`.
+///
+/// `read(...)` names the columns that rows carry; a name that is no identifier is written as a string. In the function,
+/// `row.text("status")` and its like find their column's place while compiling; another name is a compile error.
+#[proc_macro_attribute]
+pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let columns = parse_macro_input!(arguments as columns::Columns);
+    let function = parse_macro_input!(item as syn::ItemFn);
+    function::filter(columns, function)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes a transform of a function:
+/// `#[transform(read(email), write(email))] fn mask(row: &Row, patch: &mut Patch) -> Result<()>`.
+///
+/// `write(...)` names the columns that may be set. The function isn't called for images in which none of them has a
+/// value that could be written; see the crate's documentation on images.
+#[proc_macro_attribute]
+pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let columns = parse_macro_input!(arguments as columns::Columns);
+    let function = parse_macro_input!(item as syn::ItemFn);
+    function::transform(columns, function)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes the crate's plugin of a type: `#[plugin] impl Filter for Mine { .. }`, or `Transform`.
+///
+/// `type Config` and `type Table` are `()` where they are left out. `#[plugin(config_schema = "config.schema.json")]`
+/// puts that file, relative to Cargo.toml, into the module, so that the host checks the config before it starts.
+#[proc_macro_attribute]
+pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let arguments = parse_macro_input!(arguments as structure::Arguments);
+    let implementation = parse_macro_input!(item as syn::ItemImpl);
+    structure::plugin(arguments, implementation)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Derives what a config needs, `Deserialize` and `JsonSchema`, without a dependency on `serde` and `schemars` of the
+/// plugin's own. Unknown keys are refused.
+#[proc_macro_attribute]
+pub fn config(_: TokenStream, item: TokenStream) -> TokenStream {
+    structure::config(item.into()).into()
+}

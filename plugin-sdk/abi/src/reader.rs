@@ -1,0 +1,242 @@
+//! A cursor over MessagePack that checks every length and allocates nothing.
+
+use core::fmt;
+
+/// Bytes that are not the MessagePack that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Offset in the bytes.
+    pub at: usize,
+    pub expected: &'static str,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} expected at byte {}", self.expected, self.at)
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+/// One plain value, or the header of an array or map whose elements follow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Token<'a> {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    /// Above `i64::MAX`.
+    Huge(u64),
+    F32(f32),
+    F64(f64),
+    /// Not yet checked to be UTF-8.
+    Str(&'a [u8]),
+    Bin(&'a [u8]),
+    Ext(i8, &'a [u8]),
+    Array(usize),
+    /// The number of pairs.
+    Map(usize),
+}
+
+/// Reads values one after the other. A failed read leaves the position undefined: give up then.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Begins at an offset that [`Reader::position`] has told.
+    pub const fn starting_at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+
+    pub const fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    #[inline]
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let end = self.at.checked_add(len);
+        match end.and_then(|end| self.bytes.get(self.at..end)) {
+            Some(taken) => {
+                self.at += len;
+                Ok(taken)
+            }
+            None => Err(self.expected("more bytes")),
+        }
+    }
+
+    #[inline]
+    fn big_endian<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(self.take(N)?);
+        Ok(bytes)
+    }
+
+    /// An unsigned number of 1, 2, 4 or 8 bytes, chosen by the logarithm of its width.
+    #[inline]
+    fn unsigned(&mut self, width_log2: u8) -> Result<u64, Malformed> {
+        Ok(match width_log2 {
+            0 => u64::from(u8::from_be_bytes(self.big_endian()?)),
+            1 => u64::from(u16::from_be_bytes(self.big_endian()?)),
+            2 => u64::from(u32::from_be_bytes(self.big_endian()?)),
+            _ => u64::from_be_bytes(self.big_endian()?),
+        })
+    }
+
+    #[cold]
+    fn expected(&self, expected: &'static str) -> Malformed {
+        Malformed { at: self.at, expected }
+    }
+
+    #[cold]
+    fn expected_at(at: usize, expected: &'static str) -> Malformed {
+        Malformed { at, expected }
+    }
+
+    /// The next value. Elements of arrays and maps are read by further calls.
+    #[inline]
+    pub fn token(&mut self) -> Result<Token<'a>, Malformed> {
+        let start = self.at;
+        let [marker] = self.big_endian()?;
+        Ok(match marker {
+            0x00..=0x7f => Token::Int(i64::from(marker)),
+            0x80..=0x8f => Token::Map(usize::from(marker & 0x0f)),
+            0x90..=0x9f => Token::Array(usize::from(marker & 0x0f)),
+            0xa0..=0xbf => Token::Str(self.take(usize::from(marker & 0x1f))?),
+            0xc0 => Token::Nil,
+            0xc1 => return Err(Self::expected_at(start, "a value")),
+            0xc2 => Token::Bool(false),
+            0xc3 => Token::Bool(true),
+            0xc4..=0xc6 => {
+                let len = self.unsigned(marker - 0xc4)? as usize;
+                Token::Bin(self.take(len)?)
+            }
+            0xc7..=0xc9 => {
+                let len = self.unsigned(marker - 0xc7)? as usize;
+                let kind = i8::from_be_bytes(self.big_endian()?);
+                Token::Ext(kind, self.take(len)?)
+            }
+            0xca => Token::F32(f32::from_be_bytes(self.big_endian()?)),
+            0xcb => Token::F64(f64::from_be_bytes(self.big_endian()?)),
+            0xcc..=0xcf => {
+                let value = self.unsigned(marker - 0xcc)?;
+                i64::try_from(value).map_or(Token::Huge(value), Token::Int)
+            }
+            0xd0 => Token::Int(i64::from(i8::from_be_bytes(self.big_endian()?))),
+            0xd1 => Token::Int(i64::from(i16::from_be_bytes(self.big_endian()?))),
+            0xd2 => Token::Int(i64::from(i32::from_be_bytes(self.big_endian()?))),
+            0xd3 => Token::Int(i64::from_be_bytes(self.big_endian()?)),
+            0xd4..=0xd8 => {
+                let kind = i8::from_be_bytes(self.big_endian()?);
+                Token::Ext(kind, self.take(1 << (marker - 0xd4))?)
+            }
+            0xd9..=0xdb => {
+                let len = self.unsigned(marker - 0xd9)? as usize;
+                Token::Str(self.take(len)?)
+            }
+            0xdc | 0xdd => Token::Array(self.unsigned(marker - 0xdb)? as usize),
+            0xde | 0xdf => Token::Map(self.unsigned(marker - 0xdd)? as usize),
+            0xe0..=0xff => Token::Int(i64::from(marker as i8)),
+        })
+    }
+
+    /// Passes over one value, however deep it nests: no recursion.
+    #[inline]
+    pub fn skip(&mut self) -> Result<(), Malformed> {
+        let mut pending = 1usize;
+        while pending > 0 {
+            pending -= 1;
+            match self.token()? {
+                Token::Array(len) => pending = pending.saturating_add(len),
+                Token::Map(pairs) => pending = pending.saturating_add(pairs.saturating_mul(2)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of the next value.
+    pub fn raw(&mut self) -> Result<&'a [u8], Malformed> {
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.bytes[start..self.at])
+    }
+
+    /// The number of elements of an array, each of which takes a byte at least: a length beyond the bytes is refused.
+    #[inline]
+    pub fn array(&mut self) -> Result<usize, Malformed> {
+        let start = self.at;
+        match self.token()? {
+            Token::Array(len) if len <= self.bytes.len() - self.at => Ok(len),
+            _ => Err(Self::expected_at(start, "an array")),
+        }
+    }
+
+    /// The number of pairs of a map.
+    pub fn map(&mut self) -> Result<usize, Malformed> {
+        let start = self.at;
+        match self.token()? {
+            Token::Map(pairs) if pairs <= (self.bytes.len() - self.at) / 2 => Ok(pairs),
+            _ => Err(Self::expected_at(start, "a map")),
+        }
+    }
+
+    /// Passes over a nil; anything else stays where it is.
+    #[inline]
+    pub fn take_nil(&mut self) -> bool {
+        let is_nil = self.bytes.get(self.at) == Some(&0xc0);
+        self.at += usize::from(is_nil);
+        is_nil
+    }
+
+    #[inline]
+    pub fn int(&mut self) -> Result<i64, Malformed> {
+        let start = self.at;
+        match self.token()? {
+            Token::Int(value) => Ok(value),
+            _ => Err(Self::expected_at(start, "an integer")),
+        }
+    }
+
+    #[inline]
+    pub fn uint(&mut self) -> Result<u64, Malformed> {
+        let start = self.at;
+        match self.token()? {
+            Token::Int(value) if value >= 0 => Ok(value as u64),
+            Token::Huge(value) => Ok(value),
+            _ => Err(Self::expected_at(start, "a non-negative integer")),
+        }
+    }
+
+    #[inline]
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
+        let start = self.at;
+        u32::try_from(self.uint()?).map_err(|_| Self::expected_at(start, "an integer of 32 bits"))
+    }
+
+    pub fn bool(&mut self) -> Result<bool, Malformed> {
+        let start = self.at;
+        match self.token()? {
+            Token::Bool(value) => Ok(value),
+            _ => Err(Self::expected_at(start, "a boolean")),
+        }
+    }
+
+    #[inline]
+    pub fn str(&mut self) -> Result<&'a str, Malformed> {
+        let start = self.at;
+        match self.token()? {
+            Token::Str(text) => core::str::from_utf8(text).map_err(|_| Self::expected_at(start, "UTF-8")),
+            _ => Err(Self::expected_at(start, "a string")),
+        }
+    }
+}

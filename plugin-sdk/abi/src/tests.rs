@@ -1,0 +1,88 @@
+use super::*;
+use alloc::string::String;
+use alloc::vec;
+
+#[test]
+fn integers_come_back() {
+    let edges = [
+        0,
+        1,
+        31,
+        32,
+        33,
+        127,
+        128,
+        255,
+        256,
+        32_768,
+        65_535,
+        65_536,
+        1 << 31,
+        1 << 32,
+        i64::MAX,
+    ];
+    for value in edges.into_iter().flat_map(|value| [value, -value, -value - 1]) {
+        let mut writer = Writer::new();
+        writer.int(value);
+        let mut reader = Reader::new(writer.as_slice());
+        assert_eq!(reader.int(), Ok(value));
+        assert!(reader.is_at_end());
+    }
+    let mut writer = Writer::new();
+    writer.uint(u64::MAX);
+    assert_eq!(Reader::new(writer.as_slice()).uint(), Ok(u64::MAX));
+    assert!(Reader::new(writer.as_slice()).int().is_err());
+}
+
+#[test]
+fn strings_of_every_length_class_come_back() {
+    for len in [0, 1, 31, 32, 255, 256, 65_535, 65_536] {
+        let text: String = "x".repeat(len);
+        let mut writer = Writer::new();
+        writer.str(&text);
+        writer.bin(text.as_bytes());
+        let mut reader = Reader::new(writer.as_slice());
+        assert_eq!(reader.str(), Ok(text.as_str()));
+        assert_eq!(reader.token(), Ok(Token::Bin(text.as_bytes())));
+        assert!(reader.is_at_end());
+    }
+}
+
+#[test]
+fn skipping_passes_over_everything_nested() {
+    let mut writer = Writer::new();
+    let open = writer.open_array();
+    writer.map(1);
+    writer.str("key");
+    writer.array(2);
+    writer.f64(1.5);
+    writer.empty_ext(ext::ABSENT);
+    writer.nil();
+    writer.close_array(open, 2);
+    writer.bool(true);
+    let mut reader = Reader::new(writer.as_slice());
+    assert_eq!(reader.skip(), Ok(()));
+    assert_eq!(reader.bool(), Ok(true));
+    assert!(reader.is_at_end());
+}
+
+/// Whatever the bytes, reading ends, with a value or an error.
+#[test]
+fn no_bytes_panic() {
+    for marker in 0..=u8::MAX {
+        for tail in [vec![], vec![0xff; 3], vec![0xff; 16], vec![0; 16]] {
+            let mut bytes = vec![marker];
+            bytes.extend(tail);
+            let _ = Reader::new(&bytes).token();
+            let _ = Reader::new(&bytes).skip();
+            let _ = Reader::new(&bytes).raw();
+            let _ = Reader::new(&bytes).array();
+            let _ = Reader::new(&bytes).map();
+            let _ = Reader::new(&bytes).str();
+        }
+    }
+    // Nested deeper than any stack.
+    assert!(Reader::new(&vec![0x91; 1_000_000]).skip().is_err());
+    // A length that the bytes can't hold.
+    assert!(Reader::new(&[0xdd, 0xff, 0xff, 0xff, 0xff]).array().is_err());
+}

@@ -1,0 +1,167 @@
+//! Plugins that are one function.
+
+use crate::columns::Columns;
+use crate::manifest;
+use crate::names::{PATCH_METHODS, ROW_METHODS, Subject, resolve};
+use proc_macro2::TokenStream;
+use quote::quote;
+use rowmill_abi::manifest::{KIND_FILTER, KIND_TRANSFORM};
+use syn::{FnArg, Ident, ItemFn, LitStr, Pat};
+
+pub fn filter(columns: Columns, function: ItemFn) -> syn::Result<TokenStream> {
+    if let Some(column) = columns.write.first() {
+        return Err(syn::Error::new(column.span(), "a filter writes nothing"));
+    }
+    let [row] = parameters(&function, "a filter takes one parameter: `row: &Row`")?;
+    let read = &columns.read;
+    let function = rewritten(&function, &[row_subject(&row, read)])?;
+    let name = &function.sig.ident;
+    let implementation = quote! {
+        impl ::rowmill_plugin::Filter for #name {
+            type Config = ();
+            type Table = ();
+
+            fn new(_: ()) -> ::rowmill_plugin::Result<Self> {
+                Ok(Self {})
+            }
+
+            fn schema(
+                &mut self,
+                relation: &::rowmill_plugin::Relation,
+            ) -> ::rowmill_plugin::Result<::rowmill_plugin::Projection<()>> {
+                ::rowmill_plugin::macro_support::select_read(relation, &[#(#read),*])
+            }
+
+            #[inline]
+            fn matches(&mut self, row: &::rowmill_plugin::Row<'_>, _: &()) -> ::rowmill_plugin::Result<bool> {
+                #name(row)
+            }
+        }
+        ::rowmill_plugin::export!(::rowmill_plugin::guest::FilterPlugin<#name>);
+    };
+    assembled(&function, KIND_FILTER, implementation)
+}
+
+pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream> {
+    let expected = "a transform takes two parameters: `row: &Row, patch: &mut Patch`";
+    let [row, patch] = parameters(&function, expected)?;
+    let Columns { read, write } = &columns;
+    if write.is_empty() {
+        return Err(syn::Error::new(
+            function.sig.ident.span(),
+            "a transform needs `write(..)`, or it can't change anything",
+        ));
+    }
+    let patch = Subject {
+        variable: &patch,
+        methods: PATCH_METHODS,
+        columns: write,
+        list: "write",
+    };
+    let function = rewritten(&function, &[row_subject(&row, read), patch])?;
+    let name = &function.sig.ident;
+    let written = write.iter().map(|column| written(column, &columns));
+    let implementation = quote! {
+        impl ::rowmill_plugin::Transform for #name {
+            type Config = ();
+            type Table = ();
+
+            fn new(_: ()) -> ::rowmill_plugin::Result<Self> {
+                Ok(Self {})
+            }
+
+            fn schema(
+                &mut self,
+                relation: &::rowmill_plugin::Relation,
+            ) -> ::rowmill_plugin::Result<::rowmill_plugin::Projection<()>> {
+                ::rowmill_plugin::macro_support::select_write(relation, &[#(#read),*], &[#(#write),*])
+            }
+
+            #[inline]
+            fn transform(
+                &mut self,
+                row: &::rowmill_plugin::Row<'_>,
+                _: &(),
+                patch: &mut ::rowmill_plugin::Patch<'_>,
+            ) -> ::rowmill_plugin::Result<()> {
+                if ::rowmill_plugin::macro_support::nothing_to_write(row, &[#(#written),*]) {
+                    return Ok(());
+                }
+                #name(row, patch)
+            }
+        }
+        ::rowmill_plugin::export!(::rowmill_plugin::guest::TransformPlugin<#name>);
+    };
+    assembled(&function, KIND_TRANSFORM, implementation)
+}
+
+/// The place of a written column among those that rows carry, and whether the function reads it.
+///
+/// Rows carry what is read, then what is written and not read.
+fn written(column: &LitStr, columns: &Columns) -> TokenStream {
+    let is = |other: &&LitStr| other.value() == column.value();
+    let position = |list: &[LitStr]| list.iter().position(|other| is(&other));
+    let (place, is_read) = match position(&columns.read) {
+        Some(place) => (place, true),
+        None => {
+            let added = columns.write.iter().take_while(|other| !is(other));
+            let behind = added.filter(|other| !columns.read.iter().any(|read| read.value() == other.value()));
+            (columns.read.len() + behind.count(), false)
+        }
+    };
+    let place = place as u16;
+    quote! { (#place, #is_read) }
+}
+
+fn row_subject<'a>(row: &'a Ident, read: &'a [LitStr]) -> Subject<'a> {
+    Subject {
+        variable: row,
+        methods: ROW_METHODS,
+        columns: read,
+        list: "read",
+    }
+}
+
+/// The names of the parameters, of which there must be `N`.
+fn parameters<const N: usize>(function: &ItemFn, expected: &str) -> syn::Result<[Ident; N]> {
+    let wrong = || syn::Error::new_spanned(&function.sig, expected);
+    let mut names = Vec::new();
+    for parameter in &function.sig.inputs {
+        let FnArg::Typed(parameter) = parameter else {
+            return Err(wrong());
+        };
+        match &*parameter.pat {
+            Pat::Ident(name) => names.push(name.ident.clone()),
+            Pat::Wild(wild) => names.push(Ident::new("_unused", wild.underscore_token.span)),
+            _ => return Err(wrong()),
+        }
+    }
+    names.try_into().map_err(|_| wrong())
+}
+
+/// The function with the names of columns turned into places.
+fn rewritten(function: &ItemFn, subjects: &[Subject<'_>]) -> syn::Result<ItemFn> {
+    let block = &function.block;
+    let block = syn::parse2(resolve(quote! { #block }, subjects)?)?;
+    Ok(ItemFn {
+        block: Box::new(block),
+        ..function.clone()
+    })
+}
+
+/// The function, a type of the same name (types and functions don't share names), and what makes a plugin of it.
+fn assembled(function: &ItemFn, kind: &str, implementation: TokenStream) -> syn::Result<TokenStream> {
+    let (name, visibility) = (&function.sig.ident, &function.vis);
+    let doc = format!("The plugin that the function `{name}` is.");
+    let section = manifest::section(kind, None)?;
+    Ok(quote! {
+        #function
+
+        #[doc = #doc]
+        #[allow(non_camel_case_types)]
+        #visibility struct #name {}
+
+        #implementation
+        #section
+    })
+}

@@ -1,0 +1,54 @@
+//! The custom section that the host reads before it compiles a module.
+
+use proc_macro2::{Literal, Span, TokenStream};
+use quote::quote;
+use rowmill_abi::{ABI_VERSION, MANIFEST_SECTION, Writer, manifest as key};
+
+/// The section as an item of the crate that is compiled.
+pub fn section(kind: &str, config_schema: Option<&str>) -> syn::Result<TokenStream> {
+    let bytes = encode(
+        kind,
+        &package("CARGO_PKG_NAME")?,
+        &package("CARGO_PKG_VERSION")?,
+        config_schema,
+    );
+    let (len, bytes) = (bytes.len(), Literal::byte_string(&bytes));
+    Ok(quote! {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            #[used]
+            #[unsafe(link_section = #MANIFEST_SECTION)]
+            static MANIFEST: [u8; #len] = *#bytes;
+        };
+    })
+}
+
+/// What Cargo says of the crate that is compiled.
+pub fn package(variable: &str) -> syn::Result<String> {
+    std::env::var(variable)
+        .map_err(|_| syn::Error::new(Span::call_site(), format!("{variable} isn't set: build with cargo")))
+}
+
+fn encode(kind: &str, name: &str, version: &str, config_schema: Option<&str>) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.map(if config_schema.is_some() { 9 } else { 8 });
+    writer.str(key::ABI);
+    writer.int(ABI_VERSION.into());
+    writer.str(key::MIN_MINOR);
+    writer.uint(0);
+    for (name, value) in [(key::NAME, name), (key::VERSION, version), (key::KIND, kind)] {
+        writer.str(name);
+        writer.str(value);
+    }
+    writer.str(key::FEATURES);
+    writer.array(0);
+    writer.str(key::STATE_VERSION);
+    writer.uint(0);
+    writer.str(key::STATE_SCOPE);
+    writer.str("none");
+    if let Some(schema) = config_schema {
+        writer.str(key::CONFIG_SCHEMA);
+        writer.str(schema);
+    }
+    writer.into_vec()
+}

@@ -1,0 +1,82 @@
+//! Plugins that are a type.
+
+use crate::manifest;
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use rowmill_abi::manifest::{KIND_FILTER, KIND_TRANSFORM};
+use std::path::Path;
+use syn::parse::{Parse, ParseStream};
+use syn::{Ident, ImplItem, ItemImpl, LitStr, Token, parse_quote};
+
+/// `config_schema = "config.schema.json"`
+#[derive(Default)]
+pub struct Arguments {
+    config_schema: Option<LitStr>,
+}
+
+impl Parse for Arguments {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if input.is_empty() {
+            return Ok(Self::default());
+        }
+        let name: Ident = input.parse()?;
+        if name != "config_schema" {
+            return Err(syn::Error::new(name.span(), "expected `config_schema = \"file\"`"));
+        }
+        input.parse::<Token![=]>()?;
+        Ok(Self {
+            config_schema: Some(input.parse()?),
+        })
+    }
+}
+
+pub fn plugin(arguments: Arguments, mut implementation: ItemImpl) -> syn::Result<TokenStream> {
+    let wrong = "put `#[plugin]` on `impl Filter for ..` or `impl Transform for ..`";
+    let name = implementation
+        .trait_
+        .as_ref()
+        .and_then(|(_, path, _)| path.segments.last());
+    let (kind, adapter) = match name.map(|segment| segment.ident.to_string()).as_deref() {
+        Some("Filter") => (KIND_FILTER, format_ident!("FilterPlugin")),
+        Some("Transform") => (KIND_TRANSFORM, format_ident!("TransformPlugin")),
+        _ => return Err(syn::Error::new_spanned(&implementation, wrong)),
+    };
+    for defaulted in ["Config", "Table"] {
+        let is_there = |item: &ImplItem| matches!(item, ImplItem::Type(item) if item.ident == defaulted);
+        if !implementation.items.iter().any(is_there) {
+            let name = format_ident!("{defaulted}");
+            implementation.items.push(parse_quote! { type #name = (); });
+        }
+    }
+    let plugin = &implementation.self_ty;
+    let (schema, tracked) = read_schema(arguments.config_schema.as_ref())?;
+    let section = manifest::section(kind, schema.as_deref())?;
+    Ok(quote! {
+        #implementation
+        ::rowmill_plugin::export!(::rowmill_plugin::guest::#adapter<#plugin>);
+        #section
+        #tracked
+    })
+}
+
+/// The file's content, and an item by which a change of the file has the crate built again.
+fn read_schema(file: Option<&LitStr>) -> syn::Result<(Option<String>, TokenStream)> {
+    let Some(file) = file else {
+        return Ok((None, TokenStream::new()));
+    };
+    let path = Path::new(&manifest::package("CARGO_MANIFEST_DIR")?).join(file.value());
+    // A test may be what writes it: then the module has none until it is built again.
+    let schema = std::fs::read_to_string(&path)
+        .map_err(|error| syn::Error::new(file.span(), format!("{}: {error}", path.display())))?;
+    let path = path.display().to_string();
+    Ok((Some(schema), quote! { const _: &[u8] = include_bytes!(#path); }))
+}
+
+pub fn config(item: TokenStream) -> TokenStream {
+    quote! {
+        #[derive(::rowmill_plugin::serde::Deserialize, ::rowmill_plugin::schemars::JsonSchema)]
+        #[serde(crate = "::rowmill_plugin::serde", deny_unknown_fields)]
+        #[schemars(crate = "::rowmill_plugin::schemars")]
+        #item
+    }
+}

@@ -1,0 +1,346 @@
+//! What stands behind the exports: reads the host's calls, runs the plugin, writes the replies. The same on Wasm and
+//! natively, so that a test goes the way that production goes.
+
+use crate::batch::{Head, Rows};
+use crate::patch::Scratch;
+use crate::plugin::{Filter, Transform};
+use crate::projection::{Choice, Named, Projection};
+use crate::relation::Relation;
+use crate::row::Row;
+use crate::{Error, Patch, Result};
+use rowmill_abi::{Malformed, Reader, Writer, default, reply, schema_action};
+use serde::de::DeserializeOwned;
+
+/// A filter or a transform, as the exports need it.
+pub trait Plugin: Sized + 'static {
+    type Config: DeserializeOwned;
+    type Table: 'static;
+
+    fn new(config: Self::Config) -> Result<Self>;
+    fn schema(&mut self, relation: &Relation) -> Result<Projection<Self::Table>>;
+    /// Writes the elements of the reply that follow its status.
+    #[doc(hidden)]
+    fn batch(&mut self, batch: &mut Batch<'_, Self::Table>, out: &mut Writer) -> Result<(), Stop>;
+}
+
+/// A [`Filter`] as a [`Plugin`].
+#[derive(Debug)]
+pub struct FilterPlugin<F>(F);
+
+/// A [`Transform`] as a [`Plugin`].
+#[derive(Debug)]
+pub struct TransformPlugin<T>(T);
+
+/// A table that rows may come from.
+#[derive(Debug)]
+pub struct Known<T> {
+    relation: Relation,
+    read: Vec<Named>,
+    writes: Vec<Named>,
+    table: T,
+}
+
+/// Why a whole batch can't be answered.
+#[derive(Debug)]
+pub enum Stop {
+    Malformed(Malformed),
+    UnknownRelation(u32),
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+/// A batch with the tables that its rows come from.
+pub struct Batch<'a, T> {
+    rows: Rows<'a>,
+    known: &'a [Known<T>],
+    /// The table that the last row came from, in `known`: the next one is mostly of the same.
+    current: usize,
+    buffers: &'a mut Buffers,
+}
+
+/// What is kept from batch to batch, so that a steady state allocates nothing.
+#[derive(Debug, Default)]
+struct Buffers {
+    offsets: Vec<u32>,
+    bitmap: Vec<u8>,
+    rejects: Writer,
+    scratch: Scratch,
+}
+
+impl<T> Batch<'_, T> {
+    #[inline]
+    fn find(&mut self, relation: u32) -> Result<usize, Stop> {
+        let is = |known: &Known<T>| known.relation.index == relation;
+        if self.known.get(self.current).is_none_or(|known| !is(known)) {
+            self.current = self.known.iter().position(is).ok_or(Stop::UnknownRelation(relation))?;
+        }
+        Ok(self.current)
+    }
+}
+
+/// Puts a row together from what is known of it.
+macro_rules! row {
+    ($batch:ident, $known:ident, $head:ident, $index:ident) => {
+        Row {
+            bytes: $batch.rows.bytes,
+            offsets: &$batch.buffers.offsets,
+            relation: &$known.relation,
+            read: &$known.read,
+            transaction: &$batch.rows.transaction,
+            index: $index,
+            op: $head.op,
+            image: $head.image,
+            gaps: $head.gaps,
+        }
+    };
+}
+
+impl<F: Filter> Plugin for FilterPlugin<F> {
+    type Config = F::Config;
+    type Table = F::Table;
+
+    fn new(config: F::Config) -> Result<Self> {
+        F::new(config).map(Self)
+    }
+
+    fn schema(&mut self, relation: &Relation) -> Result<Projection<F::Table>> {
+        self.0.schema(relation)
+    }
+
+    /// `verdict, rejects`
+    fn batch(&mut self, batch: &mut Batch<'_, F::Table>, out: &mut Writer) -> Result<(), Stop> {
+        let count = batch.rows.count;
+        let (mut matching, mut rejected) = (0, 0);
+        batch.buffers.bitmap.clear();
+        batch.buffers.bitmap.resize(count.div_ceil(8) as usize, 0);
+        batch.buffers.rejects.clear();
+        for index in 0..count {
+            let head = batch.rows.read(index, &mut batch.buffers.offsets)?;
+            let matches = match self.judge(batch, &head, index)? {
+                Ok(matches) => matches,
+                Err(error) => {
+                    rejected += 1;
+                    reject(&mut batch.buffers.rejects, index, &error);
+                    false
+                }
+            };
+            matching += u32::from(matches);
+            batch.buffers.bitmap[(index / 8) as usize] |= u8::from(matches) << (index % 8);
+        }
+        match matching {
+            0 => out.bool(false),
+            _ if matching == count => out.bool(true),
+            _ => out.bin(&batch.buffers.bitmap),
+        }
+        if rejected == 0 {
+            out.nil();
+        } else {
+            out.array(rejected);
+            out.raw(batch.buffers.rejects.as_slice());
+        }
+        Ok(())
+    }
+}
+
+impl<F: Filter> FilterPlugin<F> {
+    #[inline]
+    fn judge(&mut self, batch: &mut Batch<'_, F::Table>, head: &Head, index: u32) -> Result<Result<bool>, Stop> {
+        let Some(relation) = head.relation else {
+            return Ok(Ok(true));
+        };
+        if head.absent {
+            // Can't be judged: the host knows that too, and doesn't look at this verdict.
+            return Ok(Ok(false));
+        }
+        let at = batch.find(relation)?;
+        let known = &batch.known[at];
+        Ok(self.0.matches(&row!(batch, known, head, index), &known.table))
+    }
+}
+
+impl<T: Transform> Plugin for TransformPlugin<T> {
+    type Config = T::Config;
+    type Table = T::Table;
+
+    fn new(config: T::Config) -> Result<Self> {
+        T::new(config).map(Self)
+    }
+
+    fn schema(&mut self, relation: &Relation) -> Result<Projection<T::Table>> {
+        self.0.schema(relation)
+    }
+
+    /// `default, actions`
+    fn batch(&mut self, batch: &mut Batch<'_, T::Table>, out: &mut Writer) -> Result<(), Stop> {
+        out.uint(default::PASS.into());
+        let actions = out.open_array();
+        let mut count = 0;
+        // Taken out, so that a patch can borrow it beside the rest.
+        let mut scratch = std::mem::take(&mut batch.buffers.scratch);
+        for index in 0..batch.rows.count {
+            let head = batch.rows.read(index, &mut batch.buffers.offsets)?;
+            let Some(relation) = head.relation else {
+                continue;
+            };
+            let at = batch.find(relation)?;
+            let known = &batch.known[at];
+            let row = row!(batch, known, head, index);
+            let mut patch = Patch::new(&mut scratch, &known.writes);
+            let result = self.0.transform(&row, &known.table, &mut patch);
+            count += u32::from(scratch.finish(index, result, out));
+        }
+        batch.buffers.scratch = scratch;
+        out.close_array(actions, count);
+        Ok(())
+    }
+}
+
+#[cold]
+fn reject(out: &mut Writer, row: u32, error: &Error) {
+    out.array(3);
+    out.uint(row.into());
+    out.str(error.code());
+    out.str(error.reason());
+}
+
+/// An instance of a plugin, with the memory of its replies.
+pub struct Guest<P: Plugin> {
+    plugin: Option<P>,
+    known: Vec<Known<P::Table>>,
+    buffers: Buffers,
+    out: Writer,
+}
+
+impl<P: Plugin> Default for Guest<P> {
+    fn default() -> Self {
+        Self {
+            plugin: None,
+            known: Vec::new(),
+            buffers: Buffers::default(),
+            out: Writer::new(),
+        }
+    }
+}
+
+impl<P: Plugin> Guest<P> {
+    /// `rowmill_init`; the reply stays as it is until the next call.
+    pub fn init(&mut self, input: &[u8]) -> &[u8] {
+        match configure(input).and_then(P::new) {
+            Ok(plugin) => {
+                self.plugin = Some(plugin);
+                self.done()
+            }
+            Err(error) => self.fail(error.reason()),
+        }
+    }
+
+    /// `rowmill_schema`
+    pub fn schema(&mut self, input: &[u8]) -> &[u8] {
+        let relation = match Relation::parse(input) {
+            Ok(relation) => relation,
+            Err(malformed) => return self.fail(&malformed.to_string()),
+        };
+        let Some(plugin) = &mut self.plugin else {
+            return self.fail(NOT_STARTED);
+        };
+        let projection = match plugin.schema(&relation) {
+            Ok(projection) => projection,
+            Err(error) => return self.refuse(error.reason()),
+        };
+        self.out.clear();
+        projection.encode(&mut self.out);
+        self.known.retain(|known| known.relation.index != relation.index);
+        if let Choice::Use {
+            read, writes, table, ..
+        } = projection.0
+        {
+            self.known.push(Known {
+                relation,
+                read,
+                writes,
+                table,
+            });
+        }
+        self.out.as_slice()
+    }
+
+    /// `rowmill_batch`
+    pub fn batch(&mut self, input: &[u8]) -> &[u8] {
+        let Some(plugin) = &mut self.plugin else {
+            return self.fail(NOT_STARTED);
+        };
+        self.out.clear();
+        self.out.array(3);
+        self.out.uint(reply::DONE.into());
+        let result = match Rows::open(input) {
+            Ok(rows) => {
+                let buffers = &mut self.buffers;
+                let mut batch = Batch {
+                    rows,
+                    known: &self.known,
+                    current: 0,
+                    buffers,
+                };
+                plugin.batch(&mut batch, &mut self.out)
+            }
+            Err(malformed) => Err(malformed.into()),
+        };
+        match result {
+            Ok(()) => self.out.as_slice(),
+            Err(Stop::Malformed(malformed)) => self.fail(&format!("the batch can't be read: {malformed}")),
+            Err(Stop::UnknownRelation(index)) => self.fail(&format!("relation {index} was never announced")),
+        }
+    }
+
+    fn done(&mut self) -> &[u8] {
+        self.out.clear();
+        self.out.array(1);
+        self.out.uint(reply::DONE.into());
+        self.out.as_slice()
+    }
+
+    #[cold]
+    fn refuse(&mut self, reason: &str) -> &[u8] {
+        self.out.clear();
+        self.out.array(3);
+        self.out.uint(reply::DONE.into());
+        self.out.uint(schema_action::REFUSE.into());
+        self.out.str(reason);
+        self.out.as_slice()
+    }
+
+    #[cold]
+    fn fail(&mut self, message: &str) -> &[u8] {
+        self.out.clear();
+        self.out.array(2);
+        self.out.uint(reply::FATAL.into());
+        self.out.str(message);
+        self.out.as_slice()
+    }
+}
+
+const NOT_STARTED: &str = "called before rowmill_init was through";
+
+/// An empty map, for a config whose fields all have defaults.
+const EMPTY_MAP: &[u8] = &[0x80];
+
+/// Reads the plugin's config out of what comes into `rowmill_init`.
+fn configure<C: DeserializeOwned>(input: &[u8]) -> Result<C> {
+    let mut reader = Reader::new(input);
+    reader.array()?;
+    // ABI, features of the host, name.
+    for _ in 0..3 {
+        reader.skip()?;
+    }
+    let raw = reader.raw()?;
+    let read = |bytes| rmp_serde::from_slice(bytes).map_err(|error| Error::new(format!("config: {error}")));
+    let is_nil = Reader::new(raw).take_nil();
+    match read(raw) {
+        Err(error) if is_nil => read(EMPTY_MAP).map_err(|_: Error| error),
+        result => result,
+    }
+}

@@ -1,0 +1,92 @@
+//! What the host offers to plugins. Natively, under `cargo test`, a stand-in answers.
+
+use rowmill_abi::{level, metric};
+
+/// How loud a line of the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Level {
+    Error = level::ERROR,
+    Warn = level::WARN,
+    Info = level::INFO,
+    Debug = level::DEBUG,
+    Trace = level::TRACE,
+}
+
+/// Writes a line into the host's log, which limits their rate. No row values.
+pub fn log(level: Level, message: &str) {
+    imports::log(level as i32, message);
+}
+
+/// Adds to a counter named `rowmill_plugin_<name>`.
+pub fn count(name: &str, by: f64) {
+    imports::metric(metric::COUNTER, name, by);
+}
+
+/// Sets a gauge named `rowmill_plugin_<name>`.
+pub fn gauge(name: &str, value: f64) {
+    imports::metric(metric::GAUGE, name, value);
+}
+
+/// Adds an observation to a histogram named `rowmill_plugin_<name>`.
+pub fn observe(name: &str, value: f64) {
+    imports::metric(metric::HISTOGRAM, name, value);
+}
+
+/// The commit time of a transaction of the batch at hand, in microseconds since 1970.
+///
+/// [`Row::transaction`](crate::Row::transaction) has it without a call.
+pub fn now_us(transaction_index: u32) -> i64 {
+    imports::now_us(transaction_index)
+}
+
+/// Random bytes that depend on the row alone, see [`Row::random`](crate::Row::random).
+pub(crate) fn random(row_index: u32, bytes: &mut [u8]) {
+    imports::random(row_index, bytes);
+}
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use imports::panic;
+
+#[cfg(target_arch = "wasm32")]
+#[expect(
+    unsafe_code,
+    reason = "imports of the host; pointers and lengths come from slices that outlive the call"
+)]
+mod imports {
+    mod raw {
+        #[link(wasm_import_module = "rowmill")]
+        unsafe extern "C" {
+            pub fn log(level: i32, text: *const u8, len: usize);
+            pub fn panic(text: *const u8, len: usize);
+            pub fn metric(kind: i32, name: *const u8, name_len: usize, value: f64);
+            pub fn now_us(transaction_index: u32) -> i64;
+            pub fn random(row_index: u32, bytes: *mut u8, len: usize);
+        }
+    }
+
+    pub fn log(level: i32, message: &str) {
+        unsafe { raw::log(level, message.as_ptr(), message.len()) }
+    }
+
+    pub fn panic(message: &str) {
+        unsafe { raw::panic(message.as_ptr(), message.len()) }
+    }
+
+    pub fn metric(kind: i32, name: &str, value: f64) {
+        unsafe { raw::metric(kind, name.as_ptr(), name.len(), value) }
+    }
+
+    pub fn now_us(transaction_index: u32) -> i64 {
+        unsafe { raw::now_us(transaction_index) }
+    }
+
+    pub fn random(row_index: u32, bytes: &mut [u8]) {
+        unsafe { raw::random(row_index, bytes.as_mut_ptr(), bytes.len()) }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+mod imports {
+    pub use crate::testing::stand_in::{log, metric, now_us, random};
+}

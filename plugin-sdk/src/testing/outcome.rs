@@ -1,0 +1,145 @@
+//! What a transform has made of a row.
+
+use super::sample::{Cell, Sample};
+use crate::Error;
+use crate::projection::Output;
+use crate::row::Op;
+use crate::value::Value;
+use rowmill_abi::{Malformed, Reader, action};
+
+/// What becomes of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It goes on like this.
+    Row(Sample),
+    /// The change is dropped.
+    Dropped,
+    /// These go on in its place.
+    Rows(Vec<Sample>),
+    /// It goes on like this to another topic or table.
+    Routed(String, Sample),
+    /// It goes to the dead letters.
+    Rejected(Error),
+    /// The pipeline stops.
+    Stopped(String),
+}
+
+impl Outcome {
+    /// The row that goes on.
+    ///
+    /// # Panics
+    ///
+    /// Where something else becomes of it.
+    #[track_caller]
+    pub fn row(self) -> Sample {
+        match self {
+            Self::Row(sample) => sample,
+            other => panic!("no row goes on: {other:?}"),
+        }
+    }
+
+    /// Reads an action behind its row's index and applies it as the host does.
+    pub(super) fn read(reader: &mut Reader<'_>, row: &Sample, outputs: &[Output]) -> Result<Self, Malformed> {
+        let at = reader.position();
+        Ok(match u8::try_from(reader.uint()?).unwrap_or(u8::MAX) {
+            action::PASS => Self::Row(shaped(row, outputs)),
+            action::DROP => Self::Dropped,
+            action::PATCH => Self::Row(patched(reader, row, outputs)?),
+            action::REPLACE => Self::Row(replaced(reader, row.op, row, outputs)?),
+            action::FAN_OUT => {
+                let count = reader.array()?;
+                Self::Rows(
+                    (0..count)
+                        .map(|_| fanned_out(reader, row, outputs))
+                        .collect::<Result<_, _>>()?,
+                )
+            }
+            action::ROUTE => Self::Routed(reader.str()?.to_owned(), patched(reader, row, outputs)?),
+            action::REJECT => {
+                let code = reader.str()?.to_owned();
+                Self::Rejected(Error::new(reader.str()?.to_owned()).with_code(code))
+            }
+            action::STOP => Self::Stopped(reader.str()?.to_owned()),
+            _ => {
+                return Err(Malformed {
+                    at,
+                    expected: "an action",
+                });
+            }
+        })
+    }
+}
+
+/// The row in the first output's shape: what keeps its name keeps its value.
+pub(super) fn shaped(row: &Sample, outputs: &[Output]) -> Sample {
+    let Some(output) = outputs.first() else {
+        return row.clone();
+    };
+    let cell = |name: &str| match row.cells.iter().find(|(known, _)| known == name) {
+        Some((_, cell)) => cell.clone(),
+        None => Cell::Null,
+    };
+    Sample {
+        cells: output
+            .columns
+            .iter()
+            .map(|column| (column.name.clone(), cell(&column.name)))
+            .collect(),
+        ..*row
+    }
+}
+
+fn patched(reader: &mut Reader<'_>, row: &Sample, outputs: &[Output]) -> Result<Sample, Malformed> {
+    let mut row = shaped(row, outputs);
+    for _ in 0..reader.array()? / 2 {
+        let at = reader.position();
+        let column = reader.uint()? as usize;
+        let cell = Cell::of(Value::read(reader)?);
+        match row.cells.get_mut(column) {
+            Some((_, place)) => *place = cell,
+            None => {
+                return Err(Malformed {
+                    at,
+                    expected: "a column of the output",
+                });
+            }
+        }
+    }
+    Ok(row)
+}
+
+fn replaced(reader: &mut Reader<'_>, op: Op, row: &Sample, outputs: &[Output]) -> Result<Sample, Malformed> {
+    let at = reader.position();
+    let output = reader.uint()? as usize;
+    let names: Vec<String> = match outputs.get(output) {
+        Some(output) => output.columns.iter().map(|column| column.name.clone()).collect(),
+        None if outputs.is_empty() && output == 0 => row.cells.iter().map(|(name, _)| name.clone()).collect(),
+        None => {
+            return Err(Malformed {
+                at,
+                expected: "a declared output",
+            });
+        }
+    };
+    if reader.array()? != names.len() {
+        return Err(Malformed {
+            at,
+            expected: "a value for each column of the output",
+        });
+    }
+    let cells = names.into_iter().map(|name| Ok((name, Cell::of(Value::read(reader)?))));
+    Ok(Sample {
+        op,
+        image: row.image,
+        cells: cells.collect::<Result<_, Malformed>>()?,
+    })
+}
+
+fn fanned_out(reader: &mut Reader<'_>, row: &Sample, outputs: &[Output]) -> Result<Sample, Malformed> {
+    let at = reader.position();
+    reader.array()?;
+    let op = Op::from_wire(reader.uint()?).ok_or(Malformed { at, expected: "an op" })?;
+    let sample = replaced(reader, op, row, outputs)?;
+    reader.skip()?;
+    Ok(sample)
+}

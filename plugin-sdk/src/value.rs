@@ -1,0 +1,119 @@
+//! Values as they cross the boundary.
+
+use rowmill_abi::{Malformed, Reader, Token, Writer, ext};
+use std::borrow::Cow;
+
+/// A value of a row, borrowed from the batch.
+///
+/// Types other than integers, floats, booleans and bytea come as Postgres' text, so that nothing is lost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// SQL NULL.
+    Null,
+    /// TOAST that the change left alone: the server didn't send it. Never NULL.
+    Unchanged,
+    /// Not part of this image: a column outside of the key, in an old image that holds the key only. Never NULL.
+    Absent,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let at = reader.position();
+        let bad = |expected| Malformed { at, expected };
+        Ok(match reader.token()? {
+            Token::Nil => Self::Null,
+            Token::Bool(value) => Self::Bool(value),
+            Token::Int(value) => Self::Int(value),
+            Token::F32(value) => Self::Float(value.into()),
+            Token::F64(value) => Self::Float(value),
+            Token::Str(text) => Self::Text(std::str::from_utf8(text).map_err(|_| bad("UTF-8"))?),
+            Token::Bin(bytes) => Self::Bytes(bytes),
+            Token::Ext(ext::UNCHANGED, _) => Self::Unchanged,
+            Token::Ext(ext::ABSENT, _) => Self::Absent,
+            _ => return Err(bad("a value of a row")),
+        })
+    }
+
+    /// As Postgres casts it to text; `None` where there is no value.
+    pub fn to_text(self) -> Option<Cow<'a, str>> {
+        Some(match self {
+            Self::Null | Self::Unchanged | Self::Absent => return None,
+            Self::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
+            Self::Int(value) => Cow::Owned(value.to_string()),
+            Self::Float(value) => Cow::Owned(value.to_string()),
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Bytes(bytes) => {
+                let mut hex = String::with_capacity(2 + 2 * bytes.len());
+                hex.push_str("\\x");
+                for byte in bytes {
+                    for digit in [byte >> 4, byte & 15] {
+                        hex.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+                    }
+                }
+                Cow::Owned(hex)
+            }
+        })
+    }
+}
+
+/// What patches can set a column to.
+pub trait ToValue {
+    /// Appends the value as MessagePack.
+    fn write(self, out: &mut Writer);
+}
+
+impl ToValue for Value<'_> {
+    fn write(self, out: &mut Writer) {
+        match self {
+            Value::Null => out.nil(),
+            Value::Unchanged => out.empty_ext(ext::UNCHANGED),
+            Value::Absent => out.empty_ext(ext::ABSENT),
+            Value::Bool(value) => out.bool(value),
+            Value::Int(value) => out.int(value),
+            Value::Float(value) => out.f64(value),
+            Value::Text(text) => out.str(text),
+            Value::Bytes(bytes) => out.bin(bytes),
+        }
+    }
+}
+
+impl<T: ToValue> ToValue for Option<T> {
+    fn write(self, out: &mut Writer) {
+        match self {
+            Some(value) => value.write(out),
+            None => out.nil(),
+        }
+    }
+}
+
+macro_rules! to_value {
+    ($($type:ty => |$value:ident, $out:ident| $write:expr;)*) => {$(
+        impl ToValue for $type {
+            #[inline]
+            fn write(self, $out: &mut Writer) {
+                let $value = self;
+                $write
+            }
+        }
+    )*};
+}
+
+to_value! {
+    &str => |value, out| out.str(value);
+    String => |value, out| out.str(&value);
+    &String => |value, out| out.str(value);
+    Cow<'_, str> => |value, out| out.str(&value);
+    &[u8] => |value, out| out.bin(value);
+    bool => |value, out| out.bool(value);
+    i16 => |value, out| out.int(value.into());
+    i32 => |value, out| out.int(value.into());
+    i64 => |value, out| out.int(value);
+    u32 => |value, out| out.uint(value.into());
+    f32 => |value, out| out.f32(value);
+    f64 => |value, out| out.f64(value);
+}
