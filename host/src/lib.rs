@@ -9,7 +9,6 @@ pub mod postgres;
 pub mod source;
 pub mod decode;
 pub mod snapshot;
-#[cfg(feature = "engine")]
 pub mod plugin;
 pub mod pipeline;
 pub mod sink;
