@@ -54,7 +54,7 @@ impl Folder {
         fs::create_dir_all(&self.folder).map_err(|error| self.failed("creating the folder of", error))?;
         let path = self.manifest_path();
         match fs::read(&path) {
-            Ok(text) => Ok(Manifest::parse(&text, &expected, &path.display().to_string())?),
+            Ok(text) => Manifest::parse(&text, &expected, &path.display().to_string()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.refuse_foreign()?;
                 self.store(&expected)?;

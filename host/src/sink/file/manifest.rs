@@ -3,7 +3,7 @@
 use super::folder::Folder;
 use crate::batch::Lsn;
 use crate::problem::{Exit, Problem};
-use crate::sink::SinkContext;
+use crate::sink::{SinkContext, SinkError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -52,10 +52,11 @@ impl Manifest {
     }
 
     /// Reads one and checks that it is of the same pipeline, sink and source as `expected`.
-    pub(super) fn parse(text: &[u8], expected: &Self, path: &str) -> Result<Self, Problem> {
+    pub(super) fn parse(text: &[u8], expected: &Self, path: &str) -> Result<Self, SinkError> {
         let unreadable = |cause: String| {
             let headline = format!("{path} is no manifest of this version");
-            Problem::new("E0422", Exit::Sink, headline, "move it and its files away").with_cause(cause)
+            let problem = Problem::new("E0422", Exit::Sink, headline, "move it and its files away");
+            SinkError::from(problem.with_cause(cause))
         };
         let found: Self = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
         if found.version != VERSION {
@@ -73,7 +74,9 @@ impl Manifest {
                 let headline = format!("{path} belongs to another {what}");
                 let cause = format!("it is of {what} {found}, this is {what} {expected}");
                 let help = "give this sink another path";
-                return Err(Problem::new("E0420", Exit::Sink, headline, help).with_cause(cause));
+                return Err(Problem::new("E0420", Exit::Sink, headline, help)
+                    .with_cause(cause)
+                    .into());
             }
         }
         Ok(found)
@@ -91,11 +94,10 @@ impl Manifest {
         self.files.last().expect("a manifest lists at least one file")
     }
 
-    pub(super) fn set_length(&mut self, length: u64) {
-        self.files
-            .last_mut()
-            .expect("a manifest lists at least one file")
-            .length = length;
+    /// Sets the current file's length and says whether it was another before.
+    pub(super) fn set_length(&mut self, length: u64) -> bool {
+        let current = self.files.last_mut().expect("a manifest lists at least one file");
+        std::mem::replace(&mut current.length, length) != length
     }
 
     /// The position never goes back: a transaction that was there before comes again without its rows.

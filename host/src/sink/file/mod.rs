@@ -39,8 +39,9 @@ struct Session {
     manifest: Manifest,
     /// Whether it says more than the one on disk.
     dirty: bool,
-    /// The last delivery that ended at a commit.
+    /// The last delivery of which nothing belongs to a transaction that hasn't ended.
     complete: u64,
+    written: u64,
     /// Whether the last transaction hasn't ended.
     inside: bool,
 }
@@ -72,6 +73,7 @@ impl FileSink {
             manifest,
             dirty: false,
             complete: self.durable,
+            written: self.durable,
             inside: false,
         });
         Ok(position)
@@ -87,8 +89,10 @@ impl FileSink {
             first += rows.len();
             session.inside = !transaction.is_complete();
             if transaction.is_complete() {
-                session.manifest.set_length(session.writer.len());
-                session.dirty = true;
+                // Whatever follows in this delivery, those before it are complete.
+                session.complete = session.written;
+                // A position without rows can wait: what comes again has no rows again.
+                session.dirty |= session.manifest.set_length(session.writer.len());
                 if transaction.origin == Origin::Stream {
                     session.manifest.advance(transaction.end_lsn);
                 }
@@ -97,7 +101,8 @@ impl FileSink {
                 }
             }
         }
-        if delivery.batch.ends_at_commit() {
+        session.written = delivery.sequence;
+        if !session.inside {
             session.complete = delivery.sequence;
         }
         session.writer.spill().await?;

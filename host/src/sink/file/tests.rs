@@ -103,6 +103,29 @@ async fn a_crash_leaves_neither_a_torn_line_nor_half_a_transaction() {
 }
 
 #[tokio::test]
+async fn deliveries_that_never_end_at_a_commit_become_durable_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let mut cut = sink(&path, 1 << 20);
+    cut.open(&context("feed")).await.unwrap();
+    let orders = orders();
+    let row = [text("1"), text("a"), crate::batch::Value::Null];
+    for sequence in 2..6 {
+        let delivery = Builder::new()
+            .transaction(sequence * 0x10, Part::Last)
+            .insert(&orders, &row)
+            .transaction(sequence * 0x10 + 0x10, Part::First)
+            .insert(&orders, &row);
+        cut.write(&delivery.delivery(sequence)).await.unwrap();
+        assert_eq!(cut.flush().await.unwrap(), if sequence == 2 { 0 } else { sequence - 1 });
+    }
+    drop(cut);
+    let position = sink(&path, 1).open(&context("feed")).await.unwrap();
+    assert_eq!(position, Some(Lsn(0x50 + COMMIT_BYTES)));
+    assert_eq!(ids(&path).len(), 7);
+}
+
+#[tokio::test]
 async fn files_rotate_at_commits_and_uncovered_ones_go() {
     let folder = tempfile::tempdir().unwrap();
     let path = path(&folder);
@@ -182,6 +205,7 @@ async fn a_full_disk_is_transient() {
         manifest: Manifest::new(&context("feed"), &full.folder),
         dirty: false,
         complete: 0,
+        written: 0,
         inside: false,
     });
     full.write(&delivery(1, 0x10, Part::Whole, &["1"])).await.unwrap();

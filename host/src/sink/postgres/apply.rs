@@ -2,33 +2,22 @@
 
 use super::encode;
 use super::error::{self, Change};
+use super::group;
 use super::pipeline::Pipeline;
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
-use super::target::Target;
+use super::target::{Target, qualified};
 use crate::batch::{Batch, Op, Row};
 use crate::sink::{SinkContext, SinkError};
-use bytes::Bytes;
-use futures_util::SinkExt;
 use rustc_hash::FxHashMap;
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::Arc;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Statement};
 
-/// From here on COPY is faster than a statement with arrays, its round trips included.
-const COPY_ROWS_MIN: usize = 64;
-/// Runs of a table that go as upserts after a COPY met a row that was there; then COPY gets another chance.
-const RUNS_WITHOUT_COPY: u32 = 64;
 /// Prepared statements kept on both sides before all are let go.
 const STATEMENTS_MAX: usize = 500;
 /// Looked-up tables kept before all are looked up again.
 const TARGETS_MAX: usize = 10_000;
-
-const SAVEPOINT: &str = "SAVEPOINT rowmill_copy";
-const RELEASE: &str = "RELEASE SAVEPOINT rowmill_copy";
-const BACK: &str = "ROLLBACK TO SAVEPOINT rowmill_copy; RELEASE SAVEPOINT rowmill_copy";
 
 /// Which statement: of which relation, doing what to which columns. `true` for COPY.
 type Key = (u32, Kind, Columns, bool);
@@ -36,19 +25,22 @@ type Key = (u32, Kind, Columns, bool);
 /// What is known of the target for as long as the connection lasts.
 #[derive(Default)]
 pub(super) struct Applier {
-    targets: FxHashMap<u32, Arc<Target>>,
+    /// Whether the order between tables can't be seen.
+    independent: bool,
+    /// Numbers of tables, by their quoted names.
+    tables: FxHashMap<String, u32>,
+    pub(super) targets: FxHashMap<u32, Arc<Target>>,
     statements: FxHashMap<Key, Option<Arc<Prepared>>>,
     /// How many more runs of a relation avoid COPY.
-    without_copy: FxHashMap<u32, u32>,
+    pub(super) without_copy: FxHashMap<u32, u32>,
     cutter: Cutter,
-    lines: Vec<u8>,
     /// Updates and deletes whose row wasn't there.
     pub(super) missed: u64,
 }
 
-struct Prepared {
-    sql: Sql,
-    statement: Statement,
+pub(super) struct Prepared {
+    pub(super) sql: Sql,
+    pub(super) statement: Statement,
 }
 
 /// What a delivery's rows are applied with.
@@ -61,15 +53,40 @@ pub(super) struct Work<'a> {
 }
 
 /// What an outstanding reply belongs to: a run's first row and how many rows it should have touched.
-struct Sent {
-    first: usize,
-    expected: u64,
+pub(super) struct Sent {
+    pub(super) first: usize,
+    pub(super) expected: u64,
 }
 
 impl Applier {
-    /// Applies `range` of the rows, in order. On return everything has been replied to.
+    pub(super) fn new(independent: bool) -> Self {
+        Self {
+            independent,
+            ..Self::default()
+        }
+    }
+
+    /// Applies `range` of the rows. On return everything has been replied to.
     pub(super) async fn apply(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
         self.look_up(work, range.clone()).await?;
+        let grouped = match self.independent {
+            true => group::by_table(work.batch, &work.rows[range.clone()], &self.targets),
+            false => None,
+        };
+        let Some((rows, from)) = grouped else {
+            return self.apply_in_order(work, range).await;
+        };
+        let applied = self.apply_in_order(Work { rows: &rows, ..work }, 0..rows.len()).await;
+        applied.map_err(|error| match error {
+            SinkError::Row { row, error } => SinkError::Row {
+                row: range.start + from[row],
+                error,
+            },
+            other => other,
+        })
+    }
+
+    async fn apply_in_order(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
         let mut pipeline = Pipeline::new();
         self.apply_as(work, range, Kind::Insert, &mut pipeline).await?;
         self.drain(work, &mut pipeline).await
@@ -87,7 +104,9 @@ impl Applier {
             last = Some(row.relation);
             let relation = work.batch.relation(row);
             if !self.targets.contains_key(&relation.index) {
-                let target = Target::look_up(work.client, relation, work.context).await?;
+                let known = self.tables.len() as u32;
+                let table = *self.tables.entry(qualified(relation)).or_insert(known);
+                let target = Target::look_up(work.client, relation, table, work.context).await?;
                 self.targets.insert(relation.index, Arc::new(target));
             }
         }
@@ -122,24 +141,6 @@ impl Applier {
             } else {
                 self.send(work, run, pipeline).await?;
             }
-        }
-    }
-
-    fn wants_copy(&mut self, work: Work<'_>, run: &Run) -> bool {
-        if run.kind != Kind::Insert || run.rows.len() < COPY_ROWS_MIN {
-            return false;
-        }
-        let index = work.batch.relations[run.relation as usize].index;
-        match self.without_copy.get_mut(&index) {
-            Some(0) => {
-                self.without_copy.remove(&index);
-                self.targets[&index].copy
-            }
-            Some(left) => {
-                *left -= 1;
-                false
-            }
-            None => self.targets[&index].copy,
         }
     }
 
@@ -202,7 +203,7 @@ impl Applier {
         Ok(())
     }
 
-    async fn prepared<'a>(
+    pub(super) async fn prepared<'a>(
         &mut self,
         work: Work<'a>,
         run: &Run,
@@ -236,56 +237,9 @@ impl Applier {
         self.statements.insert(key, prepared.clone());
         Ok(prepared)
     }
-
-    /// Copies a run; `false` where a row was there already and nothing of the run has been applied. Nothing may be
-    /// outstanding.
-    async fn copy<'a>(
-        &mut self,
-        work: Work<'a>,
-        run: &Run,
-        pipeline: &mut Pipeline<'a, Sent>,
-    ) -> Result<bool, SinkError> {
-        let Some(prepared) = self.prepared(work, run, true, pipeline).await? else {
-            return Ok(true);
-        };
-        let (client, first) = (work.client, run.rows.start);
-        let mark = || Sent { first, expected: 0 };
-        let savepoint = async move { client.batch_execute(SAVEPOINT).await.map(|()| 0) };
-        pipeline.send(mark(), savepoint).await;
-        self.lines.clear();
-        encode::copy_lines(work.batch, &work.rows[run.rows.clone()], &prepared.sql, &mut self.lines);
-        let lines = Bytes::from(std::mem::take(&mut self.lines));
-        match copy_in(client, &prepared.statement, lines).await {
-            Ok(()) => {
-                let release = async move { client.batch_execute(RELEASE).await.map(|()| 0) };
-                pipeline.send(mark(), release).await;
-                Ok(true)
-            }
-            Err(there) if there.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                let index = work.batch.relations[run.relation as usize].index;
-                if !self.targets[&index].keyed {
-                    return Err(refused(work, first, &there));
-                }
-                client
-                    .batch_execute(BACK)
-                    .await
-                    .map_err(|error| refused(work, first, &error))?;
-                self.without_copy.insert(index, RUNS_WITHOUT_COPY);
-                Ok(false)
-            }
-            Err(error) => Err(refused(work, first, &error)),
-        }
-    }
 }
 
-async fn copy_in(client: &Client, statement: &Statement, lines: Bytes) -> Result<(), Error> {
-    let mut copy = pin!(client.copy_in::<_, Bytes>(statement).await?);
-    copy.send(lines).await?;
-    copy.finish().await?;
-    Ok(())
-}
-
-fn refused(work: Work<'_>, first: usize, error: &Error) -> SinkError {
+pub(super) fn refused(work: Work<'_>, first: usize, error: &Error) -> SinkError {
     let row = &work.rows[first];
     let change = Change {
         table: work

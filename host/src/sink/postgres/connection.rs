@@ -26,12 +26,13 @@ pub(super) struct Predecessor {
     started: SystemTime,
 }
 
-/// Connects and ends the predecessor.
+/// Connects and ends the predecessor. Also says whether tables are independent of each other, as foreign keys and
+/// ordinary triggers don't act.
 pub(super) async fn connect(
     url: &Secret,
     context: &SinkContext,
     predecessor: Option<Predecessor>,
-) -> Result<Client, SinkError> {
+) -> Result<(Client, bool), SinkError> {
     let client = connect_once(url, context).await?;
     let failed = |error| error::of(&error, context);
     client.batch_execute(SETTINGS).await.map_err(failed)?;
@@ -40,8 +41,8 @@ pub(super) async fn connect(
                    WHERE pid = $1 AND backend_start = $2 AND pid <> pg_catalog.pg_backend_pid()";
         client.execute(end, &[&pid, &started]).await.map_err(failed)?;
     }
-    without_triggers(&client, context).await?;
-    Ok(client)
+    let independent = without_triggers(&client, context).await?;
+    Ok((client, independent))
 }
 
 pub(super) async fn predecessor(client: &Client) -> Result<Predecessor, tokio_postgres::Error> {
@@ -70,16 +71,16 @@ async fn connect_once(url: &Secret, context: &SinkContext) -> Result<Client, Sin
 }
 
 /// As the server's own apply does: foreign keys and ordinary triggers had their say at the source.
-async fn without_triggers(client: &Client, context: &SinkContext) -> Result<(), SinkError> {
+async fn without_triggers(client: &Client, context: &SinkContext) -> Result<bool, SinkError> {
     match client.batch_execute("SET session_replication_role = replica").await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
         Err(refused) if refused.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             tracing::warn!(
                 sink = context.sink,
                 "triggers and foreign keys of the target act on the rows that arrive: \
                  its role may not set session_replication_role"
             );
-            Ok(())
+            Ok(false)
         }
         Err(other) => Err(error::of(&other, context)),
     }

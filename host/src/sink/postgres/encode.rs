@@ -96,20 +96,21 @@ pub(super) fn arrays(batch: &Batch, rows: &[Row], sql: &Sql) -> Vec<TextArray> {
     arrays.into_iter().map(TextArray::finish).collect()
 }
 
-/// Lines of COPY's text format.
-pub(super) fn copy_lines(batch: &Batch, rows: &[Row], sql: &Sql, out: &mut Vec<u8>) {
-    for row in rows.iter().filter(|row| row.op != Op::Message) {
-        for (at, (image, slot)) in sql.parameters.iter().enumerate() {
-            if at > 0 {
-                out.push(b'\t');
-            }
-            match value(batch, row, *image, *slot).text() {
-                Some(text) => push_copy_text(out, text),
-                None => out.extend_from_slice(b"\\N"),
-            }
-        }
-        out.push(b'\n');
+/// Appends a row as a line of COPY's text format; nothing for a message.
+pub(super) fn copy_line(batch: &Batch, row: &Row, sql: &Sql, out: &mut Vec<u8>) {
+    if row.op == Op::Message {
+        return;
     }
+    for (at, (image, slot)) in sql.parameters.iter().enumerate() {
+        if at > 0 {
+            out.push(b'\t');
+        }
+        match value(batch, row, *image, *slot).text() {
+            Some(text) => push_copy_text(out, text),
+            None => out.extend_from_slice(b"\\N"),
+        }
+    }
+    out.push(b'\n');
 }
 
 fn push_copy_text(out: &mut Vec<u8>, text: &[u8]) {

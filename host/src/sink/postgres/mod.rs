@@ -14,6 +14,10 @@
 //! statement, with an array per column that the server unnests. A key occurs once per run. Long runs of inserts go by
 //! COPY, inside a savepoint; where a row is there already, the run is applied again as an upsert.
 //!
+//! Where foreign keys and ordinary triggers don't act (`session_replication_role`), the order between tables can't be
+//! seen inside a target transaction: rows are then brought together by table, so that small transactions over several
+//! tables make long runs too.
+//!
 //! | change | applied as |
 //! | --- | --- |
 //! | insert, copied row, update with every column | INSERT ... ON CONFLICT (key) DO UPDATE |
@@ -26,8 +30,10 @@
 
 mod apply;
 mod connection;
+mod copy;
 mod encode;
 mod error;
+mod group;
 mod pipeline;
 mod position;
 mod run;
@@ -62,14 +68,14 @@ impl PostgresSink {
 
     async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
         self.session = None;
-        let client = connection::connect(&self.url, context, self.predecessor.take()).await?;
+        let (client, independent) = connection::connect(&self.url, context, self.predecessor.take()).await?;
         self.predecessor = Some(
             connection::predecessor(&client)
                 .await
                 .map_err(|error| error::of(&error, context))?,
         );
         let (position, identity) = position::open(&client, context).await?;
-        let session = Session::open(client, context.clone(), identity, self.durable).await?;
+        let session = Session::open(client, context.clone(), identity, independent, self.durable).await?;
         self.session = Some(session);
         Ok(position)
     }

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
 /// How long another host may take to let go of the sink.
-const LOCK_WAIT: &str = "10s";
+const LOCK_WAIT: &str = "5s";
 
 const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS rowmill; \
     CREATE TABLE IF NOT EXISTS rowmill.positions (\

@@ -7,8 +7,11 @@ use std::hash::Hasher;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows of one statement: enough to make its cost nothing, few enough that its arrays stay small.
-const ROWS_MAX: usize = 50_000;
+/// Rows of one COPY: what is applied again where one of them is there already.
+const COPY_ROWS_MAX: usize = 50_000;
+/// Rows of one statement: enough to make its own cost nothing, few enough that the next one is made ready while the
+/// server works.
+const STATEMENT_ROWS_MAX: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -25,6 +28,17 @@ pub(super) enum Kind {
     UpdateEqual,
     DeleteEqual,
     Truncate,
+}
+
+impl Kind {
+    /// Rows of a run.
+    fn rows_max(self) -> usize {
+        match self {
+            Self::Insert => COPY_ROWS_MAX,
+            Self::Upsert | Self::Update | Self::Delete => STATEMENT_ROWS_MAX,
+            Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
+        }
+    }
 }
 
 /// Which of a target's columns have a value.
@@ -114,7 +128,7 @@ impl Cutter {
                 continue;
             };
             let same = run.kind == kind && run.relation == row.relation && run.columns == self.columns;
-            if !same || run.rows.len() >= ROWS_MAX || !self.keys.insert(key) {
+            if !same || run.rows.len() >= run.kind.rows_max() || !self.keys.insert(key) {
                 break;
             }
             run.rows.end = at + 1;

@@ -25,8 +25,9 @@ pub(super) struct Session {
     position: Option<Lsn>,
     /// Whether the last source transaction hasn't ended.
     inside: bool,
-    /// The last delivery that ended at a commit.
+    /// The last delivery of which nothing belongs to a transaction that hasn't ended.
     complete: u64,
+    written: u64,
     durable: u64,
 }
 
@@ -35,6 +36,7 @@ impl Session {
         client: Client,
         context: SinkContext,
         identity: Identity,
+        independent: bool,
         durable: u64,
     ) -> Result<Self, SinkError> {
         let update_position = client
@@ -46,12 +48,13 @@ impl Session {
             context,
             identity,
             update_position,
-            applier: Applier::default(),
+            applier: Applier::new(independent),
             open: false,
             bytes: 0,
             position: None,
             inside: false,
             complete: durable,
+            written: durable,
             durable,
         })
     }
@@ -61,6 +64,10 @@ impl Session {
         let mut start = 0;
         let mut end = 0;
         for (transaction, rows) in delivery.transactions() {
+            if !self.inside {
+                // Whatever follows in this delivery, those before it are complete.
+                self.complete = self.written;
+            }
             if transaction.part == Part::First {
                 // A large one begins: what came before it must not wait for its end.
                 self.apply(delivery, start..end).await?;
@@ -74,7 +81,8 @@ impl Session {
             }
         }
         self.apply(delivery, start..end).await?;
-        if delivery.batch.ends_at_commit() {
+        self.written = delivery.sequence;
+        if !self.inside {
             self.complete = delivery.sequence;
         }
         if self.bytes >= TRANSACTION_BYTES {

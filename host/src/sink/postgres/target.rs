@@ -4,7 +4,6 @@ use super::error;
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
-use std::sync::Arc;
 use tokio_postgres::Client;
 
 /// OID of `character`, the one type whose name without a length means something else.
@@ -29,6 +28,8 @@ pub(super) struct TargetColumn {
 
 #[derive(Debug)]
 pub(super) struct Target {
+    /// A number that is the same for all versions of a table.
+    pub(super) table: u32,
     /// Quoted, with schema.
     pub(super) name: String,
     pub(super) columns: Vec<TargetColumn>,
@@ -51,23 +52,24 @@ impl Target {
     /// Looks the relation up at the target by its names.
     pub(super) async fn look_up(
         client: &Client,
-        relation: &Arc<Relation>,
+        relation: &Relation,
+        table: u32,
         context: &SinkContext,
     ) -> Result<Self, SinkError> {
         let failed = |error| error::of(&error, context);
         let select = "SELECT c.oid, NOT pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c \
             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
             WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
-        let table = client
+        let there = client
             .query_opt(select, &[&relation.schema, &relation.table])
             .await
             .map_err(failed)?;
-        let Some(table) = table else {
+        let Some(there) = there else {
             return Err(missing_table(relation, context).into());
         };
-        let (oid, copy): (u32, bool) = (table.get(0), table.get(1));
+        let (oid, copy): (u32, bool) = (there.get(0), there.get(1));
         let (found, unique) = Self::catalog(client, oid).await.map_err(failed)?;
-        Self::matched(relation, &found, &unique, copy, context).map_err(SinkError::from)
+        Self::matched(relation, &found, &unique, table, copy, context)
     }
 
     /// The table's columns, and the columns of each of its unique indexes, the primary key first.
@@ -96,17 +98,18 @@ impl Target {
     }
 
     fn matched(
-        relation: &Arc<Relation>,
+        relation: &Relation,
         found: &[Found],
         unique: &[Vec<String>],
+        table: u32,
         copy: bool,
         context: &SinkContext,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, SinkError> {
         let key = key(relation, unique, context)?;
         let mut columns = Vec::with_capacity(relation.columns.len());
         for column in &relation.columns {
             let Some(at) = found.iter().find(|found| found.name == column.name) else {
-                return Err(missing_column(relation, column, context));
+                return Err(missing_column(relation, column, context).into());
             };
             // The target computes it.
             if at.generated {
@@ -124,6 +127,7 @@ impl Target {
             });
         }
         Ok(Self {
+            table,
             name: qualified(relation),
             columns,
             keyed: !key.is_empty(),
@@ -134,7 +138,7 @@ impl Target {
 
 /// The names of the columns that rows are found by; none where only the whole row tells. Under REPLICA IDENTITY FULL
 /// every column counts as key at the source, so there the target's own key decides.
-fn key(relation: &Relation, unique: &[Vec<String>], context: &SinkContext) -> Result<Vec<String>, Problem> {
+fn key(relation: &Relation, unique: &[Vec<String>], context: &SinkContext) -> Result<Vec<String>, SinkError> {
     let mut key: Vec<String> = relation.key_columns().map(|column| column.name.clone()).collect();
     key.sort_unstable();
     if unique.contains(&key) {
@@ -149,7 +153,9 @@ fn key(relation: &Relation, unique: &[Vec<String>], context: &SinkContext) -> Re
     let headline = format!("{} at sink {} has no unique key", relation.full_name(), context.sink);
     let help = format!("ALTER TABLE {} ADD UNIQUE ({})", qualified(relation), names.join(", "));
     let cause = format!("rows are found by ({}), which no unique index has", names.join(", "));
-    Err(Problem::new("E0404", Exit::Sink, headline, help).with_cause(cause))
+    Err(Problem::new("E0404", Exit::Sink, headline, help)
+        .with_cause(cause)
+        .into())
 }
 
 fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {

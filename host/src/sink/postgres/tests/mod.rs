@@ -6,7 +6,9 @@ use crate::sink::testing::{Builder, COMMIT_BYTES, context, orders, relation, tex
 use rowmill_tests::Cluster;
 use std::sync::Arc;
 
+mod driven;
 mod exactly_once;
+mod model;
 mod refused;
 mod speed;
 

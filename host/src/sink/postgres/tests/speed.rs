@@ -6,7 +6,9 @@ use std::time::Instant;
 const ROWS: usize = 500_000;
 const ROWS_PER_DELIVERY: usize = 5_000;
 const CREATE: &str = "CREATE TABLE wide (id bigint PRIMARY KEY, customer bigint, status text, email text, \
-    note text, total numeric(12,2), at timestamptz)";
+    note text, total numeric(12,2), at timestamptz); \
+    CREATE TABLE a (id bigint PRIMARY KEY, n bigint, note text); CREATE TABLE b (LIKE a INCLUDING ALL); \
+    CREATE TABLE c (LIKE a INCLUDING ALL); CREATE TABLE d (LIKE a INCLUDING ALL)";
 
 fn wide() -> Arc<Relation> {
     relation(
@@ -58,6 +60,35 @@ fn deliveries(op: Op, transactions_of_one_row: bool) -> Vec<Delivery> {
     (0..ROWS / ROWS_PER_DELIVERY).map(delivery).collect()
 }
 
+/// Small transactions as applications make them: each updates a row in three tables and inserts one in a fourth.
+fn mixed() -> Vec<Delivery> {
+    let table = |name: &str| {
+        let columns = [
+            ("id", 20, "bigint", true),
+            ("n", 20, "bigint", false),
+            ("note", 25, "text", false),
+        ];
+        relation(name, &columns)
+    };
+    let tables = ["a", "b", "c", "d"].map(table);
+    let delivery = |at: usize| {
+        let mut builder = Builder::new();
+        for row in 0..ROWS_PER_DELIVERY / 4 {
+            let number = (at * ROWS_PER_DELIVERY + row) as u64;
+            builder = builder.transaction(0x1000_0000 + number * 16, Part::Whole);
+            let id = (number * 7919 % 50_000).to_string();
+            let new = [text(&id), text(&id), text("some note")];
+            for table in &tables[..3] {
+                builder = builder.update(table, &new, None);
+            }
+            let id = number.to_string();
+            builder = builder.insert(&tables[3], &[text(&id), text(&id), text("some note")]);
+        }
+        builder.delivery(1000 + at as u64)
+    };
+    (0..ROWS / ROWS_PER_DELIVERY).map(delivery).collect()
+}
+
 async fn rate(sink: &mut PostgresSink, deliveries: &[Delivery]) -> f64 {
     let begun = Instant::now();
     for delivery in deliveries {
@@ -82,6 +113,7 @@ async fn rows_per_second() {
         "insert, one-row transactions: {:.0} rows/s",
         rate(&mut sink, &single).await
     );
+    println!("four tables in turn: {:.0} rows/s", rate(&mut sink, &mixed()).await);
     cluster
         .sql("postgres", "CREATE TABLE other (LIKE wide INCLUDING ALL)")
         .unwrap();
