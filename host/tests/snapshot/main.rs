@@ -7,7 +7,7 @@ use rowmill_tests::Cluster;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use world::{World, connect, table};
+use world::{Values, World, connect, table};
 
 const TYPES: &str = r#"
     CREATE TABLE ints (id int PRIMARY KEY, v text);
@@ -62,7 +62,7 @@ fn units_hold_every_row_once_whatever_the_key() {
     ];
     let tables: Vec<_> = all.iter().map(|(name, key, _)| table(&cluster, name, key)).collect();
     let mut world = World::start(cluster, tables.clone(), 3, 97);
-    let mut found: Vec<(u32, BTreeSet<Vec<Option<String>>>, usize)> = tables
+    let mut found: Vec<(u32, BTreeSet<Values>, usize)> = tables
         .iter()
         .map(|table| (table.relation.oid, BTreeSet::new(), 0))
         .collect();
