@@ -10,6 +10,7 @@ pub mod source;
 pub mod decode;
 pub mod snapshot;
 pub mod plugin;
+#[cfg(feature = "engine")]
 pub mod pipeline;
 pub mod sink;
 pub mod checkpoint;

@@ -17,6 +17,7 @@ pub struct Pipeline {
     /// Where state, compiled plugins and spills live; `.rowmill/<name>` unless given.
     pub state_dir: PathBuf,
     pub console: Console,
+    pub reload: Reload,
     /// How long SIGTERM waits for what is under way; 30 s.
     pub drain_timeout: Duration,
     /// The folder of pipeline.yaml: relative paths start here.
@@ -67,6 +68,17 @@ pub struct Plugin {
     /// What the guest gets in `rowmill_init`; `Null` where the file has none. Variables are expanded.
     pub config: serde_json::Value,
     pub limits: Limits,
+    /// Whether a reload may change the columns that come out.
+    pub allow_schema_change: bool,
+}
+
+/// When a changed module is taken up.
+#[derive(Clone, Copy, Debug)]
+pub struct Reload {
+    /// How long a file must lie still; 300 ms.
+    pub settle: Duration,
+    /// The shortest time between two reloads of a plugin; 1 s.
+    pub interval: Duration,
 }
 
 /// What a guest may use.

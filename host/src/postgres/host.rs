@@ -42,7 +42,8 @@ impl Host {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
+    /// The name or address, `localhost` for a Unix socket.
+    pub fn name(&self) -> &str {
         match self {
             Self::Tcp { name, .. } => name,
             Self::Unix { .. } => "localhost",

@@ -25,7 +25,7 @@ impl ModuleStore {
         Ok(Self { folder })
     }
 
-    /// Where the module with this hash lies if it is stored.
+    /// Where the module with this hash lies, if it is stored.
     pub fn path(&self, hash: &ModuleHash) -> PathBuf {
         self.folder.join(format!("{}.wasm", hash_hex(hash)))
     }
@@ -61,6 +61,24 @@ impl ModuleStore {
         Ok(bytes)
     }
 
+    /// As [`Self::get`], by the hash as it is written.
+    pub fn get_hex(&self, hex: &str) -> io::Result<Vec<u8>> {
+        let mut hash = ModuleHash::default();
+        let digits: Option<Vec<u8>> = hex
+            .chars()
+            .map(|digit| digit.to_digit(16).map(|digit| digit as u8))
+            .collect();
+        match digits {
+            Some(digits) if digits.len() == 2 * hash.len() => {
+                for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+                    *byte = pair[0] << 4 | pair[1];
+                }
+                self.get(&hash)
+            }
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a SHA-256 in hex")),
+        }
+    }
+
     /// Removes every module but those in `keep`, and what an interrupted `put` left. Returns how many went.
     pub fn retain(&self, keep: &HashSet<ModuleHash>) -> io::Result<usize> {
         let kept: HashSet<PathBuf> = keep.iter().map(|hash| self.path(hash)).collect();
@@ -87,45 +105,4 @@ pub fn hash_hex(hash: &ModuleHash) -> String {
         write!(text, "{byte:02x}").expect("writing to a String can't fail");
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn modules_are_kept_by_hash() {
-        let state = tempfile::tempdir().unwrap();
-        let store = ModuleStore::open(state.path()).unwrap();
-        let (hash, path) = store.put(b"module").unwrap();
-        assert_eq!(
-            path,
-            state.path().join("modules").join(format!("{}.wasm", hash_hex(&hash)))
-        );
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, FILE_MODE);
-        assert_eq!(store.get(&hash).unwrap(), b"module");
-    }
-
-    #[test]
-    fn a_damaged_module_is_told_and_put_right_by_storing_it_again() {
-        let state = tempfile::tempdir().unwrap();
-        let store = ModuleStore::open(state.path()).unwrap();
-        let (hash, path) = store.put(b"module").unwrap();
-        fs::write(&path, "mod").unwrap();
-        assert_eq!(store.get(&hash).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        store.put(b"module").unwrap();
-        assert_eq!(store.get(&hash).unwrap(), b"module");
-    }
-
-    #[test]
-    fn what_nothing_needs_is_removed() {
-        let state = tempfile::tempdir().unwrap();
-        let store = ModuleStore::open(state.path()).unwrap();
-        let (kept, _) = store.put(b"kept").unwrap();
-        let (other, _) = store.put(b"other").unwrap();
-        assert_eq!(store.retain(&HashSet::from([kept])).unwrap(), 1);
-        assert_eq!(store.get(&other).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert_eq!(store.get(&kept).unwrap(), b"kept");
-    }
 }

@@ -23,6 +23,18 @@ pub enum SinkState {
     Ended = 3,
 }
 
+impl SinkState {
+    /// The name used in status and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     deliveries: VecDeque<Delivery>,

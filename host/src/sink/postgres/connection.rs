@@ -2,11 +2,12 @@
 
 use super::error;
 use crate::config::Secret;
+use crate::postgres::{Conninfo, sql};
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
 use std::time::SystemTime;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
 
 /// Values are text, so the session reads them the way the source wrote them. Plans for arrays of unknown length must
 /// look rows up by key, whatever the statistics of a table that has just been made. A dead connection must let go of
@@ -55,19 +56,24 @@ pub(super) async fn predecessor(client: &Client) -> Result<Predecessor, tokio_po
 }
 
 async fn connect_once(url: &Secret, context: &SinkContext) -> Result<Client, SinkError> {
-    let mut config: tokio_postgres::Config = url.reveal().parse().map_err(|_| {
+    let conninfo = Conninfo::parse(url.reveal()).map_err(|error| {
         let headline = format!("the url of sink {} can't be read", context.sink);
         let help = "write it as postgresql://user:password@host:5432/database";
-        Problem::new("E0401", Exit::Sink, headline, help)
+        Problem::new("E0401", Exit::Sink, headline, help).with_cause(error)
     })?;
-    config.application_name(format!("rowmill {} {}", context.pipeline, context.sink));
-    let (client, connection) = config
-        .connect(NoTls)
-        .await
-        .map_err(|error| error::of(&error, context))?;
-    // Ends with the client. What it ends with reaches the client's own calls as well.
-    tokio::spawn(connection);
-    Ok(client)
+    let application = format!("rowmill {} {}", context.pipeline, context.sink);
+    sql::connect(&conninfo, &application).await.map_err(|error| {
+        if error.is_transient() {
+            SinkError::Transient(anyhow::Error::new(error))
+        } else {
+            let problem = Problem::from(error);
+            Problem {
+                exit: Exit::Sink,
+                ..problem
+            }
+            .into()
+        }
+    })
 }
 
 /// As the server's own apply does: foreign keys and ordinary triggers had their say at the source.
