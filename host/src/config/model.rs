@@ -3,6 +3,7 @@
 //! Names keep the order in which the file has them.
 
 use super::{ByteSize, Duration, Secret};
+use std::fmt;
 use std::path::PathBuf;
 
 /// A pipeline: one source, its plugins, routes and sinks.
@@ -21,6 +22,16 @@ pub struct Pipeline {
     pub drain_timeout: Duration,
     /// The folder of pipeline.yaml: relative paths start here.
     pub base_dir: PathBuf,
+}
+
+impl Pipeline {
+    /// The slot's name, given or made of the pipeline's.
+    pub fn slot_name(&self) -> String {
+        self.source
+            .slot
+            .clone()
+            .unwrap_or_else(|| format!("rowmill_{}", self.name))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +70,7 @@ pub enum SnapshotMode {
     Never,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plugin {
     pub name: String,
     /// As resolved against `base_dir`.
@@ -67,6 +78,17 @@ pub struct Plugin {
     /// What the guest gets in `rowmill_init`; `Null` where the file has none. Variables are expanded.
     pub config: serde_json::Value,
     pub limits: Limits,
+}
+
+impl fmt::Debug for Plugin {
+    /// A plugin's config may hold a salt or a key, so none of it is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name)
+            .field("module", &self.module)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a guest may use.
