@@ -1,5 +1,11 @@
 //! What went wrong, as the user meets it: a stable code, the object, the cause, one fix.
 
+mod code;
+mod render;
+
+pub use code::{Code, codes, reference};
+pub use render::{Style, escape, render, render_all};
+
 use std::fmt;
 
 /// The class that decides how the process ends.
@@ -26,7 +32,7 @@ pub struct Place {
     /// Counted from 1, in characters.
     pub line: usize,
     pub column: usize,
-    /// The line as it stands in the file, secrets masked.
+    /// The line as it stands in the file, secrets masked, its columns kept.
     pub excerpt: String,
     /// How many characters the caret underlines; at least 1.
     pub width: usize,
