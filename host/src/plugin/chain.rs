@@ -99,7 +99,8 @@ impl Chain {
     }
 
     /// Takes the rows of one route through its plugins. `rows` become what is left of them; what plugins wrote is
-    /// appended to the batch. A row's relation may become another one.
+    /// appended to the batch. A row's relation may become another one. Rows of a relation that [`Self::relation`] calls
+    /// passed by may as well not come here at all.
     ///
     /// # Errors
     ///
@@ -135,6 +136,12 @@ impl Chain {
             })?;
         }
         Ok(())
+    }
+
+    /// Whether a guest has taken more than half of the memory that it may have: time for a new chain, at a commit, before
+    /// it runs into its limit.
+    pub fn is_worn(&self) -> bool {
+        self.stages.iter().any(Stage::is_worn)
     }
 
     /// What the plugins counted since the last time, with the plugin's name.

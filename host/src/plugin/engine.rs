@@ -168,7 +168,10 @@ impl Engine {
     }
 }
 
-/// Each of them is argued in ARCHITECTURE.md; the rest are defaults on purpose.
+/// What isn't named here has its default on purpose: 4 GiB of address space reserved per memory and guard pages (so
+/// that bounds checks vanish), traps by signals, memory images by copy on write, instances on demand.
+///
+/// Proposals that compilers don't need are off: less to attack. GC, exceptions, threads and components aren't built in.
 fn settings() -> Config {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut config = Config::new();

@@ -44,7 +44,7 @@ pub struct Metric {
 /// Memory and table bounds, and whether one was reached.
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    memory_bytes: usize,
+    pub memory_bytes: usize,
     pub memory_hit: bool,
 }
 

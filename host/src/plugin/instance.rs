@@ -177,6 +177,10 @@ impl Instance {
         self.memory.data(&self.store).get(range).unwrap_or_default()
     }
 
+    pub fn is_worn(&self) -> bool {
+        self.memory.data_size(&self.store) > self.store.data().limiter.memory_bytes / 2
+    }
+
     pub fn take_metrics(&mut self) -> Vec<super::Metric> {
         std::mem::take(&mut self.store.data_mut().metrics)
     }

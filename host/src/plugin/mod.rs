@@ -16,6 +16,14 @@
 //! Only `engine`, `compiled`, `host`, `wasi`, `deadline` and `instance` know the WebAssembly runtime; all the rest builds
 //! without it.
 
+#![cfg_attr(
+    not(feature = "engine"),
+    allow(
+        dead_code,
+        reason = "what the engine calls; kept in the build for fuzzing and quick tests"
+    )
+)]
+
 pub mod error;
 pub mod reload;
 

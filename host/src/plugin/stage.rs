@@ -71,6 +71,10 @@ impl Stage {
         self.instance.fault(kind, message)
     }
 
+    pub fn is_worn(&self) -> bool {
+        self.instance.is_worn()
+    }
+
     pub fn plugin(&self) -> &str {
         &self.instance.name
     }
@@ -167,7 +171,8 @@ impl Stage {
                 return Err(self.row_error(batch, self.row(rows, 0), RowErrorKind::TooLarge { bytes }));
             }
             Err(Failed::Fault(mut fault)) => {
-                let image = self.instance.row_at_work();
+                let at_work = matches!(fault.kind, FaultKind::Trap | FaultKind::Timeout | FaultKind::Memory);
+                let image = at_work.then(|| self.instance.row_at_work()).flatten();
                 fault.row = image
                     .and_then(|image| self.row(rows, image))
                     .map(|row| place(batch, row));

@@ -8,7 +8,7 @@ use crate::plugin::plan::{self, Entry, Plan};
 use crate::plugin::schema_reply::Wishes;
 use crate::plugin::shapes::Shapes;
 
-fn plan(relation: &Arc<Relation>, read: &[usize]) -> Vec<Plan> {
+pub(super) fn plan(relation: &Arc<Relation>, read: &[usize]) -> Vec<Plan> {
     let wishes = Wishes {
         read: Some(read.to_vec()),
         writes: vec![1],
@@ -19,7 +19,7 @@ fn plan(relation: &Arc<Relation>, read: &[usize]) -> Vec<Plan> {
     ))]
 }
 
-const ENTRY: &[Entry] = &[Entry {
+pub(super) const ENTRY: &[Entry] = &[Entry {
     plan: 0,
     output: u32::MAX,
 }];

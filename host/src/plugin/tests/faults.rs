@@ -102,6 +102,7 @@ fn a_row_beyond_the_memory_is_its_own_error() {
     let text = text_of(&chain.process(&mut batch, &mut rows).unwrap_err());
     assert!(text.contains("don't fit"), "{text}");
     // The plugin itself is well.
+    assert!(!chain.is_worn());
     let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a"]))];
     chain.process(&mut batch, &mut rows).unwrap();
 }
@@ -125,4 +126,20 @@ fn imports_answer() {
     let guest = Guest { imports, ..guest(body) };
     let text = fault(&guest).message;
     assert!(text.contains("outside"), "{text}");
+}
+
+#[test]
+fn a_guest_that_grows_is_worn_before_it_breaks() {
+    let body = "(drop (memory.grow (i32.const 40))) (i64.const 0x0000400000000004)";
+    let guest = Guest {
+        body: Some(body),
+        batch: actions(&[]),
+        ..guest("")
+    };
+    let mut chain = guest.chain().unwrap();
+    let mut batch = batch(&people());
+    let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a"]))];
+    assert!(!chain.is_worn());
+    chain.process(&mut batch, &mut rows).unwrap();
+    assert!(chain.is_worn());
 }

