@@ -119,7 +119,9 @@ fn peer(cluster: &Cluster, pair: usize, end: &str) -> Result<Taken> {
 }
 
 fn rowmill(options: &Options, cluster: &Cluster, pair: usize, folder: &Path) -> Result<Taken> {
-    let plugins = std::path::absolute("plugins")?;
+    for plugin in ["paid_only.wasm", "mask_pii.wasm"] {
+        std::fs::copy(Path::new("plugins").join(plugin), folder.join(plugin))?;
+    }
     let state = folder.join(format!("state_{pair}"));
     let file = folder.join(format!("pipeline_{pair}.yaml"));
     let url = cluster.url(DATABASE);
@@ -130,17 +132,16 @@ fn rowmill(options: &Options, cluster: &Cluster, pair: usize, folder: &Path) -> 
 state_dir: {state}
 console: off
 source:
-  postgres: {{ url: \"{url}\", publication: bench, slot: rowmill_{pair}, tables: [public.orders], snapshot: never }}
+  postgres: {{ url: \"{url}\", publication: bench, slot: rowmill_{pair}, snapshot: never }}
 plugins:
-  paid-only: {{ module: {plugins}/paid_only.wasm }}
-  mask-pii: {{ module: {plugins}/mask_pii.wasm, config: {{ columns: [email], salt: bench }} }}
+  paid-only: {{ module: paid_only.wasm }}
+  mask-pii: {{ module: mask_pii.wasm, config: {{ columns: [email], salt: bench }} }}
 routes:
   - {{ tables: [public.orders], plugins: [paid-only, mask-pii], sinks: [nowhere] }}
 sinks:
   nowhere: {{ discard: {{}} }}
 ",
             state = state.display(),
-            plugins = plugins.display(),
         ),
     )?;
     timed(

@@ -46,10 +46,33 @@ pub(super) const PIPELINE: Block = Block {
             "Health, metrics and live view; `off` switches it off.",
         ),
         Key::default(
+            "reload",
+            &Shape::Block(&RELOAD, Short::No),
+            "",
+            "When a changed plugin is taken up.",
+        ),
+        Key::default(
             "drain_timeout",
             &Shape::Duration(Duration::from_millis(100), Duration::from_secs(3600)),
             "30s",
             "How long SIGTERM waits for rows that are under way.",
+        ),
+    ],
+};
+
+const RELOAD: Block = Block {
+    keys: &[
+        Key::default(
+            "settle",
+            &Shape::Duration(Duration::from_millis(1), Duration::from_secs(60)),
+            "300ms",
+            "How long a plugin's file must lie still.",
+        ),
+        Key::default(
+            "interval",
+            &Shape::Duration(Duration::from_millis(1), Duration::from_secs(3600)),
+            "1s",
+            "The shortest time between two reloads of a plugin.",
         ),
     ],
 };
@@ -121,6 +144,12 @@ const PLUGIN: Block = Block {
             &Shape::Block(&LIMITS, Short::No),
             "",
             "What the plugin may use.",
+        ),
+        Key::default(
+            "allow_schema_change",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether a reload may change the columns that come out.",
         ),
     ],
 };

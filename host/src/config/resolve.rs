@@ -19,6 +19,10 @@ pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
         console: Console {
             listen: root.get("console")?.address("listen")?,
         },
+        reload: Reload {
+            settle: root.get("reload")?.duration("settle")?,
+            interval: root.get("reload")?.duration("interval")?,
+        },
         drain_timeout: root.duration("drain_timeout")?,
         base_dir: base.to_owned(),
         state_dir,
@@ -69,6 +73,7 @@ fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
             module: limits.size("module")?,
             compile_time: limits.duration("compile_time")?,
         },
+        allow_schema_change: item.text("allow_schema_change")? == "true",
     })
 }
 

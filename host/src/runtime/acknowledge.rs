@@ -1,8 +1,10 @@
 //! From durable everywhere to acknowledged: the frontier's position is stored first, reported to Postgres after.
 
+use super::process::Process;
 use crate::batch::Lsn;
-use crate::checkpoint::{Frontier, Mark, StateStore};
+use crate::checkpoint::{Frontier, Mark};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -12,8 +14,8 @@ const STORE_INTERVAL: Duration = Duration::from_millis(20);
 /// Stores what the frontier passes and publishes it, until the sender of `stop` is gone; then once more.
 pub(super) async fn acknowledge(
     frontier: Arc<Frontier<Mark>>,
-    store: StateStore,
     acknowledged: watch::Sender<Lsn>,
+    process: Arc<Process>,
     mut stop: watch::Receiver<()>,
 ) -> anyhow::Result<()> {
     loop {
@@ -23,9 +25,10 @@ pub(super) async fn acknowledge(
         };
         if let Some(advance) = frontier.take() {
             let lsn = advance.lsn;
-            let store = store.clone();
+            let store = process.store.clone();
             tokio::task::spawn_blocking(move || store.advance(advance.lsn, &advance.marks)).await??;
             if let Some(lsn) = lsn {
+                process.status.acknowledged.fetch_max(lsn.0, Ordering::Relaxed);
                 acknowledged.send_if_modified(|last| {
                     lsn > *last && {
                         *last = lsn;

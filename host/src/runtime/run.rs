@@ -51,6 +51,21 @@ pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest) -> Result<R
 }
 
 impl Running {
+    /// What it is doing, as `rowmill status --output json` shows it.
+    pub fn status(&self) -> serde_json::Value {
+        self.process.status.json(&self.process)
+    }
+
+    /// Why it makes no progress; `None` where it does.
+    pub fn not_ready(&self) -> Option<String> {
+        self.process.status.not_ready(&self.process)
+    }
+
+    /// Rows as they leave, each a line of JSON; rendered only while somebody has such a receiver.
+    pub fn tail(&self) -> tokio::sync::broadcast::Receiver<Arc<str>> {
+        self.process.tail.subscribe()
+    }
+
     /// Waits until it has ended.
     pub async fn ended(self) -> Result<Ended, Box<Problem>> {
         match self.ended.await {

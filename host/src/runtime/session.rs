@@ -184,7 +184,7 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
     let (acknowledging_stop, stopped) = watch::channel(());
     let acknowledging = process
         .workers
-        .spawn(acknowledge(Arc::clone(&frontier), process.store.clone(), acks, stopped));
+        .spawn(acknowledge(Arc::clone(&frontier), acks, Arc::clone(process), stopped));
     Ok(Running {
         queue,
         lane,

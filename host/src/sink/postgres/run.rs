@@ -21,6 +21,9 @@ pub(super) enum Kind {
     Upsert,
     /// Some columns of a row that should be there.
     Update,
+    /// Before an update that changes the key: a row that has the new key is gone. At the source there was none; at the
+    /// target there may be one from a copy that was cut off and is behind the stream's position by now.
+    Vacate,
     /// An update that changes the key.
     Move,
     Delete,
@@ -36,7 +39,7 @@ impl Kind {
         match self {
             Self::Insert => COPY_ROWS_MAX,
             Self::Upsert | Self::Update | Self::Delete => STATEMENT_ROWS_MAX,
-            Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
+            Self::Vacate | Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
         }
     }
 }
@@ -60,7 +63,7 @@ impl Columns {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) kind: Kind,
     /// Index into the batch's relations.
@@ -121,7 +124,7 @@ impl Cutter {
                 });
                 if matches!(
                     kind,
-                    Kind::Move | Kind::UpdateEqual | Kind::DeleteEqual | Kind::Truncate
+                    Kind::Vacate | Kind::Move | Kind::UpdateEqual | Kind::DeleteEqual | Kind::Truncate
                 ) {
                     break;
                 }

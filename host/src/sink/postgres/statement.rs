@@ -115,6 +115,10 @@ pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql>
             let matches = source.key_matches(Image::Key);
             format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
         }
+        Kind::Vacate => {
+            let matches = source.key_matches(Image::New);
+            format!("DELETE FROM {name} AS t USING {} WHERE {matches}", source.rows())
+        }
         Kind::Move => {
             let set = source.assignments(|_| true);
             let matches = source.key_matches(Image::Old);
