@@ -14,6 +14,9 @@ use std::path::Path;
 /// A pipeline is a few kilobytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// What is taken where no file is named.
+pub const DEFAULT_FILE: &str = "pipeline.yaml";
+
 /// Reads one pipeline. Needs no network and changes nothing.
 ///
 /// # Errors

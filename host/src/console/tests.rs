@@ -100,7 +100,7 @@ async fn rows_are_shown_while_somebody_looks() {
     }
     tail.show(r#"{"op":"insert"}"#.into());
     // What was shown before the end of the process is still seen.
-    while !view.is_finished() && tail.sender.len() > 0 {
+    while !view.is_finished() && !tail.sender.is_empty() {
         tokio::task::yield_now().await;
     }
     stop.send(()).expect("it runs");

@@ -3,13 +3,17 @@
 /// Rowmill's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+macro_rules! wasm_engine {
+    () => {
+        "wasmtime 48.0.8"
+    };
+}
+
 /// The WebAssembly engine: its version decides which advisories apply.
-pub const WASM_ENGINE: &str = "wasmtime 48.0.8";
+pub const WASM_ENGINE: &str = wasm_engine!();
 
 /// What `rowmill --version` prints behind the name.
-pub fn version_text() -> String {
-    format!("{VERSION} ({WASM_ENGINE})")
-}
+pub const VERSION_TEXT: &str = concat!(env!("CARGO_PKG_VERSION"), " (", wasm_engine!(), ")");
 
 #[cfg(test)]
 mod tests {

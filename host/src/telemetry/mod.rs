@@ -7,6 +7,6 @@ mod build;
 mod logs;
 mod metrics;
 
-pub use build::{VERSION, WASM_ENGINE, version_text};
+pub use build::{VERSION, VERSION_TEXT, WASM_ENGINE};
 pub use logs::{LogFormat, init, log_problem};
 pub use metrics::{Metrics, PluginMetrics, Registry, SinkMetrics};
