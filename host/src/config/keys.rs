@@ -19,7 +19,7 @@ pub(super) const PIPELINE: Block = Block {
         Key::required("source", &Shape::Block(&SOURCE, Short::No), "Where rows come from."),
         Key::default(
             "plugins",
-            &Shape::Named(&Shape::Block(&PLUGIN, Short::No)),
+            &Shape::Named("paid_only", &Shape::Block(&PLUGIN, Short::No)),
             "",
             "WebAssembly modules that filter and transform rows.",
         ),
@@ -30,7 +30,7 @@ pub(super) const PIPELINE: Block = Block {
         ),
         Key::required(
             "sinks",
-            &Shape::Named(&Shape::Block(&SINK, Short::Key(&["stdout", "discard"]))),
+            &Shape::Named("out", &Shape::Block(&SINK, Short::Key(&["stdout", "discard"]))),
             "Where rows are delivered.",
         ),
         Key::optional(

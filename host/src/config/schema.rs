@@ -67,7 +67,7 @@ fn shape(of: &Shape) -> Value {
         Shape::Choice(words) => json!({ "enum": words }),
         Shape::List(of) => json!({ "type": "array", "items": shape(of), "minItems": 1 }),
         Shape::ListOrNone(of) => json!({ "type": "array", "items": shape(of) }),
-        Shape::Named(of) => json!({
+        Shape::Named(_, of) => json!({
             "type": "object",
             "propertyNames": { "pattern": name_pattern() },
             "additionalProperties": shape(of),

@@ -50,8 +50,8 @@ pub(super) enum Shape {
     List(&'static Shape),
     /// As many as one likes, none included.
     ListOrNone(&'static Shape),
-    /// Names chosen by the user.
-    Named(&'static Shape),
+    /// Names chosen by the user, with an example of one.
+    Named(&'static str, &'static Shape),
     Block(&'static Block, Short),
     /// Whatever it is, handed on as it is.
     Any,
@@ -110,7 +110,7 @@ impl Shape {
             Self::Count(min, max) => format!("a whole number from {min} to {max}"),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::List(_) | Self::ListOrNone(_) => "a list".to_owned(),
-            Self::Named(_) => "a block of names".to_owned(),
+            Self::Named(..) => "a block of names".to_owned(),
             Self::Block(_, Short::Key(words)) => format!("a block of keys, or {}", words.join(", ")),
             Self::Block(..) => "a block of keys".to_owned(),
         }
@@ -120,7 +120,7 @@ impl Shape {
     pub fn example(&self) -> String {
         match self {
             Self::Text | Self::Any => "text".to_owned(),
-            Self::Secret => "${DATABASE_URL}".to_owned(),
+            Self::Secret => "\"${DATABASE_URL}\"".to_owned(),
             Self::Name(example) | Self::Path(example) => (*example).to_owned(),
             Self::Table => "public.orders".to_owned(),
             Self::Address => "127.0.0.1:7070".to_owned(),
@@ -129,7 +129,8 @@ impl Shape {
             Self::Count(min, max) => 2.clamp(*min, *max).to_string(),
             Self::Choice(words) => words.first().copied().unwrap_or_default().to_owned(),
             Self::List(of) | Self::ListOrNone(of) => format!("[{}]", of.example()),
-            Self::Named(of) => format!("{{ name: {} }}", of.example()),
+            Self::Named(name, of) => format!("{{ {name}: {} }}", of.example()),
+            Self::Block(_, Short::Key([word, ..])) => (*word).to_owned(),
             Self::Block(block, _) => block.example(),
         }
     }

@@ -22,7 +22,7 @@ impl Walker<'_, '_> {
             Shape::Block(block, short) => return self.block_or_short(block, *short, shape, node, path),
             Shape::List(of) => self.list(of, 1, shape, node, path)?,
             Shape::ListOrNone(of) => self.list(of, 0, shape, node, path)?,
-            Shape::Named(of) => self.named(of, shape, node, path)?,
+            Shape::Named(_, of) => self.named(of, shape, node, path)?,
             Shape::Any => Value::Any(self.any(node, path)?),
             _ => match &node.kind {
                 Kind::Scalar { .. } if !node.is_null() => self.scalar(shape, node, path)?,

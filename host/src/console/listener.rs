@@ -21,13 +21,22 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 pub(super) struct GuardedListener {
     listener: TcpListener,
+    silence: Duration,
     permits: Arc<Semaphore>,
 }
 
 impl GuardedListener {
     pub fn new(listener: TcpListener) -> Self {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Self { listener, permits }
+        Self::with_limits(listener, SILENCE, MAX_CONNECTIONS)
+    }
+
+    fn with_limits(listener: TcpListener, silence: Duration, connections: usize) -> Self {
+        let permits = Arc::new(Semaphore::new(connections));
+        Self {
+            listener,
+            silence,
+            permits,
+        }
     }
 }
 
@@ -41,7 +50,8 @@ impl Listener for GuardedListener {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let stream = GuardedStream {
             stream,
-            silence: Box::pin(sleep(SILENCE)),
+            limit: self.silence,
+            silence: Box::pin(sleep(self.silence)),
             _permit: permit,
         };
         (stream, address)
@@ -52,16 +62,18 @@ impl Listener for GuardedListener {
     }
 }
 
-/// Ends when nothing has been written to it for [`SILENCE`]: what trickles in doesn't count.
+/// Ends when nothing has been written to it for too long: what trickles in doesn't count.
 pub(super) struct GuardedStream {
     stream: TcpStream,
+    limit: Duration,
     silence: Pin<Box<Sleep>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl GuardedStream {
     fn written(&mut self) {
-        self.silence.as_mut().reset(Instant::now() + SILENCE);
+        let until = Instant::now() + self.limit;
+        self.silence.as_mut().reset(until);
     }
 }
 
@@ -101,5 +113,31 @@ impl AsyncWrite for GuardedStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn who_trickles_is_let_go_and_the_next_one_gets_in() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let mut guarded = GuardedListener::with_limits(listener, Duration::from_millis(50), 1);
+        let mut slow = TcpStream::connect(address).await.expect("it listens");
+        let mut next = TcpStream::connect(address).await.expect("the kernel queues it");
+        let (mut stream, _) = guarded.accept().await;
+        slow.write_all(b"GET /healthz HT").await.expect("it is sent");
+        let mut read = Vec::new();
+        let error = stream.read_to_end(&mut read).await.expect_err("it says no more");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(read, b"GET /healthz HT");
+        drop(stream);
+        let (mut stream, _) = guarded.accept().await;
+        stream.write_all(b"hello").await.expect("it is there");
+        let mut hello = [0; 5];
+        next.read_exact(&mut hello).await.expect("it hears");
     }
 }
