@@ -8,9 +8,8 @@ pub(super) const MAX_NAME_CHARS: usize = 50;
 
 const TABLE: Shape = Shape::Table;
 const TABLES: Shape = Shape::List(&TABLE);
-const NAME: Shape = Shape::Name;
+const NAME: Shape = Shape::Name("shop");
 const TEXT: Shape = Shape::Text;
-const PATH: Shape = Shape::Path;
 const SECRET: Shape = Shape::Secret;
 
 /// The whole file.
@@ -20,7 +19,7 @@ pub(super) const PIPELINE: Block = Block {
         Key::required("source", &Shape::Block(&SOURCE, Short::No), "Where rows come from."),
         Key::default(
             "plugins",
-            &Shape::Named(&Shape::Block(&PLUGIN, Short::No)),
+            &Shape::Named("paid_only", &Shape::Block(&PLUGIN, Short::No)),
             "",
             "WebAssembly modules that filter and transform rows.",
         ),
@@ -31,12 +30,12 @@ pub(super) const PIPELINE: Block = Block {
         ),
         Key::required(
             "sinks",
-            &Shape::Named(&Shape::Block(&SINK, Short::Key(&["stdout", "discard"]))),
+            &Shape::Named("out", &Shape::Block(&SINK, Short::Key(&["stdout", "discard"]))),
             "Where rows are delivered.",
         ),
         Key::optional(
             "state_dir",
-            &PATH,
+            &Shape::Path(".rowmill/shop"),
             "Folder of positions and compiled plugins; `.rowmill/<name>` unless given.",
         ),
         Key::default(
@@ -133,7 +132,11 @@ const SNAPSHOT: Block = Block {
 
 const PLUGIN: Block = Block {
     keys: &[
-        Key::required("module", &PATH, "The .wasm file, inside the folder of this file."),
+        Key::required(
+            "module",
+            &Shape::Path("plugins/paid_only.wasm"),
+            "The .wasm file, inside the folder of this file.",
+        ),
         Key::optional(
             "config",
             &Shape::Any,
@@ -210,11 +213,11 @@ const ROUTE: Block = Block {
         ),
         Key::default(
             "plugins",
-            &Shape::ListOrNone(&NAME),
+            &Shape::ListOrNone(&Shape::Name("paid_only")),
             "",
             "Plugins in the order in which rows go through them.",
         ),
-        Key::required("sinks", &Shape::List(&NAME), "Sinks that get the rows."),
+        Key::required("sinks", &Shape::List(&Shape::Name("out")), "Sinks that get the rows."),
     ],
 };
 
@@ -264,7 +267,7 @@ const FILE_SINK: Block = Block {
     keys: &[
         Key::required(
             "path",
-            &PATH,
+            &Shape::Path("out/rows.jsonl"),
             "The file; those that are full get a number before the extension.",
         ),
         Key::default(

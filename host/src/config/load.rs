@@ -14,6 +14,9 @@ use std::path::Path;
 /// A pipeline is a few kilobytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// What is taken where no file is named.
+pub const DEFAULT_FILE: &str = "pipeline.yaml";
+
 /// Reads one pipeline. Needs no network and changes nothing.
 ///
 /// # Errors
@@ -71,7 +74,10 @@ pub fn load_text(path: &Path, text: &str, variables: Variables<'_>) -> Result<Pi
     };
     let item = match &root.kind {
         Kind::Map(entries) => Some(walker.block(&PIPELINE, entries, START, "")),
-        _ => walker.wrong_type(&PIPELINE_SHAPE, &root, "the file"),
+        _ => {
+            report.push(root.span, no_block());
+            None
+        }
     };
     if let Some(item) = &item {
         refer::check(item, base, &mut report);
@@ -88,7 +94,6 @@ const START: Span = Span {
     column: 1,
     width: 1,
 };
-const PIPELINE_SHAPE: super::shape::Shape = super::shape::Shape::Block(&PIPELINE, super::shape::Short::No);
 
 fn read(path: &Path) -> Result<String, Problem> {
     let shown = path.display();
@@ -123,6 +128,16 @@ fn syntax(error: SyntaxError) -> Finding {
     }
 }
 
+fn no_block() -> Finding {
+    Finding {
+        code: &codes::WRONG_TYPE,
+        headline: "the file: expected a block of keys, found something else".to_owned(),
+        label: "not a key".to_owned(),
+        cause: None,
+        help: "begin with the pipeline's name: `name: shop`".to_owned(),
+    }
+}
+
 fn share(a: &Pipeline, b: &Pipeline) -> bool {
     a.name == b.name || (a.slot_name() == b.slot_name() && a.source.url == b.source.url) || a.state_dir == b.state_dir
 }
@@ -136,4 +151,48 @@ fn shared(first: &Path, second: &Path, pipeline: &Pipeline) -> Problem {
         format!("give it a name of its own in {}", second.display()),
     )
     .with_cause(format!("{} and {}", first.display(), second.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const EXAMPLE: &str = include_str!("../../../pipeline.yaml");
+
+    fn variables(name: &str) -> Option<String> {
+        (name != "NONE").then(|| format!("postgres://db/{name}"))
+    }
+
+    #[test]
+    fn a_variable_needs_no_quotes_within_braces() {
+        let text = "
+name: shop
+source: { postgres: { url: ${DATABASE_URL}, tables: [public.orders] } }
+routes: [{ tables: [public.orders], sinks: [feed] }]
+sinks: { feed: { file: { path: ${NONE:-out/rows.jsonl} } } }
+";
+        let pipeline = load_text(Path::new("p.yaml"), text, &variables).expect("nothing is wrong");
+        assert_eq!(pipeline.source.url.reveal(), "postgres://db/DATABASE_URL");
+        let crate::config::SinkKind::File(file) = &pipeline.sinks[0].kind else {
+            panic!("no file")
+        };
+        assert_eq!(file.path, Path::new("./out/rows.jsonl"));
+    }
+
+    proptest! {
+        /// A file that somebody is in the middle of editing.
+        #[test]
+        fn nothing_panics(cut in 0_usize..900, length in 0_usize..40, put in "[a-z{}\\[\\]:$&*#'\", \n\t-]{0,12}|\\PC{0,4}") {
+            let chars: Vec<char> = EXAMPLE.chars().collect();
+            let cut = cut.min(chars.len());
+            let mut text: String = chars[..cut].iter().collect();
+            text.push_str(&put);
+            text.extend(chars.iter().skip(cut + length));
+            if let Err(problems) = load_text(Path::new("p.yaml"), &text, &variables) {
+                prop_assert!(!problems.is_empty());
+                crate::problem::render_all(&problems, crate::problem::Style::PLAIN);
+            }
+        }
+    }
 }

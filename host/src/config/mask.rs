@@ -79,7 +79,7 @@ fn assigned(chars: &[char], after_key: usize) -> Option<(usize, usize)> {
     }
     let start = equals + 1 + spaces(equals + 1);
     let length = match chars.get(start) {
-        Some('\'') => 1 + chars[start + 1..].iter().take_while(|c| **c != '\'').count(),
+        Some('\'') => 2 + chars[start + 1..].iter().take_while(|c| **c != '\'').count(),
         _ => chars[start..]
             .iter()
             .take_while(|c| !c.is_whitespace() && !matches!(c, '&' | '"' | '\''))

@@ -1,7 +1,7 @@
 //! pipeline.yaml: typed, loaded, checked, reported with line and column; secrets.
 //!
 //! ```text
-//!   text --node--> tree with places --walk, scalar--> typed values --refer--> checked --resolve--> Pipeline
+//!   text --node--> tree with places --walk, scalar, convert--> typed values --refer, routes--> checked --resolve--> Pipeline
 //!                                        |
 //!                      keys, shape: the table of keys, which the JSON Schema is made from too
 //! ```
@@ -10,6 +10,7 @@
 //! missing.
 
 mod codes;
+mod convert;
 mod expand;
 mod item;
 mod keys;
@@ -20,6 +21,7 @@ mod node;
 mod refer;
 mod report;
 mod resolve;
+mod routes;
 mod scalar;
 mod schema;
 mod secret;
@@ -29,7 +31,7 @@ mod units;
 mod walk;
 
 pub use codes::CODES;
-pub use load::{load, load_all, load_text};
+pub use load::{DEFAULT_FILE, load, load_all, load_text};
 pub use model::*;
 pub use schema::schema;
 pub use secret::Secret;

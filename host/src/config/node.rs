@@ -66,12 +66,46 @@ impl Node {
 pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let mut options = Options::default();
     options.set_emit_comments(false);
+    let shielded = shield(text);
     let mut builder = Builder {
-        parser: Parser::new_from_str_with_options(text, options),
+        parser: Parser::new_from_str_with_options(&shielded, options),
         anchors: HashMap::new(),
         nodes: 0,
     };
     builder.document()
+}
+
+/// Characters for private use that stand in for the braces of `${VAR}` while YAML is read, which gives braces another
+/// meaning in `{ url: ${VAR} }`. One for one, so that every place stays what it is.
+const OPEN: char = '\u{f8f0}';
+const CLOSE: char = '\u{f8f1}';
+
+fn shield(text: &str) -> String {
+    let mut shielded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, reference)) = rest.split_once("${") {
+        let inside = reference.split_once('}').filter(|(inside, _)| !inside.contains('\n'));
+        shielded.push_str(before);
+        shielded.push('$');
+        match inside {
+            Some((inside, after)) => {
+                shielded.push(OPEN);
+                shielded.push_str(inside);
+                shielded.push(CLOSE);
+                rest = after;
+            }
+            None => {
+                shielded.push('{');
+                rest = reference;
+            }
+        }
+    }
+    shielded.push_str(rest);
+    shielded
+}
+
+fn unshield(text: &str) -> String {
+    text.replace(OPEN, "{").replace(CLOSE, "}")
 }
 
 struct Builder<'a> {
@@ -128,7 +162,7 @@ impl<'a> Builder<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
                 let plain = style == ScalarStyle::Plain && !is_text;
-                let text = text.into_owned();
+                let text = unshield(&text);
                 (anchor, Kind::Scalar { text, plain })
             }
             Event::SequenceStart(_, anchor, _) => (anchor, Kind::List(self.list(depth)?)),

@@ -53,8 +53,8 @@ fn property(key: &Key) -> Value {
 
 fn shape(of: &Shape) -> Value {
     match of {
-        Shape::Text | Shape::Secret | Shape::Path => json!({ "type": "string", "minLength": 1 }),
-        Shape::Name => json!({ "type": "string", "pattern": name_pattern() }),
+        Shape::Text | Shape::Secret | Shape::Path(_) => json!({ "type": "string", "minLength": 1 }),
+        Shape::Name(_) => json!({ "type": "string", "pattern": name_pattern() }),
         Shape::Table => json!({ "type": "string", "examples": [of.example()] }),
         Shape::Address => json!({ "type": "string", "examples": [of.example(), "off"] }),
         // A variable may stand in place of any value.
@@ -67,7 +67,7 @@ fn shape(of: &Shape) -> Value {
         Shape::Choice(words) => json!({ "enum": words }),
         Shape::List(of) => json!({ "type": "array", "items": shape(of), "minItems": 1 }),
         Shape::ListOrNone(of) => json!({ "type": "array", "items": shape(of) }),
-        Shape::Named(of) => json!({
+        Shape::Named(_, of) => json!({
             "type": "object",
             "propertyNames": { "pattern": name_pattern() },
             "additionalProperties": shape(of),

@@ -34,11 +34,12 @@ pub(super) enum Shape {
     Text,
     /// A text that is never shown, such as a URL with a password.
     Secret,
-    /// The name of something, of at most so many characters.
-    Name,
+    /// The name of something, with an example.
+    Name(&'static str),
     /// `schema.table`, with `*` and `?`.
     Table,
-    Path,
+    /// With an example.
+    Path(&'static str),
     /// `host:port` on the loopback interface, or `off`.
     Address,
     Duration(Duration, Duration),
@@ -49,8 +50,8 @@ pub(super) enum Shape {
     List(&'static Shape),
     /// As many as one likes, none included.
     ListOrNone(&'static Shape),
-    /// Names chosen by the user.
-    Named(&'static Shape),
+    /// Names chosen by the user, with an example of one.
+    Named(&'static str, &'static Shape),
     Block(&'static Block, Short),
     /// Whatever it is, handed on as it is.
     Any,
@@ -100,16 +101,17 @@ impl Shape {
     pub fn expected(&self) -> String {
         match self {
             Self::Text | Self::Secret | Self::Any => "a text".to_owned(),
-            Self::Name => "a name".to_owned(),
+            Self::Name(_) => "a name".to_owned(),
             Self::Table => "a table, `schema.table`".to_owned(),
-            Self::Path => "a path".to_owned(),
-            Self::Address => "a loopback address with its port, or `off`".to_owned(),
+            Self::Path(_) => "a path".to_owned(),
+            Self::Address => "a loopback address or `off`".to_owned(),
             Self::Duration(min, max) => format!("a duration from {min} to {max}"),
             Self::Size(min, max) => format!("a size from {min} to {max}"),
             Self::Count(min, max) => format!("a whole number from {min} to {max}"),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::List(_) | Self::ListOrNone(_) => "a list".to_owned(),
-            Self::Named(_) => "a block of names".to_owned(),
+            Self::Named(..) => "a block of names".to_owned(),
+            Self::Block(_, Short::Key(words)) => format!("a block of keys, or {}", words.join(", ")),
             Self::Block(..) => "a block of keys".to_owned(),
         }
     }
@@ -118,17 +120,17 @@ impl Shape {
     pub fn example(&self) -> String {
         match self {
             Self::Text | Self::Any => "text".to_owned(),
-            Self::Secret => "${DATABASE_URL}".to_owned(),
-            Self::Name => "shop".to_owned(),
+            Self::Secret => "\"${DATABASE_URL}\"".to_owned(),
+            Self::Name(example) | Self::Path(example) => (*example).to_owned(),
             Self::Table => "public.orders".to_owned(),
-            Self::Path => "plugins/paid_only.wasm".to_owned(),
             Self::Address => "127.0.0.1:7070".to_owned(),
             Self::Duration(min, max) => Duration::from_secs(1).clamp(*min, *max).to_string(),
             Self::Size(min, max) => ByteSize::mib(32).clamp(*min, *max).to_string(),
             Self::Count(min, max) => 2.clamp(*min, *max).to_string(),
             Self::Choice(words) => words.first().copied().unwrap_or_default().to_owned(),
             Self::List(of) | Self::ListOrNone(of) => format!("[{}]", of.example()),
-            Self::Named(of) => format!("{{ name: {} }}", of.example()),
+            Self::Named(name, of) => format!("{{ {name}: {} }}", of.example()),
+            Self::Block(_, Short::Key([word, ..])) => (*word).to_owned(),
             Self::Block(block, _) => block.example(),
         }
     }

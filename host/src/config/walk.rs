@@ -22,7 +22,7 @@ impl Walker<'_, '_> {
             Shape::Block(block, short) => return self.block_or_short(block, *short, shape, node, path),
             Shape::List(of) => self.list(of, 1, shape, node, path)?,
             Shape::ListOrNone(of) => self.list(of, 0, shape, node, path)?,
-            Shape::Named(of) => self.named(of, shape, node, path)?,
+            Shape::Named(_, of) => self.named(of, shape, node, path)?,
             Shape::Any => Value::Any(self.any(node, path)?),
             _ => match &node.kind {
                 Kind::Scalar { .. } if !node.is_null() => self.scalar(shape, node, path)?,
@@ -115,7 +115,7 @@ impl Walker<'_, '_> {
                 node.span,
                 Finding {
                     code: &codes::RANGE,
-                    headline: format!("{} is an empty list, at least one is expected", quote(path)),
+                    headline: format!("{} is an empty list, at least one is expected", quote_path(path)),
                     label: "nothing stands here".to_owned(),
                     cause: None,
                     help: format!("write one: `{}: {}`", last(path), shape.example()),
@@ -157,7 +157,7 @@ impl Walker<'_, '_> {
     fn key_name<'n>(&mut self, key: &'n Node, path: &str) -> Option<&'n str> {
         let name = key.text();
         if name.is_none() {
-            self.wrong_type::<()>(&Shape::Name, key, path);
+            self.wrong_type::<()>(&Shape::Name("shop"), key, path);
         }
         name
     }
@@ -173,7 +173,7 @@ impl Walker<'_, '_> {
             node.span,
             Finding {
                 code: &codes::WRONG_TYPE,
-                headline: format!("{}: expected {}, found {found}", quote(path), shape.expected()),
+                headline: format!("{}: expected {}, found {found}", quote_path(path), shape.expected()),
                 label: format!("this is {found}"),
                 cause: None,
                 help: format!("write {}", quote_example(path, shape)),
@@ -198,7 +198,7 @@ impl Walker<'_, '_> {
         let block = if path.is_empty() {
             "the pipeline".to_owned()
         } else {
-            quote(path)
+            quote_path(path)
         };
         self.report.push(
             span,
@@ -216,7 +216,7 @@ impl Walker<'_, '_> {
         let block = if path.is_empty() {
             "the pipeline".to_owned()
         } else {
-            quote(path)
+            quote_path(path)
         };
         self.report.push(
             span,
@@ -264,6 +264,19 @@ fn join(path: &str, key: &str) -> String {
 /// The key that a path ends with.
 pub(super) fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
+}
+
+/// A path in backticks; what is too long loses its beginning.
+pub(super) fn quote_path(path: &str) -> String {
+    const CHARS: usize = 28;
+    let mut rest = path;
+    while rest.chars().count() > CHARS {
+        match rest.split_once('.') {
+            Some((_, after)) => rest = after,
+            None => break,
+        }
+    }
+    quote(rest)
 }
 
 /// `key: example`, or the example alone for what stands in a list.

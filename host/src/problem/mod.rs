@@ -48,7 +48,8 @@ pub struct Problem {
     pub exit: Exit,
     /// At most 80 columns, lowercase start, no full stop; names the object, what was expected and what was found.
     pub headline: String,
-    pub place: Option<Place>,
+    /// Boxed, since most problems have none and results carry them about.
+    pub place: Option<Box<Place>>,
     /// The chain of causes, outermost first; a server's own text with its SQLSTATE.
     pub cause: Option<String>,
     /// Exactly one fix: a command or a line to type.
@@ -73,7 +74,7 @@ impl Problem {
     }
 
     pub fn with_place(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 }
