@@ -8,6 +8,7 @@ mod client;
 mod codes;
 mod demo;
 mod output;
+mod plugin;
 mod plugin_verb;
 mod remove;
 mod run;
@@ -97,7 +98,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(verb: Verb, output: Output) -> Outcome {
     match verb {
-        Verb::Run(args) => run::run(args, output),
+        Verb::Run(args) => run::run(&args),
         Verb::Check(args) => check::run(args, output),
         Verb::Demo(args) => demo::run(args, output),
         Verb::Status(args) => status::run(&args, output),

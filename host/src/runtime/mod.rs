@@ -15,6 +15,7 @@
 mod acknowledge;
 mod backoff;
 mod chains;
+mod console;
 mod copies;
 mod failure;
 mod known;
@@ -29,6 +30,7 @@ mod stop;
 mod supervise;
 mod tap;
 
+pub use console::Pipelines;
 pub use run::{Running, run};
 pub use stop::{Stop, StopRequest};
 pub use supervise::{Ended, RunOptions};

@@ -8,6 +8,7 @@ use super::stop::StopRequest;
 use super::supervise::{Ended, RunOptions, supervise};
 use crate::checkpoint::StateStore;
 use crate::config::Pipeline;
+use crate::console::Tail;
 use crate::plugin::Engine;
 use crate::plugin::reload::{ModuleStore, ModuleWatcher};
 use crate::postgres::{Conninfo, install_crypto_provider};
@@ -25,9 +26,9 @@ pub struct Running {
 
 /// Starts a pipeline. To be called on the runtime that sinks and console are to run on. Nothing is changed at the
 /// database before configuration, state and plugins are known to be good.
-pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest) -> Result<Running, Box<Problem>> {
+pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest, tail: Tail) -> Result<Running, Box<Problem>> {
     install_crypto_provider();
-    let process = Arc::new(process(config)?);
+    let process = Arc::new(process(config, tail)?);
     let watcher = if options.once || process.config.plugins.is_empty() {
         None
     } else {
@@ -51,21 +52,6 @@ pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest) -> Result<R
 }
 
 impl Running {
-    /// What it is doing, as `rowmill status --output json` shows it.
-    pub fn status(&self) -> serde_json::Value {
-        self.process.status.json(&self.process)
-    }
-
-    /// Why it makes no progress; `None` where it does.
-    pub fn not_ready(&self) -> Option<String> {
-        self.process.status.not_ready(&self.process)
-    }
-
-    /// Rows as they leave, each a line of JSON; rendered only while somebody has such a receiver.
-    pub fn tail(&self) -> tokio::sync::broadcast::Receiver<Arc<str>> {
-        self.process.tail.subscribe()
-    }
-
     /// Waits until it has ended.
     pub async fn ended(self) -> Result<Ended, Box<Problem>> {
         match self.ended.await {
@@ -75,7 +61,7 @@ impl Running {
     }
 }
 
-fn process(config: Pipeline) -> Result<Process, Box<Problem>> {
+fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     let source = Conninfo::parse(config.source.url.reveal()).map_err(|error| Box::new(Problem::from(error)))?;
     let store = StateStore::open(&config.state_dir, &config.name)?;
     let engine = Engine::new(Some(config.state_dir.join("compiled"))).map_err(|error| Box::new(error.problem()))?;
@@ -96,7 +82,7 @@ fn process(config: Pipeline) -> Result<Process, Box<Problem>> {
         stats: Arc::default(),
         live: Arc::default(),
         status,
-        tail: Process::tail_channel(),
+        tail,
         workers: tokio::runtime::Handle::current(),
     })
 }

@@ -9,15 +9,14 @@ use std::sync::Arc;
 pub(super) fn tap(process: &Process, system_identifier: u64) -> Box<dyn Fn(&Batch, &[Row]) + Send> {
     let watchers = process.tail.clone();
     Box::new(move |batch, rows| {
-        if watchers.receiver_count() == 0 {
+        if !watchers.is_watched() {
             return;
         }
         for row in rows {
             if let Ok(line) = json::line(batch, row, system_identifier)
                 && let Ok(text) = std::str::from_utf8(&line)
             {
-                // Nobody left to read it is no failure.
-                let _ = watchers.send(Arc::from(text.trim_end()));
+                watchers.show(Arc::from(text.trim_end()));
             }
         }
     })

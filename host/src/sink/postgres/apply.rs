@@ -158,18 +158,11 @@ impl Applier {
             return Ok(());
         }
         let kind = run.kind;
-        if kind == Kind::Move {
-            let vacate = Run {
-                kind: Kind::Vacate,
-                ..run.clone()
-            };
-            Box::pin(self.send(work, vacate, pipeline)).await?;
-        }
         let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
             return Ok(());
         };
         let arrays = encode::arrays(work.batch, rows, &prepared.sql);
-        let touches = matches!(kind, Kind::Insert | Kind::Upsert | Kind::Vacate);
+        let touches = matches!(kind, Kind::Insert | Kind::Upsert);
         let expected = if touches { 0 } else { rows.len() as u64 };
         let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
         pipeline.send(Sent { first, expected }, reply).await;

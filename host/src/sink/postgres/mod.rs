@@ -22,7 +22,7 @@
 //! | --- | --- |
 //! | insert, copied row, update with every column | INSERT ... ON CONFLICT (key) DO UPDATE |
 //! | update without unchanged TOAST values | UPDATE of the others by key; a row that isn't there is passed over |
-//! | update of the key | DELETE of what has the new key, UPDATE by the old key |
+//! | update of the key | UPDATE by the old key; of the row with the new key where the target is ahead |
 //! | delete | DELETE by key |
 //! | any of them without a key | one row that is equal in all columns |
 //! | truncate | TRUNCATE with the source's flags |

@@ -21,9 +21,6 @@ pub(super) enum Kind {
     Upsert,
     /// Some columns of a row that should be there.
     Update,
-    /// Before an update that changes the key: a row that has the new key is gone. At the source there was none; at the
-    /// target there may be one from a copy that was cut off and is behind the stream's position by now.
-    Vacate,
     /// An update that changes the key.
     Move,
     Delete,
@@ -39,7 +36,7 @@ impl Kind {
         match self {
             Self::Insert => COPY_ROWS_MAX,
             Self::Upsert | Self::Update | Self::Delete => STATEMENT_ROWS_MAX,
-            Self::Vacate | Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
+            Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
         }
     }
 }
@@ -124,7 +121,7 @@ impl Cutter {
                 });
                 if matches!(
                     kind,
-                    Kind::Vacate | Kind::Move | Kind::UpdateEqual | Kind::DeleteEqual | Kind::Truncate
+                    Kind::Move | Kind::UpdateEqual | Kind::DeleteEqual | Kind::Truncate
                 ) {
                     break;
                 }

@@ -97,6 +97,23 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A row whose key changes. At the source nothing has the new key; at the target a row may, where changes are sent
+/// again that a copy or an earlier run was ahead of. That row is the newer one: it stays, with what the change says,
+/// and the one with the old key goes. So values that the change doesn't bring are never taken from the wrong row.
+fn moved(source: &mut Source<'_>) -> String {
+    let name = &source.target.name;
+    let update = source.assignments(|_| true);
+    let is_there = source.key_matches(Image::New);
+    let is_old = source.key_matches(Image::Old);
+    format!(
+        "WITH s AS (SELECT * FROM {rows}), \
+         there AS (UPDATE {name} AS t SET {update} FROM s WHERE {is_there} RETURNING 1), \
+         gone AS (DELETE FROM {name} AS t USING s WHERE {is_old} AND NOT ({is_there}) AND EXISTS (SELECT FROM there)) \
+         UPDATE {name} AS t SET {update} FROM s WHERE {is_old} AND NOT EXISTS (SELECT FROM there)",
+        rows = source.rows()
+    )
+}
+
 /// The statement that applies a run; `None` where there is nothing to set.
 pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql> {
     let mut source = Source {
@@ -115,15 +132,7 @@ pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql>
             let matches = source.key_matches(Image::Key);
             format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
         }
-        Kind::Vacate => {
-            let matches = source.key_matches(Image::New);
-            format!("DELETE FROM {name} AS t USING {} WHERE {matches}", source.rows())
-        }
-        Kind::Move => {
-            let set = source.assignments(|_| true);
-            let matches = source.key_matches(Image::Old);
-            format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
-        }
+        Kind::Move => moved(&mut source),
         Kind::Delete => {
             let matches = source.key_matches(Image::Key);
             format!("DELETE FROM {name} AS t USING {} WHERE {matches}", source.rows())

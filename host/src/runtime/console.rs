@@ -1,0 +1,33 @@
+//! The console of all pipelines of the process.
+
+use super::run::Running;
+use crate::console::{Readiness, Status};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What the console asks.
+pub struct Pipelines(Vec<Arc<super::process::Process>>);
+
+impl Pipelines {
+    pub fn of(running: &[Running]) -> Self {
+        Self(running.iter().map(|running| Arc::clone(&running.process)).collect())
+    }
+}
+
+impl Status for Pipelines {
+    fn ready(&self) -> Readiness {
+        let stuck = self.0.iter().find_map(|process| {
+            let reason = process.status.not_ready(process)?;
+            Some(format!("{}: {reason}", process.config.name))
+        });
+        match stuck {
+            Some(reason) => Readiness { ready: false, reason },
+            None => Readiness { ready: true, reason: "streaming".into() },
+        }
+    }
+
+    fn status(&self) -> Value {
+        let pipelines: Vec<Value> = self.0.iter().map(|process| process.status.json(process)).collect();
+        json!({ "pipelines": pipelines })
+    }
+}
