@@ -1,7 +1,7 @@
 //! Walking through a batch: finds where each value begins, decodes none.
 
 use crate::row::{Image, Op, Transaction};
-use rowmill_abi::{Malformed, Reader, Token, ext};
+use rowmill_abi::{Malformed, Reader, ext};
 
 /// What comes before the values of a row.
 pub(crate) struct Head {
@@ -70,7 +70,7 @@ impl<'a> Rows<'a> {
         offsets.clear();
         for _ in 0..self.reader.array()? {
             offsets.push(self.reader.position() as u32);
-            if let Token::Ext(kind, _) = self.reader.token()? {
+            if let Some(kind) = self.reader.skip_plain()? {
                 gaps = true;
                 absent |= kind == ext::ABSENT;
             }

@@ -49,6 +49,7 @@
 extern crate self as rowmill_plugin;
 
 mod batch;
+mod config;
 mod error;
 #[doc(hidden)]
 pub mod export;

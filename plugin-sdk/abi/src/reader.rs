@@ -82,7 +82,6 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned number of 1, 2, 4 or 8 bytes, chosen by the logarithm of its width.
-    #[inline]
     fn unsigned(&mut self, width_log2: u8) -> Result<u64, Malformed> {
         Ok(match width_log2 {
             0 => u64::from(u8::from_be_bytes(self.big_endian()?)),
@@ -103,7 +102,6 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value. Elements of arrays and maps are read by further calls.
-    #[inline]
     pub fn token(&mut self) -> Result<Token<'a>, Malformed> {
         let start = self.at;
         let [marker] = self.big_endian()?;
@@ -149,8 +147,26 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Passes over one value, however deep it nests: no recursion.
+    /// Passes over one plain value of a row, the kinds that are most frequent without a call. Tells the type of an
+    /// extension. Elements of arrays and maps aren't passed over.
     #[inline]
+    pub fn skip_plain(&mut self) -> Result<Option<i8>, Malformed> {
+        let len = match self.bytes.get(self.at) {
+            Some(0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff) => 1,
+            Some(marker @ 0xa0..=0xbf) => 1 + usize::from(marker & 0x1f),
+            _ => 0,
+        };
+        if len > 0 && len <= self.bytes.len() - self.at {
+            self.at += len;
+            return Ok(None);
+        }
+        match self.token()? {
+            Token::Ext(kind, _) => Ok(Some(kind)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Passes over one value, however deep it nests: no recursion.
     pub fn skip(&mut self) -> Result<(), Malformed> {
         let mut pending = 1usize;
         while pending > 0 {
