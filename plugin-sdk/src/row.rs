@@ -141,7 +141,7 @@ impl<'a> Row<'a> {
     #[inline]
     fn token(&self, position: usize) -> Result<Token<'a>> {
         match self.offsets.get(position) {
-            Some(start) => Ok(Reader::starting_at(self.bytes, *start as usize).token()?),
+            Some(start) => Ok(Reader::starting_at(self.bytes, *start as usize).token_quick()?),
             None => Err(Error::new("a column that this table's rows don't carry")),
         }
     }

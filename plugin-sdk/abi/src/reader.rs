@@ -147,6 +147,19 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The next value, short strings without a call.
+    #[inline]
+    pub fn token_quick(&mut self) -> Result<Token<'a>, Malformed> {
+        if let Some(marker @ 0xa0..=0xbf) = self.bytes.get(self.at) {
+            let (start, len) = (self.at + 1, usize::from(marker & 0x1f));
+            if let Some(text) = self.bytes.get(start..start + len) {
+                self.at = start + len;
+                return Ok(Token::Str(text));
+            }
+        }
+        self.token()
+    }
+
     /// Passes over one plain value of a row, the kinds that are most frequent without a call. Tells the type of an
     /// extension. Elements of arrays and maps aren't passed over.
     #[inline]
@@ -191,6 +204,13 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn array(&mut self) -> Result<usize, Malformed> {
         let start = self.at;
+        if let Some(marker @ 0x90..=0x9f) = self.bytes.get(start) {
+            let len = usize::from(marker & 0x0f);
+            if len < self.bytes.len() - start {
+                self.at += 1;
+                return Ok(len);
+            }
+        }
         match self.token()? {
             Token::Array(len) if len <= self.bytes.len() - self.at => Ok(len),
             _ => Err(Self::expected_at(start, "an array")),
@@ -226,6 +246,10 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn uint(&mut self) -> Result<u64, Malformed> {
         let start = self.at;
+        if let Some(value @ 0..=0x7f) = self.bytes.get(start) {
+            self.at += 1;
+            return Ok(u64::from(*value));
+        }
         match self.token()? {
             Token::Int(value) if value >= 0 => Ok(value as u64),
             Token::Huge(value) => Ok(value),
@@ -236,6 +260,10 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         let start = self.at;
+        if let Some(value @ 0..=0x7f) = self.bytes.get(start) {
+            self.at += 1;
+            return Ok(u32::from(*value));
+        }
         u32::try_from(self.uint()?).map_err(|_| Self::expected_at(start, "an integer of 32 bits"))
     }
 
