@@ -37,6 +37,25 @@ pub enum Token<'a> {
     Map(usize),
 }
 
+/// How many bytes a plain value takes, by its marker; 0 where that can't be told by it, and for extensions.
+static PLAIN_LEN: [u8; 256] = {
+    let mut lens = [0; 256];
+    let mut marker = 0;
+    while marker < lens.len() {
+        lens[marker] = match marker {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => 1,
+            0xa0..=0xbf => 1 + (marker as u8 & 0x1f),
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 => 3,
+            0xca | 0xce | 0xd2 => 5,
+            0xcb | 0xcf | 0xd3 => 9,
+            _ => 0,
+        };
+        marker += 1;
+    }
+    lens
+};
+
 /// Reads values one after the other. A failed read leaves the position undefined: give up then.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -164,9 +183,10 @@ impl<'a> Reader<'a> {
     /// extension. Elements of arrays and maps aren't passed over.
     #[inline]
     pub fn skip_plain(&mut self) -> Result<Option<i8>, Malformed> {
-        let len = match self.bytes.get(self.at) {
-            Some(0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff) => 1,
-            Some(marker @ 0xa0..=0xbf) => 1 + usize::from(marker & 0x1f),
+        let len = match self.bytes.get(self.at..) {
+            // A string of at most 255 bytes.
+            Some([0xd9, len, ..]) => 2 + usize::from(*len),
+            Some([marker, ..]) => usize::from(PLAIN_LEN[usize::from(*marker)]),
             _ => 0,
         };
         if len > 0 && len <= self.bytes.len() - self.at {
