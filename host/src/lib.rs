@@ -9,8 +9,8 @@ pub mod postgres;
 pub mod source;
 pub mod decode;
 pub mod snapshot;
-#[cfg(feature = "engine")]
 pub mod plugin;
+#[cfg(feature = "engine")]
 pub mod pipeline;
 pub mod sink;
 pub mod checkpoint;

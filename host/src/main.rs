@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary: everything it does stands in the library.
+
+fn main() -> std::process::ExitCode {
+    rowmill::cli::main()
+}

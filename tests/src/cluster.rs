@@ -145,6 +145,25 @@ impl Cluster {
         Ok(String::from_utf8(output.stdout)?.trim_end_matches('\n').to_owned())
     }
 
+    /// Runs a script, each statement in a transaction of its own unless it says BEGIN.
+    pub fn script(&self, database: &str, sql: &str) -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), sql)?;
+        let port = self.port.to_string();
+        let output = Command::new("psql")
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres"])
+            .args(["-p", &port, "-d", database, "-f"])
+            .arg(file.path())
+            .output()
+            .context("psql")?;
+        ensure!(
+            output.status.success(),
+            "{sql}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
     fn data_text(&self) -> String {
         self.data().display().to_string()
     }

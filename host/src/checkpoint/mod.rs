@@ -1,5 +1,11 @@
 //! Positions, the frontier over sinks, and the state store.
 
 mod frontier;
+mod positions;
+mod store;
 
 pub use frontier::{Advance, Frontier};
+pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning, compare};
+pub use store::{
+    ChainVersion, CopyState, Identity, Mark, PluginVersion, STATE_DISK_FULL, StateStore, TableCopy, UnitRecord,
+};

@@ -3,6 +3,7 @@
 //! Names keep the order in which the file has them.
 
 use super::{ByteSize, Duration, Secret};
+use std::fmt;
 use std::path::PathBuf;
 
 /// A pipeline: one source, its plugins, routes and sinks.
@@ -17,10 +18,21 @@ pub struct Pipeline {
     /// Where state, compiled plugins and spills live; `.rowmill/<name>` unless given.
     pub state_dir: PathBuf,
     pub console: Console,
+    pub reload: Reload,
     /// How long SIGTERM waits for what is under way; 30 s.
     pub drain_timeout: Duration,
     /// The folder of pipeline.yaml: relative paths start here.
     pub base_dir: PathBuf,
+}
+
+impl Pipeline {
+    /// The slot's name, given or made of the pipeline's.
+    pub fn slot_name(&self) -> String {
+        self.source
+            .slot
+            .clone()
+            .unwrap_or_else(|| format!("rowmill_{}", self.name))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -59,7 +71,7 @@ pub enum SnapshotMode {
     Never,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plugin {
     pub name: String,
     /// As resolved against `base_dir`.
@@ -67,6 +79,28 @@ pub struct Plugin {
     /// What the guest gets in `rowmill_init`; `Null` where the file has none. Variables are expanded.
     pub config: serde_json::Value,
     pub limits: Limits,
+    /// Whether a reload may change the columns that come out.
+    pub allow_schema_change: bool,
+}
+
+/// When a changed module is taken up.
+#[derive(Clone, Copy, Debug)]
+pub struct Reload {
+    /// How long a file must lie still; 300 ms.
+    pub settle: Duration,
+    /// The shortest time between two reloads of a plugin; 1 s.
+    pub interval: Duration,
+}
+
+impl fmt::Debug for Plugin {
+    /// A plugin's config may hold a salt or a key, so none of it is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.name)
+            .field("module", &self.module)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a guest may use.

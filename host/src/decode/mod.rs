@@ -1,1 +1,44 @@
-//! (stage under construction)
+//! pgoutput and COPY bytes to batches; relations and their versions.
+//!
+//! ```text
+//!   replication stream  --->  Decoder      \
+//!                                            >--->  Batch (bytes kept, values indexed)
+//!   COPY ... TO STDOUT  --->  CopyDecoder  /
+//! ```
+//!
+//! Nothing is copied or parsed but COPY values with backslashes. Every byte comes from outside: all access is
+//! checked, and what doesn't fit ends in a [`DecodeError`] with the position, never in a panic.
+
+mod copy;
+mod cursor;
+mod pgoutput;
+mod relations;
+mod types;
+
+pub use copy::CopyDecoder;
+pub use pgoutput::Decoder;
+pub use relations::{ColumnHint, TableHint};
+pub use types::builtin_type_name;
+
+use crate::batch::Lsn;
+
+/// Bytes of the server that don't follow the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("the message at {lsn} ends before {expected}")]
+    Truncated { lsn: Lsn, expected: &'static str },
+    #[error("the message at {lsn} has `{}` where {expected} was expected", .found.escape_ascii())]
+    Unexpected {
+        lsn: Lsn,
+        found: u8,
+        expected: &'static str,
+    },
+    #[error("a row at {lsn} belongs to relation {oid}, which was not described before")]
+    UnknownRelation { lsn: Lsn, oid: u32 },
+    #[error("a name in the message at {lsn} is not UTF-8")]
+    NotUtf8 { lsn: Lsn },
+    #[error("a line of COPY has {found} columns where {expected} were asked for")]
+    CopyColumns { expected: usize, found: usize },
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge { what: &'static str, limit: usize },
+}

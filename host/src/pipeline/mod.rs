@@ -1,1 +1,24 @@
-//! (stage under construction)
+//! Routes: which batch goes through which plugins to which sinks.
+//!
+//! ```text
+//!              queue               lane (one thread)                         sinks (a task each)
+//!   receive --> [batch] --> merge --> route --> chain of plugins --+--> [delivery] --> warehouse
+//!            bounded bytes  copied    columns   one version per    +--> [delivery] --> feed
+//!                           units     allowed   transaction
+//! ```
+//!
+//! The lane works synchronously, batch by batch, so rows leave it in the order in which they came. Nothing of a batch
+//! goes on before all of it went through every chain: a plugin that fails half-way lets nothing out.
+//!
+//! A chain is only ever changed between two transactions, and the change is durable before the first row that the
+//! new chain touched goes on: after a crash each transaction meets the version it met before.
+
+mod columns;
+mod lane;
+mod queue;
+mod routes;
+
+pub use columns::{KnownColumns, route_key};
+pub use lane::{Input, Lane, LaneEnd, LaneParts, LaneRoute, LaneStats, Outlet, Swap};
+pub use queue::{Closed, Popped, Queue};
+pub use routes::LiveRelations;

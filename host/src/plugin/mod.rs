@@ -1,1 +1,77 @@
-//! (stage under construction)
+//! Plugins: WebAssembly modules that rows go through on their way to the sinks.
+//!
+//! ```text
+//!   Engine --load--> Module --+
+//!                             +--> PluginVersion --+
+//!   pipeline.yaml ------------+                    +--> Chain (one per lane and route)
+//!                                                         |
+//!   rows --> fill in --> [ stage: encode -> guest call -> check and apply ] --> [ stage ] --> rows
+//! ```
+//!
+//! A stage asks each plugin once per relation what it wants ([`plan`]), ships only those columns ([`encode`]), and takes
+//! back a bitmap or patches ([`filter`], [`transform`]). Whatever comes back from a guest is hostile until [`cursor`]
+//! has read it. Nothing of a batch goes on before the whole reply is checked; rows are indexes into a batch whose
+//! tuples are never changed in place, so a failed call leaves them as they were.
+//!
+//! Only `engine`, `compiled`, `host`, `wasi`, `deadline` and `instance` know the WebAssembly runtime; all the rest builds
+//! without it.
+
+#![cfg_attr(
+    not(feature = "engine"),
+    allow(
+        dead_code,
+        reason = "what the engine calls; kept in the build for fuzzing and quick tests"
+    )
+)]
+
+pub mod error;
+pub mod reload;
+
+mod cursor;
+mod encode;
+mod fill;
+mod filter;
+mod manifest;
+mod membership;
+mod module_file;
+mod plan;
+mod schema_reply;
+mod shapes;
+mod transform;
+mod values;
+mod write;
+
+#[cfg(feature = "engine")]
+mod chain;
+#[cfg(feature = "engine")]
+mod code_cache;
+#[cfg(feature = "engine")]
+mod compiled;
+#[cfg(feature = "engine")]
+mod deadline;
+#[cfg(feature = "engine")]
+mod engine;
+#[cfg(feature = "engine")]
+mod host;
+#[cfg(feature = "engine")]
+mod instance;
+#[cfg(feature = "engine")]
+mod stage;
+#[cfg(feature = "engine")]
+mod wasi;
+
+#[cfg(all(test, feature = "engine"))]
+mod tests;
+
+#[cfg(feature = "engine")]
+pub use chain::{Chain, ChainOutcome, PluginVersion};
+#[cfg(feature = "engine")]
+pub use compiled::Module;
+#[cfg(feature = "engine")]
+pub use engine::Engine;
+pub use error::{Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
+#[cfg(feature = "engine")]
+pub use host::Metric;
+#[cfg(feature = "engine")]
+pub use instance::Mode;
+pub use manifest::{Kind, Manifest};

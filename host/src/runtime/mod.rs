@@ -1,1 +1,34 @@
-//! (stage under construction)
+//! Wires the stages together; start, supervise, drain, stop. Only this folder knows every stage.
+//!
+//! ```text
+//!   process   engine, state store, console, module watcher              live as long as the process
+//!     └─ session  replication connection, lane, sinks, copies           ends with its source or a sink
+//! ```
+//!
+//! There is one way to recover from anything that a retry may cure: the session ends, its sinks are closed, and a new
+//! one starts at the stored position, where each sink tells how far it is. So recovery is the path that every start
+//! takes.
+//!
+//! The source has a thread of its own with a runtime of its own: nothing that sinks, copies or the console do can keep
+//! it from reading and answering.
+
+mod acknowledge;
+mod backoff;
+mod chains;
+mod copies;
+mod failure;
+mod known;
+mod process;
+mod receive;
+mod reload;
+mod run;
+mod session;
+mod source;
+mod status;
+mod stop;
+mod supervise;
+mod tap;
+
+pub use run::{Running, run};
+pub use stop::{Stop, StopRequest};
+pub use supervise::{Ended, RunOptions};

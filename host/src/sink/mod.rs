@@ -3,7 +3,18 @@
 //! A sink accepts deliveries in order and says up to which one everything is durable. *Durable* means that a crash
 //! of this process and of the target's loses none of it. It is cumulative: durable up to delivery 7 means 1 to 7.
 
+mod discard;
+pub mod driver;
+mod escape;
+mod file;
+pub mod json;
+mod postgres;
+mod stdout;
+#[cfg(test)]
+mod testing;
+
 use crate::batch::{Delivery, Lsn};
+use crate::config;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -41,6 +52,35 @@ pub enum SinkError {
     /// No retry can cure it: the sink stops and says why.
     #[error("{0}")]
     Definite(Box<crate::problem::Problem>),
+    /// Whoever read what the sink writes has gone (a closed pipe): the pipeline has nothing left to do, and that is
+    /// no failure. What was not durable before stays unacknowledged.
+    #[error("the reader has gone")]
+    ReaderGone,
+}
+
+impl From<crate::problem::Problem> for SinkError {
+    fn from(problem: crate::problem::Problem) -> Self {
+        Self::Definite(Box::new(problem))
+    }
+}
+
+/// The sink that the configuration describes, not open yet.
+pub fn build(config: &config::Sink) -> Box<dyn Sink> {
+    match &config.kind {
+        config::SinkKind::Postgres(postgres) => Box::new(postgres::PostgresSink::new(postgres)),
+        config::SinkKind::File(file) => Box::new(file::FileSink::new(file)),
+        config::SinkKind::Stdout => Box::new(stdout::StdoutSink::new()),
+        config::SinkKind::Discard => Box::new(discard::DiscardSink::default()),
+    }
+}
+
+/// The longest that accepted rows wait while more are coming; a sink that has caught up is flushed at once.
+pub fn flush_interval(config: &config::Sink) -> std::time::Duration {
+    match &config.kind {
+        config::SinkKind::Postgres(postgres) => postgres.flush_interval.0,
+        config::SinkKind::File(file) => file.flush_interval.0,
+        config::SinkKind::Stdout | config::SinkKind::Discard => std::time::Duration::ZERO,
+    }
 }
 
 /// Delivers batches. Order is kept per sink.

@@ -1,1 +1,89 @@
-//! (stage under construction)
+//! Copies tables while the stream runs, in units that are merged into it.
+//!
+//! ```text
+//!   workers    BEGIN  LOCK  S,F  COPY (key range)  COMMIT      BEGIN  LOCK  S,F  COPY ...
+//!                            |        \                              one unit after the other,
+//!                            |         +-- unit: rows as of S, F -+  several at a time
+//!   stream     --t1--t2--t3--F--t4--t5----------------------------P--t6--t7-->
+//!                                                                 |
+//!   merger     remembers the keys that t1, t2, ... change         +-- at a commit's end: reads again what
+//!              drops of t6, t7, ... what copied rows hold             S misses, then the rows go out
+//! ```
+//!
+//! # Why there is no gap, no double, and no older value after a newer one
+//!
+//! Facts about the server. (a) Who changes a row waits until its last writer is visible to others, so for each key
+//! the order in which changes become visible is the order of their commits, which is the order of the stream: a
+//! snapshot that sees a change of a key sees all that came before it. (b) A commit is in the WAL before it is visible.
+//! So whatever S sees committed before a position F that is read once S has been taken. The opposite is not true: a
+//! commit before F may be invisible to S, and may be streamed long before anybody sees it. (c) A snapshot taken later
+//! sees everything that an earlier one sees.
+//!
+//! Let a unit be read under S and merged at P, let k be a key, and let t be a transaction that changes it.
+//!
+//! 1. *k is among the unit's rows, t was streamed before P, and S sees t.* The row holds t, or what came after it:
+//!    nothing older goes out.
+//! 2. *k is among them, t was streamed before P, and S doesn't see t.* The row is older than what was delivered. It is
+//!    taken out; once t is visible the key is read again under a new S, for which case 1 holds, with an F of its own.
+//!    That t is known: every streamed change is remembered until all open and all coming snapshots see it.
+//! 3. *k is among them, t comes behind P, and S sees t.* The row holds it already, so t is dropped. By (b) this ends
+//!    when the stream has passed F; then the unit's keys are let go.
+//! 4. *k is among them, t comes behind P, and S doesn't see t.* By (a) it is newer than the row. It is delivered.
+//! 5. *k lies in the range but is not among the rows.* Then S sees it absent. Every change of it is delivered, whether
+//!    S sees it or not: what S sees ends with k absent, and what follows begins with an insert, which is complete.
+//!
+//! So behind P the last of what was delivered of k is the last that the stream or the copy had of it, and at every
+//! commit behind F the target is, within the unit, what the source was at that commit. Rows that the copy brings and
+//! changes that the stream brings are told apart by the visibility of their transaction alone; each goes out once.
+//! The ranges leave nothing out: they are cut at keys, the first has no lower bound and the last no upper one.
+//!
+//! What else is needed for that:
+//!
+//! - *Before the stream's beginning.* A transaction that committed before the position at which the stream begins is
+//!   not streamed; every S has to see it. `barrier` waits for that.
+//! - *A key that changes* is a delete of the old key and an insert of the new one, each judged for itself. If the
+//!   insert has a value that the server left out as unchanged (TOAST), only the old row has it, and whether the target
+//!   has that can't be told: the new key is read again at the next boundary, as in case 2, once its last writer is
+//!   visible. An update that leaves such a value out while its row isn't at the target yet is passed over there; the
+//!   unit brings the row.
+//! - *Two readings of one key*, as those are possible then, are merged in the order in which they were taken: a unit's
+//!   key that was read again meanwhile is read once more.
+//! - *TRUNCATE* is delivered and the copy of the table starts over, as another epoch; units read before are thrown
+//!   away. It holds a lock that is let go when it is visible, and a unit takes its lock before S: so S sees it.
+//! - *A table without a key* is one unit. Its changes wait until all its rows are out; then those that S sees are
+//!   dropped by the transaction alone, the others follow, and so it goes on until the stream has passed F.
+//! - *Filters* may have let an earlier version of a row pass and not let the copied one. What takes it back is a
+//!   streamed change, unless that is dropped by case 3. So where a case 3 is possible the copied row goes out as an
+//!   update, which a filter turns into a delete; units wait a moment for the stream to pass F, to be plain reads.
+//!
+//! While a table is copied its transactions are not atomic at the target. A table without a key gets its changes
+//! behind its rows, apart from the rest of their transactions.
+//!
+//! `merge` has these rules, `merge_model` tests them against a model of server and target, and `tests/snapshot` does
+//! so on a real server.
+
+mod barrier;
+mod cut;
+mod fault;
+mod floors;
+mod key;
+mod merge;
+#[cfg(test)]
+mod merge_model;
+mod merger;
+mod outgoing;
+mod plan;
+mod read;
+mod reread;
+mod shared;
+mod sql;
+mod start;
+mod table;
+mod visibility;
+mod waiting;
+mod worker;
+
+pub use merger::{MergedUnit, Merger};
+pub use plan::{KeyRange, Plan, TableCopy, TableProgress, UnitRecord};
+pub use start::{Copier, start};
+pub use visibility::{NotASnapshot, Snapshot};

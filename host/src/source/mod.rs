@@ -1,1 +1,17 @@
-//! (stage under construction)
+//! Where rows come from: what the database holds, what it allows, the objects that the stream needs there, and the
+//! stream itself.
+//!
+//! [`catalog`] reads the selected tables, [`preflight`] says all that stands in the way and changes nothing,
+//! [`publication`] makes what is missing, [`slot`] and [`monitor`] tell how the slot fares, [`replication`] receives
+//! the stream, [`remove`] takes it all down again.
+
+pub mod catalog;
+pub mod preflight;
+pub mod publication;
+pub mod slot;
+pub mod replication;
+pub mod monitor;
+pub mod remove;
+mod failure;
+#[cfg(test)]
+mod testing;

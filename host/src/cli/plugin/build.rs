@@ -1,21 +1,11 @@
 //! `rowmill plugin build`: Cargo with the right target and profile.
 
+use super::codes::{BUILD_FAILED, NO_CARGO, NO_CRATE, NO_MODULE, NO_TARGET};
 use crate::problem::{Exit, Problem};
 use anyhow::Context;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-/// There is no crate in the folder.
-pub const NO_CRATE: &str = "E0941";
-/// Rust's part for WebAssembly isn't installed.
-pub const NO_TARGET: &str = "E0942";
-/// Cargo didn't build the crate; it has said why.
-pub const BUILD_FAILED: &str = "E0943";
-/// The crate makes no module.
-pub const NO_MODULE: &str = "E0944";
-/// There is no Cargo.
-pub const NO_CARGO: &str = "E0945";
 
 /// What plugins are built for.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -23,7 +13,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// The profile `plugin`, for crates that have none: small modules, with names kept for backtraces.
 const PROFILE: [&str; 6] = [
     "profile.plugin.inherits=\"release\"",
-    "profile.plugin.opt-level=2",
+    "profile.plugin.opt-level=3",
     "profile.plugin.lto=\"fat\"",
     "profile.plugin.codegen-units=1",
     "profile.plugin.panic=\"abort\"",
@@ -45,7 +35,7 @@ pub fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result<Built> {
     if !manifest.is_file() {
         let headline = format!("there is no Cargo.toml in {}", folder.display());
         let help = format!("rowmill plugin new {}", folder.display());
-        return Err(Problem::new(NO_CRATE, Exit::Usage, headline, help).into());
+        return Err(Problem::new(NO_CRATE.code, Exit::Usage, headline, help).into());
     }
     check_target()?;
     let module = run_cargo(&manifest.canonicalize()?)?;
@@ -84,7 +74,7 @@ fn check_target() -> anyhow::Result<()> {
     }
     let headline = format!("Rust's target {TARGET} is not installed");
     let help = format!("rustup target add {TARGET}");
-    Err(Problem::new(NO_TARGET, Exit::Usage, headline, help).into())
+    Err(Problem::new(NO_TARGET.code, Exit::Usage, headline, help).into())
 }
 
 /// Runs Cargo and returns the module that it made of the crate.
@@ -99,11 +89,17 @@ fn run_cargo(manifest: &Path) -> anyhow::Result<PathBuf> {
     }
     let output = cargo.stderr(Stdio::inherit()).output().map_err(|error| {
         let help = "install Rust from https://rustup.rs";
-        Problem::new(NO_CARGO, Exit::Usage, "cargo can't be run", help).with_cause(error)
+        Problem::new(NO_CARGO.code, Exit::Usage, "cargo can't be run", help).with_cause(error)
     })?;
     if !output.status.success() {
         let headline = format!("cargo could not build {}", manifest.display());
-        return Err(Problem::new(BUILD_FAILED, Exit::Usage, headline, "correct what cargo reports above").into());
+        return Err(Problem::new(
+            BUILD_FAILED.code,
+            Exit::Usage,
+            headline,
+            "correct what cargo reports above",
+        )
+        .into());
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let module = messages
@@ -113,7 +109,7 @@ fn run_cargo(manifest: &Path) -> anyhow::Result<PathBuf> {
     Ok(module.ok_or_else(|| {
         let headline = format!("{} makes no WebAssembly module", manifest.display());
         let help = "add to it: [lib] crate-type = [\"cdylib\", \"rlib\"]";
-        Problem::new(NO_MODULE, Exit::Usage, headline, help)
+        Problem::new(NO_MODULE.code, Exit::Usage, headline, help)
     })?)
 }
 
@@ -147,7 +143,7 @@ mod tests {
     fn a_folder_without_a_crate_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let error = build(folder.path(), None).unwrap_err();
-        assert_eq!(error.downcast_ref::<Problem>().unwrap().code, NO_CRATE);
+        assert_eq!(error.downcast_ref::<Problem>().unwrap().code, NO_CRATE.code);
     }
 
     #[test]

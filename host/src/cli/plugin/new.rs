@@ -1,14 +1,8 @@
 //! `rowmill plugin new`: a plugin's crate that builds and passes its test at once, in a repository of its own.
 
+use super::codes::{FOLDER_IN_USE, FOLDER_NAME, NO_SDK};
 use crate::problem::{Exit, Problem};
 use std::path::{Path, PathBuf};
-
-/// The folder given to `plugin new` holds something already.
-pub const FOLDER_IN_USE: &str = "E0931";
-/// No name for a crate can be made of the folder's name.
-pub const FOLDER_NAME: &str = "E0932";
-/// There is no SDK at the path given.
-pub const NO_SDK: &str = "E0933";
 
 /// What the plugin does with rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +41,7 @@ pub fn new(folder: &Path, kind: Kind, sdk: Option<&Path>) -> anyhow::Result<Crea
     if folder.exists() && folder.read_dir()?.next().is_some() {
         let headline = format!("{} is not empty", folder.display());
         return Err(Problem::new(
-            FOLDER_IN_USE,
+            FOLDER_IN_USE.code,
             Exit::Usage,
             headline,
             "name a folder that isn't there yet",
@@ -96,7 +90,7 @@ fn crate_name(folder: &Path) -> anyhow::Result<String> {
     }
     let headline = format!("`{given}` can't be the name of a plugin");
     let help = "name the folder with a letter first, then letters, digits and underscores, e.g. paid_only";
-    Err(Problem::new(FOLDER_NAME, Exit::Usage, headline, help).into())
+    Err(Problem::new(FOLDER_NAME.code, Exit::Usage, headline, help).into())
 }
 
 /// Names that a function or crate can't have.
@@ -115,7 +109,7 @@ fn find_sdk(given: Option<&Path>) -> anyhow::Result<Sdk> {
         }
         let headline = format!("there is no SDK in {}", path.display());
         let help = "give the folder `plugin-sdk` of a checkout with --sdk";
-        return Err(Problem::new(NO_SDK, Exit::Usage, headline, help).into());
+        return Err(Problem::new(NO_SDK.code, Exit::Usage, headline, help).into());
     }
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk");
     if is_sdk(&beside) {
@@ -140,7 +134,11 @@ mod tests {
         }
         for folder in ["2p", "füllen", "a b", "match", "..", "/"] {
             let error = crate_name(Path::new(folder)).unwrap_err();
-            assert_eq!(error.downcast_ref::<Problem>().unwrap().code, FOLDER_NAME, "{folder}");
+            assert_eq!(
+                error.downcast_ref::<Problem>().unwrap().code,
+                FOLDER_NAME.code,
+                "{folder}"
+            );
         }
     }
 
@@ -159,14 +157,14 @@ mod tests {
             );
         }
         let error = new(&folder, Kind::Filter, None).unwrap_err();
-        assert_eq!(error.downcast_ref::<Problem>().unwrap().code, FOLDER_IN_USE);
+        assert_eq!(error.downcast_ref::<Problem>().unwrap().code, FOLDER_IN_USE.code);
     }
 
     #[test]
     fn an_sdk_that_is_not_there_is_refused() {
         let base = tempfile::tempdir().unwrap();
         let error = new(&base.path().join("plugin"), Kind::Transform, Some(base.path())).unwrap_err();
-        assert_eq!(error.downcast_ref::<Problem>().unwrap().code, NO_SDK);
+        assert_eq!(error.downcast_ref::<Problem>().unwrap().code, NO_SDK.code);
         assert!(!base.path().join("plugin").exists());
     }
 }

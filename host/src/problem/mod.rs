@@ -1,5 +1,11 @@
 //! What went wrong, as the user meets it: a stable code, the object, the cause, one fix.
 
+mod code;
+mod render;
+
+pub use code::{Code, codes, reference};
+pub use render::{Style, escape, render, render_all};
+
 use std::fmt;
 
 /// The class that decides how the process ends.
@@ -26,7 +32,7 @@ pub struct Place {
     /// Counted from 1, in characters.
     pub line: usize,
     pub column: usize,
-    /// The line as it stands in the file, secrets masked.
+    /// The line as it stands in the file, secrets masked, its columns kept.
     pub excerpt: String,
     /// How many characters the caret underlines; at least 1.
     pub width: usize,
@@ -42,7 +48,8 @@ pub struct Problem {
     pub exit: Exit,
     /// At most 80 columns, lowercase start, no full stop; names the object, what was expected and what was found.
     pub headline: String,
-    pub place: Option<Place>,
+    /// Boxed, since most problems have none and results carry them about.
+    pub place: Option<Box<Place>>,
     /// The chain of causes, outermost first; a server's own text with its SQLSTATE.
     pub cause: Option<String>,
     /// Exactly one fix: a command or a line to type.
@@ -67,7 +74,7 @@ impl Problem {
     }
 
     pub fn with_place(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 }

@@ -1,0 +1,49 @@
+//! Benchmarks of Rowmill beside its peers. README.md says what each compares.
+
+mod report;
+mod stream;
+mod timed;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+    /// The binary under test
+    #[arg(long, global = true, default_value = "target/release/rowmill")]
+    rowmill: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// The stream through two plugins into discard, beside pg_recvlogical to /dev/null
+    Stream {
+        #[arg(long, default_value_t = 1_500_000)]
+        rows: u64,
+        /// Rows of a transaction
+        #[arg(long, default_value_t = 50_000)]
+        transaction: u64,
+        #[arg(long, default_value_t = 5)]
+        pairs: usize,
+    },
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let rowmill = std::path::absolute(&arguments.rowmill)?;
+    match arguments.benchmark {
+        Benchmark::Stream {
+            rows,
+            transaction,
+            pairs,
+        } => stream::run(&stream::Options {
+            rowmill,
+            rows,
+            transaction,
+            pairs,
+        }),
+    }
+}

@@ -1,0 +1,155 @@
+//! The stream over TCP through two plugins into `discard`, beside `pg_recvlogical` to /dev/null.
+
+use crate::report::{Side, report};
+use crate::timed::{Taken, timed};
+use anyhow::Result;
+use rowmill_tests::{Cluster, ClusterOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub struct Options {
+    pub rowmill: PathBuf,
+    pub rows: u64,
+    pub transaction: u64,
+    pub pairs: usize,
+}
+
+const DATABASE: &str = "postgres";
+
+pub fn run(options: &Options) -> Result<()> {
+    let cluster = cluster(options)?;
+    let end = load(&cluster, options)?;
+    let folder = tempfile::tempdir()?;
+    let mut ours = Side {
+        name: "rowmill, filter + mask, discard",
+        runs: vec![],
+    };
+    let mut theirs = Side {
+        name: "pg_recvlogical to /dev/null",
+        runs: vec![],
+    };
+    for pair in 0..options.pairs {
+        theirs.runs.push(peer(&cluster, pair, &end)?);
+        ours.runs.push(rowmill(options, &cluster, pair, folder.path())?);
+        let (our, their) = (ours.runs[pair], theirs.runs[pair]);
+        println!(
+            "pair {pair}: rowmill {:.2} s, pg_recvlogical {:.2} s",
+            our.seconds, their.seconds
+        );
+    }
+    report("stream", options.rows, &ours, &theirs)
+}
+
+/// A cluster whose slots all exist before the first row, so that every run reads the same WAL.
+fn cluster(options: &Options) -> Result<Cluster> {
+    let settings = [
+        "max_replication_slots=60",
+        "max_wal_senders=20",
+        "shared_buffers=512MB",
+        "max_wal_size=8GB",
+    ];
+    let settings = settings.iter().map(ToString::to_string).collect();
+    let cluster = Cluster::start_with(&ClusterOptions { settings, hba: vec![] })?;
+    let columns =
+        "id bigint PRIMARY KEY, status text, email text, phone text, total numeric, note text, at timestamptz";
+    cluster.sql(
+        DATABASE,
+        &format!("CREATE TABLE orders ({columns}); CREATE PUBLICATION bench FOR TABLE orders"),
+    )?;
+    for pair in 0..options.pairs {
+        for side in ["peer", "rowmill"] {
+            cluster.sql(
+                DATABASE,
+                &format!("SELECT pg_create_logical_replication_slot('{side}_{pair}', 'pgoutput')"),
+            )?;
+        }
+    }
+    Ok(cluster)
+}
+
+/// Writes the rows, and returns the position behind them.
+fn load(cluster: &Cluster, options: &Options) -> Result<String> {
+    println!("loading {} rows", options.rows);
+    for first in (0..options.rows).step_by(options.transaction as usize) {
+        let last = (first + options.transaction).min(options.rows) - 1;
+        cluster.sql(
+            DATABASE,
+            &format!(
+                "INSERT INTO orders SELECT n, CASE WHEN n % 10 = 0 THEN 'open' ELSE 'paid' END,
+                 'customer' || n || '@example.com', '+49 30 ' || lpad(n::text, 8, '0'), (n % 10000) / 100.0,
+                 'a note of some forty characters, more or less', '2026-01-01'::timestamptz + n * interval '1 s'
+                 FROM generate_series({first}, {last}) n"
+            ),
+        )?;
+    }
+    cluster.sql(DATABASE, "CHECKPOINT")?;
+    cluster.sql(DATABASE, "SELECT pg_current_wal_flush_lsn()")
+}
+
+fn peer(cluster: &Cluster, pair: usize, end: &str) -> Result<Taken> {
+    let port = cluster.port().to_string();
+    let slot = format!("peer_{pair}");
+    timed(
+        Command::new("/usr/bin/pg_recvlogical")
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-d",
+                DATABASE,
+                "-S",
+                &slot,
+            ])
+            .args([
+                "--start",
+                "--no-loop",
+                "-E",
+                end,
+                "-o",
+                "proto_version=1",
+                "-o",
+                "publication_names=bench",
+            ])
+            .args(["-f", "/dev/null"])
+            .stdout(Stdio::null()),
+    )
+}
+
+fn rowmill(options: &Options, cluster: &Cluster, pair: usize, folder: &Path) -> Result<Taken> {
+    for plugin in ["paid_only.wasm", "mask_pii.wasm"] {
+        std::fs::copy(Path::new("plugins").join(plugin), folder.join(plugin))?;
+    }
+    let state = folder.join(format!("state_{pair}"));
+    let file = folder.join(format!("pipeline_{pair}.yaml"));
+    let url = cluster.url(DATABASE);
+    std::fs::write(
+        &file,
+        format!(
+            "name: bench_{pair}
+state_dir: {state}
+console: off
+source:
+  postgres: {{ url: \"{url}\", publication: bench, slot: rowmill_{pair}, snapshot: never }}
+plugins:
+  paid-only: {{ module: paid_only.wasm }}
+  mask-pii: {{ module: mask_pii.wasm, config: {{ columns: [email], salt: bench }} }}
+routes:
+  - {{ tables: [public.orders], plugins: [paid-only, mask-pii], sinks: [nowhere] }}
+sinks:
+  nowhere: {{ discard: {{}} }}
+",
+            state = state.display(),
+        ),
+    )?;
+    timed(
+        Command::new(&options.rowmill)
+            .arg("run")
+            .arg(&file)
+            .arg("--once")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    )
+}

@@ -1,0 +1,56 @@
+//! Which version of a route's plugin chain transforms which transactions.
+//!
+//! "Chain X from commit Y" is stored before X's first output reaches a sink. After a restart the stream is replayed
+//! from the acknowledged position, and each transaction goes through the version that it had before.
+
+use super::failure::Failure;
+use super::format::{CHAINS, decode, encode};
+use super::{ChainVersion, StateStore};
+use crate::batch::Lsn;
+use crate::problem::Problem;
+use redb::ReadTransaction;
+
+impl StateStore {
+    /// The versions of `route` with the commit that each holds from, oldest first.
+    pub fn chain_versions(&self, route: &str) -> Result<Vec<(Lsn, ChainVersion)>, Problem> {
+        self.read(|transaction| versions(transaction, route))
+    }
+
+    /// From the transaction that commits at `from` on, `route` is transformed by `version`.
+    pub fn put_chain_version(&self, route: &str, from: Lsn, version: &ChainVersion) -> Result<(), Problem> {
+        self.write(|transaction| {
+            let mut chains = transaction.open_table(CHAINS)?;
+            chains.insert((route, from.0), encode(version)?.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Forgets the versions that no replay can need: those before the newest one at or below `acknowledged`.
+    /// Returns how many are left.
+    pub fn prune_chain_versions(&self, route: &str, acknowledged: Lsn) -> Result<usize, Problem> {
+        let versions = self.chain_versions(route)?;
+        let keep_from = versions
+            .iter()
+            .rposition(|(from, _)| *from <= acknowledged)
+            .unwrap_or(0);
+        if keep_from > 0 {
+            let first_kept = versions[keep_from].0;
+            self.write(|transaction| {
+                let mut chains = transaction.open_table(CHAINS)?;
+                chains.retain_in((route, 0)..(route, first_kept.0), |_, _| false)?;
+                Ok(())
+            })?;
+        }
+        Ok(versions.len() - keep_from)
+    }
+}
+
+pub(super) fn versions(transaction: &ReadTransaction, route: &str) -> Result<Vec<(Lsn, ChainVersion)>, Failure> {
+    let chains = transaction.open_table(CHAINS)?;
+    let mut versions = Vec::new();
+    for entry in chains.range((route, 0)..=(route, u64::MAX))? {
+        let (key, value) = entry?;
+        versions.push((Lsn(key.value().1), decode(value.value())?));
+    }
+    Ok(versions)
+}

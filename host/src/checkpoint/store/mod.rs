@@ -1,0 +1,178 @@
+//! The state store: everything that Rowmill has to know again after a crash, in one redb database.
+//!
+//! What belongs together is stored in one transaction, and a transaction is on disk (fsync) before a call returns.
+//! So the position never says more than the copy ledger beside it, and the other way round:
+//!
+//! ```text
+//!   sinks durable -> frontier -> advance(position + marks) -> fsync -> only then acknowledged to Postgres
+//! ```
+//!
+//! Calls block for the fsync (milliseconds). From async code they belong on a blocking thread.
+
+mod chains;
+mod copies;
+mod failure;
+mod folder;
+mod format;
+mod records;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub use failure::STATE_DISK_FULL;
+pub use records::{ChainVersion, CopyState, Identity, Mark, PluginVersion, TableCopy, UnitRecord};
+
+use super::Stored;
+use crate::batch::Lsn;
+use crate::problem::Problem;
+use failure::Failure;
+use folder::StateFolder;
+use format::{IDENTITY_DOCUMENT, NUMBERS, POSITION};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The state of one pipeline. Clones share the same database; the lock on the folder is held until the last is gone.
+#[derive(Clone)]
+pub struct StateStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    folder: StateFolder,
+    pipeline: String,
+    /// `None` after a failed write: redb takes nothing more then, and the next call opens the file anew.
+    database: Mutex<Option<Database>>,
+}
+
+impl StateStore {
+    /// Opens the state of `pipeline`, makes it where there is none, and keeps every other host out.
+    pub fn open(state_dir: &Path, pipeline: &str) -> Result<Self, Problem> {
+        let folder = StateFolder::lock(state_dir)?;
+        let database = format::open(&folder, pipeline)?;
+        let shared = Shared {
+            folder,
+            pipeline: pipeline.to_owned(),
+            database: Mutex::new(Some(database)),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Which cluster, slot and publication the position belongs to; `None` before the first run.
+    pub fn identity(&self) -> Result<Option<Identity>, Problem> {
+        self.read(|transaction| format::document(transaction, IDENTITY_DOCUMENT))
+    }
+
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, IDENTITY_DOCUMENT, identity))
+    }
+
+    /// The position up to which everything is durable everywhere, as it was last stored.
+    pub fn position(&self) -> Result<Option<Lsn>, Problem> {
+        self.read(position)
+    }
+
+    /// What is compared with the slot and the server at a start; `None` before the first run has stored a position.
+    pub fn stored(&self) -> Result<Option<Stored>, Problem> {
+        self.read(|transaction| {
+            let identity = format::document(transaction, IDENTITY_DOCUMENT)?;
+            let lsn = position(transaction)?;
+            Ok(identity.zip(lsn).map(|(identity, lsn)| Stored { identity, lsn }))
+        })
+    }
+
+    /// Deletes the state, as if the pipeline had never run. Other clones make an empty one at their next call.
+    pub fn delete(self) -> Result<(), Problem> {
+        let mut database = self.database()?;
+        *database = None;
+        let removed = fs::remove_file(self.shared.folder.database_path()).and_then(|()| self.shared.folder.sync());
+        removed.map_err(|error| failure::io_failed(&self.shared.folder, &error))
+    }
+
+    /// Stores what the frontier has passed, as one durable transaction. A position never goes back.
+    pub fn advance(&self, lsn: Option<Lsn>, marks: &[Mark]) -> Result<(), Problem> {
+        if lsn.is_none() && marks.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            if let Some(lsn) = lsn {
+                let mut numbers = transaction.open_table(NUMBERS)?;
+                let stored = numbers.get(POSITION)?.map_or(0, |stored| stored.value());
+                if lsn.0 > stored {
+                    numbers.insert(POSITION, lsn.0)?;
+                }
+            }
+            copies::apply(transaction, marks)
+        })
+    }
+
+    /// The columns of `table` ("schema.table") that were there when `route` first met it.
+    pub fn route_columns(&self, route: &str, table: &str) -> Result<Option<Vec<String>>, Problem> {
+        self.read(|transaction| {
+            let columns = transaction.open_table(format::ROUTE_COLUMNS)?;
+            columns
+                .get((route, table))?
+                .map(|stored| format::decode(stored.value()))
+                .transpose()
+        })
+    }
+
+    pub fn set_route_columns(&self, route: &str, table: &str, columns: &[String]) -> Result<(), Problem> {
+        self.write(|transaction| {
+            let mut stored = transaction.open_table(format::ROUTE_COLUMNS)?;
+            stored.insert((route, table), format::encode(columns)?.as_slice())?;
+            Ok(())
+        })
+    }
+
+    fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, Problem> {
+        let mut guard = self.database()?;
+        let outcome = match guard.as_ref() {
+            Some(database) => database.begin_read().map_err(Failure::from).and_then(|read| job(&read)),
+            None => return Err(failure::closed(&self.shared.folder)),
+        };
+        self.settle(&mut guard, outcome)
+    }
+
+    fn write<T>(&self, job: impl FnOnce(&WriteTransaction) -> Result<T, Failure>) -> Result<T, Problem> {
+        let mut guard = self.database()?;
+        let outcome = match guard.as_ref() {
+            Some(database) => write(database, job),
+            None => return Err(failure::closed(&self.shared.folder)),
+        };
+        self.settle(&mut guard, outcome)
+    }
+
+    /// The open database, opened anew where an earlier write had failed. A descriptor whose fsync failed is never
+    /// used again: what the kernel still held for it may be gone.
+    fn database(&self) -> Result<MutexGuard<'_, Option<Database>>, Problem> {
+        let mut guard = self.shared.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_none() {
+            *guard = Some(format::open(&self.shared.folder, &self.shared.pipeline)?);
+        }
+        Ok(guard)
+    }
+
+    fn settle<T>(&self, guard: &mut Option<Database>, outcome: Result<T, Failure>) -> Result<T, Problem> {
+        outcome.map_err(|failure| {
+            *guard = None;
+            failure.into_problem(&self.shared.folder)
+        })
+    }
+}
+
+/// redb's default durability is used: the transaction is on disk before `commit` returns.
+fn write<T>(database: &Database, job: impl FnOnce(&WriteTransaction) -> Result<T, Failure>) -> Result<T, Failure> {
+    let transaction = database.begin_write()?;
+    let value = job(&transaction)?;
+    transaction.commit()?;
+    Ok(value)
+}
+
+fn position(transaction: &ReadTransaction) -> Result<Option<Lsn>, Failure> {
+    let numbers = transaction.open_table(NUMBERS)?;
+    Ok(numbers.get(POSITION)?.map(|stored| Lsn(stored.value())))
+}

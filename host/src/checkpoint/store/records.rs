@@ -1,0 +1,71 @@
+//! What is stored, as its users see it.
+
+use crate::batch::{CopyUnit, Lsn};
+use serde::{Deserialize, Serialize};
+
+/// Whose position it is. Everything here is compared before anything streams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub pipeline: String,
+    pub system_identifier: u64,
+    pub timeline: u32,
+    pub database: String,
+    pub slot: String,
+    pub publication: String,
+}
+
+/// The plugins that a route's rows go through, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainVersion {
+    pub plugins: Vec<PluginVersion>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginVersion {
+    pub name: String,
+    /// SHA-256 of the module, in hex: the name under which the module store has it.
+    pub module: String,
+    /// Hash of the config that it was started with, in hex. The config itself may hold secrets and stays out.
+    pub config: String,
+}
+
+/// How far the copy of a table has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyState {
+    Planned,
+    Finished,
+}
+
+/// One copy of one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableCopy {
+    pub table_oid: u32,
+    /// `schema.table`, for people.
+    pub table: String,
+    pub epoch: u32,
+    pub state: CopyState,
+}
+
+/// A unit of a copy. Stored before its first row goes out, so that its number always means the same rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitRecord {
+    pub unit: CopyUnit,
+    /// Which rows it has, in the words of the snapshot stage. May hold key values: never shown, never logged.
+    pub range: Vec<u8>,
+    /// `pg_current_snapshot()` under which it was read; empty before.
+    pub snapshot: String,
+    /// `pg_current_wal_insert_lsn()` after it was read.
+    pub read_until: Lsn,
+    /// Whether its rows are durable everywhere.
+    pub merged: bool,
+}
+
+/// What a batch stands for besides its position, stored together with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The rows of the unit are durable everywhere.
+    UnitDone(CopyUnit),
+    /// The last unit of the table is.
+    TableDone { table_oid: u32, epoch: u32 },
+}

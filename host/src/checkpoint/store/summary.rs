@@ -1,0 +1,77 @@
+//! The state as `rowmill status --output json` shows it. Key ranges and configs stay out of it.
+
+use super::failure::Failure;
+use super::format::{self, CHAINS, IDENTITY_DOCUMENT, ROUTE_COLUMNS};
+use super::{Identity, StateStore, copies};
+use crate::batch::Lsn;
+use crate::problem::Problem;
+use redb::{ReadTransaction, ReadableTable};
+use serde_json::{Value, json};
+
+impl StateStore {
+    /// The whole state from one moment. 64-bit numbers are texts, since many JSON readers round them.
+    pub fn summary(&self) -> Result<Value, Problem> {
+        self.read(|transaction| {
+            Ok(json!({
+                "format": format::FORMAT,
+                "pipeline": self.shared.pipeline,
+                "identity": identity(transaction)?,
+                "position": super::position(transaction)?.map(|lsn| lsn.to_string()),
+                "copies": copies_summary(transaction)?,
+                "chains": chains(transaction)?,
+                "route_columns": route_columns(transaction)?,
+            }))
+        })
+    }
+}
+
+fn identity(transaction: &ReadTransaction) -> Result<Option<Value>, Failure> {
+    let identity: Option<Identity> = format::document(transaction, IDENTITY_DOCUMENT)?;
+    Ok(identity.map(|identity| {
+        json!({
+            "system_identifier": identity.system_identifier.to_string(),
+            "timeline": identity.timeline,
+            "database": identity.database,
+            "slot": identity.slot,
+            "publication": identity.publication,
+        })
+    }))
+}
+
+fn copies_summary(transaction: &ReadTransaction) -> Result<Vec<Value>, Failure> {
+    let mut summary = Vec::new();
+    for copy in copies::copies(transaction)? {
+        let (units, merged) = copies::counts(transaction, &copy)?;
+        summary.push(json!({
+            "table": copy.table,
+            "table_oid": copy.table_oid,
+            "epoch": copy.epoch,
+            "state": copy.state,
+            "units": units,
+            "units_merged": merged,
+        }));
+    }
+    Ok(summary)
+}
+
+fn chains(transaction: &ReadTransaction) -> Result<Vec<Value>, Failure> {
+    let mut summary = Vec::new();
+    for entry in transaction.open_table(CHAINS)?.iter()? {
+        let (key, value) = entry?;
+        let (route, from) = key.value();
+        let version: super::ChainVersion = format::decode(value.value())?;
+        summary.push(json!({ "route": route, "from": Lsn(from).to_string(), "plugins": version.plugins }));
+    }
+    Ok(summary)
+}
+
+fn route_columns(transaction: &ReadTransaction) -> Result<Vec<Value>, Failure> {
+    let mut summary = Vec::new();
+    for entry in transaction.open_table(ROUTE_COLUMNS)?.iter()? {
+        let (key, value) = entry?;
+        let (route, table) = key.value();
+        let columns: Vec<String> = format::decode(value.value())?;
+        summary.push(json!({ "route": route, "table": table, "columns": columns }));
+    }
+    Ok(summary)
+}

@@ -1,0 +1,48 @@
+//! What can go wrong on the command line itself.
+
+use crate::problem::Code;
+
+pub const CODES: &[Code] = &[NOT_WIRED, LOG_FILTER, NO_RUNTIME, NO_HOST, HOST_ANSWER, BUG];
+
+const fn code(code: &'static str, title: &'static str, explanation: &'static str) -> Code {
+    Code {
+        code,
+        title,
+        explanation,
+    }
+}
+
+pub(super) const NOT_WIRED: Code = code(
+    "E0901",
+    "a verb isn't there yet",
+    "This build has the verb's arguments, but not yet what it does.",
+);
+pub(super) const LOG_FILTER: Code = code(
+    "E0902",
+    "the log filter can't be read",
+    "`--log` and `RUST_LOG` take a level (`error`, `warn`, `info`, `debug`, `trace`), or `module=level` separated by \
+     commas.",
+);
+pub(super) const NO_RUNTIME: Code = code(
+    "E0903",
+    "the process can't be set up",
+    "The system refused threads or file descriptors. Its limits are shown by `ulimit -a`.",
+);
+pub(super) const NO_HOST: Code = code(
+    "E0904",
+    "no running host answers",
+    "`rowmill status` and `rowmill tail` ask the console of a running host, on 127.0.0.1:7070 unless `--console` says \
+     otherwise. Nothing listens there, or it isn't a Rowmill.",
+);
+pub(super) const HOST_ANSWER: Code = code(
+    "E0905",
+    "the host's answer can't be used",
+    "The console answered with an error, or with something that isn't what was asked for. Another program may be \
+     listening on that port.",
+);
+pub(super) const BUG: Code = code(
+    "E0999",
+    "a bug in Rowmill",
+    "Something happened that should be impossible. Nothing that wasn't durable was acknowledged, so a restart sends it \
+     again. Please report it with the text and the version.",
+);

@@ -1,0 +1,299 @@
+//! Every key of pipeline.yaml, once: what it is called, what it may hold, what it is when left out.
+
+use super::shape::{Block, Key, Shape, Short};
+use super::{ByteSize, Duration};
+
+/// Names are part of slots and publications, where Postgres ends at 63 bytes: `rowmill_` and 50 leave some room.
+pub(super) const MAX_NAME_CHARS: usize = 50;
+
+const TABLE: Shape = Shape::Table;
+const TABLES: Shape = Shape::List(&TABLE);
+const NAME: Shape = Shape::Name("shop");
+const TEXT: Shape = Shape::Text;
+const SECRET: Shape = Shape::Secret;
+
+/// The whole file.
+pub(super) const PIPELINE: Block = Block {
+    keys: &[
+        Key::required("name", &NAME, "Names the pipeline, its slot, publication and state."),
+        Key::required("source", &Shape::Block(&SOURCE, Short::No), "Where rows come from."),
+        Key::default(
+            "plugins",
+            &Shape::Named("paid_only", &Shape::Block(&PLUGIN, Short::No)),
+            "",
+            "WebAssembly modules that filter and transform rows.",
+        ),
+        Key::required(
+            "routes",
+            &Shape::List(&Shape::Block(&ROUTE, Short::No)),
+            "Which rows go through which plugins to which sinks.",
+        ),
+        Key::required(
+            "sinks",
+            &Shape::Named("out", &Shape::Block(&SINK, Short::Key(&["stdout", "discard"]))),
+            "Where rows are delivered.",
+        ),
+        Key::optional(
+            "state_dir",
+            &Shape::Path(".rowmill/shop"),
+            "Folder of positions and compiled plugins; `.rowmill/<name>` unless given.",
+        ),
+        Key::default(
+            "console",
+            &Shape::Block(&CONSOLE, Short::Value("listen")),
+            "",
+            "Health, metrics and live view; `off` switches it off.",
+        ),
+        Key::default(
+            "reload",
+            &Shape::Block(&RELOAD, Short::No),
+            "",
+            "When a changed plugin is taken up.",
+        ),
+        Key::default(
+            "drain_timeout",
+            &Shape::Duration(Duration::from_millis(100), Duration::from_secs(3600)),
+            "30s",
+            "How long SIGTERM waits for rows that are under way.",
+        ),
+    ],
+};
+
+const RELOAD: Block = Block {
+    keys: &[
+        Key::default(
+            "settle",
+            &Shape::Duration(Duration::from_millis(1), Duration::from_secs(60)),
+            "300ms",
+            "How long a plugin's file must lie still.",
+        ),
+        Key::default(
+            "interval",
+            &Shape::Duration(Duration::from_millis(1), Duration::from_secs(3600)),
+            "1s",
+            "The shortest time between two reloads of a plugin.",
+        ),
+    ],
+};
+
+const SOURCE: Block = Block {
+    keys: &[Key::required(
+        "postgres",
+        &Shape::Block(&POSTGRES_SOURCE, Short::No),
+        "A Postgres database with logical replication.",
+    )],
+};
+
+const POSTGRES_SOURCE: Block = Block {
+    keys: &[
+        Key::required(
+            "url",
+            &SECRET,
+            "libpq URL or keyword string; its password from a variable, a file or PGPASSWORD.",
+        ),
+        Key::optional("tables", &TABLES, "Tables to follow, `schema.table`, with `*` and `?`."),
+        Key::optional(
+            "publication",
+            &TEXT,
+            "An existing publication to adopt as it is, in place of `tables`.",
+        ),
+        Key::optional("slot", &TEXT, "The slot's name; `rowmill_<name>` unless given."),
+        Key::default(
+            "snapshot",
+            &Shape::Block(&SNAPSHOT, Short::Value("mode")),
+            "",
+            "Whether and how rows that are there already are copied.",
+        ),
+    ],
+};
+
+const SNAPSHOT: Block = Block {
+    keys: &[
+        Key::default(
+            "mode",
+            &Shape::Choice(&["initial", "never"]),
+            "initial",
+            "`initial` copies what is there on the first run.",
+        ),
+        Key::default(
+            "connections",
+            &Shape::Count(1, 64),
+            "2",
+            "Connections that copy at the same time.",
+        ),
+        Key::default(
+            "unit_rows",
+            &Shape::Count(100, 10_000_000),
+            "20000",
+            "Rows that are copied as one unit.",
+        ),
+    ],
+};
+
+const PLUGIN: Block = Block {
+    keys: &[
+        Key::required(
+            "module",
+            &Shape::Path("plugins/paid_only.wasm"),
+            "The .wasm file, inside the folder of this file.",
+        ),
+        Key::optional(
+            "config",
+            &Shape::Any,
+            "Handed to the plugin; values with a variable are texts.",
+        ),
+        Key::default(
+            "limits",
+            &Shape::Block(&LIMITS, Short::No),
+            "",
+            "What the plugin may use.",
+        ),
+        Key::default(
+            "allow_schema_change",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether a reload may change the columns that come out.",
+        ),
+    ],
+};
+
+const LIMITS: Block = Block {
+    keys: &[
+        Key::default(
+            "memory",
+            &Shape::Size(ByteSize::mib(1), ByteSize::mib(4096)),
+            "64MiB",
+            "Memory of one instance.",
+        ),
+        Key::default(
+            "time",
+            &Shape::Duration(Duration::from_millis(10), Duration::from_secs(600)),
+            "1s",
+            "CPU time per batch; the wall clock may take ten times that.",
+        ),
+        Key::default(
+            "output",
+            &Shape::Size(ByteSize::kib(64), ByteSize::mib(2048)),
+            "64MiB",
+            "Bytes of one reply.",
+        ),
+        Key::default(
+            "module",
+            &Shape::Size(ByteSize::kib(1), ByteSize::mib(256)),
+            "16MiB",
+            "Bytes of the module.",
+        ),
+        Key::default(
+            "compile_time",
+            &Shape::Duration(Duration::from_secs(1), Duration::from_secs(600)),
+            "30s",
+            "How long its compilation may take.",
+        ),
+    ],
+};
+
+const ROUTE: Block = Block {
+    keys: &[
+        Key::required("tables", &TABLES, "Tables of the source that take this route."),
+        Key::optional(
+            "columns",
+            &Shape::List(&TEXT),
+            "Only these leave; those that were there at the first start unless given.",
+        ),
+        Key::optional(
+            "on_new_column",
+            &Shape::Choice(&["stop", "drop", "pass"]),
+            "What happens to a column added later; `drop` with plugins, `pass` without, unless given.",
+        ),
+        Key::default(
+            "filter",
+            &Shape::Choice(&["membership", "event"]),
+            "membership",
+            "Whether a row that leaves the filtered set is deleted at the sinks, or each change judged alone.",
+        ),
+        Key::default(
+            "plugins",
+            &Shape::ListOrNone(&Shape::Name("paid_only")),
+            "",
+            "Plugins in the order in which rows go through them.",
+        ),
+        Key::required("sinks", &Shape::List(&Shape::Name("out")), "Sinks that get the rows."),
+    ],
+};
+
+/// The keys of which a sink has exactly one.
+pub(super) const SINK_KINDS: &[&str] = &["postgres", "file", "stdout", "discard"];
+
+const SINK: Block = Block {
+    keys: &[
+        Key::optional(
+            "postgres",
+            &Shape::Block(&POSTGRES_SINK, Short::No),
+            "A Postgres database with tables of the same names.",
+        ),
+        Key::optional("file", &Shape::Block(&FILE_SINK, Short::No), "JSON lines in files."),
+        Key::optional(
+            "stdout",
+            &Shape::Block(&NOTHING, Short::No),
+            "JSON lines on standard output.",
+        ),
+        Key::optional(
+            "discard",
+            &Shape::Block(&NOTHING, Short::No),
+            "Nothing: for measurements.",
+        ),
+        Key::default(
+            "queue",
+            &Shape::Size(ByteSize::mib(1), ByteSize::mib(4096)),
+            "32MiB",
+            "Bytes of the queue before the sink.",
+        ),
+    ],
+};
+
+const POSTGRES_SINK: Block = Block {
+    keys: &[
+        Key::required("url", &SECRET, "libpq URL or keyword string of the target."),
+        Key::default(
+            "flush_interval",
+            &FLUSH,
+            "200ms",
+            "The longest that rows wait for their commit.",
+        ),
+    ],
+};
+
+const FILE_SINK: Block = Block {
+    keys: &[
+        Key::required(
+            "path",
+            &Shape::Path("out/rows.jsonl"),
+            "The file; those that are full get a number before the extension.",
+        ),
+        Key::default(
+            "rotate",
+            &Shape::Size(ByteSize::kib(64), ByteSize::mib(1 << 20)),
+            "256MiB",
+            "A file beyond this is closed and the next one begun.",
+        ),
+        Key::default(
+            "flush_interval",
+            &FLUSH,
+            "100ms",
+            "The longest that lines wait for their fsync.",
+        ),
+    ],
+};
+
+const FLUSH: Shape = Shape::Duration(Duration::from_millis(1), Duration::from_secs(60));
+
+const NOTHING: Block = Block { keys: &[] };
+
+const CONSOLE: Block = Block {
+    keys: &[Key::default(
+        "listen",
+        &Shape::Address,
+        "127.0.0.1:7070",
+        "Loopback address and port, or `off`.",
+    )],
+};

@@ -1,0 +1,130 @@
+//! From checked values to the pipeline that the other stages work with.
+
+use super::item::{Entry, Item, Value};
+use super::model::*;
+use std::path::Path;
+
+/// Fills in what depends on other values. `None` where something is missing, which has been reported.
+pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
+    let name = root.text("name")?.to_owned();
+    let state_dir = match root.text("state_dir") {
+        Some(path) => base.join(path),
+        None => base.join(".rowmill").join(&name),
+    };
+    Some(Pipeline {
+        source: source(root.get("source")?.get("postgres")?)?,
+        plugins: named(root, "plugins", |entry| plugin(entry, base))?,
+        routes: root.items("routes").iter().map(route).collect::<Option<_>>()?,
+        sinks: named(root, "sinks", |entry| sink(entry, base))?,
+        console: Console {
+            listen: root.get("console")?.address("listen")?,
+        },
+        reload: Reload {
+            settle: root.get("reload")?.duration("settle")?,
+            interval: root.get("reload")?.duration("interval")?,
+        },
+        drain_timeout: root.duration("drain_timeout")?,
+        base_dir: base.to_owned(),
+        state_dir,
+        name,
+    })
+}
+
+fn named<T>(root: &Item, key: &str, of: impl Fn(&Entry) -> Option<T>) -> Option<Vec<T>> {
+    root.get(key)?.entries().iter().map(of).collect()
+}
+
+fn source(item: &Item) -> Option<Source> {
+    let snapshot = item.get("snapshot")?;
+    Some(Source {
+        url: item.secret("url")?.clone(),
+        tables: item.tables("tables"),
+        publication: item.text("publication").map(str::to_owned),
+        slot: item.text("slot").map(str::to_owned),
+        snapshot: Snapshot {
+            mode: match snapshot.text("mode")? {
+                "never" => SnapshotMode::Never,
+                _ => SnapshotMode::Initial,
+            },
+            connections: snapshot.count("connections")?,
+            unit_rows: snapshot.count("unit_rows")?,
+        },
+    })
+}
+
+fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
+    let item = entry.item.as_ref()?;
+    let limits = item.get("limits")?;
+    let config = match item.entry("config") {
+        Some(entry) => match &entry.item.as_ref()?.value {
+            Value::Any(config) => config.clone(),
+            _ => return None,
+        },
+        None => serde_json::Value::Null,
+    };
+    Some(Plugin {
+        name: entry.key.clone(),
+        module: base.join(item.text("module")?),
+        config,
+        limits: Limits {
+            memory: limits.size("memory")?,
+            time: limits.duration("time")?,
+            output: limits.size("output")?,
+            module: limits.size("module")?,
+            compile_time: limits.duration("compile_time")?,
+        },
+        allow_schema_change: item.text("allow_schema_change")? == "true",
+    })
+}
+
+fn route(item: &Item) -> Option<Route> {
+    let plugins = item.texts("plugins");
+    let on_new_column = match item.text("on_new_column") {
+        Some("stop") => OnNewColumn::Stop,
+        Some("drop") => OnNewColumn::Drop,
+        Some(_) => OnNewColumn::Pass,
+        // What a mask doesn't know it can't mask.
+        None if plugins.is_empty() => OnNewColumn::Pass,
+        None => OnNewColumn::Drop,
+    };
+    Some(Route {
+        tables: item.tables("tables"),
+        columns: item.entry("columns").map(|_| item.texts("columns")),
+        on_new_column,
+        filter: match item.text("filter")? {
+            "event" => FilterMode::Event,
+            _ => FilterMode::Membership,
+        },
+        plugins,
+        sinks: item.texts("sinks"),
+    })
+}
+
+fn sink(entry: &Entry, base: &Path) -> Option<Sink> {
+    let item = entry.item.as_ref()?;
+    Some(Sink {
+        name: entry.key.clone(),
+        kind: sink_kind(item, base)?,
+        queue: item.size("queue")?,
+    })
+}
+
+fn sink_kind(item: &Item, base: &Path) -> Option<SinkKind> {
+    if let Some(postgres) = item.get("postgres") {
+        return Some(SinkKind::Postgres(PostgresSink {
+            url: postgres.secret("url")?.clone(),
+            flush_interval: postgres.duration("flush_interval")?,
+        }));
+    }
+    if let Some(file) = item.get("file") {
+        return Some(SinkKind::File(FileSink {
+            path: base.join(file.text("path")?),
+            rotate: file.size("rotate")?,
+            flush_interval: file.duration("flush_interval")?,
+        }));
+    }
+    if item.get("stdout").is_some() {
+        return Some(SinkKind::Stdout);
+    }
+    item.get("discard").map(|_| SinkKind::Discard)
+}

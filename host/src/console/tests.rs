@@ -1,0 +1,122 @@
+use super::*;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+struct Fixed(bool);
+
+impl Status for Fixed {
+    fn ready(&self) -> Readiness {
+        Readiness {
+            ready: self.0,
+            reason: "waiting for the server".to_owned(),
+        }
+    }
+
+    fn status(&self) -> serde_json::Value {
+        json!({ "pipelines": [{ "name": "shop" }] })
+    }
+}
+
+async fn start(ready: bool) -> (SocketAddr, Tail, oneshot::Sender<()>) {
+    let console = Console::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let address = console.address();
+    let tail = Tail::new();
+    let (stop, stopped) = oneshot::channel();
+    let stopped = async move {
+        let _ = stopped.await;
+    };
+    tokio::spawn(console.serve(Arc::new(Fixed(ready)), Arc::new(Registry::new()), tail.clone(), stopped));
+    (address, tail, stop)
+}
+
+/// Sends a request and reads the answer to its end.
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    answer
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn each_path_answers() {
+    let (address, _tail, _stop) = start(true).await;
+    assert!(get(address, "/healthz").await.ends_with("alive\n"));
+    assert!(get(address, "/readyz").await.starts_with("HTTP/1.0 200"));
+    assert!(get(address, "/metrics").await.ends_with("# EOF\n"));
+    let status = get(address, "/api/status").await;
+    assert!(status.ends_with(r#"{"pipelines":[{"name":"shop"}]}"#), "{status}");
+    assert!(!status.to_lowercase().contains("access-control"), "{status}");
+    assert!(get(address, "/nothing").await.starts_with("HTTP/1.0 404"));
+}
+
+#[tokio::test]
+async fn without_progress_it_is_alive_but_not_ready() {
+    let (address, _tail, _stop) = start(false).await;
+    assert!(get(address, "/healthz").await.starts_with("HTTP/1.0 200"));
+    let answer = get(address, "/readyz").await;
+    assert!(
+        answer.starts_with("HTTP/1.0 503") && answer.ends_with("waiting for the server\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn foreign_hosts_and_bodies_are_refused() {
+    let (address, _tail, _stop) = start(true).await;
+    for host in [
+        "Host: evil.example",
+        "Host: 127.0.0.1.evil.example",
+        "X: y",
+        "Host: 10.0.0.1:7070",
+    ] {
+        let answer = ask(address, &format!("GET /api/status HTTP/1.0\r\n{host}\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.0 403"), "{host}: {answer}");
+    }
+    for host in ["localhost:7070", "[::1]:7070", "127.0.0.9"] {
+        let answer = ask(address, &format!("GET /healthz HTTP/1.0\r\nHost: {host}\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.0 200"), "{host}: {answer}");
+    }
+    let huge = "POST /api/status HTTP/1.0\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n";
+    assert!(ask(address, huge).await.starts_with("HTTP/1.0 413"));
+    let post = "POST /api/status HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    assert!(ask(address, post).await.starts_with("HTTP/1.0 405"));
+}
+
+#[tokio::test]
+async fn rows_are_shown_while_somebody_looks() {
+    let (address, tail, stop) = start(true).await;
+    assert!(!tail.is_watched());
+    let request = format!("GET /api/tail HTTP/1.0\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n");
+    let view = tokio::spawn(async move { ask(address, &request).await });
+    while !tail.is_watched() {
+        tokio::task::yield_now().await;
+    }
+    tail.show(r#"{"op":"insert"}"#.into());
+    // What was shown before the end of the process is still seen.
+    while !view.is_finished() && !tail.sender.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    stop.send(()).expect("it runs");
+    let seen = view.await.expect("it ends");
+    assert!(seen.ends_with("data: {\"op\":\"insert\"}\n\n"), "{seen}");
+    while tail.is_watched() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_told() {
+    let first = Console::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    let Err(problem) = Console::bind(first.address()).await else {
+        panic!("the port is taken")
+    };
+    assert_eq!(problem.code, "E0910");
+    assert!(problem.cause.is_some());
+}

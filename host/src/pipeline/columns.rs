@@ -1,0 +1,178 @@
+//! Which columns of a table may leave through a route. Fails closed: what nobody has decided on stays.
+
+use crate::batch::{Column, Relation, ReplicaIdentity};
+use crate::config::{OnNewColumn, Route};
+use crate::problem::{Exit, Problem};
+use std::sync::Arc;
+
+/// Remembers, for ever, which columns a table had when a route first met it.
+pub trait KnownColumns: Send {
+    /// The columns recorded for this route and table; where none are, `present` is recorded durably and returned.
+    fn known(&mut self, route: &str, table: &str, present: &[String]) -> anyhow::Result<Vec<String>>;
+}
+
+/// The name under which a route's memory is kept: its tables, so that other sinks or plugins don't make it forget.
+pub fn route_key(route: &Route) -> String {
+    let names: Vec<String> = route
+        .tables
+        .iter()
+        .map(|table| format!("{}.{}", table.schema, table.table))
+        .collect();
+    names.join(",")
+}
+
+/// The relation with only those columns that the route lets out. Values stay where they are: only the list of columns
+/// gets shorter.
+pub fn project(route: &Route, known: &[String], relation: &Arc<Relation>) -> Result<Arc<Relation>, Box<Problem>> {
+    let mut allowed: Vec<Column> = Vec::with_capacity(relation.columns.len());
+    for column in &relation.columns {
+        let is_new = !known.contains(&column.name);
+        if is_new && route.on_new_column == OnNewColumn::Stop {
+            return Err(Box::new(new_column(relation, column)));
+        }
+        let listed = route.columns.as_ref().is_none_or(|names| names.contains(&column.name));
+        if listed && (!is_new || route.columns.is_some()) || is_new && route.on_new_column == OnNewColumn::Pass {
+            allowed.push(column.clone());
+        }
+    }
+    // A table without a key is known by all of its columns; then those that leave have to do.
+    let keyless =
+        relation.replica_identity == ReplicaIdentity::Full && relation.columns.iter().all(|column| column.key);
+    let left_out = relation
+        .key_columns()
+        .find(|key| !allowed.iter().any(|column| column.name == key.name));
+    if let (Some(key), false) = (left_out, keyless) {
+        return Err(Box::new(missing_key(relation, key)));
+    }
+    missing_column(route, relation)?;
+    if allowed.len() == relation.columns.len() {
+        return Ok(Arc::clone(relation));
+    }
+    Ok(Arc::new(Relation {
+        index: Relation::next_index(),
+        columns: allowed,
+        ..Relation::clone(relation)
+    }))
+}
+
+fn missing_column(route: &Route, relation: &Relation) -> Result<(), Box<Problem>> {
+    let names = route.columns.iter().flatten();
+    let Some(missing) = names.into_iter().find(|name| relation.column_index(name).is_none()) else {
+        return Ok(());
+    };
+    let table = relation.full_name();
+    let headline = format!("column `{missing}` of the route isn't in table {table}");
+    let help = format!("take `{missing}` out of the route's `columns`, or add it to {table}");
+    Err(Box::new(Problem::new("E0702", Exit::Usage, headline, help)))
+}
+
+fn new_column(relation: &Relation, column: &Column) -> Problem {
+    let (table, name) = (relation.full_name(), &column.name);
+    let headline = format!("table {table} has a new column `{name}`, and its route says `on_new_column: stop`");
+    let help = format!("list `{name}` under the route's `columns`, or set `on_new_column: drop`");
+    Problem::new("E0701", Exit::Usage, headline, help)
+}
+
+fn missing_key(relation: &Relation, key: &Column) -> Problem {
+    let (table, name) = (relation.full_name(), &key.name);
+    let headline = format!("the route leaves out `{name}`, part of the key of table {table}");
+    let help = format!("add `{name}` to the route's `columns`: rows are known by it at the sinks");
+    Problem::new("E0703", Exit::Usage, headline, help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FilterMode, TablePattern};
+
+    fn relation(columns: &[(&str, bool)], replica_identity: ReplicaIdentity) -> Arc<Relation> {
+        let column = |(slot, (name, key)): (usize, &(&str, bool))| Column {
+            name: (*name).into(),
+            type_oid: 25,
+            typmod: -1,
+            type_name: "text".into(),
+            nullable: true,
+            key: *key,
+            slot: slot as u16,
+        };
+        Arc::new(Relation {
+            index: Relation::next_index(),
+            version: 1,
+            oid: 1,
+            schema: "public".into(),
+            table: "t".into(),
+            replica_identity,
+            columns: columns.iter().enumerate().map(column).collect(),
+            slots: columns.len() as u16,
+        })
+    }
+
+    fn route(columns: Option<&[&str]>, on_new_column: OnNewColumn) -> Route {
+        Route {
+            tables: vec![TablePattern {
+                schema: "public".into(),
+                table: "t".into(),
+            }],
+            columns: columns.map(|names| names.iter().map(|name| (*name).into()).collect()),
+            on_new_column,
+            filter: FilterMode::Membership,
+            plugins: vec![],
+            sinks: vec![],
+        }
+    }
+
+    fn leaving(route: &Route, known: &[&str], relation: &Arc<Relation>) -> Result<Vec<(String, u16)>, &'static str> {
+        let known: Vec<String> = known.iter().map(|name| (*name).to_string()).collect();
+        let projected = project(route, &known, relation).map_err(|problem| problem.code)?;
+        Ok(projected
+            .columns
+            .iter()
+            .map(|column| (column.name.clone(), column.slot))
+            .collect())
+    }
+
+    #[test]
+    fn a_column_added_later_leaves_only_where_the_file_says_so() {
+        let table = relation(
+            &[("id", true), ("email", false), ("ssn", false)],
+            ReplicaIdentity::Default,
+        );
+        let known = ["id", "email"];
+        let old = Ok(vec![("id".into(), 0), ("email".into(), 1)]);
+        let all = Ok(vec![("id".into(), 0), ("email".into(), 1), ("ssn".into(), 2)]);
+        assert_eq!(leaving(&route(None, OnNewColumn::Drop), &known, &table), old);
+        assert_eq!(leaving(&route(None, OnNewColumn::Pass), &known, &table), all);
+        assert_eq!(leaving(&route(None, OnNewColumn::Stop), &known, &table), Err("E0701"));
+        assert_eq!(
+            leaving(&route(Some(&["id", "email"]), OnNewColumn::Drop), &known, &table),
+            old
+        );
+        assert_eq!(
+            leaving(&route(Some(&["id", "ssn"]), OnNewColumn::Drop), &known, &table).unwrap()[1].1,
+            2
+        );
+    }
+
+    #[test]
+    fn a_list_lets_out_what_it_names_and_needs_the_key() {
+        let table = relation(&[("id", true), ("email", false)], ReplicaIdentity::Default);
+        let known = ["id", "email"];
+        assert_eq!(
+            leaving(&route(Some(&["id"]), OnNewColumn::Drop), &known, &table),
+            Ok(vec![("id".into(), 0)])
+        );
+        assert_eq!(
+            leaving(&route(Some(&["email"]), OnNewColumn::Drop), &known, &table),
+            Err("E0703")
+        );
+        assert_eq!(
+            leaving(&route(Some(&["id", "mail"]), OnNewColumn::Drop), &known, &table),
+            Err("E0702")
+        );
+        let keyless = relation(&[("a", true), ("b", true)], ReplicaIdentity::Full);
+        assert_eq!(
+            leaving(&route(Some(&["b"]), OnNewColumn::Drop), &["a", "b"], &keyless),
+            Ok(vec![("b".into(), 1)])
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Which routes the rows of a relation take, resolved once per relation version.
+
+use super::columns::{KnownColumns, project, route_key};
+use crate::batch::{Batch, Op, Relation, Row, Truncate};
+use crate::config::{Route, TablePattern};
+use crate::problem::{Exit, Problem};
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One way for the rows of a relation: through this route, with these columns.
+#[derive(Clone, Debug)]
+struct Way {
+    route: usize,
+    relation: Arc<Relation>,
+}
+
+/// The relations that rows of a route have had so far in this process, as the route lets them out: what a new version
+/// of its plugins is tried on.
+#[derive(Debug, Default)]
+pub struct LiveRelations(Mutex<Vec<(usize, Arc<Relation>)>>);
+
+impl LiveRelations {
+    pub fn of_route(&self, route: usize) -> Vec<Arc<Relation>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .filter(|(other, _)| *other == route)
+            .map(|(_, relation)| Arc::clone(relation))
+            .collect()
+    }
+
+    /// A newer version of a table takes the place of the one before.
+    fn insert(&self, route: usize, relation: &Arc<Relation>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(other, known)| *other != route || known.oid != relation.oid);
+        all.push((route, Arc::clone(relation)));
+    }
+}
+
+/// The routes of a pipeline and what they let out.
+pub(super) struct Routes {
+    routes: Vec<Arc<Route>>,
+    keys: Vec<String>,
+    ways: FxHashMap<u32, Arc<[Way]>>,
+    known: Box<dyn KnownColumns>,
+    live: Arc<LiveRelations>,
+}
+
+impl Routes {
+    pub(super) fn new(routes: Vec<Arc<Route>>, known: Box<dyn KnownColumns>, live: Arc<LiveRelations>) -> Self {
+        let keys = routes.iter().map(|route| route_key(route)).collect();
+        Self {
+            routes,
+            keys,
+            ways: FxHashMap::default(),
+            known,
+            live,
+        }
+    }
+
+    /// Hands every row of the batch to the routes of its relation: `rows[route]` gets its own copy, pointing at the
+    /// relation as that route lets it out.
+    pub(super) fn assign(&mut self, batch: &mut Batch, rows: &mut [Vec<Row>]) -> Result<(), Box<Problem>> {
+        let mut by_relation: Vec<Vec<(usize, u32)>> = Vec::with_capacity(batch.relations.len());
+        for at in 0..batch.relations.len() {
+            let ways = self.ways_of(&Arc::clone(&batch.relations[at]))?;
+            let listed = ways.iter().map(|way| (way.route, batch.relation_index(&way.relation)));
+            by_relation.push(listed.collect());
+        }
+        let taken = std::mem::take(&mut batch.rows);
+        for row in taken {
+            match row.op {
+                Op::Truncate => truncate(batch, &by_relation, row, rows),
+                // Messages belong to plugins and sinks that ask for them; none does yet.
+                Op::Message => {}
+                _ => {
+                    for (route, relation) in &by_relation[row.relation as usize] {
+                        rows[*route].push(Row {
+                            relation: *relation,
+                            ..row
+                        });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ways_of(&mut self, relation: &Arc<Relation>) -> Result<Arc<[Way]>, Box<Problem>> {
+        if let Some(ways) = self.ways.get(&relation.index) {
+            return Ok(Arc::clone(ways));
+        }
+        let mut ways = Vec::new();
+        for (at, route) in self.routes.iter().enumerate() {
+            if !route.tables.iter().any(|pattern| matches(pattern, relation)) {
+                continue;
+            }
+            let present: Vec<String> = relation.columns.iter().map(|column| column.name.clone()).collect();
+            let known = self
+                .known
+                .known(&self.keys[at], &relation.full_name(), &present)
+                .map_err(|error| {
+                    let headline = "the state store can't remember a route's columns";
+                    let help = "free space on the disk of the state folder, then start again";
+                    Box::new(Problem::new("E0704", Exit::Bug, headline, help).with_cause(format!("{error:#}")))
+                })?;
+            let relation = project(route, &known, relation)?;
+            self.live.insert(at, &relation);
+            ways.push(Way { route: at, relation });
+        }
+        let ways: Arc<[Way]> = ways.into();
+        self.ways.insert(relation.index, Arc::clone(&ways));
+        Ok(ways)
+    }
+}
+
+/// A truncate reaches each route with those of its tables that the route has.
+fn truncate(batch: &mut Batch, by_relation: &[Vec<(usize, u32)>], row: Row, rows: &mut [Vec<Row>]) {
+    let Some(whole) = batch.truncates.get(row.extra as usize).cloned() else {
+        return;
+    };
+    for (route, rows) in rows.iter_mut().enumerate() {
+        let of_route = whole.relations.iter().filter_map(|at| {
+            let ways = &by_relation[*at as usize];
+            ways.iter()
+                .find(|(other, _)| *other == route)
+                .map(|(_, relation)| *relation)
+        });
+        let relations: Vec<u32> = of_route.collect();
+        if !relations.is_empty() {
+            let extra = batch.truncates.len() as u32;
+            batch.truncates.push(Truncate { relations, ..whole });
+            rows.push(Row { extra, ..row });
+        }
+    }
+}
+
+/// Whether a pattern of the configuration names the relation.
+pub(super) fn matches(pattern: &TablePattern, relation: &Relation) -> bool {
+    glob(pattern.schema.as_bytes(), relation.schema.as_bytes())
+        && glob(pattern.table.as_bytes(), relation.table.as_bytes())
+}
+
+/// `*` stands for anything, `?` for one byte.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => glob(rest, name) || !name.is_empty() && glob(pattern, &name[1..]),
+        (Some((b'?', rest)), Some((_, name))) => glob(rest, name),
+        (Some((wanted, rest)), Some((found, name))) => wanted == found && glob(rest, name),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::glob;
+
+    #[test]
+    fn globs() {
+        for (pattern, name, expected) in [
+            ("orders", "orders", true),
+            ("orders", "orders2", false),
+            ("order*", "orders", true),
+            ("*", "", true),
+            ("*_log", "a_log_log", true),
+            ("o?ders", "orders", true),
+            ("o?ders", "oders", false),
+        ] {
+            assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+        }
+    }
+}

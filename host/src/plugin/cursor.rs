@@ -1,0 +1,307 @@
+//! Reading MessagePack that a guest wrote. Every byte of it is hostile.
+//!
+//! Nothing is allocated here, lengths are checked against the bytes that are there, nesting is bounded.
+
+use rowmill_abi::REPLY_DEPTH_MAX;
+use std::fmt;
+
+/// Bytes that are not the MessagePack that the ABI asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadReply {
+    /// Offset in the reply.
+    pub at: usize,
+    pub what: &'static str,
+}
+
+impl fmt::Display for BadReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {} of the reply", self.what, self.at)
+    }
+}
+
+/// A value that isn't an array or a map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scalar<'a> {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    /// Above `i64::MAX`.
+    Huge(u64),
+    F32(f32),
+    F64(f64),
+    Str(&'a str),
+    Bin(&'a [u8]),
+    Ext(i8, &'a [u8]),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+type Read<T> = Result<T, BadReply>;
+
+impl<'a> Cursor<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub fn bad<T>(&self, what: &'static str) -> Read<T> {
+        Err(BadReply { at: self.at, what })
+    }
+
+    #[inline]
+    fn byte(&mut self) -> Read<u8> {
+        let Some(byte) = self.bytes.get(self.at) else {
+            return self.bad("it ends too early");
+        };
+        self.at += 1;
+        Ok(*byte)
+    }
+
+    #[inline]
+    fn take(&mut self, len: usize) -> Read<&'a [u8]> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let Some(taken) = rest.get(..len) else {
+            return self.bad("it ends too early");
+        };
+        self.at += len;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn big_endian<const N: usize>(&mut self) -> Read<[u8; N]> {
+        let taken = self.take(N)?;
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(taken);
+        Ok(bytes)
+    }
+
+    fn unsigned(&mut self, width: usize) -> Read<u64> {
+        Ok(match width {
+            1 => u64::from(self.byte()?),
+            2 => u64::from(u16::from_be_bytes(self.big_endian()?)),
+            4 => u64::from(u32::from_be_bytes(self.big_endian()?)),
+            _ => u64::from_be_bytes(self.big_endian()?),
+        })
+    }
+
+    pub fn at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// Nothing may follow.
+    pub fn finish(&self) -> Read<()> {
+        if self.at_end() {
+            Ok(())
+        } else {
+            self.bad("something follows its end")
+        }
+    }
+
+    /// The length of the array that begins here. Each element takes a byte at least, so that a length beyond the
+    /// bytes that are left is a lie.
+    #[inline]
+    pub fn array(&mut self) -> Read<usize> {
+        let start = self.at;
+        let len = match self.byte()? {
+            marker @ 0x90..=0x9f => u64::from(marker & 0x0f),
+            0xdc => self.unsigned(2)?,
+            0xdd => self.unsigned(4)?,
+            _ => {
+                return Err(BadReply {
+                    at: start,
+                    what: "an array was expected",
+                });
+            }
+        };
+        self.bounded(len, start)
+    }
+
+    /// The number of pairs of the map that begins here.
+    pub fn map(&mut self) -> Read<usize> {
+        let start = self.at;
+        let len = match self.byte()? {
+            marker @ 0x80..=0x8f => u64::from(marker & 0x0f),
+            0xde => self.unsigned(2)?,
+            0xdf => self.unsigned(4)?,
+            _ => {
+                return Err(BadReply {
+                    at: start,
+                    what: "a map was expected",
+                });
+            }
+        };
+        self.bounded(len, start)
+    }
+
+    fn bounded(&self, len: u64, start: usize) -> Read<usize> {
+        let left = self.bytes.len() - self.at;
+        match usize::try_from(len) {
+            Ok(len) if len <= left => Ok(len),
+            _ => Err(BadReply {
+                at: start,
+                what: "a length beyond the end of the reply",
+            }),
+        }
+    }
+
+    /// A non-negative integer up to `max`.
+    #[inline]
+    pub fn index(&mut self, max: usize) -> Read<usize> {
+        let start = self.at;
+        if let Some(marker @ 0..=0x7f) = self.bytes.get(start)
+            && usize::from(*marker) <= max
+        {
+            self.at += 1;
+            return Ok(usize::from(*marker));
+        }
+        match self.scalar()? {
+            Scalar::Int(value) if value >= 0 && value as u64 <= max as u64 => Ok(value as usize),
+            Scalar::Int(_) | Scalar::Huge(_) => Err(BadReply {
+                at: start,
+                what: "a number out of range",
+            }),
+            _ => Err(BadReply {
+                at: start,
+                what: "a number was expected",
+            }),
+        }
+    }
+
+    pub fn str(&mut self) -> Read<&'a str> {
+        let start = self.at;
+        match self.scalar()? {
+            Scalar::Str(text) => Ok(text),
+            _ => Err(BadReply {
+                at: start,
+                what: "a string was expected",
+            }),
+        }
+    }
+
+    pub fn bool(&mut self) -> Read<bool> {
+        let start = self.at;
+        match self.scalar()? {
+            Scalar::Bool(value) => Ok(value),
+            _ => Err(BadReply {
+                at: start,
+                what: "a boolean was expected",
+            }),
+        }
+    }
+
+    /// Takes a nil, where there is one.
+    pub fn nil(&mut self) -> bool {
+        let is_nil = self.bytes.get(self.at) == Some(&0xc0);
+        self.at += usize::from(is_nil);
+        is_nil
+    }
+
+    #[inline]
+    pub fn scalar(&mut self) -> Read<Scalar<'a>> {
+        let start = self.at;
+        let marker = self.byte()?;
+        Ok(match marker {
+            0x00..=0x7f => Scalar::Int(i64::from(marker)),
+            0xe0..=0xff => Scalar::Int(i64::from(marker as i8)),
+            0xa0..=0xbf => self.text(usize::from(marker & 0x1f))?,
+            0xc0 => Scalar::Nil,
+            0xc2 => Scalar::Bool(false),
+            0xc3 => Scalar::Bool(true),
+            0xc4..=0xc6 => {
+                let len = self.unsigned(1 << (marker - 0xc4))? as usize;
+                Scalar::Bin(self.take(len)?)
+            }
+            0xc7..=0xc9 => {
+                let len = self.unsigned(1 << (marker - 0xc7))? as usize;
+                Scalar::Ext(self.byte()? as i8, self.take(len)?)
+            }
+            0xca => Scalar::F32(f32::from_be_bytes(self.big_endian()?)),
+            0xcb => Scalar::F64(f64::from_be_bytes(self.big_endian()?)),
+            0xcc..=0xcf => {
+                let value = self.unsigned(1 << (marker - 0xcc))?;
+                i64::try_from(value).map_or(Scalar::Huge(value), Scalar::Int)
+            }
+            0xd0 => Scalar::Int(i64::from(self.byte()? as i8)),
+            0xd1 => Scalar::Int(i64::from(i16::from_be_bytes(self.big_endian()?))),
+            0xd2 => Scalar::Int(i64::from(i32::from_be_bytes(self.big_endian()?))),
+            0xd3 => Scalar::Int(i64::from_be_bytes(self.big_endian()?)),
+            0xd4..=0xd8 => Scalar::Ext(self.byte()? as i8, self.take(1 << (marker - 0xd4))?),
+            0xd9..=0xdb => {
+                let len = self.unsigned(1 << (marker - 0xd9))? as usize;
+                self.text(len)?
+            }
+            _ => {
+                return Err(BadReply {
+                    at: start,
+                    what: "a plain value was expected",
+                });
+            }
+        })
+    }
+
+    #[inline]
+    fn text(&mut self, len: usize) -> Read<Scalar<'a>> {
+        let start = self.at;
+        match std::str::from_utf8(self.take(len)?) {
+            Ok(text) => Ok(Scalar::Str(text)),
+            Err(_) => Err(BadReply {
+                at: start,
+                what: "a string that isn't UTF-8",
+            }),
+        }
+    }
+
+    /// Passes over one value of whatever kind, nested at most [`REPLY_DEPTH_MAX`] deep.
+    pub fn skip(&mut self) -> Read<()> {
+        self.skip_below(REPLY_DEPTH_MAX)
+    }
+
+    fn skip_below(&mut self, depth: usize) -> Read<()> {
+        let elements = match self.bytes.get(self.at) {
+            Some(0x90..=0x9f | 0xdc | 0xdd) => self.array()?,
+            Some(0x80..=0x8f | 0xde | 0xdf) => self.map()?.saturating_mul(2),
+            _ => return self.scalar().map(|_| ()),
+        };
+        if depth == 0 {
+            return self.bad("it nests too deep");
+        }
+        for _ in 0..elements {
+            self.skip_below(depth - 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the first element of a reply says, with the rest of its elements still to be read.
+pub(crate) enum Reply<'a> {
+    /// Done; this many elements follow.
+    Done(Cursor<'a>, usize),
+    Retryable(&'a str),
+    Fatal(&'a str),
+}
+
+/// Reads the beginning of a reply: `[0, ...]`, `[1, message]` or `[2, message]`.
+pub(crate) fn open(bytes: &[u8]) -> Result<Reply<'_>, BadReply> {
+    let mut cursor = Cursor::new(bytes);
+    let len = cursor.array()?;
+    if len == 0 {
+        return cursor.bad("an empty array");
+    }
+    let status = cursor.index(usize::from(rowmill_abi::reply::FATAL))?;
+    if status == usize::from(rowmill_abi::reply::DONE) {
+        return Ok(Reply::Done(cursor, len - 1));
+    }
+    if len != 2 {
+        return cursor.bad("a failure without its message");
+    }
+    let message = cursor.str()?;
+    cursor.finish()?;
+    if status == usize::from(rowmill_abi::reply::RETRYABLE) {
+        Ok(Reply::Retryable(message))
+    } else {
+        Ok(Reply::Fatal(message))
+    }
+}

@@ -1,0 +1,69 @@
+//! The time that a guest's call may take.
+//!
+//! What counts is the CPU time of the thread, so that a loaded machine is no fault; the wall clock may take
+//! [`WALL_FACTOR`] times that. A ticker thread advances the engine's epoch; guests look at it in every loop, and when a
+//! call's deadline is reached the clocks are read and the deadline moved, or the call trapped.
+
+use std::time::{Duration, Instant};
+use wasmtime::UpdateDeadline;
+
+/// How often the epoch advances: also how exactly limits are kept.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// How much longer than its CPU limit a call may take by the wall clock.
+const WALL_FACTOR: u32 = 10;
+
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    limit: Duration,
+    cpu_start: Duration,
+    wall_start: Instant,
+    /// Whether the call at hand ran into it.
+    pub expired: bool,
+}
+
+impl Deadline {
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            cpu_start: Duration::ZERO,
+            wall_start: Instant::now(),
+            expired: false,
+        }
+    }
+
+    /// Begins a call. Returns the ticks until the clocks are looked at.
+    pub fn begin(&mut self) -> u64 {
+        self.cpu_start = thread_cpu_time();
+        self.wall_start = Instant::now();
+        self.expired = false;
+        ticks(self.limit)
+    }
+
+    /// The ticks are over: is the time?
+    pub fn look(&mut self) -> UpdateDeadline {
+        let used = thread_cpu_time().saturating_sub(self.cpu_start);
+        if used >= self.limit || self.wall_start.elapsed() >= self.limit * WALL_FACTOR {
+            self.expired = true;
+            return UpdateDeadline::Interrupt;
+        }
+        UpdateDeadline::Continue(ticks(self.limit - used))
+    }
+}
+
+fn ticks(time: Duration) -> u64 {
+    (time.as_millis() / TICK.as_millis()).max(1) as u64
+}
+
+/// CPU time of this thread. Where the clock can't be read, zero: the wall clock then decides alone.
+fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    #[allow(
+        unsafe_code,
+        reason = "no safe way to this clock in std; `time` is a valid place for the whole call"
+    )]
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    if status != 0 {
+        return Duration::ZERO;
+    }
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}

@@ -1,0 +1,212 @@
+//! A filter's reply, checked and applied.
+
+use super::cursor::{BadReply, Cursor, Reply, Scalar, open};
+use super::encode::{Encoder, mark};
+use super::error::{RowErrorKind, guest_text};
+use super::membership::{Fate, Verdict, fate};
+use crate::batch::{Batch, Cell, OldImage, Op, Relation, Row, Tuple};
+use crate::config::FilterMode;
+
+/// Why a reply is not applied.
+#[derive(Debug)]
+pub(crate) enum Unapplied {
+    Bad(BadReply),
+    /// It does what it must not, at this guest row.
+    Breach {
+        image: u32,
+        what: String,
+    },
+    Row {
+        image: u32,
+        kind: RowErrorKind,
+    },
+    Failed {
+        retryable: bool,
+        message: String,
+    },
+}
+
+impl From<BadReply> for Unapplied {
+    fn from(bad: BadReply) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+/// Opens a reply that must be done.
+pub(crate) fn done(reply: &[u8]) -> Result<(Cursor<'_>, usize), Unapplied> {
+    match open(reply)? {
+        Reply::Done(cursor, left) => Ok((cursor, left)),
+        Reply::Retryable(message) => Err(Unapplied::Failed {
+            retryable: true,
+            message: guest_text(message.as_bytes()),
+        }),
+        Reply::Fatal(message) => Err(Unapplied::Failed {
+            retryable: false,
+            message: guest_text(message.as_bytes()),
+        }),
+    }
+}
+
+/// A code that a plugin gave: a number or a word.
+pub(crate) fn code(cursor: &mut Cursor<'_>) -> Result<String, BadReply> {
+    let start = *cursor;
+    match cursor.scalar()? {
+        Scalar::Int(code) => Ok(code.to_string()),
+        Scalar::Str(code) => Ok(guest_text(code.as_bytes())),
+        _ => start.bad("a code is a number or a string"),
+    }
+}
+
+/// A reason that a plugin gave, which may be nil.
+pub(crate) fn reason(cursor: &mut Cursor<'_>) -> Result<String, BadReply> {
+    if cursor.nil() {
+        return Ok(String::new());
+    }
+    Ok(guest_text(cursor.str()?.as_bytes()))
+}
+
+/// Verdicts over the guest rows of a call.
+enum Verdicts<'a> {
+    All(bool),
+    Bitmap(&'a [u8]),
+}
+
+impl Verdicts<'_> {
+    #[inline]
+    fn of(&self, image: u32) -> Verdict {
+        let matches = match self {
+            Self::All(matches) => *matches,
+            Self::Bitmap(bits) => bits[image as usize / 8] >> (image % 8) & 1 == 1,
+        };
+        if matches { Verdict::Match } else { Verdict::NoMatch }
+    }
+}
+
+fn verdicts<'a>(reply: &'a [u8], images: u32) -> Result<Verdicts<'a>, Unapplied> {
+    let (mut cursor, left) = done(reply)?;
+    if left == 0 || left > 2 {
+        return Ok(cursor.bad("a filter's reply is [0, verdict, rejects]")?);
+    }
+    let start = cursor;
+    let verdicts = match cursor.scalar()? {
+        Scalar::Bool(all) => Verdicts::All(all),
+        Scalar::Bin(bits) if bits.len() == (images as usize).div_ceil(8) => Verdicts::Bitmap(bits),
+        Scalar::Bin(_) => return Ok(start.bad("a bitmap of the wrong length")?),
+        _ => return Ok(start.bad("a verdict is a boolean or a bitmap")?),
+    };
+    if left == 2 && !cursor.nil() {
+        rejects(&mut cursor, images)?;
+    }
+    cursor.finish()?;
+    Ok(verdicts)
+}
+
+/// The first reject is the error of its row.
+fn rejects(cursor: &mut Cursor<'_>, images: u32) -> Result<(), Unapplied> {
+    let mut first = None;
+    for _ in 0..cursor.array()? {
+        if cursor.array()? != 3 || images == 0 {
+            return Ok(cursor.bad("a reject is [row, code, reason]")?);
+        }
+        let image = cursor.index(images as usize - 1)? as u32;
+        let kind = RowErrorKind::Rejected {
+            code: code(cursor)?,
+            reason: reason(cursor)?,
+        };
+        first.get_or_insert(Unapplied::Row { image, kind });
+    }
+    match first {
+        Some(reject) => {
+            cursor.finish()?;
+            Err(reject)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Applies a filter's reply to the rows of a call: what is left of them goes to `out`.
+pub(crate) fn apply(
+    reply: &[u8],
+    encoder: &Encoder,
+    rows: &[Row],
+    mode: FilterMode,
+    batch: &mut Batch,
+    out: &mut Vec<Row>,
+) -> Result<(), Unapplied> {
+    let verdicts = verdicts(reply, encoder.images)?;
+    let mut image = 0;
+    for (row, marks) in rows.iter().zip(&encoder.marks) {
+        // No image of it was shipped: passed by, or a delete that can't be judged.
+        if marks & mark::SHIPPED == 0 {
+            if marks & mark::DROP == 0 {
+                out.push(*row);
+            }
+            continue;
+        }
+        let mut judged = |shipped: u8| {
+            if marks & shipped == 0 {
+                return Verdict::Unjudged;
+            }
+            image += 1;
+            verdicts.of(image - 1)
+        };
+        let (old, new) = (judged(mark::OLD), judged(mark::NEW));
+        match fate(mode, row.op, old, new) {
+            Fate::Pass => out.push(*row),
+            Fate::Drop => {}
+            fate => match settle(fate, row, batch) {
+                Some(row) => out.push(row),
+                None => {
+                    return Err(Unapplied::Row {
+                        image: image.saturating_sub(1),
+                        kind: RowErrorKind::NoKey,
+                    });
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+/// The change that a fate makes of a row; `None` where it is to be deleted by a key that it hasn't.
+fn settle(fate: Fate, row: &Row, batch: &mut Batch) -> Option<Row> {
+    let mut row = *row;
+    match fate {
+        Fate::Insert => {
+            // With a value missing it is no whole row, so the sink has to know that it may be there.
+            let slots = batch.relation(&row).slots;
+            let whole = row.new.is_none_or(|new| !has_unchanged(batch, new, slots));
+            row.op = if whole { Op::Insert } else { Op::Upsert };
+            row.old = None;
+        }
+        Fate::Upsert => row.op = Op::Upsert,
+        Fate::Delete | Fate::DeleteByKey => {
+            if row.old.is_none() {
+                let relation = std::sync::Arc::clone(batch.relation(&row));
+                row.old = Some(key_image(batch, row.new?, &relation)?);
+                row.old_image = OldImage::Key;
+            }
+            row.op = Op::Delete;
+            row.new = None;
+        }
+        Fate::Pass | Fate::Drop => {}
+    }
+    Some(row)
+}
+
+fn has_unchanged(batch: &Batch, tuple: Tuple, slots: u16) -> bool {
+    let start = tuple.0 as usize;
+    batch.cells[start..start + usize::from(slots)].contains(&Cell::UNCHANGED)
+}
+
+/// An old image of the key alone, made of a new one.
+fn key_image(batch: &mut Batch, new: Tuple, relation: &Relation) -> Option<Tuple> {
+    relation.key_columns().next()?;
+    let key = batch.push_tuple(std::iter::repeat_n(Cell::ABSENT, usize::from(relation.slots)));
+    for column in relation.key_columns() {
+        let slot = usize::from(column.slot);
+        let cell = batch.cells[new.0 as usize + slot];
+        batch.cells[key.0 as usize + slot] = cell;
+    }
+    Some(key)
+}

@@ -1,0 +1,273 @@
+//! What a guest may import: log, panic, metric, commit time, repeatable random bytes. Nothing else of the host.
+
+use super::deadline::Deadline;
+use super::encode::Seed;
+use super::error::{GUEST_TEXT_MAX, guest_text};
+use rowmill_abi::IMPORT_MODULE;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::{Caller, Extern, Linker, ResourceLimiter};
+
+/// Imports of the plugin ABI.
+pub(crate) const IMPORTS: [&str; 8] = [
+    "log",
+    "panic",
+    "metric",
+    "now_us",
+    "random",
+    "kv_get",
+    "kv_put",
+    "kv_delete",
+];
+/// Lines that an instance may log in [`LOG_WINDOW`].
+const LOG_LINES_MAX: u32 = 20;
+const LOG_WINDOW: Duration = Duration::from_secs(1);
+/// Names of metrics that an instance may use.
+const METRICS_MAX: usize = 100;
+const METRIC_NAME_MAX: usize = 100;
+/// Elements of all tables of a guest.
+const TABLE_ELEMENTS_MAX: usize = 10_000;
+/// Tables of a guest: one for indirect calls, one for references, and some to spare.
+const TABLES_MAX: usize = 8;
+
+/// A metric of a plugin, since it was last taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    pub name: String,
+    /// 0 counter (the sum), 1 gauge (the last value), 2 histogram (the sum; `count` has how many).
+    pub kind: i32,
+    pub value: f64,
+    pub count: u64,
+}
+
+/// Memory and table bounds, and whether one was reached.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    pub memory_bytes: usize,
+    pub memory_hit: bool,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.memory_bytes;
+        self.memory_hit |= !allowed;
+        Ok(allowed)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = desired <= TABLE_ELEMENTS_MAX;
+        self.memory_hit |= !allowed;
+        Ok(allowed)
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        1
+    }
+}
+
+/// What a store keeps beside the guest.
+#[derive(Debug)]
+pub(crate) struct HostState {
+    pub plugin: Arc<str>,
+    pub limiter: Limiter,
+    pub deadline: Deadline,
+    /// What the guest said as it panicked.
+    pub panic: Option<String>,
+    /// Of the call at hand.
+    pub commit_us: Vec<i64>,
+    pub seeds: Vec<Seed>,
+    pub metrics: Vec<Metric>,
+    log: LogBudget,
+    /// Counts the requests for random bytes that belong to no row.
+    pub random_counter: u64,
+}
+
+impl HostState {
+    pub fn new(plugin: &str, memory_bytes: u64, time: Duration) -> Self {
+        Self {
+            plugin: Arc::from(plugin),
+            limiter: Limiter {
+                memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
+                memory_hit: false,
+            },
+            deadline: Deadline::new(time),
+            panic: None,
+            commit_us: Vec::new(),
+            seeds: Vec::new(),
+            metrics: Vec::new(),
+            log: LogBudget {
+                since: Instant::now(),
+                lines: 0,
+                dropped: 0,
+            },
+            random_counter: 0,
+        }
+    }
+
+    /// Passes a guest's line on to the log, within its budget. 1 error, 2 warning, 3 information, 4 debug, else trace.
+    pub fn log(&mut self, level: i32, bytes: &[u8]) {
+        let Some(dropped) = self.log.take() else {
+            return;
+        };
+        let plugin = &*self.plugin;
+        if dropped > 0 {
+            tracing::warn!(plugin, dropped, "lines of the plugin's log were dropped");
+        }
+        let text = guest_text(bytes);
+        match level {
+            1 => tracing::error!(plugin, "{text}"),
+            2 => tracing::warn!(plugin, "{text}"),
+            3 => tracing::info!(plugin, "{text}"),
+            4 => tracing::debug!(plugin, "{text}"),
+            _ => tracing::trace!(plugin, "{text}"),
+        }
+    }
+
+    fn metric(&mut self, kind: i32, name: &str, value: f64) {
+        let full = self.metrics.len() >= METRICS_MAX;
+        match self
+            .metrics
+            .iter_mut()
+            .find(|metric| metric.kind == kind && metric.name == name)
+        {
+            Some(metric) => {
+                metric.value = if kind == 1 { value } else { metric.value + value };
+                metric.count += 1;
+            }
+            None if !full => {
+                self.metrics.push(Metric {
+                    name: name.to_owned(),
+                    kind,
+                    value,
+                    count: 1,
+                });
+            }
+            None => {}
+        }
+    }
+
+    /// Fills `out` from a seed, the plugin's name and a number: the same again for the same.
+    pub fn random(&self, position: u64, ordinal: u64, out: &mut [u8]) {
+        for (block, chunk) in out.chunks_mut(32).enumerate() {
+            let mut hash = Sha256::new();
+            hash.update(self.plugin.as_bytes());
+            hash.update(position.to_be_bytes());
+            hash.update(ordinal.to_be_bytes());
+            hash.update((block as u64).to_be_bytes());
+            chunk.copy_from_slice(&hash.finalize()[..chunk.len()]);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LogBudget {
+    since: Instant,
+    lines: u32,
+    dropped: u64,
+}
+
+impl LogBudget {
+    /// Takes a line; returns how many were dropped before it.
+    fn take(&mut self) -> Option<u64> {
+        if self.since.elapsed() >= LOG_WINDOW {
+            self.since = Instant::now();
+            self.lines = 0;
+        }
+        if self.lines >= LOG_LINES_MAX {
+            self.dropped += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.dropped))
+    }
+}
+
+/// Guest memory and the host's state, at the same time.
+pub(crate) fn memory<'a>(caller: &'a mut Caller<'_, HostState>) -> wasmtime::Result<(&'a mut [u8], &'a mut HostState)> {
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
+        _ => Err(wasmtime::Error::msg("the guest has no memory")),
+    }
+}
+
+/// A range that a guest names. Its numbers are unsigned, whatever their type says.
+pub(crate) fn range(ptr: i32, len: i32, memory_len: usize) -> wasmtime::Result<std::ops::Range<usize>> {
+    let (start, len) = (ptr as u32 as usize, len as u32 as usize);
+    match start.checked_add(len) {
+        Some(end) if end <= memory_len => Ok(start..end),
+        _ => Err(wasmtime::Error::msg(
+            "a pointer outside of the guest's memory was handed to the host",
+        )),
+    }
+}
+
+/// Offers one import of the plugin ABI to a module that asks for it.
+pub(crate) fn define(linker: &mut Linker<HostState>, name: &str) -> wasmtime::Result<()> {
+    match name {
+        "log" => linker.func_wrap(
+            IMPORT_MODULE,
+            name,
+            |mut caller: Caller<'_, HostState>, level: i32, ptr: i32, len: i32| -> wasmtime::Result<()> {
+                let (memory, host) = memory(&mut caller)?;
+                let text = &memory[range(ptr, len, memory.len())?];
+                host.log(level, text);
+                Ok(())
+            },
+        )?,
+        "panic" => linker.func_wrap(
+            IMPORT_MODULE,
+            name,
+            |mut caller: Caller<'_, HostState>, ptr: i32, len: i32| -> wasmtime::Result<()> {
+                let (memory, host) = memory(&mut caller)?;
+                let text = &memory[range(ptr, len, memory.len())?];
+                host.panic = Some(guest_text(&text[..text.len().min(GUEST_TEXT_MAX)]));
+                Ok(())
+            },
+        )?,
+        "metric" => linker.func_wrap(
+            IMPORT_MODULE,
+            name,
+            |mut caller: Caller<'_, HostState>, kind: i32, ptr: i32, len: i32, value: f64| -> wasmtime::Result<()> {
+                let (memory, host) = memory(&mut caller)?;
+                let name = &memory[range(ptr, len, memory.len())?];
+                match std::str::from_utf8(name) {
+                    Ok(name) if name.len() <= METRIC_NAME_MAX => host.metric(kind, name, value),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?,
+        "now_us" => linker.func_wrap(
+            IMPORT_MODULE,
+            name,
+            |caller: Caller<'_, HostState>, transaction: i32| -> wasmtime::Result<i64> {
+                let times = &caller.data().commit_us;
+                let time = times.get(transaction as u32 as usize).copied();
+                time.ok_or_else(|| wasmtime::Error::msg("now_us: no such transaction in the batch"))
+            },
+        )?,
+        "random" => linker.func_wrap(
+            IMPORT_MODULE,
+            name,
+            |mut caller: Caller<'_, HostState>, row: i32, ptr: i32, len: i32| -> wasmtime::Result<()> {
+                let (memory, host) = memory(&mut caller)?;
+                let at = range(ptr, len, memory.len())?;
+                let seed = host.seeds.get(row as u32 as usize).copied();
+                let seed = seed.ok_or_else(|| wasmtime::Error::msg("random: no such row in the batch"))?;
+                host.random(seed.position, seed.ordinal, &mut memory[at]);
+                Ok(())
+            },
+        )?,
+        _ => return Err(wasmtime::Error::msg("no such import")),
+    };
+    Ok(())
+}

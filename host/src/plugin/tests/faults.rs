@@ -1,0 +1,145 @@
+//! Guests that break.
+
+use super::*;
+use crate::plugin::{Fault, FaultKind};
+use std::time::Instant;
+
+fn fault(guest: &Guest) -> Fault {
+    let mut chain = guest.chain().unwrap();
+    let mut batch = batch(&people());
+    let mut rows = vec![
+        row(&mut batch, Op::Insert, None, Some(&["1", "a"])),
+        row(&mut batch, Op::Insert, None, Some(&["2", "b"])),
+    ];
+    rows[1].ordinal = 1;
+    let before = format!("{rows:?}");
+    match chain.process(&mut batch, &mut rows) {
+        Err(PluginError::Fault(fault)) => {
+            assert_eq!(format!("{rows:?}"), before, "the rows are as they were");
+            *fault
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn guest(body: &'static str) -> Guest {
+    Guest {
+        body: Some(body),
+        ..transform(wishes(&[1], &[1], None), Vec::new())
+    }
+}
+
+#[test]
+fn an_endless_loop_is_stopped() {
+    let started = Instant::now();
+    let fault = fault(&guest("(loop $l (br $l)) (unreachable)"));
+    assert_eq!(fault.kind, FaultKind::Timeout);
+    // The limit is 100 ms of CPU time; on a loaded machine the wall clock may show ten times that.
+    assert!(started.elapsed().as_millis() < 1_500, "{:?}", started.elapsed());
+}
+
+#[test]
+fn memory_is_capped() {
+    let fault = fault(&guest(
+        "(loop $l (br_if $l (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0)))) (unreachable)",
+    ));
+    assert_eq!(fault.kind, FaultKind::Memory);
+}
+
+#[test]
+fn a_trap_names_plugin_row_and_frame() {
+    let panic = r#"(import "rowmill" "panic" (func $panic (param i32 i32)))"#;
+    let body = "(i32.store8 (i32.const 8) (i32.const 65)) (i32.store8 (i32.const 9) (i32.const 10))
+        (call $panic (i32.const 8) (i32.const 2)) (global.set $row (i32.const 1)) (unreachable)";
+    let fault = fault(&Guest {
+        imports: panic,
+        ..guest(body)
+    });
+    assert_eq!(fault.kind, FaultKind::Trap);
+    assert_eq!(fault.plugin, "guest");
+    assert_eq!(fault.hash.len(), 12);
+    assert_eq!(fault.panic.as_deref(), Some("A\\n"));
+    let row = fault.row.unwrap();
+    assert_eq!(
+        (row.relation.as_str(), row.commit_lsn, row.ordinal),
+        ("public.t", Lsn(0x10), 1)
+    );
+    assert!(fault.backtrace.unwrap().contains("wasm"));
+}
+
+#[test]
+fn deep_recursion_traps() {
+    let fault = fault(&guest("(call 5 (local.get $ptr) (local.get $len))"));
+    assert_eq!(fault.kind, FaultKind::Trap);
+    assert!(fault.message.contains("stack"), "{}", fault.message);
+}
+
+#[test]
+fn a_broken_instance_is_never_called_again() {
+    let mut chain = guest("(unreachable)").chain().unwrap();
+    let mut batch = batch(&people());
+    let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a"]))];
+    chain.process(&mut batch, &mut rows).unwrap_err();
+    let text = text_of(&chain.process(&mut batch, &mut rows).unwrap_err());
+    assert!(text.contains("broke before"), "{text}");
+}
+
+#[test]
+fn a_failure_that_the_guest_tells_is_told() {
+    let mut failing = transform(wishes(&[1], &[1], None), arr(&[i(1), s("try again")]));
+    assert_eq!(fault(&failing).kind, FaultKind::Retryable);
+    failing.batch = arr(&[i(2), s("lost")]);
+    let fault = fault(&failing);
+    assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Fatal, "lost"));
+}
+
+#[test]
+fn a_row_beyond_the_memory_is_its_own_error() {
+    let mut chain = transform(wishes(&[1], &[1], None), actions(&[])).chain().unwrap();
+    let mut batch = batch(&people());
+    let huge = "x".repeat(5 << 20);
+    let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", &huge]))];
+    let text = text_of(&chain.process(&mut batch, &mut rows).unwrap_err());
+    assert!(text.contains("don't fit"), "{text}");
+    // The plugin itself is well.
+    assert!(!chain.is_worn());
+    let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a"]))];
+    chain.process(&mut batch, &mut rows).unwrap();
+}
+
+#[test]
+fn imports_answer() {
+    let imports = r#"(import "rowmill" "now_us" (func $now (param i32) (result i64)))
+        (import "rowmill" "random" (func $random (param i32 i32 i32)))
+        (import "rowmill" "metric" (func $metric (param i32 i32 i32 f64)))
+        (import "rowmill" "log" (func $log (param i32 i32 i32)))"#;
+    let body = "(if (i64.ne (call $now (i32.const 0)) (i64.const -5)) (then (unreachable)))
+        (call $random (i32.const 0) (i32.const 0) (i32.const 8))
+        (call $random (i32.const 0) (i32.const 8) (i32.const 8))
+        (if (i64.ne (i64.load (i32.const 0)) (i64.load (i32.const 8))) (then (unreachable)))
+        (call $random (i32.const 1) (i32.const 8) (i32.const 8))
+        (if (i64.eq (i64.load (i32.const 0)) (i64.load (i32.const 8))) (then (unreachable)))
+        (i32.store8 (i32.const 0) (i32.const 109))
+        (call $metric (i32.const 0) (i32.const 0) (i32.const 1) (f64.const 2))
+        (call $log (i32.const 3) (i32.const 0) (i32.const 1))
+        (call $log (i32.const 3) (i32.const -1) (i32.const -1)) (unreachable)";
+    let guest = Guest { imports, ..guest(body) };
+    let text = fault(&guest).message;
+    assert!(text.contains("outside"), "{text}");
+}
+
+#[test]
+fn a_guest_that_grows_is_worn_before_it_breaks() {
+    let body = "(drop (memory.grow (i32.const 40))) (i64.const 0x0000400000000004)";
+    let guest = Guest {
+        body: Some(body),
+        batch: actions(&[]),
+        ..guest("")
+    };
+    let mut chain = guest.chain().unwrap();
+    let mut batch = batch(&people());
+    let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a"]))];
+    assert!(!chain.is_worn());
+    chain.process(&mut batch, &mut rows).unwrap();
+    assert!(chain.is_worn());
+}

@@ -1,0 +1,126 @@
+//! Tables that plugins pass by, drop, or give another shape.
+
+use super::*;
+use crate::plugin::ChainOutcome;
+
+/// `[schema, table, [[name, type_oid, type_name, key], ...]]`
+fn shape(table: &str, columns: &[(&str, u32, bool)]) -> Vec<u8> {
+    let columns: Vec<_> = columns
+        .iter()
+        .map(|(name, oid, key)| arr(&[s(name), i(i64::from(*oid)), s("t"), yes(*key)]))
+        .collect();
+    arr(&[s("out"), s(table), arr(&columns)])
+}
+
+fn one(chain: &mut Chain, old: Option<(OldImage, &[&str])>, new: Option<&[&str]>) -> Result<(Batch, Row), PluginError> {
+    let mut batch = batch(&people());
+    let op = if new.is_some() { Op::Update } else { Op::Delete };
+    let mut rows = vec![row(&mut batch, op, old, new)];
+    chain.process(&mut batch, &mut rows)?;
+    assert_eq!(rows.len(), 1);
+    Ok((batch, rows[0]))
+}
+
+#[test]
+fn passed_by_and_dropped() {
+    let mut chain = transform(ints(&[0, 1]), Vec::new()).chain().unwrap();
+    assert_eq!(chain.relation(&people()).unwrap(), ChainOutcome::PassBy);
+    let (batch, row) = one(&mut chain, None, Some(&["1", "a"])).unwrap();
+    assert_eq!(shown(&batch, &[row]), ["update 1 a"]);
+
+    let relation = people();
+    let mut chain = transform(ints(&[0, 2]), Vec::new()).chain().unwrap();
+    assert_eq!(chain.relation(&relation).unwrap(), ChainOutcome::Drop);
+    let mut batch = super::batch(&relation);
+    batch.truncates.push(crate::batch::Truncate {
+        relations: vec![0],
+        cascade: false,
+        restart_identity: false,
+    });
+    let mut rows = vec![row_insert(&mut batch), super::row(&mut batch, Op::Truncate, None, None)];
+    chain.process(&mut batch, &mut rows).unwrap();
+    assert!(rows.is_empty());
+}
+
+fn row_insert(batch: &mut Batch) -> Row {
+    row(batch, Op::Insert, None, Some(&["1", "a"]))
+}
+
+#[test]
+fn columns_are_renamed_added_and_dropped() {
+    let outputs = arr(&[shape("t2", &[("id", INT4, true), ("domain", TEXT, false)])]);
+    let reply = actions(&[patch(1, 1, s("b.org"))]);
+    let guest = transform(wishes(&[1], &[1], Some(outputs)), reply);
+    let mut chain = guest.chain().unwrap();
+    let relation = people();
+    let ChainOutcome::Outputs(outputs) = chain.relation(&relation).unwrap() else {
+        panic!()
+    };
+    assert_eq!(outputs[0].full_name(), "out.t2");
+    // The same shape of the same table is the same relation in every lane.
+    assert_eq!(
+        guest.chain().unwrap().relation(&relation).unwrap(),
+        ChainOutcome::Outputs(outputs)
+    );
+
+    let (batch, row) = one(&mut chain, Some((OldImage::Key, &["9", "-"])), Some(&["1", "a@b.org"])).unwrap();
+    assert_eq!(batch.relation(&row).full_name(), "out.t2");
+    assert_eq!(shown(&batch, &[row]), ["update (9 -) 1 b.org"]);
+}
+
+#[test]
+fn a_new_key_must_be_written_in_every_image() {
+    let outputs = arr(&[shape("t2", &[("hash", TEXT, true), ("email", TEXT, false)])]);
+    let both = actions(&[patch(0, 0, s("h9")), patch(1, 0, s("h1"))]);
+    let mut chain = transform(wishes(&[0], &[0], Some(outputs.clone())), both)
+        .chain()
+        .unwrap();
+    let (batch, row) = one(&mut chain, Some((OldImage::Key, &["9", "-"])), Some(&["1", "a"])).unwrap();
+    assert_eq!(shown(&batch, &[row]), ["update (h9 -) h1 a"]);
+
+    let new_only = actions(&[patch(1, 0, s("h1"))]);
+    let mut chain = transform(wishes(&[0], &[0], Some(outputs)), new_only).chain().unwrap();
+    let error = one(&mut chain, Some((OldImage::Key, &["9", "-"])), Some(&["1", "a"])).unwrap_err();
+    assert!(text_of(&error).contains("hash is part of the key"), "{error}");
+}
+
+#[test]
+fn rows_fan_out_into_several_outputs() {
+    let outputs = arr(&[
+        shape("t1", &[("id", INT4, true), ("email", TEXT, false)]),
+        shape("t2", &[("word", TEXT, true)]),
+    ]);
+    let made = arr(&[
+        arr(&[i(0), i(0), arr(&[i(1), s("a b")]), nil()]),
+        arr(&[i(0), i(1), arr(&[s("a")]), nil()]),
+        arr(&[i(0), i(1), arr(&[s("b")]), nil()]),
+    ]);
+    let reply = actions(&[arr(&[i(0), i(4), made])]);
+    let mut chain = transform(wishes(&[1], &[1], Some(outputs)), reply).chain().unwrap();
+    let relation = people();
+    let mut batch = batch(&relation);
+    let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a b"]))];
+    chain.process(&mut batch, &mut rows).unwrap();
+    assert_eq!(shown(&batch, &rows), ["insert 1 a b", "insert a", "insert b"]);
+    let ids: Vec<_> = rows
+        .iter()
+        .map(|row| (batch.relation(row).table.as_str(), row.fan_out))
+        .collect();
+    assert_eq!(ids, [("t1", 0), ("t2", 1), ("t2", 2)]);
+
+    // A truncate reaches all that was made of the table.
+    batch.truncates.push(crate::batch::Truncate {
+        relations: vec![0],
+        cascade: true,
+        restart_identity: false,
+    });
+    let mut rows = vec![row(&mut batch, Op::Truncate, None, None)];
+    chain.process(&mut batch, &mut rows).unwrap();
+    let truncate = &batch.truncates[rows[0].extra as usize];
+    let tables: Vec<_> = truncate
+        .relations
+        .iter()
+        .map(|at| batch.relations[*at as usize].table.as_str())
+        .collect();
+    assert_eq!((tables, truncate.cascade), (vec!["t1", "t2"], true));
+}

@@ -1,0 +1,207 @@
+//! One image: carried on, patched, replaced, or made into several rows.
+
+use super::{Applied, Apply, Image, Unapplied, breach};
+use crate::batch::{Batch, Cell, OldImage, Op, Row, Tuple, Value};
+use crate::plugin::plan::{InUse, Output};
+use crate::plugin::values::{Decoded, decode};
+use rowmill_abi::{FAN_OUT_MAX, op};
+
+impl Apply<'_, '_> {
+    /// An image that the plugin lets pass.
+    #[inline]
+    pub(super) fn carry(&mut self, plan: &InUse, image: Image) -> Applied<Tuple> {
+        let output = &plan.outputs[0];
+        if output.added == 0 && !output.writes_key && !image.partial {
+            return Ok(image.tuple);
+        }
+        self.written.clear();
+        let made = self.copy(plan, image);
+        self.settle(output, made, image)?;
+        Ok(made)
+    }
+
+    /// A copy of an input tuple with the cells that the first output adds.
+    #[inline]
+    fn copy(&mut self, plan: &InUse, image: Image) -> Tuple {
+        let copy = self.batch.copy_tuple(image.tuple, plan.input.slots);
+        let unwritten = if image.key_only { Cell::ABSENT } else { Cell::NULL };
+        for _ in 0..plan.outputs[0].added {
+            self.batch.cells.push(unwritten);
+        }
+        copy
+    }
+
+    #[inline]
+    pub(super) fn patch(&mut self, plan: &InUse, image: Image) -> Applied<Tuple> {
+        let output = &plan.outputs[0];
+        let len = self.cursor.array()?;
+        if len % 2 != 0 {
+            return Ok(self.cursor.bad("a patch is [column, value, ...]")?);
+        }
+        let made = self.copy(plan, image);
+        self.written.clear();
+        for _ in 0..len / 2 {
+            let at = self.cursor.index(output.columns.len() - 1)?;
+            let column = output.columns[at];
+            if !column.writable {
+                return undeclared(output, at, image);
+            }
+            let value = self.value(output, at, image)?;
+            let cell = cell(self.batch, made, column.slot);
+            // A column that the image hasn't stays absent: it must not come back by being written.
+            let has_it = match column.added {
+                true => column.key || !image.key_only,
+                false => *cell != Cell::ABSENT,
+            };
+            if has_it {
+                *cell = value;
+            }
+            self.written.push(at);
+        }
+        if image.partial || output.writes_key {
+            self.settle(output, made, image)?;
+        }
+        Ok(made)
+    }
+
+    /// Reads a value for a column.
+    #[inline]
+    fn value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
+        let scalar = self.cursor.scalar()?;
+        let what = match decode(output.columns[at].class, scalar, &mut self.batch.arena) {
+            Ok(Decoded::Text(start)) => {
+                let end = self.batch.arena.len();
+                if end - start <= Cell::MAX_LEN && end <= u32::MAX as usize {
+                    return Ok(Cell::arena(start, end - start));
+                }
+                "too large"
+            }
+            Ok(Decoded::Null) => return Ok(Cell::NULL),
+            Ok(Decoded::Unchanged) if image.unchanged => return Ok(Cell::UNCHANGED),
+            Ok(Decoded::Absent) if image.old => return Ok(Cell::ABSENT),
+            Ok(Decoded::Unchanged | Decoded::Absent) => "none, where one is needed",
+            Err(what) => what,
+        };
+        let name = &output.relation.columns[at].name;
+        breach(image.index, format!("its value for column {name} is {what}"))
+    }
+
+    /// What must hold of an image that may have been written.
+    ///
+    /// A column that the plugin writes, in an image that lacks something which it reads, is stripped unless it was
+    /// written: the plugin could not have judged it. A column of the key can't be stripped, so it must be written.
+    fn settle(&mut self, output: &Output, made: Tuple, image: Image) -> Applied<()> {
+        for (at, column) in output.columns.iter().enumerate() {
+            if !(column.writable || column.added) {
+                continue;
+            }
+            let is_written = self.written.contains(&at);
+            let cell = cell(self.batch, made, column.slot);
+            if column.key && (*cell == Cell::ABSENT || !is_written && (image.partial || column.added)) {
+                return no_key(output, at, image);
+            }
+            if image.partial && !is_written {
+                *cell = Cell::ABSENT;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn replace(&mut self, output: &Output, image: Image) -> Applied<Tuple> {
+        if self.cursor.array()? != output.columns.len() {
+            return Ok(self.cursor.bad("not as many values as the output has columns")?);
+        }
+        let absent = std::iter::repeat_n(Cell::ABSENT, usize::from(output.relation.slots));
+        let made = self.batch.push_tuple(absent);
+        for (at, column) in output.columns.iter().enumerate() {
+            let value = self.value(output, at, image)?;
+            if image.key_only && !column.key {
+                continue;
+            }
+            *cell(self.batch, made, column.slot) = value;
+            if !column.writable {
+                self.keep(output, at, made, image)?;
+            }
+            if image.key_only && *cell(self.batch, made, column.slot) == Cell::ABSENT {
+                return no_key(output, at, image);
+            }
+        }
+        Ok(made)
+    }
+
+    /// A column that isn't in `writes` must be as it was; then its old cell stands.
+    fn keep(&mut self, output: &Output, at: usize, made: Tuple, image: Image) -> Applied<()> {
+        let column = output.columns[at];
+        let (was, original) = match column.added {
+            true => (Value::Null, Cell::NULL),
+            false => (
+                self.batch.value(image.tuple, column.slot),
+                self.batch.cells[image.tuple.0 as usize + usize::from(column.slot)],
+            ),
+        };
+        if self.batch.value(made, column.slot) != was {
+            return undeclared(output, at, image);
+        }
+        *cell(self.batch, made, column.slot) = original;
+        Ok(())
+    }
+
+    pub(super) fn fan_out(&mut self, plan: &InUse, row: &Row, image: Image) -> Applied<()> {
+        let count = self.cursor.array()?;
+        if count > FAN_OUT_MAX {
+            let what = format!("it makes {count} rows of one; {FAN_OUT_MAX} are allowed");
+            return breach(image.index, what);
+        }
+        for _ in 0..count {
+            if self.cursor.array()? != 4 {
+                return Ok(self.cursor.bad("a row of a fan-out is [op, output, values, route]")?);
+            }
+            let kind = self.cursor.index(usize::from(op::READ))? as u8;
+            let output = self.cursor.index(plan.outputs.len() - 1)?;
+            let op = match kind {
+                op::INSERT => Op::Insert,
+                // Without an old image nobody knows whether it is there.
+                op::UPDATE => Op::Upsert,
+                op::DELETE => Op::Delete,
+                op::READ => Op::Read,
+                _ => return breach(image.index, "a fan-out of an operation that has no row"),
+            };
+            let unchanged = op == Op::Upsert;
+            let tuple = Some(self.replace(&plan.outputs[output], Image { unchanged, ..image })?);
+            if !self.cursor.nil() {
+                return breach(image.index, "sending a row to another target is not supported yet");
+            }
+            let (new, old) = if op == Op::Delete { (None, tuple) } else { (tuple, None) };
+            let relation = self.relation(plan, output, row.relation);
+            let old_image = OldImage::Full;
+            self.out.push(Row {
+                op,
+                new,
+                old,
+                old_image,
+                relation,
+                ..*row
+            });
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn cell(batch: &mut Batch, tuple: Tuple, slot: u16) -> &mut Cell {
+    &mut batch.cells[tuple.0 as usize + usize::from(slot)]
+}
+
+fn undeclared<T>(output: &Output, at: usize, image: Image) -> Applied<T> {
+    let name = &output.relation.columns[at].name;
+    breach(
+        image.index,
+        format!("it writes column {name}, which isn't in its `writes`"),
+    )
+}
+
+fn no_key<T>(output: &Output, at: usize, image: Image) -> Result<T, Unapplied> {
+    let name = &output.relation.columns[at].name;
+    let what = format!("column {name} is part of the key, but isn't written in every image");
+    breach(image.index, what)
+}

@@ -1,0 +1,178 @@
+//! Postgres values to MessagePack and back.
+//!
+//! Integers, floats, booleans and bytes cross as such, everything else as Postgres' text, so that nothing is lost.
+
+mod from_guest;
+mod to_guest;
+
+pub(crate) use from_guest::{Decoded, decode};
+pub(crate) use to_guest::{Presence, encode};
+
+/// How a column's values cross the boundary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Bool,
+    Bytea,
+    /// As Postgres' text.
+    Text,
+}
+
+impl Class {
+    /// By the OIDs of pg_type.dat, which never change.
+    pub const fn of(type_oid: u32) -> Self {
+        match type_oid {
+            16 => Self::Bool,
+            17 => Self::Bytea,
+            20 => Self::Int8,
+            21 => Self::Int2,
+            23 => Self::Int4,
+            700 => Self::Float4,
+            701 => Self::Float8,
+            _ => Self::Text,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Int2 => "no smallint",
+            Self::Int4 => "no integer",
+            Self::Int8 => "no bigint",
+            Self::Float4 | Self::Float8 => "no floating-point number",
+            Self::Bool => "no boolean",
+            Self::Bytea => "no bytea",
+            Self::Text => "no text",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Value;
+    use crate::plugin::cursor::{Cursor, Scalar};
+    use proptest::prelude::*;
+
+    /// Through the guest's encoding and back.
+    fn round_trip(oid: u32, text: &str) -> String {
+        let class = Class::of(oid);
+        let mut wire = Vec::new();
+        encode(class, oid, Value::Text(text.as_bytes()), &mut wire).unwrap();
+        let scalar = Cursor::new(&wire).scalar().unwrap();
+        let mut arena = Vec::new();
+        match decode(class, scalar, &mut arena).unwrap() {
+            Decoded::Text(at) => String::from_utf8(arena[at..].to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn postgres_spelling_survives() {
+        for (oid, texts) in [
+            (21, &["-32768", "0", "32767"][..]),
+            (23, &["-2147483648", "-129", "-33", "127", "128", "65536"]),
+            (20, &["-9223372036854775808", "9223372036854775807"]),
+            (
+                700,
+                &[
+                    "1.1",
+                    "1e+06",
+                    "999999",
+                    "1e-05",
+                    "0.0001",
+                    "3.4028235e+38",
+                    "-0",
+                    "NaN",
+                    "Infinity",
+                    "-Infinity",
+                ],
+            ),
+            (
+                701,
+                &[
+                    "1.1",
+                    "1e+15",
+                    "999999999999999",
+                    "5e-324",
+                    "1.7976931348623157e+308",
+                    "-Infinity",
+                    "1.25e-07",
+                ],
+            ),
+            (16, &["t", "f"]),
+            (17, &["\\x", "\\x00ff10"]),
+            (1700, &["123.4500", "NaN"]),
+            (1114, &["infinity", "0044-03-15 00:00:00 BC"]),
+        ] {
+            for text in texts {
+                assert_eq!(round_trip(oid, text), *text, "type {oid}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn integers_survive(value: i64) {
+            prop_assert_eq!(round_trip(20, &value.to_string()), value.to_string());
+        }
+
+        #[test]
+        fn floats_survive(value: f64) {
+            let shown = round_trip(701, &format!("{value}"));
+            if value.is_finite() {
+                prop_assert_eq!(shown.parse::<f64>().unwrap().to_bits(), value.to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn binary_form_is_the_same_to_the_guest() {
+        let uuid = [
+            0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0,
+        ];
+        for (oid, binary, text) in [
+            (23, &(-5i32).to_be_bytes()[..], "-5"),
+            (20, &77i64.to_be_bytes(), "77"),
+            (701, &1.5f64.to_be_bytes(), "1.5"),
+            (16, &[1], "t"),
+            (17, &[0xab, 0xcd], "\\xabcd"),
+            (25, b"text", "text"),
+            (2950, &uuid, "12345678-9abc-def0-1234-56789abcdef0"),
+            (3802, b"\x01{\"a\": 1}", "{\"a\": 1}"),
+        ] {
+            let class = Class::of(oid);
+            let (mut from_binary, mut from_text) = (Vec::new(), Vec::new());
+            encode(class, oid, Value::Binary(binary), &mut from_binary).unwrap();
+            encode(class, oid, Value::Text(text.as_bytes()), &mut from_text).unwrap();
+            assert_eq!(from_binary, from_text, "type {oid}");
+        }
+        let timestamp = 0i64.to_be_bytes();
+        assert!(encode(Class::Text, 1114, Value::Binary(&timestamp), &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn values_of_another_type_are_refused() {
+        for (class, scalar) in [
+            (Class::Int2, Scalar::Int(32_768)),
+            (Class::Int4, Scalar::Int(1 << 31)),
+            (Class::Int8, Scalar::Huge(u64::MAX)),
+            (Class::Int4, Scalar::Str("12x")),
+            (Class::Int4, Scalar::F64(1.0)),
+            (Class::Bool, Scalar::Int(1)),
+            (Class::Bool, Scalar::Str("maybe")),
+            (Class::Bytea, Scalar::Str("\\xabc")),
+            (Class::Bytea, Scalar::Str("abcd")),
+            (Class::Float8, Scalar::Str("one")),
+            (Class::Text, Scalar::Bin(b"x")),
+            (Class::Text, Scalar::Str("nul\0")),
+            (Class::Text, Scalar::Ext(9, b"")),
+            (Class::Text, Scalar::Ext(1, b"x")),
+        ] {
+            assert!(decode(class, scalar, &mut Vec::new()).is_err(), "{class:?} {scalar:?}");
+        }
+    }
+}

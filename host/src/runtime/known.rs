@@ -1,0 +1,16 @@
+//! The columns that a table had when a route first met it, kept in the state store.
+
+use crate::checkpoint::StateStore;
+use crate::pipeline::KnownColumns;
+
+pub(super) struct StoredColumns(pub(super) StateStore);
+
+impl KnownColumns for StoredColumns {
+    fn known(&mut self, route: &str, table: &str, present: &[String]) -> anyhow::Result<Vec<String>> {
+        if let Some(known) = self.0.route_columns(route, table)? {
+            return Ok(known);
+        }
+        self.0.set_route_columns(route, table, present)?;
+        Ok(present.to_vec())
+    }
+}

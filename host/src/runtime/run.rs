@@ -1,0 +1,118 @@
+//! Starting a pipeline: state, plugins and console first, then the source's thread.
+
+use super::chains::Modules;
+use super::process::Process;
+use super::reload;
+use super::status::StatusBoard;
+use super::stop::StopRequest;
+use super::supervise::{Ended, RunOptions, supervise};
+use crate::checkpoint::StateStore;
+use crate::config::Pipeline;
+use crate::plugin::Engine;
+use crate::plugin::reload::{ModuleStore, ModuleWatcher};
+use crate::postgres::{Conninfo, install_crypto_provider};
+use crate::problem::{Exit, Problem};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// A pipeline at work.
+pub struct Running {
+    pub(super) process: Arc<Process>,
+    ended: oneshot::Receiver<Result<Ended, Box<Problem>>>,
+    /// Takes up changed plugins for as long as it lives; `None` where a bounded run takes them as they are.
+    _watcher: Option<ModuleWatcher>,
+}
+
+/// Starts a pipeline. To be called on the runtime that sinks and console are to run on. Nothing is changed at the
+/// database before configuration, state and plugins are known to be good.
+pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest) -> Result<Running, Box<Problem>> {
+    install_crypto_provider();
+    let process = Arc::new(process(config)?);
+    let watcher = if options.once || process.config.plugins.is_empty() {
+        None
+    } else {
+        Some(reload::watch(&process).map_err(|error| Box::new(unwatchable(&error)))?)
+    };
+    let (send, ended) = oneshot::channel();
+    let of_source = Arc::clone(&process);
+    let thread = std::thread::Builder::new().name("source".into()).spawn(move || {
+        let ended = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(supervise(&of_source, options, stop)),
+            Err(error) => Err(Box::new(super::failure::bug(&format!("the source's runtime: {error}")))),
+        };
+        let _ = send.send(ended);
+    });
+    thread.map_err(|error| Box::new(super::failure::bug(&format!("the source's thread: {error}"))))?;
+    Ok(Running {
+        process,
+        ended,
+        _watcher: watcher,
+    })
+}
+
+impl Running {
+    /// What it is doing, as `rowmill status --output json` shows it.
+    pub fn status(&self) -> serde_json::Value {
+        self.process.status.json(&self.process)
+    }
+
+    /// Why it makes no progress; `None` where it does.
+    pub fn not_ready(&self) -> Option<String> {
+        self.process.status.not_ready(&self.process)
+    }
+
+    /// Rows as they leave, each a line of JSON; rendered only while somebody has such a receiver.
+    pub fn tail(&self) -> tokio::sync::broadcast::Receiver<Arc<str>> {
+        self.process.tail.subscribe()
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(self) -> Result<Ended, Box<Problem>> {
+        match self.ended.await {
+            Ok(ended) => ended,
+            Err(_) => Err(Box::new(super::failure::bug("the source's thread panicked"))),
+        }
+    }
+}
+
+fn process(config: Pipeline) -> Result<Process, Box<Problem>> {
+    let source = Conninfo::parse(config.source.url.reveal()).map_err(|error| Box::new(Problem::from(error)))?;
+    let store = StateStore::open(&config.state_dir, &config.name)?;
+    let engine = Engine::new(Some(config.state_dir.join("compiled"))).map_err(|error| Box::new(error.problem()))?;
+    let kept = ModuleStore::open(&config.state_dir).map_err(|error| Box::new(no_store(&error)))?;
+    let modules = Modules::load(kept, &engine, &config.plugins)?;
+    let status = StatusBoard::new();
+    for plugin in &config.plugins {
+        if let Some(module) = modules.newest(&plugin.name) {
+            status.runs(&plugin.name, &module);
+        }
+    }
+    Ok(Process {
+        config: Arc::new(config),
+        source,
+        store,
+        engine,
+        modules,
+        stats: Arc::default(),
+        live: Arc::default(),
+        status,
+        tail: Process::tail_channel(),
+        workers: tokio::runtime::Handle::current(),
+    })
+}
+
+fn no_store(error: &std::io::Error) -> Problem {
+    let help = "let the user who runs rowmill write to the state folder";
+    Problem::new(
+        "E0334",
+        Exit::Usage,
+        "the folder for plugin modules can't be made",
+        help,
+    )
+    .with_cause(error)
+}
+
+fn unwatchable(error: &std::io::Error) -> Problem {
+    let help = "raise fs.inotify.max_user_instances with sysctl";
+    Problem::new("E0335", Exit::Plugin, "the plugins' folders can't be watched", help).with_cause(error)
+}

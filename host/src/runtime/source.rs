@@ -1,0 +1,222 @@
+//! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
+
+use super::process::Process;
+use crate::batch::Lsn;
+use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
+use crate::postgres::{ConnectError, QueryError, sql};
+use crate::problem::{Exit, Problem};
+use crate::source::catalog::Catalog;
+use crate::source::preflight::{self, Level, Notice};
+use crate::source::replication::Connection;
+use crate::source::{publication, slot};
+
+/// Why the stream can't start.
+#[derive(Debug)]
+pub(super) enum NotReady {
+    /// A later try may succeed.
+    Retry(String),
+    Problem(Box<Problem>),
+}
+
+/// Everything that stands before the first byte of the stream.
+pub(super) struct Ready {
+    pub(super) connection: Connection,
+    /// An ordinary connection beside the stream, which notices a server that shuts down.
+    pub(super) monitor: tokio_postgres::Client,
+    pub(super) catalog: Catalog,
+    pub(super) publication: String,
+    pub(super) slot: String,
+    pub(super) system_identifier: u64,
+    pub(super) start: Lsn,
+    /// How far the server's WAL was flushed just now.
+    pub(super) flushed: Lsn,
+}
+
+pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
+    let application = process.application_name();
+    let client = sql::connect(&process.source, &application).await.map_err(connect)?;
+    let slot_name = process.slot();
+    let report = preflighted(process, &client, &slot_name).await?;
+    let config = &process.config;
+    let mut connection = Connection::connect(&process.source, &application)
+        .await
+        .map_err(connect)?;
+    let system = connection.identify_system().await.map_err(query)?;
+
+    let stored = process.store.stored().map_err(boxed)?;
+    let slot = slot_state(report.slot.as_ref());
+    let server = ServerState {
+        system_identifier: system.system_identifier,
+        timeline: system.timeline,
+        lsn: system.lsn,
+        database: report.server.database.clone(),
+        switched_at: None,
+    };
+    let start = checkpoint::compare(&slot_name, stored.as_ref(), slot.as_ref(), &server).map_err(boxed)?;
+    start.warnings.iter().for_each(warn);
+
+    let adopted = config.source.publication.as_deref();
+    let publication = publication::ensure(&client, &config.name, adopted, &report.catalog.tables).await;
+    let publication = publication.map_err(NotReady::Problem)?.name;
+    let lsn = match start.lsn {
+        Some(lsn) => lsn,
+        None => create_slot(&mut connection, &client, &slot_name).await?,
+    };
+    if start.first_run {
+        begin(process, &report.catalog, lsn)?;
+    }
+    let identity = Identity {
+        pipeline: config.name.clone(),
+        system_identifier: system.system_identifier,
+        timeline: system.timeline,
+        database: report.server.database,
+        slot: slot_name.clone(),
+        publication: publication.clone(),
+    };
+    process.store.set_identity(&identity).map_err(boxed)?;
+    Ok(Ready {
+        connection,
+        monitor: client,
+        catalog: report.catalog,
+        publication,
+        slot: slot_name,
+        system_identifier: system.system_identifier,
+        start: lsn,
+        flushed: system.lsn,
+    })
+}
+
+async fn preflighted(
+    process: &Process,
+    client: &tokio_postgres::Client,
+    slot: &str,
+) -> Result<preflight::Report, NotReady> {
+    let config = &process.config;
+    let host = process
+        .source
+        .hosts
+        .first()
+        .map(|host| host.name())
+        .filter(|name| !name.starts_with('/'));
+    let request = preflight::Request::of(&config.name, &config.source, slot, host);
+    let report = preflight::run(client, &request)
+        .await
+        .map_err(|problem| lost_or(client, problem))?;
+    report
+        .notices
+        .iter()
+        .filter(|notice| notice.level == Level::Warning)
+        .for_each(note);
+    // The walsender of a connection that broke just now lives on until the server notices.
+    if let [only] = &report.problems[..]
+        && only.code == preflight::codes::SLOT_ACTIVE
+    {
+        return Err(NotReady::Retry(only.headline.clone()));
+    }
+    let mut problems = report.problems.clone().into_iter();
+    match problems.next() {
+        None => Ok(report),
+        Some(first) => {
+            // Each is logged; the first decides how the process ends.
+            problems
+                .for_each(|problem| tracing::error!(code = problem.code, help = problem.help, "{}", problem.headline));
+            Err(NotReady::Problem(Box::new(first)))
+        }
+    }
+}
+
+/// The first start: the position and the tables to be copied are stored before anything streams.
+fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady> {
+    use crate::checkpoint::{CopyState, TableCopy};
+    let wanted = process.config.source.snapshot.mode == crate::config::SnapshotMode::Initial;
+    for table in catalog.tables.iter().filter(|_| wanted) {
+        let name = format!("{}.{}", table.schema, table.table);
+        let copy = TableCopy {
+            table_oid: table.oid,
+            table: name,
+            epoch: 1,
+            state: CopyState::Planned,
+        };
+        process.store.set_copy(&copy).map_err(boxed)?;
+    }
+    process.store.advance(Some(lsn), &[]).map_err(boxed)
+}
+
+async fn create_slot(
+    connection: &mut Connection,
+    client: &tokio_postgres::Client,
+    name: &str,
+) -> Result<Lsn, NotReady> {
+    let creating = connection.create_logical_slot(name);
+    tokio::pin!(creating);
+    loop {
+        tokio::select! {
+            created = &mut creating => return created.map_err(query),
+            () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {
+                let blockers = slot::blockers(client).await.unwrap_or_default();
+                let pids: Vec<i32> = blockers.iter().filter_map(|blocker| blocker.pid).collect();
+                tracing::info!(slot = name, waiting_for_pids = ?pids, "the slot waits for transactions that are running");
+            }
+        }
+    }
+}
+
+fn slot_state(slot: Option<&slot::SlotState>) -> Option<checkpoint::SlotState> {
+    let slot = slot?;
+    Some(checkpoint::SlotState {
+        confirmed_flush: Lsn(slot.confirmed_flush_lsn.unwrap_or_default()),
+        restart_lsn: slot.restart_lsn.map(Lsn),
+        wal_status: slot.wal_status.as_deref().and_then(WalStatus::from_text),
+        plugin: slot.plugin.clone().unwrap_or_default(),
+        database: slot.database.clone().unwrap_or_default(),
+    })
+}
+
+fn warn(warning: &Warning) {
+    match warning {
+        Warning::NewTimeline { stored, server } => {
+            tracing::warn!(
+                stored,
+                server,
+                "the server was promoted; our position is on the common part of its history"
+            );
+        }
+        Warning::AdoptedSlot => tracing::info!("the slot was there before; the stream begins at its position"),
+        Warning::WalAtRisk => tracing::warn!("the server may give the slot's WAL away at its next checkpoint"),
+    }
+}
+
+fn note(notice: &Notice) {
+    let detail = notice.detail.as_deref().unwrap_or_default();
+    tracing::warn!(code = notice.code, detail, "{}", notice.headline);
+}
+
+fn boxed(problem: Problem) -> NotReady {
+    NotReady::Problem(Box::new(problem))
+}
+
+fn connect(error: ConnectError) -> NotReady {
+    if error.is_transient() {
+        NotReady::Retry(error.to_string())
+    } else {
+        boxed(error.into())
+    }
+}
+
+/// A problem of a connection that is gone is worth another try; any other is what it says.
+fn lost_or(client: &tokio_postgres::Client, problem: Box<Problem>) -> NotReady {
+    if client.is_closed() {
+        NotReady::Retry(problem.headline)
+    } else {
+        NotReady::Problem(problem)
+    }
+}
+
+pub(super) fn query(error: QueryError) -> NotReady {
+    // 55006: another consumer still has the slot.
+    if error.is_transient() || error.sqlstate == "55006" {
+        return NotReady::Retry(error.to_string());
+    }
+    let help = "do what the server's message says, then start again";
+    boxed(Problem::new("E0259", Exit::Preflight, "the server refuses to stream", help).with_cause(error))
+}

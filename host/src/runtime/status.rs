@@ -1,0 +1,235 @@
+//! What the pipeline is doing, for `status`, the console and readiness.
+
+use super::process::Process;
+use crate::batch::Lsn;
+use crate::plugin::Module;
+use crate::sink::driver::{SinkHandle, SinkState};
+use crate::snapshot::TableProgress;
+use crate::source::monitor::SlotHealth;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// Microseconds from 1970 to 2000, where Postgres' clock begins.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// What is known of one plugin's versions.
+#[derive(Clone, Debug, Default)]
+struct PluginStatus {
+    running: Option<String>,
+    version: Option<String>,
+    /// Hash, where there was one, and reason of the last refusal since the running version took over.
+    refused: Option<(Option<String>, String)>,
+    reloads: u64,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: &'static str,
+    reason: String,
+    sinks: BTreeMap<usize, SinkHandle>,
+    plugins: BTreeMap<String, PluginStatus>,
+    copies: Vec<TableProgress>,
+}
+
+pub(super) struct StatusBoard {
+    inner: Mutex<Inner>,
+    health: watch::Sender<SlotHealth>,
+    /// Kept, so that there is always somebody to report to.
+    _health: watch::Receiver<SlotHealth>,
+    pub(super) acknowledged: AtomicU64,
+    pub(super) reloads_refused: AtomicU64,
+}
+
+impl StatusBoard {
+    pub(super) fn new() -> Self {
+        let inner = Inner {
+            state: "starting",
+            ..Inner::default()
+        };
+        let (health, _health) = watch::channel(SlotHealth::default());
+        Self {
+            inner: Mutex::new(inner),
+            health,
+            _health,
+            acknowledged: AtomicU64::new(0),
+            reloads_refused: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn streaming(&self) {
+        let mut inner = self.lock();
+        inner.state = "streaming";
+        inner.reason.clear();
+    }
+
+    pub(super) fn reconnecting(&self, reason: &str) {
+        let mut inner = self.lock();
+        inner.state = "reconnecting";
+        reason.clone_into(&mut inner.reason);
+    }
+
+    pub(super) fn sink(&self, at: usize, handle: SinkHandle) {
+        self.lock().sinks.insert(at, handle);
+    }
+
+    pub(super) fn copies(&self, progress: Vec<TableProgress>) {
+        self.lock().copies = progress;
+    }
+
+    pub(super) fn slot_health(&self) -> &watch::Sender<SlotHealth> {
+        &self.health
+    }
+
+    /// A version runs: the first one, or one that took over.
+    pub(super) fn runs(&self, plugin: &str, module: &Module) {
+        let mut inner = self.lock();
+        let status = inner.plugins.entry(plugin.to_owned()).or_default();
+        status.running = Some(module.hash_hex().to_owned());
+        status.version = module.manifest().version.clone();
+        status.refused = None;
+    }
+
+    pub(super) fn reloaded(&self, plugin: &str, module: &Module) {
+        self.runs(plugin, module);
+        if let Some(status) = self.lock().plugins.get_mut(plugin) {
+            status.reloads += 1;
+        }
+        tracing::info!(plugin, version = short(module.hash_hex()), "the plugin was reloaded");
+    }
+
+    pub(super) fn refused(&self, plugin: &str, hash: Option<&str>, reason: &str) {
+        self.reloads_refused.fetch_add(1, Ordering::Relaxed);
+        let candidate = hash.map(short).unwrap_or_default();
+        tracing::warn!(
+            plugin,
+            candidate,
+            reason,
+            "the changed plugin is refused; the version that runs goes on"
+        );
+        let mut inner = self.lock();
+        inner.plugins.entry(plugin.to_owned()).or_default().refused =
+            Some((hash.map(str::to_owned), reason.to_owned()));
+    }
+
+    /// Number of reloads that took over, of all plugins.
+    pub(super) fn reloads(&self) -> u64 {
+        self.lock().plugins.values().map(|plugin| plugin.reloads).sum()
+    }
+
+    /// Ready means progress: the stream runs and no sink is stuck behind a failure. The reason where it isn't.
+    pub(super) fn not_ready(&self, process: &Process) -> Option<String> {
+        let inner = self.lock();
+        if inner.state != "streaming" {
+            return Some(format!("{} {}", inner.state, inner.reason).trim_end().to_owned());
+        }
+        let retrying = inner.sinks.iter().find(|(_, sink)| sink.state() == SinkState::Retrying);
+        retrying.map(|(at, _)| format!("sink {} fails and is tried again", process.config.sinks[*at].name))
+    }
+
+    /// Everything, as `rowmill status --output json` shows it.
+    pub(super) fn json(&self, process: &Process) -> Value {
+        let inner = self.lock();
+        let stats = &process.stats;
+        let health = self.health.borrow();
+        let position = stats.position.load(Ordering::Relaxed);
+        let sinks: Vec<Value> = inner
+            .sinks
+            .iter()
+            .map(|(at, sink)| of_sink(&process.config.sinks[*at].name, sink))
+            .collect();
+        let plugins: Vec<Value> = inner
+            .plugins
+            .iter()
+            .map(|(name, plugin)| of_plugin(name, plugin))
+            .collect();
+        json!({
+            "pipeline": process.config.name,
+            "state": inner.state,
+            "reason": inner.reason,
+            "slot": {
+                "name": process.slot(),
+                "active": health.active,
+                "wal_status": health.wal_status,
+                "safe_wal_size_bytes": health.safe_wal_size,
+                "retained_bytes": health.retained,
+                "confirmed_flush_lsn": health.confirmed_flush_lsn.map(|lsn| Lsn(lsn).to_string()),
+            },
+            "position": {
+                "server": Lsn(health.wal_lsn).to_string(),
+                "transformed": Lsn(position).to_string(),
+                "acknowledged": Lsn(self.acknowledged.load(Ordering::Relaxed)).to_string(),
+                "lag_bytes": health.wal_lsn.saturating_sub(position),
+                "lag_seconds": lag_seconds(process),
+            },
+            "rows": {
+                "received": stats.rows_received.load(Ordering::Relaxed),
+                "copied": stats.rows_copied.load(Ordering::Relaxed),
+                "delivered": stats.rows_delivered.load(Ordering::Relaxed),
+                "transactions": stats.transactions.load(Ordering::Relaxed),
+            },
+            "copies": inner.copies.iter().map(of_copy).collect::<Vec<_>>(),
+            "plugins": plugins,
+            "sinks": sinks,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long ago the last transaction that went through the plugins was committed; 0 once the stream has caught up.
+pub(super) fn lag_seconds(process: &Process) -> f64 {
+    let stats = &process.stats;
+    let health = process.status.health.borrow();
+    let commit_us = stats.commit_us.load(Ordering::Relaxed).cast_signed();
+    if commit_us == 0 || stats.position.load(Ordering::Relaxed) >= health.wal_lsn {
+        return 0.0;
+    }
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |now| now.as_micros() as i64);
+    ((now - POSTGRES_EPOCH_US - commit_us) as f64 / 1e6).max(0.0)
+}
+
+fn of_sink(name: &str, sink: &SinkHandle) -> Value {
+    json!({
+        "name": name,
+        "state": sink.state().name(),
+        "rows": sink.rows_delivered(),
+        "queued_bytes": sink.queued_bytes(),
+        "retries": sink.retries(),
+    })
+}
+
+fn of_plugin(name: &str, plugin: &PluginStatus) -> Value {
+    let refused = plugin
+        .refused
+        .as_ref()
+        .map(|(hash, reason)| json!({ "hash": hash, "reason": reason }));
+    json!({
+        "name": name,
+        "version": plugin.version,
+        "hash": plugin.running,
+        "reloads": plugin.reloads,
+        "refused": refused,
+    })
+}
+
+fn of_copy(copy: &TableProgress) -> Value {
+    json!({
+        "table": copy.table,
+        "rows": copy.rows,
+        "bytes": copy.bytes,
+        "units": copy.units,
+        "done": copy.done,
+    })
+}
+
+/// As much of a hash as people read.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}

@@ -1,0 +1,62 @@
+//! Sessions one after the other, until somebody stops them or no retry can help.
+
+use super::backoff::Backoff;
+use super::process::Process;
+use super::session::{self, SessionEnd};
+use super::stop::{Stop, StopRequest};
+use crate::problem::Problem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// How a pipeline is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Stop at the position that was flushed at the start.
+    pub once: bool,
+}
+
+/// How a pipeline ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// On request, with everything delivered that was taken in; or a bounded run that has caught up.
+    Done,
+    /// By a signal, before the drain was through. Nothing is lost: what wasn't durable is sent again.
+    Interrupted(i32),
+}
+
+/// Runs sessions on the calling thread's runtime until one ends for good.
+pub(super) async fn supervise(
+    process: &Arc<Process>,
+    options: RunOptions,
+    mut stop: StopRequest,
+) -> Result<Ended, Box<Problem>> {
+    let mut backoff = Backoff::new();
+    let mut last_reason = String::new();
+    loop {
+        let received_before = process.stats.rows_received.load(Ordering::Relaxed);
+        let reason = match session::session(process, options, &mut stop).await? {
+            SessionEnd::Done => return Ok(Ended::Done),
+            SessionEnd::Interrupted => return Ok(Ended::Interrupted(stop.signal())),
+            SessionEnd::Retry(reason) => reason,
+        };
+        if stop.urgency() != Stop::No {
+            return Ok(Ended::Done);
+        }
+        if process.stats.rows_received.load(Ordering::Relaxed) > received_before {
+            backoff.reset();
+        }
+        let wait = backoff.next();
+        // The same failure again and again is one line, not a flood.
+        if reason == last_reason {
+            tracing::debug!(%reason, retry_in_ms = wait.as_millis() as u64, "still disconnected");
+        } else {
+            tracing::warn!(%reason, retry_in_ms = wait.as_millis() as u64, "the session ended and is begun again");
+            last_reason = reason;
+        }
+        process.status.reconnecting(&last_reason);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.requested(Stop::Drain) => return Ok(Ended::Done),
+        }
+    }
+}

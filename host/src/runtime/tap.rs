@@ -1,0 +1,24 @@
+//! Rows as they leave, for whoever watches: rendered only while somebody does.
+
+use super::process::Process;
+use crate::batch::{Batch, Row};
+use crate::sink::json;
+use std::sync::Arc;
+
+/// What the lane calls with each sink's rows.
+pub(super) fn tap(process: &Process, system_identifier: u64) -> Box<dyn Fn(&Batch, &[Row]) + Send> {
+    let watchers = process.tail.clone();
+    Box::new(move |batch, rows| {
+        if watchers.receiver_count() == 0 {
+            return;
+        }
+        for row in rows {
+            if let Ok(line) = json::line(batch, row, system_identifier)
+                && let Ok(text) = std::str::from_utf8(&line)
+            {
+                // Nobody left to read it is no failure.
+                let _ = watchers.send(Arc::from(text.trim_end()));
+            }
+        }
+    })
+}

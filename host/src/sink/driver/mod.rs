@@ -1,0 +1,249 @@
+//! Drives one sink: takes deliveries from a bounded queue, retries, and says how far everything is durable.
+//!
+//! ```text
+//!   send -> [ queue ] -> write -> [ retained ] -> flush -> durable(sequence)
+//!                          ^           |
+//!                          +-- again --+   after a transient failure, behind a new open()
+//! ```
+//!
+//! What is written but not durable is retained, so that a failure costs a resend and nothing else. Both the queue and
+//! the retained deliveries are bounded in bytes. A transaction larger than the bound can't be retained: a failure
+//! inside of it ends the driver with [`Outcome::Rewind`], and the stream starts again from the stored position.
+//!
+//! A sink that has caught up is flushed at once; one that is behind, once per flush interval.
+
+mod backoff;
+mod queue;
+mod retained;
+
+pub use queue::{Closed, SinkHandle, SinkState};
+
+use super::{Progress, Sink, SinkContext, SinkError};
+use crate::batch::{Delivery, Lsn, Origin, RowId};
+use crate::config::ByteSize;
+use crate::problem::{Exit, Problem};
+use backoff::Backoff;
+use queue::Queue;
+use retained::Retained;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a driver ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The queue was closed and everything that can be durable is.
+    Done,
+    /// The sink can't go on before somebody solves this.
+    Stopped(Box<Problem>),
+    /// What the sink lost is no longer in memory: the stream has to start again from the stored position.
+    Rewind(anyhow::Error),
+    /// The reader of what the sink writes has gone: a clean end of the pipeline.
+    ReaderGone,
+}
+
+/// One sink with its queue, not started yet.
+pub struct Driver {
+    sink: Box<dyn Sink>,
+    context: SinkContext,
+    queue: Arc<Queue>,
+    retained: Retained,
+    flush_interval: Duration,
+    durable: Box<dyn Fn(u64) + Send + Sync>,
+    backoff: Backoff,
+    /// Transactions that committed before it are there already.
+    position: Option<Lsn>,
+    written: u64,
+    durable_sequence: u64,
+    /// When the first delivery that isn't durable was written.
+    undurable_since: Option<Instant>,
+}
+
+impl Driver {
+    /// `queue` bounds the queue, and once more what is retained. `durable` is called with ascending sequences.
+    pub fn new(
+        sink: Box<dyn Sink>,
+        context: SinkContext,
+        queue: ByteSize,
+        flush_interval: Duration,
+        durable: impl Fn(u64) + Send + Sync + 'static,
+    ) -> (SinkHandle, Self) {
+        let bound = usize::try_from(queue.0).unwrap_or(usize::MAX);
+        let queue = Arc::new(Queue::new(bound));
+        let driver = Self {
+            sink,
+            context,
+            queue: Arc::clone(&queue),
+            retained: Retained::new(bound),
+            flush_interval,
+            durable: Box::new(durable),
+            backoff: Backoff::default(),
+            position: None,
+            written: 0,
+            durable_sequence: 0,
+            undurable_since: None,
+        };
+        (SinkHandle::new(queue), driver)
+    }
+
+    /// Runs until the queue is closed and empty, or the sink can't go on. Whoever is blocked in
+    /// [`SinkHandle::send`] then gets [`Closed`].
+    pub async fn run(mut self) -> Outcome {
+        // Also where the task is aborted: senders must not wait for a driver that is gone.
+        let _abandon = queue::Abandon(Arc::clone(&self.queue));
+        loop {
+            self.queue.set_state(SinkState::Opening);
+            let error = match self.deliver().await {
+                Ok(()) => return Outcome::Done,
+                Err(SinkError::Transient(error)) => error,
+                Err(SinkError::Definite(problem)) => return Outcome::Stopped(problem),
+                Err(SinkError::ReaderGone) => return Outcome::ReaderGone,
+                Err(SinkError::Row { row, error }) => {
+                    let problem = row_problem(&self.context, &format!("row {row}"), &error);
+                    return Outcome::Stopped(Box::new(problem));
+                }
+            };
+            if self.retained.is_lost() {
+                return Outcome::Rewind(error);
+            }
+            let delay = self.backoff.next();
+            self.queue.set_state(SinkState::Retrying);
+            self.queue.count_retry();
+            tracing::warn!(
+                sink = self.context.sink,
+                retry_in_ms = delay.as_millis() as u64,
+                "the sink failed and is opened again: {error:#}"
+            );
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// One session with the target, from open to close.
+    async fn deliver(&mut self) -> Result<(), SinkError> {
+        self.position = self.sink.open(&self.context).await?;
+        self.queue.set_state(SinkState::Running);
+        self.written = self.durable_sequence;
+        self.undurable_since = None;
+        // A write may make earlier ones durable and let go of them, so the next one is told by its sequence.
+        while let Some(delivery) = self.retained.first_behind(self.written) {
+            self.write(delivery).await?;
+        }
+        loop {
+            let delivery = match self.queue.try_pop() {
+                Some(delivery) => delivery,
+                None => {
+                    self.flush().await?;
+                    match self.queue.pop().await {
+                        Some(delivery) => delivery,
+                        None => break,
+                    }
+                }
+            };
+            let delivery = Arc::new(delivery);
+            self.retained.push(Arc::clone(&delivery));
+            self.write(delivery).await?;
+            self.flush_if_due().await?;
+        }
+        self.sink.close().await
+    }
+
+    async fn write(&mut self, delivery: Arc<Delivery>) -> Result<(), SinkError> {
+        let sequence = delivery.sequence;
+        let delivery = match self.position.and_then(|position| without_known(&delivery, position)) {
+            Some(rest) => Arc::new(rest),
+            None => delivery,
+        };
+        let progress = self.sink.write(&delivery).await.map_err(|error| match error {
+            SinkError::Row { row, error } => refused(&self.context, &delivery, row, &error).into(),
+            other => other,
+        })?;
+        self.written = sequence;
+        self.queue.count_rows(delivery.rows.len());
+        self.undurable_since.get_or_insert_with(Instant::now);
+        if let Progress::Durable(sequence) = progress {
+            self.report(sequence);
+        }
+        Ok(())
+    }
+
+    async fn flush_if_due(&mut self) -> Result<(), SinkError> {
+        let due = self
+            .undurable_since
+            .is_some_and(|since| since.elapsed() >= self.flush_interval);
+        if due || self.retained.is_full() {
+            self.flush().await?;
+            // Still waiting: for the end of a transaction. The next look is due after another interval.
+            self.undurable_since = self.undurable_since.map(|_| Instant::now());
+        }
+        if self.retained.is_full() {
+            self.retained.give_up();
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), SinkError> {
+        if self.written > self.durable_sequence {
+            let sequence = self.sink.flush().await?;
+            self.report(sequence);
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, sequence: u64) {
+        if sequence <= self.durable_sequence {
+            return;
+        }
+        self.durable_sequence = sequence;
+        self.retained.durable(sequence);
+        self.backoff.reset();
+        self.undurable_since = (self.written > sequence).then(Instant::now);
+        self.queue.set_durable(sequence);
+        (self.durable)(sequence);
+    }
+}
+
+/// The delivery without the rows of streamed transactions that committed before `position`; `None` where it has none
+/// of them. The transactions stay: they tell where the stream is.
+fn without_known(delivery: &Delivery, position: Lsn) -> Option<Delivery> {
+    let known = |row: &crate::batch::Row| {
+        let transaction = delivery.batch.transaction(row);
+        transaction.origin == Origin::Stream && transaction.commit_lsn < position
+    };
+    delivery.rows.iter().any(known).then(|| Delivery {
+        sequence: delivery.sequence,
+        batch: Arc::clone(&delivery.batch),
+        rows: delivery.rows.iter().filter(|row| !known(row)).copied().collect(),
+    })
+}
+
+fn refused(context: &SinkContext, delivery: &Delivery, row: usize, error: &anyhow::Error) -> Problem {
+    let Some(row) = delivery.rows.get(row) else {
+        return row_problem(context, "a row", error);
+    };
+    let transaction = delivery.batch.transaction(row);
+    let id = RowId {
+        system_identifier: context.system_identifier,
+        commit_lsn: transaction.commit_lsn,
+        origin: transaction.origin,
+        ordinal: row.ordinal,
+        fan_out: row.fan_out,
+    };
+    let table = delivery
+        .batch
+        .relations
+        .get(row.relation as usize)
+        .map_or_else(String::new, |relation| relation.full_name());
+    row_problem(context, &format!("row {id} of {table}"), error)
+}
+
+fn row_problem(context: &SinkContext, row: &str, error: &anyhow::Error) -> Problem {
+    Problem::new(
+        "E0412",
+        Exit::Sink,
+        format!("sink {} can't take a row", context.sink),
+        "filter or change the row in a plugin, then start again",
+    )
+    .with_cause(format!("{row}: {error:#}"))
+}
+
+#[cfg(test)]
+mod tests;

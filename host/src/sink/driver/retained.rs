@@ -1,0 +1,65 @@
+//! Deliveries that were written and aren't durable yet.
+
+use crate::batch::Delivery;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) struct Retained {
+    deliveries: VecDeque<Arc<Delivery>>,
+    bytes: usize,
+    bound: usize,
+    /// The last delivery that was let go before it was durable.
+    lost: Option<u64>,
+}
+
+impl Retained {
+    pub(super) fn new(bound: usize) -> Self {
+        Self {
+            deliveries: VecDeque::new(),
+            bytes: 0,
+            bound,
+            lost: None,
+        }
+    }
+
+    pub(super) fn push(&mut self, delivery: Arc<Delivery>) {
+        self.bytes += delivery.batch.size_bytes();
+        self.deliveries.push_back(delivery);
+    }
+
+    pub(super) fn durable(&mut self, sequence: u64) {
+        while self.deliveries.front().is_some_and(|first| first.sequence <= sequence) {
+            let Some(delivery) = self.deliveries.pop_front() else {
+                break;
+            };
+            self.bytes -= delivery.batch.size_bytes();
+        }
+        if self.lost.is_some_and(|lost| lost <= sequence) {
+            self.lost = None;
+        }
+    }
+
+    pub(super) fn first_behind(&self, sequence: u64) -> Option<Arc<Delivery>> {
+        self.deliveries
+            .iter()
+            .find(|delivery| delivery.sequence > sequence)
+            .cloned()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > self.bound
+    }
+
+    /// Lets go of everything, durable or not.
+    pub(super) fn give_up(&mut self) {
+        self.lost = self.deliveries.back().map(|last| last.sequence).or(self.lost);
+        self.deliveries.clear();
+        self.bytes = 0;
+    }
+
+    /// Whether something that isn't durable can't be sent again.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+}

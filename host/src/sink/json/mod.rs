@@ -1,0 +1,256 @@
+//! A change as a line of JSON.
+//!
+//! ```text
+//! {"id":"7301:16B3748:0:0","op":"update","schema":"public","table":"orders","new":{"id":1,"total":"9.50"},
+//!  "unchanged":["note"],"old":{"id":1},"xid":741,"position":"0/16B3748","commit_time":"2026-01-02T03:04:05.678901Z"}
+//! ```
+//!
+//! | Postgres | JSON |
+//! | --- | --- |
+//! | smallint, integer, bigint, oid | number |
+//! | real, double precision | number; `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | boolean | `true`, `false` |
+//! | json, jsonb | as it is, line breaks between its tokens made spaces |
+//! | numeric and everything else | a string with Postgres' own text: most readers make a double of a JSON number |
+//! | NULL | `null` |
+//! | unchanged TOAST | not in `new`; its name in `unchanged` |
+//! | not part of the old image | left out |
+//!
+//! What repeats is made once: a transaction's id and position, a relation's names. A row costs no allocation.
+
+mod shape;
+mod text;
+mod time;
+
+use crate::batch::{Batch, Message, Op, Origin, Row, Transaction, Truncate, Tuple, Value};
+use crate::sink::SinkError;
+use rustc_hash::FxHashMap;
+use shape::Shape;
+use std::io::Write;
+
+/// Shapes kept before all are let go: far more than there are tables, far less than hurts.
+const SHAPES_MAX: usize = 10_000;
+
+/// A row that has no JSON form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    #[error("a value is not UTF-8")]
+    NotUtf8,
+    #[error("a value is in binary form, JSON needs its text")]
+    Binary,
+}
+
+/// Writes rows as lines. Rows of one transaction follow a call of [`Encoder::transaction`].
+#[derive(Debug)]
+pub struct Encoder {
+    system_identifier: u64,
+    /// From the opening brace to the id's last colon but one.
+    head: Vec<u8>,
+    /// From behind the images to the end of the line.
+    tail: Vec<u8>,
+    shapes: FxHashMap<u32, Shape>,
+}
+
+/// One row as a line, with its line break. Whoever writes many keeps an [`Encoder`].
+pub fn line(batch: &Batch, row: &Row, system_identifier: u64) -> Result<Vec<u8>, EncodeError> {
+    let mut encoder = Encoder::new(system_identifier);
+    let mut out = Vec::new();
+    encoder.transaction(batch.transaction(row));
+    encoder.row(batch, row, &mut out)?;
+    Ok(out)
+}
+
+impl Encoder {
+    pub fn new(system_identifier: u64) -> Self {
+        Self {
+            system_identifier,
+            head: Vec::new(),
+            tail: Vec::new(),
+            shapes: FxHashMap::default(),
+        }
+    }
+
+    /// The rows that follow belong to this transaction.
+    pub fn transaction(&mut self, transaction: &Transaction) {
+        self.head.clear();
+        self.tail.clear();
+        let system = self.system_identifier;
+        let lsn = transaction.commit_lsn;
+        // Writing to a Vec can't fail.
+        let _ = match transaction.origin {
+            Origin::Stream => write!(self.head, "{{\"id\":\"{system}:{:X}:", lsn.0),
+            Origin::Copy(unit) => write!(
+                self.head,
+                "{{\"id\":\"{system}:copy{}-{}-{}:",
+                unit.epoch, unit.table_oid, unit.unit
+            ),
+        };
+        let _ = match transaction.origin {
+            Origin::Stream => write!(self.tail, ",\"xid\":{},\"position\":\"{lsn}\"", transaction.xid),
+            Origin::Copy(_) => write!(self.tail, ",\"position\":\"{lsn}\""),
+        };
+        self.tail.extend_from_slice(b",\"commit_time\":");
+        match transaction.origin {
+            Origin::Stream => time::push(&mut self.tail, transaction.commit_us),
+            Origin::Copy(_) => self.tail.extend_from_slice(b"null"),
+        }
+        self.tail.extend_from_slice(b"}\n");
+    }
+
+    /// Appends one line. After an error nothing has been appended.
+    pub fn row(&mut self, batch: &Batch, row: &Row, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let start = out.len();
+        let encoded = self.row_unchecked(batch, row, out).and_then(|()| {
+            // One look at the whole line: quotes between values keep broken sequences apart.
+            match std::str::from_utf8(&out[start..]) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(EncodeError::NotUtf8),
+            }
+        });
+        if encoded.is_err() {
+            out.truncate(start);
+        }
+        encoded
+    }
+
+    /// Appends the `rows` of one transaction; `first` is the number of the first among the delivery's rows.
+    pub(super) fn rows(
+        &mut self,
+        batch: &Batch,
+        rows: &[Row],
+        first: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SinkError> {
+        for (at, row) in rows.iter().enumerate() {
+            self.row(batch, row, out).map_err(|error| SinkError::Row {
+                row: first + at,
+                error: error.into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn row_unchecked(&mut self, batch: &Batch, row: &Row, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(&self.head);
+        text::push_integer(out, row.ordinal);
+        out.push(b':');
+        text::push_integer(out, u64::from(row.fan_out));
+        out.extend_from_slice(b"\",\"op\":\"");
+        out.extend_from_slice(row.op.name().as_bytes());
+        out.push(b'"');
+        match row.op {
+            Op::Truncate => push_truncate(batch, &batch.truncates[row.extra as usize], out),
+            Op::Message => push_message(&batch.messages[row.extra as usize], out),
+            _ => self.images(batch, row, out)?,
+        }
+        out.extend_from_slice(&self.tail);
+        Ok(())
+    }
+
+    fn images(&mut self, batch: &Batch, row: &Row, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let relation = batch.relation(row);
+        if self.shapes.len() > SHAPES_MAX {
+            self.shapes.clear();
+        }
+        let shape = self
+            .shapes
+            .entry(relation.index)
+            .or_insert_with(|| Shape::new(relation));
+        out.extend_from_slice(&shape.names);
+        if let Some(new) = row.new {
+            out.extend_from_slice(b",\"new\":{");
+            let unchanged = push_image(batch, new, shape, out)?;
+            out.push(b'}');
+            if unchanged {
+                push_unchanged(batch, new, shape, out);
+            }
+        }
+        if let Some(old) = row.old {
+            out.extend_from_slice(b",\"old\":{");
+            push_image(batch, old, shape, out)?;
+            out.push(b'}');
+        }
+        Ok(())
+    }
+}
+
+/// Appends the members of an image and says whether unchanged ones were left out.
+fn push_image(batch: &Batch, tuple: Tuple, shape: &Shape, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
+    let mut unchanged = false;
+    let mut first = true;
+    for column in &shape.columns {
+        let value = batch.value(tuple, column.slot);
+        match value {
+            Value::Absent => continue,
+            Value::Unchanged => {
+                unchanged = true;
+                continue;
+            }
+            Value::Binary(_) => return Err(EncodeError::Binary),
+            Value::Null | Value::Text(_) => {}
+        }
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        out.extend_from_slice(&column.name);
+        match value.text() {
+            Some(text) => column.form.push(out, text),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    Ok(unchanged)
+}
+
+fn push_unchanged(batch: &Batch, tuple: Tuple, shape: &Shape, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"unchanged\":[");
+    let mut first = true;
+    for column in &shape.columns {
+        if batch.value(tuple, column.slot) == Value::Unchanged {
+            if !first {
+                out.push(b',');
+            }
+            first = false;
+            // The prepared name ends in a colon.
+            out.extend_from_slice(&column.name[..column.name.len() - 1]);
+        }
+    }
+    out.push(b']');
+}
+
+fn push_truncate(batch: &Batch, truncate: &Truncate, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"tables\":[");
+    for (at, relation) in truncate.relations.iter().enumerate() {
+        let relation = &batch.relations[*relation as usize];
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"schema\":");
+        text::push_string(out, relation.schema.as_bytes());
+        out.extend_from_slice(b",\"table\":");
+        text::push_string(out, relation.table.as_bytes());
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"],\"cascade\":");
+    text::push_bool(out, truncate.cascade);
+    out.extend_from_slice(b",\"restart_identity\":");
+    text::push_bool(out, truncate.restart_identity);
+}
+
+fn push_message(message: &Message, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"prefix\":");
+    text::push_string(out, message.prefix.as_bytes());
+    out.extend_from_slice(b",\"transactional\":");
+    text::push_bool(out, message.transactional);
+    if std::str::from_utf8(&message.content).is_ok() {
+        out.extend_from_slice(b",\"content\":");
+        text::push_string(out, &message.content);
+    } else {
+        out.extend_from_slice(b",\"content_base64\":\"");
+        text::push_base64(out, &message.content);
+        out.push(b'"');
+    }
+}
+
+#[cfg(test)]
+mod tests;

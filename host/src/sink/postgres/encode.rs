@@ -1,0 +1,134 @@
+//! Values as the target reads them: arrays of text for statements, lines for COPY.
+
+use super::run::key_value;
+use super::statement::{Image, Sql};
+use crate::batch::{Batch, Op, Row, Value};
+use crate::sink::escape::clean_prefix;
+use bytes::{BufMut, BytesMut};
+use std::fmt;
+use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
+
+/// OID of `text`.
+const TEXT: u32 = 25;
+/// An array's header of one dimension: dimensions, whether there are NULLs, element type, length, lower bound.
+const HEADER_BYTES: usize = 20;
+const LENGTH_AT: usize = 12;
+
+/// A one-dimensional `text[]` in Postgres' binary form (array_recv).
+pub(super) struct TextArray {
+    bytes: Vec<u8>,
+    length: i32,
+}
+
+impl TextArray {
+    fn with_capacity(rows: usize) -> Self {
+        const BYTES_PER_VALUE_GUESSED: usize = 16;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + rows * BYTES_PER_VALUE_GUESSED);
+        for field in [1_i32, 1, TEXT as i32, 0, 1] {
+            bytes.extend_from_slice(&field.to_be_bytes());
+        }
+        Self { bytes, length: 0 }
+    }
+
+    fn push(&mut self, value: Value<'_>) {
+        self.length += 1;
+        match value.text() {
+            Some(text) => {
+                self.bytes.extend_from_slice(&(text.len() as i32).to_be_bytes());
+                self.bytes.extend_from_slice(text);
+            }
+            None => self.bytes.extend_from_slice(&(-1_i32).to_be_bytes()),
+        }
+    }
+
+    fn finish(mut self) -> Self {
+        self.bytes[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&self.length.to_be_bytes());
+        self
+    }
+}
+
+/// Never the values: the client library prints parameters into its debug log.
+impl fmt::Debug for TextArray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values", self.length)
+    }
+}
+
+impl ToSql for TextArray {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.put_slice(&self.bytes);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::TEXT_ARRAY
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Binary
+    }
+
+    to_sql_checked!();
+}
+
+fn value<'a>(batch: &'a Batch, row: &Row, image: Image, slot: u16) -> Value<'a> {
+    match (image, row.new, row.old) {
+        (Image::New, Some(new), _) => batch.value(new, slot),
+        (Image::Old, _, Some(old)) => batch.value(old, slot),
+        (Image::Key, Some(new), old) if row.op != Op::Delete => key_value(batch, slot, new, old),
+        (Image::Key, _, Some(old)) => batch.value(old, slot),
+        _ => Value::Null,
+    }
+}
+
+/// One array per parameter, one element per row.
+pub(super) fn arrays(batch: &Batch, rows: &[Row], sql: &Sql) -> Vec<TextArray> {
+    let mut arrays: Vec<TextArray> = sql
+        .parameters
+        .iter()
+        .map(|_| TextArray::with_capacity(rows.len()))
+        .collect();
+    for row in rows.iter().filter(|row| row.op != Op::Message) {
+        for (array, (image, slot)) in arrays.iter_mut().zip(&sql.parameters) {
+            array.push(value(batch, row, *image, *slot));
+        }
+    }
+    arrays.into_iter().map(TextArray::finish).collect()
+}
+
+/// Appends a row as a line of COPY's text format; nothing for a message.
+pub(super) fn copy_line(batch: &Batch, row: &Row, sql: &Sql, out: &mut Vec<u8>) {
+    if row.op == Op::Message {
+        return;
+    }
+    for (at, (image, slot)) in sql.parameters.iter().enumerate() {
+        if at > 0 {
+            out.push(b'\t');
+        }
+        match value(batch, row, *image, *slot).text() {
+            Some(text) => push_copy_text(out, text),
+            None => out.extend_from_slice(b"\\N"),
+        }
+    }
+    out.push(b'\n');
+}
+
+fn push_copy_text(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    loop {
+        let (clean, behind) = rest.split_at(clean_prefix::<false>(rest));
+        out.extend_from_slice(clean);
+        let Some((special, behind)) = behind.split_first() else {
+            return;
+        };
+        match special {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            // Other control characters stand for themselves.
+            other => out.push(*other),
+        }
+        rest = behind;
+    }
+}

@@ -1,0 +1,111 @@
+//! What to do about an error of the target, by its SQLSTATE.
+//!
+//! The server's text is passed on only where it can't hold a row's value: it names objects in most classes, but quotes
+//! values in class 22 (data exceptions), in every DETAIL and in the CONTEXT of a COPY.
+
+use crate::batch::Lsn;
+use crate::problem::{Exit, Problem};
+use crate::sink::{SinkContext, SinkError};
+use tokio_postgres::Error;
+use tokio_postgres::error::{DbError, SqlState};
+
+/// A change that the target refused, as far as it may be told.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) table: String,
+    pub(super) commit_lsn: Lsn,
+}
+
+pub(super) fn of(error: &Error, context: &SinkContext) -> SinkError {
+    of_change(error, context, None)
+}
+
+pub(super) fn of_change(error: &Error, context: &SinkContext, change: Option<&Change>) -> SinkError {
+    match error.as_db_error() {
+        Some(database) if !is_transient(database.code()) => definite(database, context, change).into(),
+        Some(database) => SinkError::Transient(anyhow::anyhow!(
+            "sink {}: {} ({})",
+            context.sink,
+            told(database),
+            database.code().code()
+        )),
+        // Without a SQLSTATE it is the connection.
+        None => SinkError::Transient(anyhow::anyhow!("sink {}: {}", context.sink, connection_text(error))),
+    }
+}
+
+fn connection_text(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Serialization failure, deadlock, server going down or coming up, connection lost, out of resources.
+fn is_transient(state: &SqlState) -> bool {
+    let code = state.code();
+    matches!(code, "40001" | "40P01" | "55P03" | "55006" | "25P03")
+        || code.starts_with("57P")
+        || code.starts_with("08")
+        || code.starts_with("53")
+        || code.starts_with("58")
+}
+
+/// The server's text, or what stands for it where it may quote a value.
+fn told(error: &DbError) -> String {
+    if !error.code().code().starts_with("22") {
+        return error.message().to_owned();
+    }
+    match copy_column(error.where_().unwrap_or_default()) {
+        Some(column) => format!("a value of column {column} doesn't fit its type"),
+        None => "a value doesn't fit its column's type".to_owned(),
+    }
+}
+
+/// The column that a COPY's context names: `COPY orders, line 1, column total: "..."`.
+fn copy_column(context: &str) -> Option<&str> {
+    let (_, behind) = context.strip_prefix("COPY ")?.split_once(", column ")?;
+    Some(behind.split_once(':').map_or(behind, |(column, _)| column))
+}
+
+fn definite(error: &DbError, context: &SinkContext, change: Option<&Change>) -> Problem {
+    let sink = &context.sink;
+    let code = error.code();
+    let (problem, headline, help) = match code.code() {
+        "28P01" | "28000" => (
+            "E0401",
+            format!("the target of sink {sink} refuses the login"),
+            "correct the sink's url".to_owned(),
+        ),
+        "3D000" => (
+            "E0401",
+            format!("the database of sink {sink} isn't there"),
+            "create it, or correct the sink's url".to_owned(),
+        ),
+        "42501" => (
+            "E0408",
+            format!("the role of sink {sink} lacks a privilege"),
+            "grant the target's role what the cause names".to_owned(),
+        ),
+        _ => match change {
+            Some(change) => (
+                "E0410",
+                format!("{} at sink {sink} refuses a change", change.table),
+                format!("make the target's {} take what the source has", change.table),
+            ),
+            None => (
+                "E0411",
+                format!("the target of sink {sink} refuses a statement"),
+                "make the target as the cause asks for".to_owned(),
+            ),
+        },
+    };
+    let mut cause = format!("{} (SQLSTATE {})", told(error), code.code());
+    if let Some(constraint) = error.constraint() {
+        cause.push_str(&format!(", constraint {constraint}"));
+    }
+    if let Some(change) = change {
+        cause.push_str(&format!(", in {} at position {}", change.table, change.commit_lsn));
+    }
+    Problem::new(problem, Exit::Sink, headline, help).with_cause(cause)
+}

@@ -1,0 +1,124 @@
+//! Rows in tables of another Postgres, exactly once.
+//!
+//! ```text
+//!   source   T1 T2 T3 | T4 ..................... T4 | T5
+//!   target   BEGIN rows position COMMIT   BEGIN rows of T4, as they come, position COMMIT   BEGIN ...
+//! ```
+//!
+//! Source transactions stay whole, one or several per target transaction; a large one stays in one open target
+//! transaction from its first part to its last. The position is a row of `rowmill.positions` that changes in the same
+//! target transaction as the rows: after any crash they are both there or both not, and what is there already isn't
+//! sent again.
+//!
+//! Rows are applied in their order, in runs: neighbours that do the same to the same columns of the same table are one
+//! statement, with an array per column that the server unnests. A key occurs once per run. Long runs of inserts go by
+//! COPY, inside a savepoint; where a row is there already, the run is applied again as an upsert.
+//!
+//! Where foreign keys and ordinary triggers don't act (`session_replication_role`), the order between tables can't be
+//! seen inside a target transaction: rows are then brought together by table, so that small transactions over several
+//! tables make long runs too.
+//!
+//! | change | applied as |
+//! | --- | --- |
+//! | insert, copied row, update with every column | INSERT ... ON CONFLICT (key) DO UPDATE |
+//! | update without unchanged TOAST values | UPDATE of the others by key; a row that isn't there is passed over |
+//! | update of the key | DELETE of what has the new key, UPDATE by the old key |
+//! | delete | DELETE by key |
+//! | any of them without a key | one row that is equal in all columns |
+//! | truncate | TRUNCATE with the source's flags |
+//! | message | nothing |
+
+mod apply;
+mod connection;
+mod copy;
+mod encode;
+mod error;
+mod group;
+mod pipeline;
+mod position;
+mod run;
+mod session;
+mod statement;
+mod target;
+
+use super::{Progress, Sink, SinkContext, SinkError, SinkFuture};
+use crate::batch::{Delivery, Lsn};
+use crate::config;
+use crate::config::Secret;
+use connection::Predecessor;
+use session::Session;
+
+pub(super) struct PostgresSink {
+    url: Secret,
+    session: Option<Session>,
+    /// The backend of the last session: after a broken connection it may still hold the sink's lock.
+    predecessor: Option<Predecessor>,
+    durable: u64,
+}
+
+impl PostgresSink {
+    pub(super) fn new(config: &config::PostgresSink) -> Self {
+        Self {
+            url: config.url.clone(),
+            session: None,
+            predecessor: None,
+            durable: 0,
+        }
+    }
+
+    async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
+        self.session = None;
+        let (client, independent) = connection::connect(&self.url, context, self.predecessor.take()).await?;
+        self.predecessor = Some(
+            connection::predecessor(&client)
+                .await
+                .map_err(|error| error::of(&error, context))?,
+        );
+        let (position, identity) = position::open(&client, context).await?;
+        let session = Session::open(client, context.clone(), identity, independent, self.durable).await?;
+        self.session = Some(session);
+        Ok(position)
+    }
+
+    /// Runs `work` on the session, which doesn't outlive a failure.
+    fn session(&mut self) -> Result<&mut Session, SinkError> {
+        self.session
+            .as_mut()
+            .ok_or_else(|| SinkError::Transient(anyhow::anyhow!("the target isn't connected")))
+    }
+}
+
+impl Sink for PostgresSink {
+    fn open<'a>(&'a mut self, context: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>> {
+        Box::pin(self.open_session(context))
+    }
+
+    fn write<'a>(&'a mut self, delivery: &'a Delivery) -> SinkFuture<'a, Progress> {
+        Box::pin(async {
+            let before = self.durable;
+            self.durable = self.session()?.write(delivery).await?;
+            Ok(match self.durable {
+                durable if durable > before => Progress::Durable(durable),
+                _ => Progress::Accepted,
+            })
+        })
+    }
+
+    fn flush(&mut self) -> SinkFuture<'_, u64> {
+        Box::pin(async {
+            self.durable = self.session()?.flush().await?;
+            Ok(self.durable)
+        })
+    }
+
+    fn close(&mut self) -> SinkFuture<'_, ()> {
+        Box::pin(async {
+            self.durable = self.session()?.flush().await?;
+            self.session = None;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! The row that says how far the target has come, in the target's own transactions.
+
+use super::error;
+use super::target::literal;
+use crate::batch::Lsn;
+use crate::problem::{Exit, Problem};
+use crate::sink::{SinkContext, SinkError};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Row};
+
+/// How long another host may take to let go of the sink.
+const LOCK_WAIT: &str = "5s";
+
+const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS rowmill; \
+    CREATE TABLE IF NOT EXISTS rowmill.positions (\
+        pipeline text NOT NULL, \
+        sink text NOT NULL, \
+        slot text NOT NULL, \
+        source_system_identifier text NOT NULL, \
+        target_system_identifier text NOT NULL, \
+        target_database oid NOT NULL, \
+        lsn pg_lsn, \
+        updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(), \
+        PRIMARY KEY (pipeline, sink))";
+
+/// Makes the table where it is missing, makes sure that nobody else writes and that the target is what it was, and
+/// returns the position.
+pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Option<Lsn>, Identity), SinkError> {
+    let failed = |error| error::of(&error, context);
+    lock(client, context).await?;
+    let there = "SELECT pg_catalog.to_regclass('rowmill.positions') IS NOT NULL";
+    if !client.query_one(there, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        client.batch_execute(CREATE).await.map_err(failed)?;
+    }
+    let identity = Identity {
+        pipeline: context.pipeline.clone(),
+        sink: context.sink.clone(),
+        slot: context.slot.clone(),
+        source: context.system_identifier.to_string(),
+        target: target_system_identifier(client, context).await?,
+    };
+    let Identity {
+        pipeline,
+        sink,
+        slot,
+        source,
+        target,
+    } = &identity;
+    let insert = "INSERT INTO rowmill.positions \
+        (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database) \
+        SELECT $1::text, $2::text, $3::text, $4::text, $5::text, oid FROM pg_catalog.pg_database \
+        WHERE datname = pg_catalog.current_database() ON CONFLICT (pipeline, sink) DO NOTHING";
+    client
+        .execute(insert, &[pipeline, sink, slot, source, target])
+        .await
+        .map_err(failed)?;
+    let select = "SELECT p.source_system_identifier, p.target_system_identifier, p.target_database = d.oid, \
+        (p.lsn - '0/0')::text FROM rowmill.positions p, pg_catalog.pg_database d \
+        WHERE p.pipeline = $1 AND p.sink = $2 AND d.datname = pg_catalog.current_database()";
+    let row = client.query_one(select, &[pipeline, sink]).await.map_err(failed)?;
+    Ok((checked(&row, context, source, target)?, identity))
+}
+
+/// One host at a time. The lock is the session's: it ends with the connection, however that ends.
+async fn lock(client: &Client, context: &SinkContext) -> Result<(), SinkError> {
+    let name = literal(&format!("rowmill {} {}", context.pipeline, context.sink));
+    let wait = format!(
+        "SET lock_timeout = '{LOCK_WAIT}'; \
+         SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended({name}, 0)); \
+         SET lock_timeout = 0"
+    );
+    match client.batch_execute(&wait).await {
+        Ok(()) => Ok(()),
+        Err(refused) if refused.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            let headline = format!("sink {} is in use by another host", context.sink);
+            let cause = format!("another session at the target holds its lock, waited {LOCK_WAIT}");
+            Err(Problem::new("E0405", Exit::Sink, headline, "stop the other host")
+                .with_cause(cause)
+                .into())
+        }
+        Err(other) => Err(error::of(&other, context)),
+    }
+}
+
+/// Where the server doesn't tell, nothing can be compared.
+async fn target_system_identifier(client: &Client, context: &SinkContext) -> Result<String, SinkError> {
+    let select = "SELECT system_identifier::text FROM pg_catalog.pg_control_system()";
+    match client.query_one(select, &[]).await {
+        Ok(row) => Ok(row.get(0)),
+        Err(refused) if refused.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(String::new()),
+        Err(other) => Err(error::of(&other, context)),
+    }
+}
+
+fn checked(row: &Row, context: &SinkContext, source: &str, target: &str) -> Result<Option<Lsn>, SinkError> {
+    let (stored_source, stored_target): (&str, &str) = (row.get(0), row.get(1));
+    let same_database: bool = row.get(2);
+    let remove = format!(
+        "DELETE FROM rowmill.positions WHERE pipeline = {} AND sink = {}; after emptying the tables",
+        literal(&context.pipeline),
+        literal(&context.sink)
+    );
+    let refuse = |code, headline: String, cause: String| {
+        let problem = Problem::new(code, Exit::Sink, headline, &remove).with_cause(cause);
+        Err(SinkError::from(problem))
+    };
+    if stored_source != source {
+        let headline = format!("the target of sink {} follows another source", context.sink);
+        return refuse(
+            "E0407",
+            headline,
+            format!("its position is of system {stored_source}, this source is {source}"),
+        );
+    }
+    if stored_target != target || !same_database {
+        let headline = format!("the target of sink {} is a copy", context.sink);
+        return refuse(
+            "E0406",
+            headline,
+            format!("its position was stored at system {stored_target} in another database or cluster than this"),
+        );
+    }
+    let bytes: Option<&str> = row.get(3);
+    Ok(bytes.and_then(|bytes| bytes.parse().ok()).map(Lsn))
+}
+
+/// The statement that moves the position to `$1`, in bytes. It inserts where somebody has deleted the row meanwhile.
+pub(super) const UPDATE: &str = "INSERT INTO rowmill.positions \
+    (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database, lsn) \
+    SELECT $2::text, $3::text, $4::text, $5::text, $6::text, oid, '0/0'::pg_catalog.pg_lsn + ($1::text)::numeric \
+    FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database() \
+    ON CONFLICT (pipeline, sink) DO UPDATE SET lsn = EXCLUDED.lsn, updated_at = pg_catalog.now()";
+
+/// What identifies the row: the parameters of [`UPDATE`] behind the position.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) pipeline: String,
+    pub(super) sink: String,
+    pub(super) slot: String,
+    pub(super) source: String,
+    pub(super) target: String,
+}
+
+impl Identity {
+    pub(super) fn parameters(&self, position: Lsn) -> [String; 6] {
+        let Self {
+            pipeline,
+            sink,
+            slot,
+            source,
+            target,
+        } = self.clone();
+        [position.0.to_string(), pipeline, sink, slot, source, target]
+    }
+}

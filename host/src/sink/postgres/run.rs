@@ -1,0 +1,223 @@
+//! Cuts rows into runs: neighbours that one statement can apply.
+
+use super::target::Target;
+use crate::batch::{Batch, Op, Row, Tuple, Value};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
+use std::hash::Hasher;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Rows of one COPY: what is applied again where one of them is there already.
+const COPY_ROWS_MAX: usize = 50_000;
+/// Rows of one statement: enough to make its own cost nothing, few enough that the next one is made ready while the
+/// server works.
+const STATEMENT_ROWS_MAX: usize = 1000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// A row that should not be there yet.
+    Insert,
+    /// A row that is to be there with these values.
+    Upsert,
+    /// Some columns of a row that should be there.
+    Update,
+    /// Before an update that changes the key: a row that has the new key is gone. At the source there was none; at the
+    /// target there may be one from a copy that was cut off and is behind the stream's position by now.
+    Vacate,
+    /// An update that changes the key.
+    Move,
+    Delete,
+    /// Without a key: one row that equals the old image.
+    UpdateEqual,
+    DeleteEqual,
+    Truncate,
+}
+
+impl Kind {
+    /// Rows of a run.
+    fn rows_max(self) -> usize {
+        match self {
+            Self::Insert => COPY_ROWS_MAX,
+            Self::Upsert | Self::Update | Self::Delete => STATEMENT_ROWS_MAX,
+            Self::Vacate | Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
+        }
+    }
+}
+
+/// Which of a target's columns have a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Columns(Vec<u64>);
+
+impl Columns {
+    fn clear(&mut self, columns: usize) {
+        self.0.clear();
+        self.0.resize(columns.div_ceil(64), 0);
+    }
+
+    fn insert(&mut self, at: usize) {
+        self.0[at / 64] |= 1 << (at % 64);
+    }
+
+    pub(super) fn contains(&self, at: usize) -> bool {
+        self.0.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) kind: Kind,
+    /// Index into the batch's relations.
+    pub(super) relation: u32,
+    pub(super) columns: Columns,
+    /// Which of the delivery's rows.
+    pub(super) rows: Range<usize>,
+}
+
+/// A change that can't be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("an update or delete came without the values of the key")]
+    NoKey,
+    #[error("a value is in binary form, the target needs its text")]
+    Binary,
+}
+
+/// Cuts runs; kept between deliveries for its memory.
+#[derive(Debug, Default)]
+pub(super) struct Cutter {
+    /// Hashes of the keys of the run. An equal hash of another key only cuts a run short.
+    keys: FxHashSet<u64>,
+    columns: Columns,
+}
+
+impl Cutter {
+    /// The run that begins at `rows.start`, with `insert` for the kind that new rows get.
+    pub(super) fn next(
+        &mut self,
+        batch: &Batch,
+        all: &[Row],
+        rows: Range<usize>,
+        targets: &FxHashMap<u32, Arc<Target>>,
+        insert: Kind,
+    ) -> Result<Option<Run>, (usize, Unusable)> {
+        self.keys.clear();
+        let mut run: Option<Run> = None;
+        for at in rows {
+            let row = &all[at];
+            if row.op == Op::Message {
+                // Nothing to apply, and nothing that cuts: it is skipped when the run is encoded.
+                if let Some(run) = &mut run {
+                    run.rows.end = at + 1;
+                }
+                continue;
+            }
+            let (kind, key) = self
+                .classify(batch, row, targets, insert)
+                .map_err(|unusable| (at, unusable))?;
+            let Some(run) = &mut run else {
+                self.keys.insert(key);
+                run = Some(Run {
+                    kind,
+                    relation: row.relation,
+                    columns: self.columns.clone(),
+                    rows: at..at + 1,
+                });
+                if matches!(
+                    kind,
+                    Kind::Vacate | Kind::Move | Kind::UpdateEqual | Kind::DeleteEqual | Kind::Truncate
+                ) {
+                    break;
+                }
+                continue;
+            };
+            let same = run.kind == kind && run.relation == row.relation && run.columns == self.columns;
+            if !same || run.rows.len() >= run.kind.rows_max() || !self.keys.insert(key) {
+                break;
+            }
+            run.rows.end = at + 1;
+        }
+        Ok(run)
+    }
+
+    /// What to do with a row, and its key's hash. Leaves the columns that have a value in `self.columns`.
+    fn classify(
+        &mut self,
+        batch: &Batch,
+        row: &Row,
+        targets: &FxHashMap<u32, Arc<Target>>,
+        insert: Kind,
+    ) -> Result<(Kind, u64), Unusable> {
+        self.columns.clear(0);
+        if row.op == Op::Truncate {
+            return Ok((Kind::Truncate, 0));
+        }
+        let target = &targets[&batch.relation(row).index];
+        let Some(new) = row.new.filter(|_| row.op != Op::Delete) else {
+            let old = row.old.ok_or(Unusable::NoKey)?;
+            return if target.keyed {
+                Ok((Kind::Delete, key_hash(batch, target, old, None)?))
+            } else {
+                Ok((Kind::DeleteEqual, 0))
+            };
+        };
+        self.columns.clear(target.columns.len());
+        let mut whole = true;
+        for (at, column) in target.columns.iter().enumerate() {
+            match batch.value(new, column.slot) {
+                Value::Unchanged | Value::Absent => whole = false,
+                Value::Binary(_) => return Err(Unusable::Binary),
+                Value::Null | Value::Text(_) => self.columns.insert(at),
+            }
+        }
+        let inserts = matches!(row.op, Op::Insert | Op::Read);
+        if !target.keyed {
+            return match row.old {
+                Some(_) if !inserts => Ok((Kind::UpdateEqual, 0)),
+                None if !inserts && row.op != Op::Upsert => Err(Unusable::NoKey),
+                // Rows may be equal: nothing is looked for, and no two are the same one.
+                _ => Ok((Kind::Insert, row.ordinal ^ u64::from(row.transaction) << 48)),
+            };
+        }
+        if inserts {
+            return Ok((insert, key_hash(batch, target, new, None)?));
+        }
+        if let Some(old) = row.old
+            && key_differs(batch, target, old, new)
+        {
+            return Ok((Kind::Move, 0));
+        }
+        let kind = if whole { Kind::Upsert } else { Kind::Update };
+        Ok((kind, key_hash(batch, target, new, row.old)?))
+    }
+}
+
+/// A key column's value: from the image, or where that has it unchanged, from the old one.
+pub(super) fn key_value(batch: &Batch, slot: u16, image: Tuple, old: Option<Tuple>) -> Value<'_> {
+    match (batch.value(image, slot), old) {
+        (Value::Unchanged | Value::Absent, Some(old)) => batch.value(old, slot),
+        (value, _) => value,
+    }
+}
+
+fn key_hash(batch: &Batch, target: &Target, image: Tuple, old: Option<Tuple>) -> Result<u64, Unusable> {
+    let mut hasher = FxHasher::default();
+    for column in target.columns.iter().filter(|column| column.key) {
+        match key_value(batch, column.slot, image, old) {
+            Value::Text(text) => {
+                hasher.write(text);
+                hasher.write_u8(0xFF);
+            }
+            Value::Null => hasher.write_u8(0xFE),
+            Value::Binary(_) => return Err(Unusable::Binary),
+            Value::Unchanged | Value::Absent => return Err(Unusable::NoKey),
+        }
+    }
+    Ok(hasher.finish())
+}
+
+fn key_differs(batch: &Batch, target: &Target, old: Tuple, new: Tuple) -> bool {
+    target.columns.iter().filter(|column| column.key).any(|column| {
+        let now = batch.value(new, column.slot);
+        !matches!(now, Value::Unchanged | Value::Absent) && now != batch.value(old, column.slot)
+    })
+}

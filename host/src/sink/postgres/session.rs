@@ -1,0 +1,160 @@
+//! Target transactions: when one begins, and when it is committed with the position.
+
+use super::apply::{Applier, Work};
+use super::error;
+use super::pipeline::Pipeline;
+use super::position::{Identity, UPDATE};
+use crate::batch::{Delivery, Lsn, Origin, Part};
+use crate::sink::{SinkContext, SinkError};
+use std::ops::Range;
+use tokio_postgres::{Client, Statement};
+
+/// Bytes of deliveries in one target transaction of several source transactions.
+const TRANSACTION_BYTES: usize = 64 * 1024 * 1024;
+
+pub(super) struct Session {
+    client: Client,
+    context: SinkContext,
+    identity: Identity,
+    update_position: Statement,
+    applier: Applier,
+    /// Whether a target transaction is open, and what went into it.
+    open: bool,
+    bytes: usize,
+    /// The end of the last streamed transaction, where the open target transaction moves the position.
+    position: Option<Lsn>,
+    /// Whether the last source transaction hasn't ended.
+    inside: bool,
+    /// The last delivery of which nothing belongs to a transaction that hasn't ended.
+    complete: u64,
+    written: u64,
+    durable: u64,
+}
+
+impl Session {
+    pub(super) async fn open(
+        client: Client,
+        context: SinkContext,
+        identity: Identity,
+        independent: bool,
+        durable: u64,
+    ) -> Result<Self, SinkError> {
+        let update_position = client
+            .prepare(UPDATE)
+            .await
+            .map_err(|error| error::of(&error, &context))?;
+        Ok(Self {
+            client,
+            context,
+            identity,
+            update_position,
+            applier: Applier::new(independent),
+            open: false,
+            bytes: 0,
+            position: None,
+            inside: false,
+            complete: durable,
+            written: durable,
+            durable,
+        })
+    }
+
+    /// Applies a delivery and returns up to which one everything is durable.
+    pub(super) async fn write(&mut self, delivery: &Delivery) -> Result<u64, SinkError> {
+        let mut start = 0;
+        let mut end = 0;
+        for (transaction, rows) in delivery.transactions() {
+            if !self.inside {
+                // Whatever follows in this delivery, those before it are complete.
+                self.complete = self.written;
+            }
+            if transaction.part == Part::First {
+                // A large one begins: what came before it must not wait for its end.
+                self.apply(delivery, start..end).await?;
+                start = end;
+                self.commit().await?;
+            }
+            end += rows.len();
+            self.inside = !transaction.is_complete();
+            if transaction.is_complete() && transaction.origin == Origin::Stream {
+                self.position = self.position.max(Some(transaction.end_lsn));
+            }
+        }
+        self.apply(delivery, start..end).await?;
+        self.written = delivery.sequence;
+        if !self.inside {
+            self.complete = delivery.sequence;
+        }
+        if self.bytes >= TRANSACTION_BYTES {
+            self.flush().await?;
+        }
+        self.settle_empty();
+        Ok(self.durable)
+    }
+
+    /// Commits unless a source transaction hasn't ended.
+    pub(super) async fn flush(&mut self) -> Result<u64, SinkError> {
+        if !self.inside {
+            self.commit().await?;
+        }
+        self.settle_empty();
+        Ok(self.durable)
+    }
+
+    /// Where no row waits for its commit, everything is durable as it is: there was nothing to write.
+    fn settle_empty(&mut self) {
+        if !self.open {
+            self.durable = self.complete;
+        }
+    }
+
+    async fn apply(&mut self, delivery: &Delivery, range: Range<usize>) -> Result<(), SinkError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        if !self.open {
+            let begin = self.client.batch_execute("BEGIN").await;
+            begin.map_err(|error| error::of(&error, &self.context))?;
+            self.open = true;
+        }
+        self.bytes += delivery.batch.size_bytes();
+        let work = Work {
+            client: &self.client,
+            context: &self.context,
+            batch: &delivery.batch,
+            rows: &delivery.rows,
+        };
+        self.applier.apply(work, range).await
+    }
+
+    /// Commits the open target transaction with the position.
+    async fn commit(&mut self) -> Result<(), SinkError> {
+        if !self.open {
+            return Ok(());
+        }
+        let client = &self.client;
+        let mut pipeline = Pipeline::new();
+        if let Some(position) = self.position.take() {
+            let (statement, parameters) = (&self.update_position, self.identity.parameters(position));
+            let update = async move { client.execute_raw(statement, parameters).await };
+            pipeline.send((), update).await;
+        }
+        let commit = async move { client.batch_execute("COMMIT").await.map(|()| 0) };
+        pipeline.send((), commit).await;
+        while let Some(((), reply)) = pipeline.receive().await {
+            reply.map_err(|error| error::of(&error, &self.context))?;
+        }
+        self.open = false;
+        self.bytes = 0;
+        self.durable = self.complete;
+        let missed = std::mem::take(&mut self.applier.missed);
+        if missed > 0 {
+            tracing::debug!(
+                sink = self.context.sink,
+                rows = missed,
+                "updates or deletes of rows that the target doesn't have"
+            );
+        }
+        Ok(())
+    }
+}

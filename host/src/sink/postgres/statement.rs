@@ -1,0 +1,215 @@
+//! The SQL of a run.
+
+use super::run::{Columns, Kind};
+use super::target::{Target, TargetColumn, qualified};
+use crate::batch::{Batch, Truncate};
+
+/// Where a parameter's values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Image {
+    New,
+    /// The old image.
+    Old,
+    /// The key of a row whose key stays: from the new image, or the old one where the new one has it unchanged.
+    Key,
+}
+
+/// A statement's text, and what its parameters are in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sql {
+    pub(super) text: String,
+    /// The slot of each parameter, one array of text each.
+    pub(super) parameters: Vec<(Image, u16)>,
+}
+
+/// The parameters of a statement as they are handed out.
+struct Source<'a> {
+    target: &'a Target,
+    columns: &'a Columns,
+    parameters: Vec<(Image, u16)>,
+}
+
+impl<'a> Source<'a> {
+    fn present(&self) -> impl Iterator<Item = &'a TargetColumn> + use<'a> {
+        let columns = self.columns;
+        let present = move |(at, _): &(usize, &TargetColumn)| columns.contains(*at);
+        self.target
+            .columns
+            .iter()
+            .enumerate()
+            .filter(present)
+            .map(|(_, column)| column)
+    }
+
+    fn key(&self) -> impl Iterator<Item = &'a TargetColumn> + use<'a> {
+        self.target.columns.iter().filter(|column| column.key)
+    }
+
+    /// The next parameter, as the expression that stands for its value in a row of `s`.
+    fn value(&mut self, image: Image, column: &TargetColumn) -> String {
+        self.parameters.push((image, column.slot));
+        format!("s.v{}::{}", self.parameters.len(), column.cast)
+    }
+
+    fn rows(&self) -> String {
+        let count = self.parameters.len();
+        let arrays: Vec<String> = (1..=count).map(|at| format!("${at}::text[]")).collect();
+        let names: Vec<String> = (1..=count).map(|at| format!("v{at}")).collect();
+        format!("unnest({}) AS s({})", arrays.join(", "), names.join(", "))
+    }
+
+    fn assignments(&mut self, of: impl Fn(&TargetColumn) -> bool) -> String {
+        let set: Vec<String> = self
+            .present()
+            .filter(|column| of(column))
+            .map(|column| format!("{} = {}", column.name, self.value(Image::New, column)))
+            .collect();
+        set.join(", ")
+    }
+
+    fn key_matches(&mut self, image: Image) -> String {
+        let equal: Vec<String> = self
+            .key()
+            .map(|column| format!("t.{} {} {}", column.name, column.equals, self.value(image, column)))
+            .collect();
+        equal.join(" AND ")
+    }
+
+    /// Compares text with text: not every type has an equality.
+    fn row_matches(&mut self) -> String {
+        let all: Vec<String> = self
+            .target
+            .columns
+            .iter()
+            .map(|column| {
+                let value = self.value(Image::Old, column);
+                format!("t.{}::text IS NOT DISTINCT FROM ({value})::text", column.name)
+            })
+            .collect();
+        all.join(" AND ")
+    }
+
+    fn done(self, text: String) -> Sql {
+        Sql {
+            text,
+            parameters: self.parameters,
+        }
+    }
+}
+
+/// The statement that applies a run; `None` where there is nothing to set.
+pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql> {
+    let mut source = Source {
+        target,
+        columns,
+        parameters: Vec::new(),
+    };
+    let name = &target.name;
+    let text = match kind {
+        Kind::Insert | Kind::Upsert => upsert(&mut source),
+        Kind::Update => {
+            let set = source.assignments(|column| !column.key);
+            if set.is_empty() {
+                return None;
+            }
+            let matches = source.key_matches(Image::Key);
+            format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
+        }
+        Kind::Vacate => {
+            let matches = source.key_matches(Image::New);
+            format!("DELETE FROM {name} AS t USING {} WHERE {matches}", source.rows())
+        }
+        Kind::Move => {
+            let set = source.assignments(|_| true);
+            let matches = source.key_matches(Image::Old);
+            format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
+        }
+        Kind::Delete => {
+            let matches = source.key_matches(Image::Key);
+            format!("DELETE FROM {name} AS t USING {} WHERE {matches}", source.rows())
+        }
+        Kind::UpdateEqual => {
+            let set = source.assignments(|_| true);
+            if set.is_empty() {
+                return None;
+            }
+            let matches = source.row_matches();
+            let rows = source.rows();
+            format!(
+                "UPDATE {name} AS u SET {set} FROM {rows}, LATERAL (SELECT t.ctid, t.tableoid FROM {name} AS t \
+                 WHERE {matches} LIMIT 1) AS f WHERE u.ctid = f.ctid AND u.tableoid = f.tableoid"
+            )
+        }
+        Kind::DeleteEqual => {
+            let matches = source.row_matches();
+            let rows = source.rows();
+            format!(
+                "DELETE FROM {name} AS u USING {rows}, LATERAL (SELECT t.ctid, t.tableoid FROM {name} AS t \
+                 WHERE {matches} LIMIT 1) AS f WHERE u.ctid = f.ctid AND u.tableoid = f.tableoid"
+            )
+        }
+        Kind::Truncate => return None,
+    };
+    Some(source.done(text))
+}
+
+fn upsert(source: &mut Source<'_>) -> String {
+    let target = source.target;
+    let names: Vec<&str> = source.present().map(|column| column.name.as_str()).collect();
+    let values: Vec<String> = source
+        .present()
+        .map(|column| source.value(Image::New, column))
+        .collect();
+    let insert = format!(
+        "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
+        target.name,
+        names.join(", "),
+        values.join(", "),
+        source.rows()
+    );
+    if !target.keyed {
+        return insert;
+    }
+    let key: Vec<&str> = source.key().map(|column| column.name.as_str()).collect();
+    let set: Vec<String> = source
+        .present()
+        .filter(|column| !column.key)
+        .map(|column| format!("{0} = EXCLUDED.{0}", column.name))
+        .collect();
+    let action = if set.is_empty() {
+        "NOTHING".to_owned()
+    } else {
+        format!("UPDATE SET {}", set.join(", "))
+    };
+    format!("{insert} ON CONFLICT ({}) DO {action}", key.join(", "))
+}
+
+pub(super) fn copy(target: &Target, columns: &Columns) -> Sql {
+    let mut source = Source {
+        target,
+        columns,
+        parameters: Vec::new(),
+    };
+    let mut names = Vec::new();
+    for column in source.present() {
+        names.push(column.name.as_str());
+        source.parameters.push((Image::New, column.slot));
+    }
+    let text = format!("COPY {} ({}) FROM STDIN", target.name, names.join(", "));
+    source.done(text)
+}
+
+pub(super) fn truncate(batch: &Batch, truncate: &Truncate) -> String {
+    let names: Vec<String> = truncate
+        .relations
+        .iter()
+        .map(|relation| qualified(&batch.relations[*relation as usize]))
+        .collect();
+    let identity = if truncate.restart_identity {
+        " RESTART IDENTITY"
+    } else {
+        ""
+    };
+    let cascade = if truncate.cascade { " CASCADE" } else { "" };
+    format!("TRUNCATE {}{identity}{cascade}", names.join(", "))
+}

@@ -1,0 +1,216 @@
+//! The target's side of a relation: which of its columns take what, and what identifies a row.
+
+use super::error;
+use crate::batch::{Column, Relation, ReplicaIdentity};
+use crate::problem::{Exit, Problem};
+use crate::sink::{SinkContext, SinkError};
+use tokio_postgres::Client;
+
+/// OID of `character`, the one type whose name without a length means something else.
+const BPCHAR: u32 = 1042;
+const VARCHAR: u32 = 1043;
+/// A character type's typmod is its length and the size of a header.
+const TYPMOD_HEADER: i32 = 4;
+
+/// A column that is there on both sides.
+#[derive(Debug)]
+pub(super) struct TargetColumn {
+    /// Quoted.
+    pub(super) name: String,
+    pub(super) slot: u16,
+    /// Part of the key that rows are found by.
+    pub(super) key: bool,
+    /// The target's type without its modifier: values are cast to it, and then assigned, which checks lengths.
+    pub(super) cast: String,
+    /// The type's own equality, wherever its extension lies; the search path is empty.
+    pub(super) equals: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Target {
+    /// A number that is the same for all versions of a table.
+    pub(super) table: u32,
+    /// Quoted, with schema.
+    pub(super) name: String,
+    pub(super) columns: Vec<TargetColumn>,
+    /// Whether rows are found by key; else by all their columns.
+    pub(super) keyed: bool,
+    /// Whether COPY may be used.
+    pub(super) copy: bool,
+}
+
+/// A column as the target's catalog has it.
+struct Found {
+    name: String,
+    cast: String,
+    generated: bool,
+    /// The schema of the type's own `=`.
+    equality_schema: Option<String>,
+}
+
+impl Target {
+    /// Looks the relation up at the target by its names.
+    pub(super) async fn look_up(
+        client: &Client,
+        relation: &Relation,
+        table: u32,
+        context: &SinkContext,
+    ) -> Result<Self, SinkError> {
+        let failed = |error| error::of(&error, context);
+        let select = "SELECT c.oid, NOT pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c \
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+            WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
+        let there = client
+            .query_opt(select, &[&relation.schema, &relation.table])
+            .await
+            .map_err(failed)?;
+        let Some(there) = there else {
+            return Err(missing_table(relation, context).into());
+        };
+        let (oid, copy): (u32, bool) = (there.get(0), there.get(1));
+        let (found, unique) = Self::catalog(client, oid).await.map_err(failed)?;
+        Self::matched(relation, &found, &unique, table, copy, context)
+    }
+
+    /// The table's columns, and the columns of each of its unique indexes, the primary key first.
+    async fn catalog(client: &Client, oid: u32) -> Result<(Vec<Found>, Vec<Vec<String>>), tokio_postgres::Error> {
+        let select = "SELECT attname::text, pg_catalog.format_type(atttypid, -1), attgenerated <> '', \
+            (SELECT n.nspname::text FROM pg_catalog.pg_operator o \
+                JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
+                WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1) \
+            FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+        let rows = client.query(select, &[&oid]).await?;
+        let found = rows
+            .iter()
+            .map(|row| Found {
+                name: row.get(0),
+                cast: row.get(1),
+                generated: row.get(2),
+                equality_schema: row.get(3),
+            })
+            .collect();
+        let select = "SELECT ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = indrelid \
+                AND a.attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1]) ORDER BY a.attname) \
+            FROM pg_catalog.pg_index WHERE indrelid = $1 AND indisunique AND indisvalid AND indimmediate \
+            AND indpred IS NULL AND indexprs IS NULL ORDER BY indisprimary DESC";
+        let rows = client.query(select, &[&oid]).await?;
+        Ok((found, rows.iter().map(|row| row.get(0)).collect()))
+    }
+
+    fn matched(
+        relation: &Relation,
+        found: &[Found],
+        unique: &[Vec<String>],
+        table: u32,
+        copy: bool,
+        context: &SinkContext,
+    ) -> Result<Self, SinkError> {
+        let key = key(relation, unique, context)?;
+        let mut columns = Vec::with_capacity(relation.columns.len());
+        for column in &relation.columns {
+            let Some(at) = found.iter().find(|found| found.name == column.name) else {
+                return Err(missing_column(relation, column, context).into());
+            };
+            // The target computes it.
+            if at.generated {
+                continue;
+            }
+            columns.push(TargetColumn {
+                name: quoted(&column.name),
+                slot: column.slot,
+                key: key.contains(&column.name),
+                cast: at.cast.clone(),
+                equals: match &at.equality_schema {
+                    Some(schema) => format!("OPERATOR({}.=)", quoted(schema)),
+                    None => "=".to_owned(),
+                },
+            });
+        }
+        Ok(Self {
+            table,
+            name: qualified(relation),
+            columns,
+            keyed: !key.is_empty(),
+            copy,
+        })
+    }
+}
+
+/// The names of the columns that rows are found by; none where only the whole row tells. Under REPLICA IDENTITY FULL
+/// every column counts as key at the source, so there the target's own key decides.
+fn key(relation: &Relation, unique: &[Vec<String>], context: &SinkContext) -> Result<Vec<String>, SinkError> {
+    let mut key: Vec<String> = relation.key_columns().map(|column| column.name.clone()).collect();
+    key.sort_unstable();
+    if unique.contains(&key) {
+        return Ok(key);
+    }
+    let has = |name: &String| relation.column_index(name).is_some();
+    if relation.replica_identity == ReplicaIdentity::Full || key.is_empty() {
+        let usable = unique.iter().find(|columns| columns.iter().all(has));
+        return Ok(usable.cloned().unwrap_or_default());
+    }
+    let names: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
+    let headline = format!("{} at sink {} has no unique key", relation.full_name(), context.sink);
+    let help = format!("ALTER TABLE {} ADD UNIQUE ({})", qualified(relation), names.join(", "));
+    let cause = format!("rows are found by ({}), which no unique index has", names.join(", "));
+    Err(Problem::new("E0404", Exit::Sink, headline, help)
+        .with_cause(cause)
+        .into())
+}
+
+fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {
+    let mut lines: Vec<String> = relation
+        .columns
+        .iter()
+        .map(|column| {
+            let not_null = if column.nullable { "" } else { " NOT NULL" };
+            format!("{} {}{not_null}", quoted(&column.name), type_name(column))
+        })
+        .collect();
+    let key: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
+    if !key.is_empty() && relation.replica_identity != ReplicaIdentity::Full {
+        lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
+    }
+    let headline = format!("table {} is missing at sink {}", relation.full_name(), context.sink);
+    let help = format!("CREATE TABLE {} ({})", qualified(relation), lines.join(", "));
+    Problem::new("E0402", Exit::Sink, headline, help)
+}
+
+fn missing_column(relation: &Relation, column: &Column, context: &SinkContext) -> Problem {
+    let (table, sink) = (relation.full_name(), &context.sink);
+    let headline = format!("column {} of {table} is missing at sink {sink}", column.name);
+    let help = format!(
+        "ALTER TABLE {} ADD COLUMN {} {}",
+        qualified(relation),
+        quoted(&column.name),
+        type_name(column)
+    );
+    Problem::new("E0403", Exit::Sink, headline, help)
+}
+
+/// The source's type in SQL; text where the source's name for it says nothing to a target.
+fn type_name(column: &Column) -> String {
+    match column.type_oid {
+        BPCHAR | VARCHAR if column.typmod >= TYPMOD_HEADER => {
+            format!("{}({})", column.type_name, column.typmod - TYPMOD_HEADER)
+        }
+        BPCHAR => "bpchar".to_owned(),
+        _ if column.type_name.starts_with("oid:") => "text".to_owned(),
+        _ => column.type_name.clone(),
+    }
+}
+
+/// An identifier in quotes.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A string constant, whatever `standard_conforming_strings` is.
+pub(super) fn literal(text: &str) -> String {
+    format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// The quoted name of the relation's table.
+pub(super) fn qualified(relation: &Relation) -> String {
+    format!("{}.{}", quoted(&relation.schema), quoted(&relation.table))
+}

@@ -1,0 +1,100 @@
+use super::*;
+
+fn delivery(sequence: u64, commit_lsn: u64, part: Part, ids: &[&str]) -> Delivery {
+    let orders = orders();
+    let mut builder = Builder::new().transaction(commit_lsn, part);
+    for id in ids {
+        builder = builder.insert(&orders, &[text(id), text("a"), NULL]);
+    }
+    builder.delivery(sequence)
+}
+
+fn ids(cluster: &Cluster) -> String {
+    cluster
+        .sql("postgres", "SELECT string_agg(id::text, ',' ORDER BY id) FROM orders")
+        .unwrap()
+}
+
+#[tokio::test]
+async fn rows_and_position_come_together_or_not_at_all() {
+    let cluster = target(CREATE_ORDERS);
+    let mut crashing = sink(&cluster);
+    assert_eq!(crashing.open(&context("warehouse")).await.unwrap(), None);
+    deliver(&mut crashing, &delivery(1, 0x10, Part::Whole, &["1"])).await;
+    crashing.write(&delivery(2, 0x20, Part::Whole, &["2"])).await.unwrap();
+    drop(crashing);
+
+    let mut again = sink(&cluster);
+    assert_eq!(
+        again.open(&context("warehouse")).await.unwrap(),
+        Some(Lsn(0x10 + COMMIT_BYTES))
+    );
+    assert_eq!(ids(&cluster), "1");
+    deliver(&mut again, &delivery(1, 0x20, Part::Whole, &["2"])).await;
+    again.close().await.unwrap();
+    assert_eq!(ids(&cluster), "1,2");
+    let stored = cluster
+        .sql("postgres", "SELECT pipeline, sink, slot, lsn FROM rowmill.positions")
+        .unwrap();
+    assert_eq!(stored, "shop|warehouse|rowmill_shop|0/28");
+}
+
+#[tokio::test]
+async fn a_large_transaction_is_seen_whole_and_holds_nothing_back() {
+    let cluster = target(CREATE_ORDERS);
+    let mut sink = open(&cluster).await;
+    sink.write(&delivery(1, 0x10, Part::Whole, &["1"])).await.unwrap();
+    let progress = sink.write(&delivery(2, 0x20, Part::First, &["2"])).await.unwrap();
+    assert_eq!(progress, Progress::Durable(1));
+    assert_eq!(sink.flush().await.unwrap(), 1);
+    sink.write(&delivery(3, 0x20, Part::Middle, &["3"])).await.unwrap();
+    assert_eq!(sink.flush().await.unwrap(), 1);
+    assert_eq!(ids(&cluster), "1");
+    sink.write(&delivery(4, 0x20, Part::Last, &["4"])).await.unwrap();
+    assert_eq!(sink.flush().await.unwrap(), 4);
+    assert_eq!(ids(&cluster), "1,2,3,4");
+}
+
+#[tokio::test]
+async fn a_delivery_without_rows_needs_no_commit() {
+    let cluster = target(CREATE_ORDERS);
+    let mut sink = open(&cluster).await;
+    let progress = sink.write(&delivery(7, 0x10, Part::Whole, &[])).await.unwrap();
+    assert_eq!(progress, Progress::Durable(7));
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_transient_and_its_successor_goes_on() {
+    let cluster = target(CREATE_ORDERS);
+    let mut sink = open(&cluster).await;
+    deliver(&mut sink, &delivery(1, 0x10, Part::Whole, &["1"])).await;
+    sink.write(&delivery(2, 0x20, Part::Whole, &["2"])).await.unwrap();
+    let end =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rowmill shop warehouse'";
+    cluster.sql("postgres", end).unwrap();
+    let error = sink.flush().await.unwrap_err();
+    assert!(matches!(error, SinkError::Transient(_)), "{error}");
+    assert_eq!(sink.open(&context("warehouse")).await.unwrap(), Some(Lsn(0x18)));
+    deliver(&mut sink, &delivery(2, 0x20, Part::Whole, &["2"])).await;
+    assert_eq!(ids(&cluster), "1,2");
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_transient_until_it_is_back() {
+    let cluster = target(CREATE_ORDERS);
+    cluster.stop_server("fast").unwrap();
+    let mut sink = sink(&cluster);
+    let error = sink.open(&context("warehouse")).await.unwrap_err();
+    assert!(matches!(error, SinkError::Transient(_)), "{error}");
+    cluster.start_server().unwrap();
+    assert_eq!(sink.open(&context("warehouse")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_second_host_is_refused() {
+    let cluster = target(CREATE_ORDERS);
+    let _first = open(&cluster).await;
+    let refused = problem(sink(&cluster).open(&context("warehouse")).await);
+    assert_eq!(refused.code, "E0405");
+    sink(&cluster).open(&context("other")).await.unwrap();
+}

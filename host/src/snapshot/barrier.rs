@@ -1,0 +1,98 @@
+//! Waits until every transaction is visible that the stream won't bring.
+//!
+//! The stream begins at a position, and a transaction that committed before it is not sent. Its commit may be in the
+//! WAL and still not be visible (its backend waits for the disk, or for a synchronous standby): a snapshot taken at
+//! that moment doesn't see it either, and nobody would ever bring its rows. So the first snapshot waits for all that
+//! ran when the position was already fixed, but for those that are idle in a transaction: they have yet to commit,
+//! and will be streamed.
+
+use super::fault::Fault;
+use super::visibility::Snapshot;
+use anyhow::Context;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// How long it waits before it says so.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Idle ones are looked up behind the snapshot that lists them as running: one that has committed in between and
+/// begun another transaction is visible by then.
+const IDLE: &str = "SELECT backend_xid::text FROM pg_catalog.pg_stat_activity \
+     WHERE backend_xid IS NOT NULL AND state LIKE 'idle in transaction%'";
+
+/// Waits until snapshots see everything that the stream won't bring. `saw` gets those that were taken on the way.
+pub(super) async fn wait(client: &Client, saw: impl Fn(&Snapshot)) -> Result<(), Fault> {
+    // A new id, as ids that run may lie beyond the end of a snapshot until a later one has ended.
+    let xid = column(client, "SELECT pg_catalog.pg_current_xact_id()::text").await?;
+    let xid = xid.first().and_then(|text| text.parse::<u64>().ok());
+    let xid = xid.context("no transaction id").map_err(Fault::Transient)?;
+    let (begun, mut pause, mut said) = (Instant::now(), FIRST_PAUSE, false);
+    loop {
+        let snapshot = current(client).await?;
+        saw(&snapshot);
+        let mut running: HashSet<u32> = snapshot.running_below(xid).map(|xid| xid as u32).collect();
+        if !running.is_empty() {
+            for idle in column(client, IDLE).await? {
+                if let Ok(xid) = idle.parse() {
+                    running.remove(&xid);
+                }
+            }
+        }
+        if running.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > QUIET && !said {
+            said = true;
+            tracing::info!(
+                transactions = running.len(),
+                "the copy begins when transactions that run now have ended"
+            );
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// Waits until the transactions are visible: a commit may be streamed before.
+pub(super) async fn wait_for(client: &Client, xids: &HashSet<u32>) -> Result<(), Fault> {
+    let (begun, mut pause, mut said) = (Instant::now(), FIRST_PAUSE, false);
+    while !xids.is_empty() {
+        let snapshot = current(client).await?;
+        let hidden = xids.iter().filter(|xid| !snapshot.sees(**xid)).count();
+        if hidden == 0 {
+            break;
+        }
+        if begun.elapsed() > QUIET && !said {
+            said = true;
+            tracing::info!(
+                transactions = hidden,
+                "the copy waits for commits to become visible (synchronous standby?)"
+            );
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+    Ok(())
+}
+
+/// What is visible now.
+pub(super) async fn current(client: &Client) -> Result<Snapshot, Fault> {
+    let text = column(client, "SELECT pg_catalog.pg_current_snapshot()::text").await?;
+    let snapshot = text.first().and_then(|text| text.parse().ok());
+    snapshot.context("no snapshot").map_err(Fault::Transient)
+}
+
+async fn column(client: &Client, sql: &str) -> Result<Vec<String>, Fault> {
+    let messages = client
+        .simple_query(sql)
+        .await
+        .map_err(|error| Fault::Transient(error.into()))?;
+    let text = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0)?.to_owned()),
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(text).collect())
+}

@@ -1,0 +1,135 @@
+//! Cuts tables into units, by asking the server where the next one ends.
+
+use super::fault::Fault;
+use super::plan::{KeyRange, TableCopy};
+use super::shared::{Shared, UnitId};
+use super::sql::{self, KeyColumn};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+/// Bytes that a unit is meant to have at most: units are held in memory until they are merged.
+const UNIT_BYTES: u64 = 8 << 20;
+
+/// How far a table has been cut.
+#[derive(Debug, Default)]
+pub(super) struct Cut {
+    generation: u32,
+    next_number: u32,
+    after: Option<Vec<String>>,
+    is_exhausted: bool,
+    /// The key's columns, once they are known.
+    key: Option<Arc<[KeyColumn]>>,
+    /// Bytes of a row as last seen.
+    row_bytes: u64,
+}
+
+/// A unit to be read.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    pub id: UnitId,
+    pub range: KeyRange,
+    pub key: Arc<[KeyColumn]>,
+    pub is_last: bool,
+}
+
+impl Cut {
+    pub(super) fn saw_row_bytes(&mut self, bytes: u64) {
+        self.row_bytes = bytes;
+    }
+
+    async fn key(&mut self, table: &TableCopy, client: &Client) -> Result<Arc<[KeyColumn]>, Fault> {
+        if let Some(key) = &self.key {
+            return Ok(Arc::clone(key));
+        }
+        let (key, row_bytes) = prepare(table, client).await?;
+        self.row_bytes = row_bytes;
+        Ok(Arc::clone(self.key.insert(key)))
+    }
+}
+
+/// The columns of a table's key.
+pub(super) async fn key_columns(shared: &Shared, table: usize, client: &Client) -> Result<Arc<[KeyColumn]>, Fault> {
+    let of = &shared.tables[table];
+    of.cut.lock().await.key(&of.copy, client).await
+}
+
+/// The next unit of a table; `None` where none is left.
+pub(super) async fn next_unit(shared: &Shared, table: usize, client: &Client) -> Result<Option<Task>, Fault> {
+    let of = &shared.tables[table];
+    let mut cut = of.cut.lock().await;
+    let generation = of.generation.load(Ordering::SeqCst);
+    if cut.generation != generation {
+        cut.generation = generation;
+        (cut.next_number, cut.after, cut.is_exhausted) = (0, None, false);
+    }
+    if cut.is_exhausted {
+        return Ok(None);
+    }
+    let key = cut.key(&of.copy, client).await?;
+    let mut up_to = None;
+    if !key.is_empty() {
+        let fitting = UNIT_BYTES.checked_div(cut.row_bytes).unwrap_or(u64::MAX);
+        let rows = shared
+            .unit_rows
+            .min(usize::try_from(fitting).unwrap_or(usize::MAX))
+            .max(1);
+        let statement = sql::upper_bound(&of.copy, &key, cut.after.as_deref(), rows);
+        up_to = first_row(&of.copy, client, &statement).await?.map(|row| {
+            (0..key.len())
+                .map(|at| row.get(at).unwrap_or_default().to_owned())
+                .collect::<Vec<_>>()
+        });
+    }
+    let number = cut.next_number;
+    cut.next_number += 1;
+    cut.is_exhausted = up_to.is_none();
+    Ok(Some(Task {
+        id: UnitId {
+            table,
+            generation,
+            number,
+        },
+        range: KeyRange {
+            after: std::mem::replace(&mut cut.after, up_to.clone()),
+            up_to,
+        },
+        key,
+        is_last: cut.is_exhausted,
+    }))
+}
+
+/// The key's columns in its order, and what a row is said to take; 0 where that isn't known.
+async fn prepare(table: &TableCopy, client: &Client) -> Result<(Arc<[KeyColumn]>, u64), Fault> {
+    let found = rows(table, client, &sql::key_operators(table)).await?;
+    let mut key = Vec::new();
+    for name in &table.key {
+        let row = found
+            .iter()
+            .find(|row| row.get(0) == Some(name))
+            .ok_or_else(|| super::fault::changed(table))?;
+        key.push(KeyColumn {
+            name: name.clone(),
+            operators: row.get(1).unwrap_or("pg_catalog").to_owned(),
+        });
+    }
+    let row = first_row(table, client, &sql::row_bytes(table)).await?;
+    let bytes = row.and_then(|row| row.get(0)?.parse().ok()).unwrap_or(0);
+    Ok((key.into(), bytes))
+}
+
+pub(super) async fn rows(table: &TableCopy, client: &Client, sql: &str) -> Result<Vec<SimpleQueryRow>, Fault> {
+    let messages = client
+        .simple_query(sql)
+        .await
+        .map_err(|error| Fault::of(table, error))?;
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(row).collect())
+}
+
+async fn first_row(table: &TableCopy, client: &Client, sql: &str) -> Result<Option<SimpleQueryRow>, Fault> {
+    Ok(rows(table, client, sql).await?.into_iter().next())
+}

@@ -1,0 +1,100 @@
+//! What can go wrong while copying, as the user meets it.
+
+use super::plan::TableCopy;
+use super::sql;
+use super::waiting::WAITING_BYTES_MAX;
+use crate::problem::{Exit, Problem};
+use tokio_postgres::error::SqlState;
+
+/// Why a unit wasn't read.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Worth another try on a new connection.
+    Transient(anyhow::Error),
+    Definite(Box<Problem>),
+}
+
+/// Class 08 is a broken connection, 53 too few resources, 57 a server going down, 40 a rollback.
+const TRANSIENT_CLASSES: [&str; 4] = ["08", "53", "57", "40"];
+
+impl Fault {
+    pub(super) fn of(table: &TableCopy, error: tokio_postgres::Error) -> Self {
+        let Some(code) = error.code() else {
+            return Self::Transient(error.into());
+        };
+        if TRANSIENT_CLASSES.iter().any(|class| code.code().starts_with(class)) || *code == SqlState::LOCK_NOT_AVAILABLE
+        {
+            return Self::Transient(error.into());
+        }
+        let name = table.relation.full_name();
+        let cause = match error.as_db_error() {
+            Some(server) => format!("{} (SQLSTATE {})", server.message(), code.code()),
+            None => error.to_string(),
+        };
+        let problem = match *code {
+            SqlState::INSUFFICIENT_PRIVILEGE => Problem::new(
+                "E0601",
+                Exit::Preflight,
+                format!("table {name} can't be read"),
+                format!(
+                    "GRANT SELECT ON TABLE {} TO the role of source.url;",
+                    sql::name(&table.relation)
+                ),
+            ),
+            SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN | SqlState::INVALID_SCHEMA_NAME => *changed(table),
+            _ => Problem::new(
+                "E0605",
+                Exit::Preflight,
+                format!("the server refused to copy table {name}"),
+                "remove the cause that the server names, then start again",
+            ),
+        };
+        Self::Definite(Box::new(problem.with_cause(cause)))
+    }
+}
+
+impl From<Box<Problem>> for Fault {
+    fn from(problem: Box<Problem>) -> Self {
+        Self::Definite(problem)
+    }
+}
+
+/// The attempts are used up.
+pub(super) fn unreachable(table: &TableCopy, error: &anyhow::Error) -> Box<Problem> {
+    let headline = format!("the copy of table {} broke off", table.relation.full_name());
+    let help = "start again once the server answers: the copy starts over";
+    Box::new(Problem::new("E0602", Exit::Preflight, headline, help).with_cause(format!("{error:#}")))
+}
+
+/// The table is not what it was when the copy began.
+pub(super) fn changed(table: &TableCopy) -> Box<Problem> {
+    let headline = format!("table {} was altered while it was copied", table.relation.full_name());
+    let help = "start again: the copy of the table starts over";
+    Box::new(Problem::new("E0603", Exit::Preflight, headline, help))
+}
+
+/// A table without a key changes faster than it is copied.
+pub(super) fn too_much_waits(table: &TableCopy) -> Box<Problem> {
+    let headline = format!(
+        "changes of {} outgrew memory during its copy",
+        table.relation.full_name()
+    );
+    let help = format!("ALTER TABLE {} ADD PRIMARY KEY ...;", sql::name(&table.relation));
+    let limit = WAITING_BYTES_MAX >> 20;
+    let cause = format!("a table without a key is one unit; at most {limit} MiB of its changes wait for it");
+    Box::new(Problem::new("E0604", Exit::Preflight, headline, help).with_cause(cause))
+}
+
+/// A row whose key can't be told.
+pub(super) fn no_key(table: &TableCopy) -> Box<Problem> {
+    let headline = format!("a row of {} came without its key", table.relation.full_name());
+    let help = format!("ALTER TABLE {} REPLICA IDENTITY DEFAULT;", sql::name(&table.relation));
+    let cause = format!("the old row must hold {}", table.key.join(", "));
+    Box::new(Problem::new("E0606", Exit::Preflight, headline, help).with_cause(cause))
+}
+
+/// The tasks that read are gone, without saying why: the process is being stopped.
+pub(super) fn stopped() -> Box<Problem> {
+    let help = "start again: the copy starts over";
+    Box::new(Problem::new("E0607", Exit::Bug, "the copy has been stopped", help))
+}

@@ -1,0 +1,321 @@
+//! A server, a stream, copiers and a target in a few lines each, driven at random, to test [`KeyedMerge`] against.
+//!
+//! The server is as hard to please as the real one: a commit is in the WAL, and may be streamed, before others see
+//! it; transactions become visible in another order than they committed in; locks are held until then.
+
+mod server;
+
+use super::floors::Floors;
+use super::merge::{Change, Key, KeyedMerge, Reread, Verdict};
+use super::visibility::Snapshot;
+use crate::batch::Lsn;
+use proptest::prelude::*;
+use server::{KEYS, Op, Server, State, Table, apply};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A target that also checks that no key ever goes back.
+#[derive(Debug, Default)]
+struct Target {
+    table: Table,
+    newest: BTreeMap<u8, u64>,
+}
+
+impl Target {
+    fn saw(&mut self, key: u8, version: u64) {
+        let newest = self.newest.entry(key).or_default();
+        assert!(*newest <= version, "key {key}: version {version} after {newest}");
+        *newest = version;
+    }
+
+    fn deliver(&mut self, op: &Op) {
+        match *op {
+            Op::Put { key, row } => self.saw(key, row.version),
+            Op::Touch { key, version } | Op::Delete { key, version } => self.saw(key, version),
+            Op::Move { old, new, row, .. } => {
+                self.saw(old, row.version);
+                self.saw(new, row.version);
+            }
+            Op::Truncate => self.newest.clear(),
+        }
+        apply(&mut self.table, op);
+    }
+}
+
+#[derive(Debug)]
+struct Unit {
+    number: u32,
+    low: u8,
+    high: u8,
+    snapshot: Option<Snapshot>,
+    rows: Table,
+    finish: Option<Lsn>,
+}
+
+/// What is copied, streamed and merged.
+struct World {
+    server: Server,
+    merge: KeyedMerge,
+    floors: Floors<u32>,
+    target: Target,
+    position: Lsn,
+    units: Vec<Unit>,
+    next_unit: u32,
+    /// Keys below are cut into units.
+    cut: u8,
+    /// Keys below `KEYS` whose unit is merged.
+    merged: BTreeSet<u8>,
+    last_finish: Lsn,
+}
+
+impl World {
+    fn new(rows: u8) -> Self {
+        let server = Server::new(rows);
+        Self {
+            floors: Floors::new(server.snapshot()),
+            server,
+            merge: KeyedMerge::default(),
+            target: Target::default(),
+            position: Lsn(0),
+            units: Vec::new(),
+            next_unit: 0,
+            cut: 0,
+            merged: BTreeSet::new(),
+            last_finish: Lsn(0),
+        }
+    }
+
+    fn step(&mut self, kind: u8, a: u8, b: u8) {
+        match kind {
+            0 | 1 => self.server.begin(),
+            2..=7 => {
+                if let Some(at) = self.server.running(a) {
+                    self.server.write(at, a / 16 % KEYS, b);
+                }
+            }
+            8 | 9 => {
+                if let Some(at) = self.server.running(a) {
+                    self.server.commit(at);
+                }
+            }
+            10 if b < 60 => {
+                if let Some(at) = self.server.running(a) {
+                    self.server.abort(at);
+                }
+            }
+            10 | 11 => self.server.end_one(a),
+            12 => self.begin_unit(1 + a % 4),
+            13 => self.take_snapshot(a),
+            14 => self.finish_unit(a),
+            15..=17 => self.stream_one(),
+            _ => self.boundary(),
+        }
+    }
+
+    fn begin_unit(&mut self, size: u8) {
+        if self.cut == KEYS {
+            return;
+        }
+        let low = self.cut;
+        self.cut = KEYS.min(low + size);
+        self.floors.begin(self.next_unit);
+        self.units.push(Unit {
+            number: self.next_unit,
+            low,
+            high: self.cut,
+            snapshot: None,
+            rows: Table::new(),
+            finish: None,
+        });
+        self.next_unit += 1;
+    }
+
+    fn take_snapshot(&mut self, pick: u8) {
+        if self.server.is_locked() {
+            return;
+        }
+        let snapshot = self.server.snapshot();
+        let rows = self.server.rows_seen_by(&snapshot);
+        let mut waiting: Vec<&mut Unit> = self.units.iter_mut().filter(|u| u.snapshot.is_none()).collect();
+        let count = waiting.len().max(1);
+        if let Some(unit) = waiting.get_mut(pick as usize % count) {
+            unit.rows = rows.range(unit.low..unit.high).map(|(key, row)| (*key, *row)).collect();
+            self.floors.took(&unit.number, &snapshot);
+            unit.snapshot = Some(snapshot);
+            self.server.readers += 1;
+        }
+    }
+
+    fn finish_unit(&mut self, pick: u8) {
+        let reading = |unit: &&mut Unit| unit.snapshot.is_some() && unit.finish.is_none();
+        let mut reading: Vec<&mut Unit> = self.units.iter_mut().filter(reading).collect();
+        let count = reading.len().max(1);
+        if let Some(unit) = reading.get_mut(pick as usize % count) {
+            unit.finish = Some(self.server.insert_lsn());
+            self.server.readers -= 1;
+        }
+    }
+
+    /// The stream brings the next transaction.
+    fn stream_one(&mut self) {
+        let Some((xid, ops)) = self.server.wal.get(self.position.0 as usize).cloned() else {
+            return;
+        };
+        ops.iter().for_each(|op| self.stream(xid as u32, op));
+        self.position.0 += 1;
+    }
+
+    fn stream(&mut self, xid: u32, op: &Op) {
+        let change = |key: u8| [key];
+        let one = |merge: &mut KeyedMerge, key: u8| merge.change(xid, Change::One(&change(key))) == Verdict::Deliver;
+        match *op {
+            Op::Put { key, .. } | Op::Touch { key, .. } | Op::Delete { key, .. } => {
+                if one(&mut self.merge, key) {
+                    self.target.deliver(op);
+                }
+            }
+            Op::Move {
+                old,
+                new,
+                row,
+                complete,
+            } => {
+                let moved = Change::Moved {
+                    old: &[old],
+                    new: &[new],
+                    complete,
+                };
+                match self.merge.change(xid, moved) {
+                    Verdict::Deliver => self.target.deliver(op),
+                    Verdict::Drop => {}
+                    Verdict::OldOnly => self.target.deliver(&Op::Delete {
+                        key: old,
+                        version: row.version,
+                    }),
+                    Verdict::NewOnly if complete => self.target.deliver(&Op::Put { key: new, row }),
+                    Verdict::NewOnly => {}
+                }
+            }
+            Op::Truncate => {
+                self.target.deliver(op);
+                self.restart();
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.merge = KeyedMerge::default();
+        let reading = self.units.iter().filter(|u| u.snapshot.is_some() && u.finish.is_none());
+        self.server.readers -= reading.count();
+        self.units.clear();
+        self.floors.end_all(|_| true);
+        (self.cut, self.last_finish) = (0, Lsn(0));
+        self.merged.clear();
+    }
+
+    /// The stream stands at a commit's end: what is ready is merged, everybody's memory is checked.
+    fn boundary(&mut self) {
+        self.merge.advance(self.position);
+        let (ready, rest) = std::mem::take(&mut self.units)
+            .into_iter()
+            .partition(|u| u.finish.is_some());
+        self.units = rest;
+        for unit in ready {
+            self.merge_unit(unit);
+        }
+        let incomplete = self.merge.take_incomplete();
+        self.read_again(incomplete);
+        let floors = &self.floors;
+        self.merge.prune(|xid| floors.all_see(xid, |_| true));
+        self.check();
+    }
+
+    fn merge_unit(&mut self, mut unit: Unit) {
+        let (snapshot, finish) = (unit.snapshot.unwrap(), unit.finish.unwrap());
+        let stale = |key: &u8| self.merge.stale(&snapshot, &[*key]);
+        let stale: Vec<Reread> = unit.rows.keys().filter_map(stale).collect();
+        for reread in &stale {
+            unit.rows.remove(&reread.key[0]);
+        }
+        self.go_out(&unit.rows, &snapshot, finish);
+        self.read_again(stale);
+        self.floors.end(&unit.number);
+        self.merged.extend(unit.low..unit.high);
+    }
+
+    fn read_again(&mut self, keys: Vec<Reread>) {
+        if keys.is_empty() {
+            return;
+        }
+        for writer in &mut self.server.writers {
+            let is_waited_for = keys.iter().any(|key| key.xid == Some(writer.xid as u32));
+            if is_waited_for {
+                assert_ne!(writer.state, State::Running, "only what committed is streamed");
+                writer.state = State::Ended;
+            }
+        }
+        if self.server.is_locked() {
+            self.server.end_all();
+        }
+        let snapshot = self.server.snapshot();
+        let wanted: BTreeSet<u8> = keys.iter().map(|reread| reread.key[0]).collect();
+        let mut rows = self.server.rows_seen_by(&snapshot);
+        rows.retain(|key, _| wanted.contains(key));
+        let finish = self.server.insert_lsn();
+        self.go_out(&rows, &snapshot, finish);
+    }
+
+    fn go_out(&mut self, rows: &Table, snapshot: &Snapshot, finish: Lsn) {
+        for (key, row) in rows {
+            self.target.deliver(&Op::Put { key: *key, row: *row });
+        }
+        let keys = rows.keys().map(|key| Key::from([*key]));
+        self.merge.merged(self.position, snapshot, finish, keys);
+        self.last_finish = self.last_finish.max(finish);
+    }
+
+    /// Behind every F, what is merged is as it was at the source at this very position.
+    fn check(&self) {
+        if self.position >= self.last_finish {
+            let source = self.server.rows_at(self.position);
+            for key in &self.merged {
+                assert_eq!(
+                    self.target.table.get(key),
+                    source.get(key),
+                    "key {key} at {}",
+                    self.position
+                );
+            }
+            assert!(self.merge.is_settled());
+        }
+    }
+
+    /// Everything ends, the copy is completed, the stream is read to its end.
+    fn finish(mut self) {
+        self.server.end_all();
+        while self.merged.len() < KEYS as usize || self.position < self.server.insert_lsn() {
+            self.stream_one();
+            self.begin_unit(3);
+            self.take_snapshot(0);
+            self.finish_unit(0);
+            self.boundary();
+        }
+        assert_eq!(self.target.table, self.server.rows_at(self.server.insert_lsn()));
+        assert_eq!(self.target.table, self.server.live);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_target_is_the_source_at_every_boundary_and_never_goes_back(
+        rows in any::<u8>(),
+        steps in proptest::collection::vec((0..20_u8, any::<u8>(), any::<u8>()), 1..160),
+    ) {
+        let mut world = World::new(rows);
+        for (kind, a, b) in steps {
+            world.step(kind, a, b);
+        }
+        world.finish();
+    }
+}

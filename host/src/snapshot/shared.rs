@@ -1,0 +1,89 @@
+//! What workers and merger share.
+
+use super::cut::Cut;
+use super::floors::Floors;
+use super::plan::{Plan, TableCopy};
+use super::visibility::Snapshot;
+use crate::batch::CopyUnit;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::{Semaphore, watch};
+
+pub(super) type Connecting = Pin<Box<dyn Future<Output = anyhow::Result<tokio_postgres::Client>> + Send>>;
+/// Makes a connection with the settings that all connections have, an empty search_path among them.
+pub(super) type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
+
+/// Bytes of units that were read and wait to be merged, in permits of [`PERMIT_BYTES`].
+const READY_BYTES: usize = 32 << 20;
+pub(super) const PERMIT_BYTES: usize = 1024;
+pub(super) const READY_PERMITS: usize = READY_BYTES / PERMIT_BYTES;
+
+/// A unit under way. A copy that starts over is another generation of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnitId {
+    pub table: usize,
+    pub generation: u32,
+    pub number: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct TableShared {
+    pub copy: TableCopy,
+    pub generation: AtomicU32,
+    /// Workers that read it now.
+    pub active: AtomicUsize,
+    pub cut: tokio::sync::Mutex<Cut>,
+    /// The columns in the catalog as the first unit met them.
+    pub shape: OnceLock<String>,
+}
+
+pub(super) struct Shared {
+    pub tables: Vec<TableShared>,
+    pub unit_rows: usize,
+    pub connect: Connect,
+    pub floors: Mutex<Floors<UnitId>>,
+    pub budget: Arc<Semaphore>,
+    /// Whether all is merged; sent again whenever a table starts over.
+    pub is_done: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(super) fn new(plan: Plan, connect: Connect, newest: Snapshot) -> Self {
+        let table = |copy| TableShared {
+            copy,
+            generation: AtomicU32::new(0),
+            active: AtomicUsize::new(0),
+            cut: tokio::sync::Mutex::default(),
+            shape: OnceLock::new(),
+        };
+        Self {
+            tables: plan.tables.into_iter().map(table).collect(),
+            unit_rows: plan.unit_rows.max(1),
+            connect,
+            floors: Mutex::new(Floors::new(newest)),
+            budget: Arc::new(Semaphore::new(READY_PERMITS)),
+            is_done: watch::Sender::new(false),
+        }
+    }
+
+    pub(super) fn floors(&self) -> MutexGuard<'_, Floors<UnitId>> {
+        self.floors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the copy of a table start over.
+    pub(super) fn restart(&self, table: usize) {
+        self.tables[table].generation.fetch_add(1, Ordering::SeqCst);
+        self.is_done.send_replace(false);
+    }
+
+    pub(super) fn name_unit(&self, id: UnitId) -> CopyUnit {
+        let copy = &self.tables[id.table].copy;
+        CopyUnit {
+            epoch: copy.epoch + id.generation,
+            table_oid: copy.relation.oid,
+            unit: id.number,
+        }
+    }
+}

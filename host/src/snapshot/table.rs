@@ -1,0 +1,171 @@
+//! A table while it is being copied, as the merger sees it.
+
+use super::fault;
+use super::key;
+use super::merge::{Change, KeyedMerge, Verdict};
+use super::plan::{TableCopy, TableProgress};
+use super::visibility::Snapshot;
+use super::waiting::Waiting;
+use crate::batch::{Batch, Lsn, Op, Relation, Row, Value};
+use crate::problem::Problem;
+use rustc_hash::FxHashMap;
+
+/// What happens to the changes that the stream brings.
+#[derive(Debug)]
+pub(super) enum Changes {
+    /// They go out, and are remembered.
+    Keyed(KeyedMerge),
+    /// They wait until the rows are out.
+    Wait(Waiting),
+    /// The rows are out as of this snapshot.
+    Out(Snapshot),
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    pub copy: TableCopy,
+    pub changes: Changes,
+    pub generation: u32,
+    /// Units of this generation that have gone out.
+    pub merged: u32,
+    /// How many there are, once that is known.
+    pub units: Option<u32>,
+    /// The last F of anything that has gone out.
+    pub last_finish: Lsn,
+    /// Numbers of units that only hold rows read again are counted from the top.
+    pub repairs: u32,
+    pub progress: TableProgress,
+    slots: FxHashMap<u32, Option<Box<[u16]>>>,
+    key: Vec<u8>,
+    old_key: Vec<u8>,
+}
+
+impl Table {
+    pub(super) fn new(copy: TableCopy) -> Self {
+        let progress = TableProgress {
+            oid: copy.relation.oid,
+            table: copy.relation.full_name(),
+            rows: 0,
+            bytes: 0,
+            units: 0,
+            restarts: 0,
+            done: false,
+        };
+        Self {
+            changes: changes_of(&copy),
+            generation: 0,
+            merged: 0,
+            units: None,
+            last_finish: Lsn(0),
+            repairs: 0,
+            progress,
+            slots: FxHashMap::default(),
+            key: Vec::new(),
+            old_key: Vec::new(),
+            copy,
+        }
+    }
+
+    /// The table was truncated.
+    pub(super) fn restart(&mut self) {
+        self.changes = changes_of(&self.copy);
+        self.generation += 1;
+        (self.merged, self.units, self.repairs, self.last_finish) = (0, None, 0, Lsn(0));
+        self.progress.restarts += 1;
+        (self.progress.units, self.progress.done) = (0, false);
+    }
+
+    /// Judges a streamed row, changes it where only one half of it goes out, and says whether it is kept.
+    pub(super) fn stream(&mut self, batch: &Batch, row: &mut Row) -> Result<bool, Box<Problem>> {
+        let xid = batch.transaction(row).xid;
+        match &mut self.changes {
+            Changes::Out(snapshot) => Ok(!snapshot.sees(xid)),
+            Changes::Wait(waiting) => {
+                let pushed = waiting.push(batch, row);
+                pushed.map_err(|_| fault::too_much_waits(&self.copy))?;
+                Ok(false)
+            }
+            Changes::Keyed(_) => self.stream_keyed(batch, row, xid),
+        }
+    }
+
+    fn stream_keyed(&mut self, batch: &Batch, row: &mut Row, xid: u32) -> Result<bool, Box<Problem>> {
+        let Self {
+            copy,
+            changes,
+            slots,
+            key,
+            old_key,
+            ..
+        } = self;
+        let Changes::Keyed(merge) = changes else {
+            return Ok(true);
+        };
+        let relation = batch.relation(row);
+        let slots = slots
+            .entry(relation.index)
+            .or_insert_with(|| key::slots(relation, &copy.key));
+        let slots = slots.as_deref().ok_or_else(|| fault::changed(copy))?;
+        let no_key = |_| fault::no_key(copy);
+        let change = match (row.old, row.new) {
+            (Some(old), Some(new)) => {
+                key::write(batch, old, None, slots, old_key).map_err(no_key)?;
+                key::write(batch, new, Some(old), slots, key).map_err(no_key)?;
+                match key == old_key {
+                    true => Change::One(key),
+                    false => Change::Moved {
+                        old: old_key,
+                        new: key,
+                        complete: is_complete(batch, row, relation),
+                    },
+                }
+            }
+            (Some(only), None) | (None, Some(only)) => {
+                key::write(batch, only, None, slots, key).map_err(no_key)?;
+                Change::One(key)
+            }
+            (None, None) => return Ok(true),
+        };
+        Ok(match merge.change(xid, change) {
+            Verdict::Deliver => true,
+            Verdict::Drop => false,
+            Verdict::OldOnly => {
+                (row.op, row.new) = (Op::Delete, None);
+                true
+            }
+            Verdict::NewOnly => {
+                // An incomplete one is read again at the next boundary.
+                let is_complete = is_complete(batch, row, relation);
+                (row.op, row.old) = (Op::Insert, None);
+                is_complete
+            }
+        })
+    }
+
+    /// Whether all its rows are out.
+    pub(super) fn is_out(&self) -> bool {
+        self.units == Some(self.merged)
+    }
+
+    /// Whether nothing that the stream will bring behind `position` is left to be judged.
+    pub(super) fn is_over(&self, position: Lsn) -> bool {
+        let is_settled = match &self.changes {
+            Changes::Keyed(merge) => merge.is_settled(),
+            Changes::Wait(_) => false,
+            Changes::Out(_) => true,
+        };
+        self.is_out() && is_settled && position >= self.last_finish
+    }
+}
+
+fn changes_of(copy: &TableCopy) -> Changes {
+    match copy.key.is_empty() {
+        true => Changes::Wait(Waiting::default()),
+        false => Changes::Keyed(KeyedMerge::default()),
+    }
+}
+
+fn is_complete(batch: &Batch, row: &Row, relation: &Relation) -> bool {
+    let unchanged = |tuple| batch.values(tuple, relation).any(|value| value == Value::Unchanged);
+    !row.new.is_some_and(unchanged)
+}

@@ -1,0 +1,227 @@
+//! Workers: each takes the next unit of some table, reads it, and hands it over.
+
+use super::cut::{self, Task};
+use super::fault::{self, Fault};
+use super::plan::UnitRecord;
+use super::read::{self, Rows, View};
+use super::shared::{PERMIT_BYTES, READY_PERMITS, Shared, UnitId};
+use crate::batch::Batch;
+use crate::problem::Problem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_postgres::Client;
+
+/// How often a unit is tried before the copy gives up, and how long it waits in between, doubled each time.
+const ATTEMPTS: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A unit as it was read.
+pub(super) struct Unit {
+    pub id: UnitId,
+    pub record: UnitRecord,
+    pub batches: Vec<Batch>,
+    /// Its bytes of what may wait to be merged, given back with it.
+    pub _budget: OwnedSemaphorePermit,
+}
+
+pub(super) enum Event {
+    Unit(Box<Unit>),
+    Failed(Box<Problem>),
+}
+
+/// What ends a worker early.
+enum End {
+    Fault(Fault),
+    /// Nobody merges any more.
+    Gone,
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Reads units until everything is merged.
+pub(super) async fn run(shared: Arc<Shared>, events: mpsc::UnboundedSender<Event>) {
+    let mut worker = Worker {
+        shared,
+        events,
+        client: None,
+    };
+    let mut is_done = worker.shared.is_done.subscribe();
+    loop {
+        is_done.borrow_and_update();
+        match worker.read_all().await {
+            Ok(()) => {}
+            Err(End::Gone) => return,
+            Err(End::Fault(fault)) => {
+                let problem = match fault {
+                    Fault::Definite(problem) => problem,
+                    Fault::Transient(error) => Box::new(fault::stopped().with_cause(format!("{error:#}"))),
+                };
+                let _ = worker.events.send(Event::Failed(problem));
+                return;
+            }
+        }
+        // A table that is truncated starts over, so only the merger knows when it is over.
+        tokio::select! {
+            changed = is_done.changed() => if changed.is_err() || *is_done.borrow() { return },
+            () = worker.events.closed() => return,
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    events: mpsc::UnboundedSender<Event>,
+    client: Option<Client>,
+}
+
+impl Worker {
+    /// Reads units until no table has one left.
+    async fn read_all(&mut self) -> Result<(), End> {
+        loop {
+            let shared = Arc::clone(&self.shared);
+            let mut order: Vec<usize> = (0..shared.tables.len()).collect();
+            // The tables with fewest workers first: all of them move, and the largest one doesn't come last.
+            order.sort_by_key(|table| shared.tables[*table].active.load(Ordering::Relaxed));
+            let mut found = false;
+            for table in order {
+                let active = &shared.tables[table].active;
+                active.fetch_add(1, Ordering::Relaxed);
+                let read = self.read_next(table).await;
+                active.fetch_sub(1, Ordering::Relaxed);
+                if read? {
+                    found = true;
+                    break;
+                }
+            }
+            if !found {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the next unit of a table, if there is one.
+    async fn read_next(&mut self, table: usize) -> Result<bool, End> {
+        let shared = Arc::clone(&self.shared);
+        let copy = &shared.tables[table].copy;
+        let mut task: Option<Task> = None;
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let fault = match self.attempt(table, &mut task).await {
+                Ok(found) => return Ok(found),
+                Err(End::Fault(Fault::Transient(error))) => error,
+                Err(end) => return Err(end),
+            };
+            self.client = None;
+            if attempt == ATTEMPTS {
+                return Err(Fault::from(fault::unreachable(copy, &fault)).into());
+            }
+            tracing::warn!(
+                table = copy.relation.full_name(),
+                attempt,
+                "a unit is read again: {fault:#}"
+            );
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Ok(false)
+    }
+
+    async fn attempt(&mut self, table: usize, task: &mut Option<Task>) -> Result<bool, End> {
+        let shared = Arc::clone(&self.shared);
+        let client = match self.client.take() {
+            Some(client) if !client.is_closed() => client,
+            _ => read::connect(&shared.connect).await?,
+        };
+        let client = self.client.insert(client);
+        if task.is_none() {
+            *task = cut::next_unit(&shared, table, client).await?;
+        }
+        match task {
+            None => Ok(false),
+            Some(task) if task.key.is_empty() => self.read_whole(task).await.map(|()| true),
+            Some(task) => self.read_range(task).await.map(|()| true),
+        }
+    }
+
+    async fn begin(&self, task: &Task) -> Result<View, Fault> {
+        let client = self.client.as_ref().ok_or_else(|| Fault::from(fault::stopped()))?;
+        self.shared.floors().begin(task.id);
+        let view = read::begin(&self.shared.tables[task.id.table], client).await?;
+        self.shared.floors().took(&task.id, &view.snapshot);
+        Ok(view)
+    }
+
+    /// Reads a unit of a table with a key.
+    async fn read_range(&self, task: &Task) -> Result<(), End> {
+        let table = &self.shared.tables[task.id.table];
+        let view = self.begin(task).await?;
+        let client = self.client.as_ref().ok_or(End::Gone)?;
+        let sql = super::sql::copy_range(&table.copy, &task.key, &task.range);
+        let mut rows = Rows::open(&table.copy, self.shared.name_unit(task.id), client, &sql).await?;
+        let mut batches = Vec::new();
+        while let Some(batch) = rows.next().await? {
+            batches.push(batch);
+        }
+        read::commit(&table.copy, client).await?;
+        let count: usize = batches.iter().map(|batch| batch.rows.len()).sum();
+        let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
+        if let Some(row_bytes) = bytes.checked_div(count) {
+            table.cut.lock().await.saw_row_bytes(row_bytes as u64);
+        }
+        self.send(task, task.id.number, task.is_last, &view, batches).await
+    }
+
+    /// Reads a table without a key. It is one unit, but what it holds is handed over in pieces, each with a number of
+    /// its own: no change of the table is delivered before the last of them, so their order and places don't matter.
+    async fn read_whole(&self, task: &Task) -> Result<(), End> {
+        let table = &self.shared.tables[task.id.table];
+        let view = self.begin(task).await?;
+        let client = self.client.as_ref().ok_or(End::Gone)?;
+        let sql = super::sql::copy_range(&table.copy, &task.key, &task.range);
+        let mut number = task.id.number;
+        let read = async {
+            let unit = self.shared.name_unit(task.id);
+            let mut rows = Rows::open(&table.copy, unit, client, &sql).await?;
+            while let Some(batch) = rows.next().await? {
+                self.send(task, number, false, &view, vec![batch]).await?;
+                number += 1;
+            }
+            read::commit(&table.copy, client).await?;
+            Ok(())
+        };
+        match read.await {
+            // What was handed over may be out, and without a key it can't be told from what would be read again.
+            Err(End::Fault(Fault::Transient(error))) if number > task.id.number => {
+                Err(Fault::from(fault::unreachable(&table.copy, &error)).into())
+            }
+            Err(end) => Err(end),
+            Ok(()) => self.send(task, number, true, &view, Vec::new()).await,
+        }
+    }
+
+    async fn send(&self, task: &Task, number: u32, is_last: bool, view: &View, batches: Vec<Batch>) -> Result<(), End> {
+        let id = UnitId { number, ..task.id };
+        let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
+        let permits = bytes.div_ceil(PERMIT_BYTES).min(READY_PERMITS) as u32;
+        let budget = Arc::clone(&self.shared.budget).acquire_many_owned(permits).await;
+        let unit = Unit {
+            id,
+            record: UnitRecord {
+                unit: self.shared.name_unit(id),
+                range: task.range.clone(),
+                snapshot: view.snapshot.clone(),
+                finish: view.finish,
+                last_of_table: is_last,
+            },
+            batches,
+            _budget: budget.map_err(|_| End::Gone)?,
+        };
+        self.events.send(Event::Unit(Box::new(unit))).map_err(|_| End::Gone)
+    }
+}

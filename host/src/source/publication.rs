@@ -1,0 +1,285 @@
+//! The publication: made for exactly the selected tables, or adopted as it is. An existing one is never altered.
+
+use super::catalog::Table;
+use super::failure::{headline, refused, server_text, shown};
+use super::preflight::codes;
+use crate::problem::{Exit, Problem};
+use postgres_protocol::escape::escape_identifier;
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+
+/// A publication that the stream can be started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    pub name: String,
+    /// Made just now.
+    pub created: bool,
+    /// OIDs of the tables whose changes it sends.
+    pub tables: Vec<u32>,
+}
+
+/// A publication as the server has it.
+#[derive(Clone, Debug)]
+pub struct PublicationState {
+    /// As SQL writes it.
+    pub sql_name: String,
+    /// FOR ALL TABLES.
+    pub all_tables: bool,
+    /// Changes of partitions are sent as changes of their root.
+    pub via_root: bool,
+    pub inserts: bool,
+    pub updates: bool,
+    pub deletes: bool,
+    pub truncates: bool,
+    /// What it sends changes of: leaves, or roots where `via_root`.
+    pub tables: Vec<Published>,
+}
+
+/// A table of a publication.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub oid: u32,
+    pub sql_name: String,
+    pub row_filter: bool,
+    pub column_list: bool,
+}
+
+const PUBLICATION: &str = r"
+SELECT quote_ident(p.pubname) AS sql_name, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete,
+       COALESCE((j->>'pubtruncate')::bool, false) AS truncates, COALESCE((j->>'pubviaroot')::bool, false) AS via_root
+FROM pg_catalog.pg_publication p, to_jsonb(p) AS j WHERE p.pubname = $1";
+
+const PUBLISHED: &str = r"
+SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS sql_name,
+       to_jsonb(r)->>'prqual' IS NOT NULL AS row_filter, to_jsonb(r)->>'prattrs' IS NOT NULL AS column_list
+FROM pg_catalog.pg_publication_tables t
+JOIN pg_catalog.pg_publication p ON p.pubname = t.pubname
+JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid
+WHERE t.pubname = $1 ORDER BY n.nspname, c.relname";
+
+/// The name of the publication that Rowmill makes for a pipeline.
+pub fn own_name(pipeline: &str) -> String {
+    format!("rowmill_{pipeline}")
+}
+
+/// What a publication holds; `None` where there is none of that name.
+pub async fn state(client: &Client, name: &str) -> Result<Option<PublicationState>, Box<Problem>> {
+    let parameter: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] = &[(&name, Type::TEXT)];
+    let (publication, tables) = tokio::try_join!(
+        client.query_typed_opt(PUBLICATION, parameter),
+        client.query_typed(PUBLISHED, parameter),
+    )
+    .map_err(|error| refused("read the publication", &error))?;
+    Ok(publication.map(|row| PublicationState {
+        sql_name: row.get("sql_name"),
+        all_tables: row.get("puballtables"),
+        via_root: row.get("via_root"),
+        inserts: row.get("pubinsert"),
+        updates: row.get("pubupdate"),
+        deletes: row.get("pubdelete"),
+        truncates: row.get("truncates"),
+        tables: tables
+            .iter()
+            .map(|row| Published {
+                oid: row.get("oid"),
+                sql_name: row.get("sql_name"),
+                row_filter: row.get("row_filter"),
+                column_list: row.get("column_list"),
+            })
+            .collect(),
+    }))
+}
+
+/// The publication to stream from: the adopted one as it is, else `rowmill_<pipeline>`, made where it isn't there.
+/// One that is there with other tables is a problem; it isn't altered.
+pub async fn ensure(
+    client: &Client,
+    pipeline: &str,
+    adopted: Option<&str>,
+    tables: &[Table],
+) -> Result<Publication, Box<Problem>> {
+    let name = adopted.map_or_else(|| own_name(pipeline), str::to_owned);
+    match (state(client, &name).await?, adopted) {
+        (None, Some(_)) => Err(Box::new(missing(&name, tables))),
+        (None, None) => {
+            let statement = create_statement(&name, tables);
+            client
+                .batch_execute(&statement)
+                .await
+                .map_err(|error| create_refused(&name, &statement, &error))?;
+            Ok(Publication {
+                name,
+                created: true,
+                tables: tables.iter().map(|table| table.oid).collect(),
+            })
+        }
+        (Some(state), adopted) => {
+            let problem = match adopted {
+                Some(_) => lacks(&state, tables),
+                None => differs(&state, tables),
+            };
+            match problem {
+                Some(problem) => Err(Box::new(problem)),
+                None => Ok(Publication {
+                    name,
+                    created: false,
+                    tables: state.tables.iter().map(|table| table.oid).collect(),
+                }),
+            }
+        }
+    }
+}
+
+/// The statement that makes a publication for exactly `tables`. ONLY keeps the children of inheritance out; it
+/// doesn't concern partitions.
+pub(super) fn create_statement(name: &str, tables: &[Table]) -> String {
+    let via_root = match tables.iter().any(|table| table.partitioned) {
+        true => " WITH (publish_via_partition_root = true)",
+        false => "",
+    };
+    format!(
+        "CREATE PUBLICATION {} FOR TABLE {}{via_root};",
+        escape_identifier(name),
+        names(tables.iter())
+    )
+}
+
+fn names<'a>(tables: impl Iterator<Item = &'a Table>) -> String {
+    joined(tables.map(|table| format!("ONLY {}", table.sql_name)))
+}
+
+fn joined(names: impl Iterator<Item = String>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn create_refused(name: &str, statement: &str, error: &tokio_postgres::Error) -> Box<Problem> {
+    match error.code() {
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Box::new(denied(name, statement).with_cause(server_text(error))),
+        _ => refused(&format!("create the publication {}", shown(name)), error),
+    }
+}
+
+/// The role may not make the publication; an owner or superuser can, once.
+pub(super) fn denied(name: &str, statement: &str) -> Problem {
+    Problem::new(
+        codes::PUBLICATION_DENIED,
+        Exit::Preflight,
+        headline(format!("the role may not create the publication {}", shown(name))),
+        format!("create it as the tables' owner: `{statement}`"),
+    )
+}
+
+pub(super) fn missing(name: &str, tables: &[Table]) -> Problem {
+    let statement = match tables.is_empty() {
+        true => format!("CREATE PUBLICATION {} FOR TABLE ...;", escape_identifier(name)),
+        false => create_statement(name, tables),
+    };
+    Problem::new(
+        codes::PUBLICATION_MISSING,
+        Exit::Preflight,
+        headline(format!("publication {} does not exist", shown(name))),
+        format!("create it: `{statement}`"),
+    )
+    .with_cause(format!(
+        "no \"{name}\" in pg_publication of this database; the stream would fail at its first change"
+    ))
+}
+
+/// Selected tables that an adopted publication sends no changes of.
+pub(super) fn lacks(state: &PublicationState, tables: &[Table]) -> Option<Problem> {
+    let lacking = lacking(state, tables);
+    let name = &state.sql_name;
+    let first = lacking.first()?;
+    let leaves_only = !state.via_root && lacking.iter().any(|table| table.partitioned);
+    let help = match leaves_only {
+        true => format!("publish the partitioned table itself: {}", set_via_root(name)),
+        false => format!(
+            "add them: `ALTER PUBLICATION {name} ADD TABLE {};`",
+            names(lacking.iter().copied())
+        ),
+    };
+    let what = match lacking.len() {
+        1 => shown(&first.full_name()),
+        count => format!("{count} of the tables"),
+    };
+    let cause = joined(lacking.iter().map(|table| table.sql_name.clone()));
+    Some(
+        Problem::new(
+            codes::PUBLICATION_LACKS,
+            Exit::Preflight,
+            headline(format!("publication {} lacks {what}", shown(name))),
+            help,
+        )
+        .with_cause(format!("{name} sends no changes of {cause}")),
+    )
+}
+
+/// What sets a publication of ours apart from the tables that are selected now.
+pub(super) fn differs(state: &PublicationState, tables: &[Table]) -> Option<Problem> {
+    let name = &state.sql_name;
+    let lacking = lacking(state, tables);
+    let extra: Vec<&Published> = extra(state, tables).collect();
+    if lacking.is_empty() && extra.is_empty() {
+        return None;
+    }
+    let help = if state.all_tables {
+        format!("drop it, it is made anew for the selected tables: `DROP PUBLICATION {name};`")
+    } else if !state.via_root && lacking.iter().any(|table| table.partitioned) {
+        format!("publish the partitioned table itself: {}", set_via_root(name))
+    } else if extra.is_empty() {
+        format!(
+            "`ALTER PUBLICATION {name} ADD TABLE {};`",
+            names(lacking.iter().copied())
+        )
+    } else if lacking.is_empty() {
+        let extra = joined(extra.iter().map(|table| table.sql_name.clone()));
+        format!("`ALTER PUBLICATION {name} DROP TABLE {extra};`")
+    } else {
+        format!("`ALTER PUBLICATION {name} SET TABLE {};`", names(tables.iter()))
+    };
+    let list = |names: Vec<&str>| names.join(", ");
+    let mut cause = Vec::new();
+    if !lacking.is_empty() {
+        let names = list(lacking.iter().map(|table| table.sql_name.as_str()).collect());
+        cause.push(format!("it lacks {names}"));
+    }
+    if !extra.is_empty() {
+        let names = list(extra.iter().map(|table| table.sql_name.as_str()).collect());
+        cause.push(format!("it has {names} besides"));
+    }
+    Some(
+        Problem::new(
+            codes::PUBLICATION_DIFFERS,
+            Exit::Preflight,
+            headline(format!("publication {} has other tables than selected", shown(name))),
+            help,
+        )
+        .with_cause(cause.join("; ")),
+    )
+}
+
+fn set_via_root(name: &str) -> String {
+    format!("`ALTER PUBLICATION {name} SET (publish_via_partition_root = true);`")
+}
+
+fn lacking<'a>(state: &PublicationState, tables: &'a [Table]) -> Vec<&'a Table> {
+    let published = |table: &&Table| state.tables.iter().any(|known| known.oid == table.oid);
+    tables.iter().filter(|table| !published(table)).collect()
+}
+
+/// Tables of a publication that nobody selected.
+pub(super) fn extra<'a>(
+    state: &'a PublicationState,
+    tables: &'a [Table],
+) -> impl Iterator<Item = &'a Published> + use<'a> {
+    state
+        .tables
+        .iter()
+        .filter(|known| !tables.iter().any(|table| table.oid == known.oid))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Replication commands, before the stream begins.
+
+use super::feedback::Clock;
+use super::receiver::Receiver;
+use crate::batch::Lsn;
+use crate::postgres::message::{self, tag};
+use crate::postgres::startup::{self, Purpose, Session};
+use crate::postgres::{ConnectError, Conninfo, QueryError};
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// `messages` and `binary` are understood from version 14 on.
+const VERSION_14: u32 = 140_000;
+
+/// A walsender of one database, open for commands.
+pub struct Connection {
+    session: Session,
+    server_version: u32,
+}
+
+/// The answer to IDENTIFY_SYSTEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemIdentity {
+    pub system_identifier: u64,
+    pub timeline: u32,
+    /// How far the server's WAL is flushed.
+    pub lsn: Lsn,
+    pub database: Option<String>,
+}
+
+/// What is asked of pgoutput.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtocolOptions {
+    pub proto_version: u8,
+    pub binary: bool,
+    pub messages: bool,
+}
+
+impl ProtocolOptions {
+    /// The best that this server and our decoder have in common.
+    pub fn choose(server_version: u32) -> Self {
+        Self {
+            proto_version: 1,
+            binary: false,
+            messages: server_version >= VERSION_14,
+        }
+    }
+}
+
+impl Connection {
+    /// Opens a walsender session with the same settings pinned as on every other connection.
+    pub async fn connect(conninfo: &Conninfo, application_name: &str) -> Result<Self, ConnectError> {
+        let session = startup::open(conninfo, application_name, Purpose::Replication).await?;
+        let server_version = session.parameter("server_version").map_or(0, version_number);
+        Ok(Self {
+            session,
+            server_version,
+        })
+    }
+
+    /// As `server_version_num`: 15.18 is 150018.
+    pub fn server_version(&self) -> u32 {
+        self.server_version
+    }
+
+    pub fn backend_pid(&self) -> i32 {
+        self.session.backend_pid
+    }
+
+    /// Runs SQL or a replication command; the values of its rows as text.
+    pub async fn simple_query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, QueryError> {
+        self.session.query(sql).await
+    }
+
+    pub async fn identify_system(&mut self) -> Result<SystemIdentity, QueryError> {
+        let rows = self.simple_query("IDENTIFY_SYSTEM").await?;
+        let mut row = rows.into_iter().next().unwrap_or_default().into_iter();
+        let mut next = || row.next().flatten();
+        let identity = (|| {
+            Some(SystemIdentity {
+                system_identifier: next()?.parse().ok()?,
+                timeline: next()?.parse().ok()?,
+                lsn: next()?.parse().ok()?,
+                database: next(),
+            })
+        })();
+        identity.ok_or_else(|| QueryError::protocol("the answer to IDENTIFY_SYSTEM is malformed"))
+    }
+
+    /// Makes a permanent pgoutput slot and returns its consistent point. Waits for the transactions that are running.
+    pub async fn create_logical_slot(&mut self, name: &str) -> Result<Lsn, QueryError> {
+        // The spelling that all versions from 10 on understand.
+        let sql = format!(
+            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT",
+            quote_identifier(name)
+        );
+        let rows = self.simple_query(&sql).await?;
+        let point = rows.first().and_then(|row| row.get(1)?.as_ref()?.parse().ok());
+        point.ok_or_else(|| QueryError::protocol("the answer to CREATE_REPLICATION_SLOT is malformed"))
+    }
+
+    /// Begins to stream. `acks` is the position up to which everything is durable: it is reported as flushed and
+    /// applied whenever it moves.
+    ///
+    /// From version 15 on a server that has confirmed more than `from` starts there without a word: compare before.
+    pub async fn start(
+        mut self,
+        slot: &str,
+        from: Lsn,
+        publications: &[String],
+        options: ProtocolOptions,
+        acks: watch::Receiver<Lsn>,
+    ) -> Result<Receiver, QueryError> {
+        let timeout = self.wal_sender_timeout().await?;
+        let mut out = BytesMut::new();
+        frontend::query(&start_command(slot, from, publications, options), &mut out)
+            .map_err(|_| QueryError::protocol("a name holds a zero byte"))?;
+        self.session.send(&out).await?;
+        loop {
+            let message = self.session.read().await?;
+            match message.tag {
+                tag::COPY_BOTH_RESPONSE => break,
+                tag::ERROR_RESPONSE => return Err(message::server_error(&message.body)),
+                tag::NOTICE_RESPONSE | tag::PARAMETER_STATUS => {}
+                other => {
+                    return Err(QueryError::protocol(format!(
+                        "unexpected message {other:#04x} at the start"
+                    )));
+                }
+            }
+        }
+        let Session { stream, buffer, .. } = self.session;
+        Ok(Receiver::new(stream, buffer, from, acks, Clock::new(timeout)))
+    }
+
+    /// How long the server waits for us; zero where it waits for ever.
+    async fn wal_sender_timeout(&mut self) -> Result<Duration, QueryError> {
+        let sql = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'";
+        let rows = self.simple_query(sql).await?;
+        let milliseconds = rows.first().and_then(|row| row.first()?.as_ref()?.parse().ok());
+        milliseconds
+            .map(Duration::from_millis)
+            .ok_or_else(|| QueryError::protocol("wal_sender_timeout has no value"))
+    }
+}
+
+fn start_command(slot: &str, from: Lsn, publications: &[String], options: ProtocolOptions) -> String {
+    let names: Vec<String> = publications.iter().map(|name| quote_identifier(name)).collect();
+    let mut sql = format!(
+        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '{}', publication_names {}",
+        quote_identifier(slot),
+        options.proto_version,
+        quote_literal(&names.join(",")),
+    );
+    for (name, on) in [("binary", options.binary), ("messages", options.messages)] {
+        if on {
+            sql.push_str(&format!(", {name} 'true'"));
+        }
+    }
+    sql.push(')');
+    sql
+}
+
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// For the replication grammar, which knows no escapes but the doubled quote.
+fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `15.18 (Debian 15.18-0+deb12u1)` to 150018, `18beta1` to 180000, `9.6.24` to 90624.
+fn version_number(text: &str) -> u32 {
+    let number = text
+        .split(|c: char| !c.is_ascii_digit() && c != '.')
+        .next()
+        .unwrap_or_default();
+    let mut parts = number.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    let (major, minor) = (next(), next());
+    if major >= 10 {
+        major.saturating_mul(10_000).saturating_add(minor)
+    } else {
+        major * 10_000 + minor.min(99) * 100 + next().min(99)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_read_as_the_server_numbers_them() {
+        assert_eq!(version_number("15.18 (Debian 15.18-0+deb12u1)"), 150_018);
+        assert_eq!(version_number("18beta1"), 180_000);
+        assert_eq!(version_number("9.6.24"), 90_624);
+        assert_eq!(version_number(""), 0);
+    }
+
+    #[test]
+    fn names_are_quoted_for_the_replication_grammar() {
+        let sql = start_command(
+            "s1",
+            Lsn(0x1_0000_00AB),
+            &["it's".into(), "a\"b".into()],
+            ProtocolOptions::choose(150_018),
+        );
+        assert_eq!(
+            sql,
+            "START_REPLICATION SLOT \"s1\" LOGICAL 1/AB (proto_version '1', publication_names '\"it''s\",\"a\"\"b\"', \
+             messages 'true')"
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! Our own replication client: CopyBoth over the session that [`crate::postgres`] opens.
+//!
+//! [`Connection`] talks commands (IDENTIFY_SYSTEM, slots, SQL) until [`Connection::start`] turns it into a
+//! [`Receiver`], which hands out large buffers of whole frames and keeps the server informed. No row is allocated for,
+//! parsed or copied here; a frame is looked at as far as its header, and a little further to find keepalives.
+
+mod command;
+mod error;
+mod feedback;
+mod frames;
+mod receiver;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::postgres::QueryError;
+pub use command::{Connection, ProtocolOptions, SystemIdentity};
+pub use error::{ReceiveError, TransientCause};
+pub use receiver::Receiver;

@@ -1,0 +1,262 @@
+//! Snapshot, then stream, into another Postgres: the target must end equal to the source, whatever happens on the way.
+
+use anyhow::Result;
+use rowmill_tests::{Cluster, Host, Random, SHOP, Writers, wait_until};
+use std::path::Path;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A source with a shop in it and an empty target, in one cluster.
+struct Shop {
+    cluster: Cluster,
+    folder: tempfile::TempDir,
+}
+
+impl Shop {
+    fn new() -> Result<Self> {
+        let cluster = Cluster::start()?;
+        cluster.sql("postgres", "CREATE DATABASE source")?;
+        cluster.sql("postgres", "CREATE DATABASE target")?;
+        cluster.script("source", SHOP)?;
+        cluster.script("target", SHOP)?;
+        Ok(Self {
+            cluster,
+            folder: tempfile::tempdir()?,
+        })
+    }
+
+    fn fill(&self, rows: u64) -> Result<()> {
+        self.cluster.sql(
+            "source",
+            &format!(
+                "INSERT INTO orders SELECT n, n % 100, 'paid', 'c' || n || '@example.com', n / 100.0, NULL
+                 FROM generate_series(10000000, 10000000 + {rows}) n;
+                 INSERT INTO customers SELECT n, 'c' || n || '@example.com', '+49 ' || n, E'tab\\tand \\\\ back'
+                 FROM generate_series(10000000, 10000000 + {rows} / 10) n"
+            ),
+        )?;
+        Ok(())
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn pipeline(&self) -> String {
+        format!(
+            "name: shop
+console: off
+source:
+  postgres:
+    url: {source}
+    tables: [public.orders, public.customers]
+    snapshot: {{ mode: initial, connections: 2, unit_rows: 2000 }}
+routes:
+  - {{ tables: [public.orders, public.customers], sinks: [warehouse] }}
+sinks:
+  warehouse: {{ postgres: {{ url: {target} }} }}
+",
+            source = self.cluster.url("source"),
+            target = self.cluster.url("target"),
+        )
+    }
+
+    /// A digest of everything in both tables.
+    fn digest(&self, database: &str) -> Result<String> {
+        self.cluster.sql(
+            database,
+            "SELECT count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
+             UNION ALL SELECT count(*), md5(string_agg(c::text, '|' ORDER BY id)) FROM customers c",
+        )
+    }
+
+    fn wait_equal(&self, host: &mut Host) -> Result<()> {
+        let source = self.digest("source")?;
+        let equal = wait_until("target equals source", LONG, || {
+            host.must_run()?;
+            let target = self.digest("target")?;
+            anyhow::ensure!(target == source, "source {source}\ntarget {target}");
+            Ok(Some(()))
+        });
+        equal.map_err(|error| error.context(host.log()))
+    }
+}
+
+#[test]
+fn snapshot_then_stream_under_concurrent_writes() {
+    let shop = Shop::new().unwrap();
+    shop.fill(20_000).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 3, 1).unwrap();
+    let mut host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
+    // The writers go on well beyond the copy.
+    wait_until("rows of the copy arrive", LONG, || {
+        host.must_run()?;
+        Ok((shop.cluster.sql("target", "SELECT count(*) >= 20000 FROM orders")? == "t").then_some(()))
+    })
+    .unwrap();
+    let before = writers.transactions();
+    wait_until("more writes", LONG, || {
+        Ok((writers.transactions() > before + 300).then_some(()))
+    })
+    .unwrap();
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+/// Kills the host at random moments, from its start-up through the copy into the stream.
+#[test]
+fn killed_fifty_times_under_load() {
+    let shop = Shop::new().unwrap();
+    shop.fill(20_000).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 2, 2).unwrap();
+    let mut random = Random::new(std::process::id().into());
+    for _ in 0..50 {
+        let host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
+        // A moment, not a condition: this is when it happens to be killed.
+        std::thread::sleep(Duration::from_millis(random.below(900)));
+        host.kill().unwrap();
+    }
+    let mut host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+#[test]
+fn the_server_restarts_and_walsenders_are_terminated() {
+    let shop = Shop::new().unwrap();
+    shop.fill(2_000).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 2, 2).unwrap();
+    let mut host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
+    for round in 0..6 {
+        let before = writers.transactions();
+        wait_until("the stream is at work", LONG, || {
+            host.must_run()?;
+            let streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+            let streams = shop.cluster.sql("source", streaming)? == "1";
+            Ok((streams && writers.transactions() > before + 50).then_some(()))
+        })
+        .map_err(|error| error.context(host.log()))
+        .unwrap();
+        if round % 2 == 0 {
+            shop.cluster
+                .sql("source", "SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+                .unwrap();
+        } else {
+            shop.cluster
+                .stop_server(if round == 1 { "fast" } else { "immediate" })
+                .unwrap();
+            shop.cluster.start_server().unwrap();
+        }
+    }
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+/// A run that is bounded ends by itself, and the next one goes on where it stopped.
+#[test]
+fn once_ends_at_the_position_of_its_start() {
+    let shop = Shop::new().unwrap();
+    shop.fill(1_000).unwrap();
+    for round in 0..3 {
+        shop.cluster
+            .sql(
+                "source",
+                &format!("INSERT INTO orders (id, status) VALUES ({round}, 'new')"),
+            )
+            .unwrap();
+        Host::verb(shop.folder(), &shop.pipeline(), &["run", "--once"], 0).unwrap();
+        assert_eq!(shop.digest("source").unwrap(), shop.digest("target").unwrap());
+    }
+}
+
+/// Our tables are silent while another database writes: the slot must not hold its WAL.
+#[test]
+fn an_idle_publication_on_a_busy_server_pins_nothing() {
+    let shop = Shop::new().unwrap();
+    let mut host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
+    let confirmed = |at_least: &str| {
+        let query = format!(
+            "SELECT confirmed_flush_lsn >= '{at_least}' FROM pg_replication_slots WHERE slot_name = 'rowmill_shop'"
+        );
+        shop.cluster.sql("source", &query)
+    };
+    wait_until("the slot is there", LONG, || {
+        host.must_run()?;
+        Ok((confirmed("0/0")? == "t").then_some(()))
+    })
+    .unwrap();
+    shop.cluster
+        .sql(
+            "postgres",
+            "CREATE TABLE other AS SELECT repeat('x', 1000) FROM generate_series(1, 10000)",
+        )
+        .unwrap();
+    let end = shop
+        .cluster
+        .sql("postgres", "SELECT pg_current_wal_flush_lsn()")
+        .unwrap();
+    wait_until("the slot follows", LONG, || {
+        host.must_run()?;
+        Ok((confirmed(&end)? == "t").then_some(()))
+    })
+    .unwrap();
+    host.terminate().unwrap();
+}
+
+/// A server that is told to shut down fast doesn't wait for us, even while the target takes nothing.
+#[test]
+fn a_fast_shutdown_is_not_held_up() {
+    let source = Cluster::start().unwrap();
+    let shop = Shop::new().unwrap();
+    source.sql("postgres", "CREATE DATABASE source").unwrap();
+    source.script("source", SHOP).unwrap();
+    let pipeline = shop
+        .pipeline()
+        .replace(&shop.cluster.url("source"), &source.url("source"));
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    source.sql("source", "INSERT INTO orders (id) VALUES (1)").unwrap();
+    wait_until("the first row arrives", LONG, || {
+        host.must_run()?;
+        Ok((shop.cluster.sql("target", "SELECT count(*) FROM orders")? == "1").then_some(()))
+    })
+    .unwrap();
+    // From now on every write to the target waits.
+    let lock = "BEGIN; LOCK TABLE orders; SELECT pg_sleep(60)";
+    std::thread::scope(|scope| {
+        scope.spawn(|| shop.cluster.sql("target", lock));
+        wait_until("the target is locked", LONG, || {
+            let locked =
+                "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'orders'::regclass";
+            Ok((shop.cluster.sql("target", locked)? == "1").then_some(()))
+        })
+        .unwrap();
+        source.sql("source", "INSERT INTO orders (id) VALUES (2)").unwrap();
+        let started = std::time::Instant::now();
+        source.stop_server("fast").unwrap();
+        let took = started.elapsed();
+        shop.cluster
+            .sql(
+                "target",
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)'",
+            )
+            .unwrap();
+        assert!(
+            took < Duration::from_secs(5),
+            "the server took {took:?}\n{}",
+            host.log()
+        );
+    });
+    host.must_run().unwrap();
+    source.start_server().unwrap();
+    wait_until("the second row arrives", LONG, || {
+        host.must_run()?;
+        Ok((shop.cluster.sql("target", "SELECT count(*) FROM orders")? == "2").then_some(()))
+    })
+    .map_err(|error| error.context(host.log()))
+    .unwrap();
+    host.terminate().unwrap();
+}

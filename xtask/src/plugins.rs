@@ -1,0 +1,44 @@
+//! The plugins under plugins/, built to WebAssembly and put where pipeline.yaml looks for them.
+
+use crate::install;
+use crate::run::{cargo, root, run};
+use anyhow::{Context, Result};
+
+/// Builds every crate under plugins/ and copies the modules to `plugins/NAME.wasm`. Returns name and size in bytes.
+pub fn build() -> Result<Vec<(String, u64)>> {
+    install::wasm_target()?;
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root().join("plugins")).context("plugins/")? {
+        let path = entry?.path();
+        if let (true, Some(name)) = (path.join("Cargo.toml").exists(), path.file_name()) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    let mut arguments = vec![
+        "build",
+        "--quiet",
+        "--profile",
+        "plugin",
+        "--target",
+        "wasm32-unknown-unknown",
+    ];
+    for name in &names {
+        arguments.extend(["--package", name]);
+    }
+    run(&mut cargo(&arguments))?;
+    names.into_iter().map(|name| Ok((name.clone(), put(&name)?))).collect()
+}
+
+fn put(name: &str) -> Result<u64> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
+    let built = target
+        .join("wasm32-unknown-unknown/plugin")
+        .join(format!("{name}.wasm"));
+    let place = root().join("plugins").join(format!("{name}.wasm"));
+    // By rename, so that a running pipeline never sees half of it.
+    let partial = place.with_extension("wasm.partial");
+    let size = std::fs::copy(&built, &partial).with_context(|| built.display().to_string())?;
+    std::fs::rename(&partial, &place).with_context(|| place.display().to_string())?;
+    Ok(size)
+}

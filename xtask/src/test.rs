@@ -1,0 +1,38 @@
+//! All tests, and the lints.
+
+use crate::run::{cargo, run};
+use crate::{install, plugins};
+use anyhow::Result;
+
+/// Installs, builds and runs everything; `arguments` go to the test runner.
+pub fn test(arguments: &[String]) -> Result<()> {
+    install::all()?;
+    check()?;
+    plugins::build()?;
+    run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
+    let nextest = install::nextest();
+    let mut runner = if nextest {
+        cargo(&["nextest", "run", "--workspace"])
+    } else {
+        cargo(&["test", "--workspace"])
+    };
+    run(runner.args(arguments))?;
+    if nextest {
+        run(&mut cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
+    }
+    Ok(())
+}
+
+/// Formatting and lints, warnings denied.
+pub fn check() -> Result<()> {
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run(&mut cargo(&[
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
