@@ -1,7 +1,10 @@
 //! Walking through a batch: finds where each value begins, decodes none.
 
 use crate::row::{Image, Op, Transaction};
-use rowmill_abi::{Malformed, Reader, Token, ext};
+use rowmill_abi::{Malformed, Reader, ext};
+
+/// Bytes of a row before its values, where relation, op, image and their number are small: nearly always.
+const SHORT_HEAD_LEN: usize = 5;
 
 /// What comes before the values of a row.
 pub(crate) struct Head {
@@ -58,19 +61,41 @@ impl<'a> Rows<'a> {
             self.read_transaction()?;
         }
         let at = self.reader.position();
-        self.reader.array()?;
-        if self.reader.take_nil() {
-            return self.pass_over();
-        }
+        let (relation, op, image, count) = match self.bytes.get(at..at + SHORT_HEAD_LEN) {
+            Some(
+                [
+                    0x94,
+                    relation @ 0..=0x7f,
+                    op @ 0..=0x7f,
+                    image @ 0..=0x7f,
+                    count @ 0x90..=0x9f,
+                ],
+            ) => {
+                self.reader = Reader::starting_at(self.bytes, at + SHORT_HEAD_LEN);
+                let count = usize::from(count & 0x0f);
+                (u32::from(*relation), u64::from(*op), u64::from(*image), count)
+            }
+            _ => {
+                self.reader.array()?;
+                if self.reader.take_nil() {
+                    return self.pass_over();
+                }
+                (
+                    self.reader.u32()?,
+                    self.reader.uint()?,
+                    self.reader.uint()?,
+                    self.reader.array()?,
+                )
+            }
+        };
         let bad = |expected| Malformed { at, expected };
-        let relation = self.reader.u32()?;
-        let op = Op::from_wire(self.reader.uint()?).ok_or(bad("a row's op"))?;
-        let image = Image::from_wire(self.reader.uint()?).ok_or(bad("a row's image"))?;
+        let op = Op::from_wire(op).ok_or(bad("a row's op"))?;
+        let image = Image::from_wire(image).ok_or(bad("a row's image"))?;
         let (mut gaps, mut absent) = (false, false);
         offsets.clear();
-        for _ in 0..self.reader.array()? {
+        for _ in 0..count {
             offsets.push(self.reader.position() as u32);
-            if let Token::Ext(kind, _) = self.reader.token()? {
+            if let Some(kind) = self.reader.skip_plain()? {
                 gaps = true;
                 absent |= kind == ext::ABSENT;
             }

@@ -7,16 +7,15 @@ use crate::plugin::{Filter, Transform};
 use crate::projection::{Choice, Named, Projection};
 use crate::relation::Relation;
 use crate::row::Row;
-use crate::{Error, Patch, Result};
-use rowmill_abi::{Malformed, Reader, Writer, default, reply, schema_action};
-use serde::de::DeserializeOwned;
+use crate::{Error, Patch, Result, config};
+use rowmill_abi::{Malformed, Writer, default, reply, schema_action};
 
 /// A filter or a transform, as the exports need it.
 pub trait Plugin: Sized + 'static {
-    type Config: DeserializeOwned;
     type Table: 'static;
 
-    fn new(config: Self::Config) -> Result<Self>;
+    /// Starts with a config that is MessagePack.
+    fn start(config: &[u8]) -> Result<Self>;
     fn schema(&mut self, relation: &Relation) -> Result<Projection<Self::Table>>;
     /// Writes the elements of the reply that follow its status.
     #[doc(hidden)]
@@ -100,11 +99,10 @@ macro_rules! row {
 }
 
 impl<F: Filter> Plugin for FilterPlugin<F> {
-    type Config = F::Config;
     type Table = F::Table;
 
-    fn new(config: F::Config) -> Result<Self> {
-        F::new(config).map(Self)
+    fn start(config: &[u8]) -> Result<Self> {
+        F::start(config).map(Self)
     }
 
     fn schema(&mut self, relation: &Relation) -> Result<Projection<F::Table>> {
@@ -163,11 +161,10 @@ impl<F: Filter> FilterPlugin<F> {
 }
 
 impl<T: Transform> Plugin for TransformPlugin<T> {
-    type Config = T::Config;
     type Table = T::Table;
 
-    fn new(config: T::Config) -> Result<Self> {
-        T::new(config).map(Self)
+    fn start(config: &[u8]) -> Result<Self> {
+        T::start(config).map(Self)
     }
 
     fn schema(&mut self, relation: &Relation) -> Result<Projection<T::Table>> {
@@ -229,7 +226,7 @@ impl<P: Plugin> Default for Guest<P> {
 impl<P: Plugin> Guest<P> {
     /// `rowmill_init`; the reply stays as it is until the next call.
     pub fn init(&mut self, input: &[u8]) -> &[u8] {
-        match configure(input).and_then(P::new) {
+        match config::find(input).and_then(P::start) {
             Ok(plugin) => {
                 self.plugin = Some(plugin);
                 self.done()
@@ -253,7 +250,13 @@ impl<P: Plugin> Guest<P> {
         };
         self.out.clear();
         projection.encode(&mut self.out);
-        self.known.retain(|known| known.relation.index != relation.index);
+        if let Some(old) = self
+            .known
+            .iter()
+            .position(|known| known.relation.index == relation.index)
+        {
+            self.known.swap_remove(old);
+        }
         if let Choice::Use {
             read, writes, table, ..
         } = projection.0
@@ -324,23 +327,3 @@ impl<P: Plugin> Guest<P> {
 }
 
 const NOT_STARTED: &str = "called before rowmill_init was through";
-
-/// An empty map, for a config whose fields all have defaults.
-const EMPTY_MAP: &[u8] = &[0x80];
-
-/// Reads the plugin's config out of what comes into `rowmill_init`.
-fn configure<C: DeserializeOwned>(input: &[u8]) -> Result<C> {
-    let mut reader = Reader::new(input);
-    reader.array()?;
-    // ABI, features of the host, name.
-    for _ in 0..3 {
-        reader.skip()?;
-    }
-    let raw = reader.raw()?;
-    let read = |bytes| rmp_serde::from_slice(bytes).map_err(|error| Error::new(format!("config: {error}")));
-    let is_nil = Reader::new(raw).take_nil();
-    match read(raw) {
-        Err(error) if is_nil => read(EMPTY_MAP).map_err(|_: Error| error),
-        result => result,
-    }
-}

@@ -49,6 +49,7 @@
 extern crate self as rowmill_plugin;
 
 mod batch;
+mod config;
 mod error;
 #[doc(hidden)]
 pub mod export;
@@ -74,6 +75,8 @@ pub use row::{Image, Op, ReadKey, Row, Transaction};
 pub use rowmill_plugin_macros::{config, filter, plugin, transform};
 pub use value::{ToValue, Value};
 
+/// The codec that values are written with.
+pub use rowmill_abi as abi;
 /// What `#[config]` derives from.
 #[doc(hidden)]
 pub use {schemars, serde};

@@ -2,8 +2,8 @@
 
 use crate::projection::{Projection, Selection};
 use crate::relation::Relation;
-use crate::{Result, Row};
-use rowmill_abi::ext;
+use crate::{Error, Result, Row};
+use rowmill_abi::{Reader, Token, ext};
 
 /// The choice of `#[filter(read(..))]`.
 pub fn select_read(relation: &Relation, read: &[&str]) -> Result<Projection<()>> {
@@ -38,4 +38,12 @@ pub fn nothing_to_write(row: &Row<'_>, written: &[(u16, bool)]) -> bool {
             Some(ext::UNCHANGED) => *is_read,
             _ => false,
         })
+}
+
+/// Checks that a plugin without a config got none.
+pub fn no_config(config: &[u8]) -> Result<()> {
+    match Reader::new(config).token()? {
+        Token::Nil | Token::Map(0) => Ok(()),
+        _ => Err(Error::new("this plugin takes no config")),
+    }
 }

@@ -20,6 +20,12 @@ pub trait Filter: Sized + 'static {
     /// An error refuses the plugin.
     fn new(config: Self::Config) -> Result<Self>;
 
+    /// Reads the config; for the macros, which know where there is none to read.
+    #[doc(hidden)]
+    fn start(config: &[u8]) -> Result<Self> {
+        Self::new(crate::config::read(config)?)
+    }
+
     /// Chooses what is read of a table. Called for each version of each table. An error refuses the table.
     fn schema(&mut self, relation: &Relation) -> Result<Projection<Self::Table>>;
 
@@ -40,6 +46,12 @@ pub trait Transform: Sized + 'static {
 
     /// An error refuses the plugin.
     fn new(config: Self::Config) -> Result<Self>;
+
+    /// Reads the config; for the macros, which know where there is none to read.
+    #[doc(hidden)]
+    fn start(config: &[u8]) -> Result<Self> {
+        Self::new(crate::config::read(config)?)
+    }
 
     /// Chooses what is read and written of a table, and its new shape. Called for each version of each table. An
     /// error refuses the table.

@@ -86,9 +86,11 @@ impl Relation {
             _ => 'd',
         };
         let count = reader.array()?;
-        let columns = (0..count)
-            .map(|_| parse_column(&mut reader))
-            .collect::<Result<_, _>>()?;
+        // A loop and not an iterator: it makes a smaller module.
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            columns.push(parse_column(&mut reader)?);
+        }
         Ok(Self {
             index,
             version,

@@ -141,7 +141,7 @@ impl<'a> Row<'a> {
     #[inline]
     fn token(&self, position: usize) -> Result<Token<'a>> {
         match self.offsets.get(position) {
-            Some(start) => Ok(Reader::starting_at(self.bytes, *start as usize).token()?),
+            Some(start) => Ok(Reader::starting_at(self.bytes, *start as usize).token_quick()?),
             None => Err(Error::new("a column that this table's rows don't carry")),
         }
     }
@@ -238,16 +238,12 @@ impl<'a> Row<'a> {
     #[cold]
     fn no(&self, found: Token<'_>, position: usize, wanted: &str) -> Error {
         let column = self.read.get(position).map_or("", |column| &column.name);
-        match found {
-            Token::Ext(ext::UNCHANGED, _) => Error::new(format!(
-                "column {column} is unchanged TOAST that the server didn't send"
-            ))
-            .with_code("unchanged"),
-            Token::Ext(ext::ABSENT, _) => {
-                Error::new(format!("column {column} is absent from this image")).with_code("absent")
-            }
-            _ => Error::new(format!("column {column} is not {wanted}")).with_code("type"),
-        }
+        let (code, is) = match found {
+            Token::Ext(ext::UNCHANGED, _) => ("unchanged", "unchanged TOAST that the server didn't send"),
+            Token::Ext(ext::ABSENT, _) => ("absent", "absent from this image"),
+            _ => return Error::new(format!("column {column} is not {wanted}")).with_code("type"),
+        };
+        Error::new(format!("column {column} is {is}")).with_code(code)
     }
 
     /// Whether a column has no value that could leave: absent, or unchanged.

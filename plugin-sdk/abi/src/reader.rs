@@ -37,6 +37,25 @@ pub enum Token<'a> {
     Map(usize),
 }
 
+/// How many bytes a plain value takes, by its marker; 0 where that can't be told by it, and for extensions.
+static PLAIN_LEN: [u8; 256] = {
+    let mut lens = [0; 256];
+    let mut marker = 0;
+    while marker < lens.len() {
+        lens[marker] = match marker {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => 1,
+            0xa0..=0xbf => 1 + (marker as u8 & 0x1f),
+            0xcc | 0xd0 => 2,
+            0xcd | 0xd1 => 3,
+            0xca | 0xce | 0xd2 => 5,
+            0xcb | 0xcf | 0xd3 => 9,
+            _ => 0,
+        };
+        marker += 1;
+    }
+    lens
+};
+
 /// Reads values one after the other. A failed read leaves the position undefined: give up then.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -82,7 +101,6 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned number of 1, 2, 4 or 8 bytes, chosen by the logarithm of its width.
-    #[inline]
     fn unsigned(&mut self, width_log2: u8) -> Result<u64, Malformed> {
         Ok(match width_log2 {
             0 => u64::from(u8::from_be_bytes(self.big_endian()?)),
@@ -103,7 +121,6 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value. Elements of arrays and maps are read by further calls.
-    #[inline]
     pub fn token(&mut self) -> Result<Token<'a>, Malformed> {
         let start = self.at;
         let [marker] = self.big_endian()?;
@@ -149,8 +166,40 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Passes over one value, however deep it nests: no recursion.
+    /// The next value, short strings without a call.
     #[inline]
+    pub fn token_quick(&mut self) -> Result<Token<'a>, Malformed> {
+        if let Some(marker @ 0xa0..=0xbf) = self.bytes.get(self.at) {
+            let (start, len) = (self.at + 1, usize::from(marker & 0x1f));
+            if let Some(text) = self.bytes.get(start..start + len) {
+                self.at = start + len;
+                return Ok(Token::Str(text));
+            }
+        }
+        self.token()
+    }
+
+    /// Passes over one plain value of a row, the kinds that are most frequent without a call. Tells the type of an
+    /// extension. Elements of arrays and maps aren't passed over.
+    #[inline]
+    pub fn skip_plain(&mut self) -> Result<Option<i8>, Malformed> {
+        let len = match self.bytes.get(self.at..) {
+            // A string of at most 255 bytes.
+            Some([0xd9, len, ..]) => 2 + usize::from(*len),
+            Some([marker, ..]) => usize::from(PLAIN_LEN[usize::from(*marker)]),
+            _ => 0,
+        };
+        if len > 0 && len <= self.bytes.len() - self.at {
+            self.at += len;
+            return Ok(None);
+        }
+        match self.token()? {
+            Token::Ext(kind, _) => Ok(Some(kind)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Passes over one value, however deep it nests: no recursion.
     pub fn skip(&mut self) -> Result<(), Malformed> {
         let mut pending = 1usize;
         while pending > 0 {
@@ -175,6 +224,13 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn array(&mut self) -> Result<usize, Malformed> {
         let start = self.at;
+        if let Some(marker @ 0x90..=0x9f) = self.bytes.get(start) {
+            let len = usize::from(marker & 0x0f);
+            if len < self.bytes.len() - start {
+                self.at += 1;
+                return Ok(len);
+            }
+        }
         match self.token()? {
             Token::Array(len) if len <= self.bytes.len() - self.at => Ok(len),
             _ => Err(Self::expected_at(start, "an array")),
@@ -210,6 +266,10 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn uint(&mut self) -> Result<u64, Malformed> {
         let start = self.at;
+        if let Some(value @ 0..=0x7f) = self.bytes.get(start) {
+            self.at += 1;
+            return Ok(u64::from(*value));
+        }
         match self.token()? {
             Token::Int(value) if value >= 0 => Ok(value as u64),
             Token::Huge(value) => Ok(value),
@@ -220,6 +280,10 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         let start = self.at;
+        if let Some(value @ 0..=0x7f) = self.bytes.get(start) {
+            self.at += 1;
+            return Ok(u32::from(*value));
+        }
         u32::try_from(self.uint()?).map_err(|_| Self::expected_at(start, "an integer of 32 bits"))
     }
 

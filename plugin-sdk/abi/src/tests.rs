@@ -75,6 +75,7 @@ fn no_bytes_panic() {
             bytes.extend(tail);
             let _ = Reader::new(&bytes).token();
             let _ = Reader::new(&bytes).skip();
+            let _ = Reader::new(&bytes).skip_plain();
             let _ = Reader::new(&bytes).raw();
             let _ = Reader::new(&bytes).array();
             let _ = Reader::new(&bytes).map();

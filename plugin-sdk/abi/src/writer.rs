@@ -65,14 +65,20 @@ impl Writer {
     pub fn uint(&mut self, value: u64) {
         match value {
             0..=0x7f => self.bytes.push(value as u8),
-            0x80..=0xff => self.headed(0xcc, &[value as u8]),
+            _ => self.long_uint(value),
+        }
+    }
+
+    #[inline(never)]
+    fn long_uint(&mut self, value: u64) {
+        match value {
+            0..=0xff => self.headed(0xcc, &[value as u8]),
             0x100..=0xffff => self.headed(0xcd, &(value as u16).to_be_bytes()),
             0x1_0000..=0xffff_ffff => self.headed(0xce, &(value as u32).to_be_bytes()),
             _ => self.headed(0xcf, &value.to_be_bytes()),
         }
     }
 
-    #[inline]
     pub fn int(&mut self, value: i64) {
         match value {
             0.. => self.uint(value as u64),
@@ -92,13 +98,13 @@ impl Writer {
         self.headed(0xcb, &value.to_be_bytes());
     }
 
-    #[inline]
+    // Never inlined, since it would be in a dozen places.
+    #[inline(never)]
     fn headed(&mut self, marker: u8, bytes: &[u8]) {
         self.bytes.push(marker);
         self.bytes.extend_from_slice(bytes);
     }
 
-    #[inline]
     pub fn str(&mut self, text: &str) {
         match text.len() {
             len @ 0..=0x1f => self.bytes.push(0xa0 | len as u8),
@@ -126,7 +132,6 @@ impl Writer {
         }
     }
 
-    #[inline]
     pub fn array(&mut self, len: usize) {
         match len {
             0..=0x0f => self.bytes.push(0x90 | len as u8),

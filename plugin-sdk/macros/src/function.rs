@@ -25,6 +25,11 @@ pub fn filter(columns: Columns, function: ItemFn) -> syn::Result<TokenStream> {
                 Ok(Self {})
             }
 
+            fn start(config: &[u8]) -> ::rowmill_plugin::Result<Self> {
+                ::rowmill_plugin::macro_support::no_config(config)?;
+                Self::new(())
+            }
+
             fn schema(
                 &mut self,
                 relation: &::rowmill_plugin::Relation,
@@ -68,6 +73,11 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
 
             fn new(_: ()) -> ::rowmill_plugin::Result<Self> {
                 Ok(Self {})
+            }
+
+            fn start(config: &[u8]) -> ::rowmill_plugin::Result<Self> {
+                ::rowmill_plugin::macro_support::no_config(config)?;
+                Self::new(())
             }
 
             fn schema(

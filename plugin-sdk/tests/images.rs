@@ -1,0 +1,114 @@
+//! What plugins are asked about images that lack something.
+
+use rowmill_plugin::prelude::*;
+use rowmill_plugin::row;
+use rowmill_plugin::testing::{self, Cell, Outcome};
+
+mod mask {
+    use super::*;
+
+    #[transform(read(email), write(email))]
+    pub fn mask(row: &Row, patch: &mut Patch) -> Result<()> {
+        if row.text("email")?.is_some() {
+            patch.set("email", "***");
+        }
+        Ok(())
+    }
+}
+
+mod full_name {
+    use super::*;
+
+    #[transform(read(first, last), write(full))]
+    pub fn full_name(row: &Row, patch: &mut Patch) -> Result<()> {
+        if let (Some(first), Some(last)) = (row.text("first")?, row.text("last")?) {
+            patch.set("full", format!("{first} {last}"));
+        }
+        Ok(())
+    }
+}
+
+mod both {
+    use super::*;
+
+    #[transform(read(email, phone), write(email, phone))]
+    pub fn both(row: &Row, patch: &mut Patch) -> Result<()> {
+        for masked in [row.text("email")?, row.text("phone")?].into_iter().flatten() {
+            assert!(!masked.is_empty());
+        }
+        patch.set("email", "***");
+        patch.set("phone", "***");
+        Ok(())
+    }
+}
+
+mod paid {
+    use super::*;
+
+    #[filter(read(status))]
+    pub fn paid(row: &Row) -> Result<bool> {
+        Ok(matches!(row.text("status")?, Some("paid")))
+    }
+}
+
+/// Every image of a change is masked, the old ones too.
+#[test]
+fn new_old_and_key_images_are_masked_alike() {
+    let mut plugin = testing::transform::<mask::mask>();
+    let row = row! { id: 1, email: "ada@example.org" };
+    for image in [
+        row.clone(),
+        row.clone().updated(),
+        row.clone().old(Op::Update),
+        row.old_key(Op::Delete),
+    ] {
+        assert_eq!(plugin.apply(image).row().text("email"), Some("***"));
+    }
+}
+
+#[test]
+fn an_image_with_nothing_to_write_goes_on_as_it_is() {
+    let mut plugin = testing::transform::<mask::mask>();
+    for row in [
+        row! { id: 1, email: Cell::Absent }.old_key(Op::Delete),
+        row! { id: 1, email: Cell::Unchanged }.updated(),
+        row! { id: 1, email: None::<&str> },
+    ] {
+        assert_eq!(plugin.apply(row.clone()), Outcome::Row(row));
+    }
+}
+
+#[test]
+fn what_is_computed_from_what_is_missing_is_rejected() {
+    let mut plugin = testing::transform::<full_name::full_name>();
+    // The written column alone is missing: it can be computed.
+    let computed = plugin.apply(row! { first: "Ada", last: "Lovelace", full: Cell::Unchanged }.updated());
+    assert_eq!(computed.row().text("full"), Some("Ada Lovelace"));
+    // A column that is read is missing.
+    let outcome = plugin.apply(row! { first: "Ada", last: Cell::Unchanged, full: Cell::Unchanged }.updated());
+    assert!(
+        matches!(&outcome, Outcome::Rejected(error) if error.code() == "unchanged" && error.reason().contains("last"))
+    );
+    // In a key image there is nothing to compute.
+    let key = row! { first: "Ada", last: Cell::Absent, full: Cell::Absent }.old_key(Op::Update);
+    assert_eq!(plugin.apply(key.clone()), Outcome::Row(key));
+}
+
+/// Never half a mask: rejected rather than sent on.
+#[test]
+fn an_image_of_which_only_a_part_could_be_masked_is_rejected() {
+    let mut plugin = testing::transform::<both::both>();
+    let outcome = plugin.apply(row! { email: Cell::Absent, phone: "030 1234" }.old_key(Op::Delete));
+    assert!(matches!(outcome, Outcome::Rejected(error) if error.code() == "absent"));
+}
+
+#[test]
+fn a_filter_is_not_asked_where_it_cannot_know() {
+    let mut plugin = testing::filter::<paid::paid>();
+    let verdicts = plugin.verdicts(&[
+        row! { id: 1, status: "paid" }.old(Op::Update),
+        row! { id: 1, status: Cell::Absent }.old_key(Op::Update),
+        row! { id: 1, status: "paid" }.updated(),
+    ]);
+    assert_eq!(verdicts, [Ok(true), Ok(false), Ok(true)]);
+}
