@@ -26,7 +26,10 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 /// Ends with 0 after a drain, with 128 + n after a second signal.
 fn start(pipelines: Vec<Pipeline>, options: RunOptions) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(no_runtime)?;
     let outcome = runtime.block_on(run_all(pipelines, options));
     // What still runs belongs to pipelines that were told to stop at once.
     runtime.shutdown_background();
@@ -68,5 +71,11 @@ async fn run_all(pipelines: Vec<Pipeline>, options: RunOptions) -> Outcome {
 
 fn no_runtime(error: std::io::Error) -> Problem {
     let help = "raise the limits of processes and open files: `ulimit -u`, `ulimit -n`";
-    Problem::new(codes::NO_RUNTIME.code, Exit::Usage, "the runtime can't be started", help).with_cause(error)
+    Problem::new(
+        codes::NO_RUNTIME.code,
+        Exit::Usage,
+        "the runtime can't be started",
+        help,
+    )
+    .with_cause(error)
 }

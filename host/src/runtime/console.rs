@@ -22,7 +22,10 @@ impl Status for Pipelines {
         });
         match stuck {
             Some(reason) => Readiness { ready: false, reason },
-            None => Readiness { ready: true, reason: "streaming".into() },
+            None => Readiness {
+                ready: true,
+                reason: "streaming".into(),
+            },
         }
     }
 
