@@ -135,7 +135,7 @@ source:
   postgres: {{ url: \"{url}\", publication: bench, slot: rowmill_{pair}, snapshot: never }}
 plugins:
   paid-only: {{ module: paid_only.wasm }}
-  mask-pii: {{ module: mask_pii.wasm, config: {{ columns: [email], salt: bench }} }}
+  mask-pii: {{ module: mask_pii.wasm, config: {{ columns: {{ email: redact }}, salt: bench }} }}
 routes:
   - {{ tables: [public.orders], plugins: [paid-only, mask-pii], sinks: [nowhere] }}
 sinks:
