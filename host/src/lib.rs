@@ -19,4 +19,6 @@ pub mod runtime;
 pub mod console;
 pub mod telemetry;
 #[cfg(feature = "engine")]
+pub mod demo;
+#[cfg(feature = "engine")]
 pub mod cli;

@@ -31,7 +31,7 @@ mod units;
 mod walk;
 
 pub use codes::CODES;
-pub use load::{DEFAULT_FILE, load, load_all, load_text};
+pub use load::{DEFAULT_FILE, load, load_all, load_text, load_with};
 pub use model::*;
 pub use schema::schema;
 pub use secret::Secret;

@@ -16,6 +16,8 @@ const STAGES: &[&[Code]] = &[
     crate::config::CODES,
     crate::console::CODES,
     #[cfg(feature = "engine")]
+    crate::demo::CODES,
+    #[cfg(feature = "engine")]
     crate::cli::CODES,
 ];
 
