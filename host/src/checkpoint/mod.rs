@@ -7,5 +7,6 @@ mod store;
 pub use frontier::{Advance, Frontier};
 pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning, compare};
 pub use store::{
-    ChainVersion, CopyState, Identity, Mark, PluginVersion, STATE_DISK_FULL, StateStore, TableCopy, UnitRecord,
+    ChainVersion, CopyState, Identity, Mark, PluginVersion, STATE_DISK_FULL, STATE_HELD, StateStore, TableCopy,
+    UnitRecord,
 };

@@ -18,7 +18,7 @@ mod lane;
 mod queue;
 mod routes;
 
-pub use columns::{KnownColumns, route_key};
+pub use columns::{KnownColumns, project, route_key};
 pub use lane::{Input, Lane, LaneEnd, LaneParts, LaneRoute, LaneStats, Outlet, Swap};
 pub use queue::{Closed, Popped, Queue};
-pub use routes::LiveRelations;
+pub use routes::{LiveRelations, takes};

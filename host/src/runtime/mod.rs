@@ -15,6 +15,7 @@
 mod acknowledge;
 mod backoff;
 mod chains;
+mod check;
 mod console;
 mod copies;
 mod failure;
@@ -30,6 +31,7 @@ mod stop;
 mod supervise;
 mod tap;
 
+pub use check::{Checked, CheckedTable, Sample, check};
 pub use console::Pipelines;
 pub use run::{Running, run};
 pub use stop::{Stop, StopRequest};

@@ -13,11 +13,14 @@ mod stdout;
 #[cfg(test)]
 mod testing;
 
-use crate::batch::{Delivery, Lsn};
+pub use postgres::{forget, forgetting};
+
+use crate::batch::{Delivery, Lsn, Relation};
 use crate::config;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 pub type SinkFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
 
@@ -71,6 +74,15 @@ pub fn build(config: &config::Sink) -> Box<dyn Sink> {
         config::SinkKind::File(file) => Box::new(file::FileSink::new(file)),
         config::SinkKind::Stdout => Box::new(stdout::StdoutSink::new()),
         config::SinkKind::Discard => Box::new(discard::DiscardSink::default()),
+    }
+}
+
+/// What stands in the way of delivering rows of these relations. Nothing is changed at the target.
+pub async fn check(config: &config::Sink, context: &SinkContext, relations: &[Arc<Relation>]) -> Vec<SinkError> {
+    match &config.kind {
+        config::SinkKind::Postgres(postgres) => postgres::check(postgres, context, relations).await,
+        config::SinkKind::File(file) => file::check(file, context).await.err().into_iter().collect(),
+        config::SinkKind::Stdout | config::SinkKind::Discard => Vec::new(),
     }
 }
 
