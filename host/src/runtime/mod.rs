@@ -23,6 +23,7 @@ mod known;
 mod process;
 mod receive;
 mod reload;
+mod remove;
 mod run;
 mod session;
 mod source;
@@ -33,6 +34,8 @@ mod tap;
 
 pub use check::{Checked, CheckedTable, Sample, check};
 pub use console::Pipelines;
+pub use remove::Leftovers;
 pub use run::{Running, run};
+pub use source::connect_source;
 pub use stop::{Stop, StopRequest};
 pub use supervise::{Ended, RunOptions};

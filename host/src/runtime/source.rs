@@ -4,7 +4,8 @@ use super::check;
 use super::process::Process;
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
-use crate::postgres::{ConnectError, Conninfo, QueryError, sql};
+use crate::config::Pipeline;
+use crate::postgres::{ConnectError, Conninfo, QueryError, install_crypto_provider, sql};
 use crate::problem::{Exit, Problem};
 use crate::source::catalog::Catalog;
 use crate::source::preflight::{self, Level, Notice};
@@ -120,6 +121,18 @@ async fn preflighted(
     }
     first_of(report.problems.clone())?;
     Ok(report)
+}
+
+/// An ordinary connection to the source, for a verb that asks something and ends.
+///
+/// # Errors
+/// A connection string that can't be used, a server that can't be reached.
+pub async fn connect_source(config: &Pipeline, verb: &str) -> Result<tokio_postgres::Client, Box<Problem>> {
+    install_crypto_provider();
+    let boxed = |problem: Problem| Box::new(problem);
+    let conninfo = Conninfo::parse(config.source.url.reveal()).map_err(|error| boxed(error.into()))?;
+    let client = sql::connect(&conninfo, &format!("rowmill_{}_{verb}", config.name)).await;
+    client.map_err(|error| boxed(error.into()))
 }
 
 /// Each is logged; the first decides how the process ends.

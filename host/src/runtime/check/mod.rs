@@ -4,7 +4,7 @@ mod routes;
 mod sample;
 mod source;
 
-pub use sample::{Sample, SampledRow};
+pub use sample::Sample;
 
 use super::process::Process;
 use crate::batch::Relation;
