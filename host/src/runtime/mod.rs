@@ -20,6 +20,7 @@ mod console;
 mod copies;
 mod failure;
 mod known;
+mod metrics;
 mod process;
 mod receive;
 mod reload;
@@ -34,6 +35,7 @@ mod tap;
 
 pub use check::{Checked, CheckedTable, Sample, check};
 pub use console::Pipelines;
+pub use metrics::feed_metrics;
 pub use remove::Leftovers;
 pub use run::{Running, run};
 pub use source::connect_source;
