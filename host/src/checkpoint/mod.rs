@@ -1,9 +1,11 @@
 //! Positions, the frontier over sinks, and the state store.
 
+mod codes;
 mod frontier;
 mod positions;
 mod store;
 
+pub use codes::CODES;
 pub use frontier::{Advance, Frontier};
 pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning, compare};
 pub use store::{

@@ -16,6 +16,7 @@ mod acknowledge;
 mod backoff;
 mod chains;
 mod check;
+mod codes;
 mod console;
 mod copies;
 mod failure;
@@ -34,6 +35,7 @@ mod supervise;
 mod tap;
 
 pub use check::{Checked, CheckedTable, Sample, check};
+pub use codes::CODES;
 pub use console::Pipelines;
 pub use metrics::feed_metrics;
 pub use remove::Leftovers;

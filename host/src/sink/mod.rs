@@ -3,6 +3,7 @@
 //! A sink accepts deliveries in order and says up to which one everything is durable. *Durable* means that a crash
 //! of this process and of the target's loses none of it. It is cumulative: durable up to delivery 7 means 1 to 7.
 
+mod codes;
 mod discard;
 pub mod driver;
 mod escape;
@@ -13,6 +14,7 @@ mod stdout;
 #[cfg(test)]
 mod testing;
 
+pub use codes::CODES;
 pub use postgres::{forget, forgetting};
 
 use crate::batch::{Delivery, Lsn, Relation};
