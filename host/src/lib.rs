@@ -20,3 +20,6 @@ pub mod console;
 pub mod telemetry;
 #[cfg(feature = "engine")]
 pub mod cli;
+
+#[cfg(test)]
+mod reference;
