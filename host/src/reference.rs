@@ -4,7 +4,9 @@ use std::path::Path;
 
 /// Fails where the page differs from the file; with ROWMILL_BLESS=1 it writes the file.
 pub(crate) fn check(name: &str, page: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs/reference")
+        .join(name);
     let page = format!("{}\n", page.trim_end());
     if std::env::var_os("ROWMILL_BLESS").is_some() {
         std::fs::write(&path, &page).expect("the repository can be written to");
