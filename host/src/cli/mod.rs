@@ -21,6 +21,7 @@ mod tail;
 
 pub use codes::CODES;
 pub use output::{Failure, Format, Output};
+pub use plugin::CODES as PLUGIN_CODES;
 
 use crate::problem::{Exit, Problem, Style, render_all};
 use crate::telemetry::{self, LogFormat};

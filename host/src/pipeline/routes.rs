@@ -96,7 +96,7 @@ impl Routes {
         }
         let mut ways = Vec::new();
         for (at, route) in self.routes.iter().enumerate() {
-            if !route.tables.iter().any(|pattern| matches(pattern, relation)) {
+            if !takes(route, relation) {
                 continue;
             }
             let present: Vec<String> = relation.columns.iter().map(|column| column.name.clone()).collect();
@@ -139,8 +139,13 @@ fn truncate(batch: &mut Batch, by_relation: &[Vec<(usize, u32)>], row: Row, rows
     }
 }
 
+/// Whether rows of the relation go through the route.
+pub fn takes(route: &Route, relation: &Relation) -> bool {
+    route.tables.iter().any(|pattern| matches(pattern, relation))
+}
+
 /// Whether a pattern of the configuration names the relation.
-pub(super) fn matches(pattern: &TablePattern, relation: &Relation) -> bool {
+fn matches(pattern: &TablePattern, relation: &Relation) -> bool {
     glob(pattern.schema.as_bytes(), relation.schema.as_bytes())
         && glob(pattern.table.as_bytes(), relation.table.as_bytes())
 }
