@@ -22,3 +22,6 @@ pub mod telemetry;
 pub mod demo;
 #[cfg(feature = "engine")]
 pub mod cli;
+
+#[cfg(test)]
+mod reference;

@@ -10,6 +10,8 @@ mod demo;
 mod output;
 mod plugin;
 mod plugin_verb;
+#[cfg(test)]
+mod reference;
 mod remove;
 mod run;
 mod schema;

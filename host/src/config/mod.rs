@@ -19,6 +19,8 @@ mod mask;
 mod model;
 mod node;
 mod refer;
+#[cfg(test)]
+mod reference;
 mod report;
 mod resolve;
 mod routes;
