@@ -11,7 +11,7 @@ pub mod json;
 mod postgres;
 mod stdout;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::batch::{Delivery, Lsn};
 use crate::config;

@@ -74,8 +74,8 @@ impl StateStore {
     }
 }
 
-/// Enters what has become durable everywhere. Marks of an epoch that is no longer the table's are passed over: the
-/// copy that they speak of was started anew.
+/// Enters what has become durable everywhere. Marks of an earlier epoch than the table's are passed over: the copy that
+/// they speak of was started anew. A later one is of a copy that started over while it ran, behind a TRUNCATE.
 pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<(), Failure> {
     if marks.is_empty() {
         return Ok(());
@@ -91,7 +91,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
             .get(table_oid)?
             .map(|stored| decode::<TableCopy>(stored.value()))
             .transpose()?;
-        let Some(mut copy) = stored.filter(|copy| copy.epoch == epoch) else {
+        let Some(mut copy) = stored.filter(|copy| copy.epoch <= epoch) else {
             continue;
         };
         match *mark {
@@ -102,6 +102,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
             }
             Mark::TableDone { .. } => {
                 copy.state = CopyState::Finished;
+                copy.epoch = epoch;
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
             }
         }
