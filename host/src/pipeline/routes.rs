@@ -67,6 +67,11 @@ impl Routes {
             by_relation.push(listed.collect());
         }
         let taken = std::mem::take(&mut batch.rows);
+        for (route, rows) in rows.iter_mut().enumerate() {
+            if by_relation.iter().flatten().any(|(other, _)| *other == route) {
+                rows.reserve(taken.len());
+            }
+        }
         for row in taken {
             match row.op {
                 Op::Truncate => truncate(batch, &by_relation, row, rows),

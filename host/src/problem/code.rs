@@ -25,6 +25,8 @@ const STAGES: &[&[Code]] = &[
     crate::runtime::CODES,
     crate::console::CODES,
     #[cfg(feature = "engine")]
+    crate::demo::CODES,
+    #[cfg(feature = "engine")]
     crate::cli::CODES,
     #[cfg(feature = "engine")]
     crate::cli::PLUGIN_CODES,

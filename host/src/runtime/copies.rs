@@ -24,11 +24,12 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
             process.store.remove_copy(copy.table_oid)?;
             continue;
         };
-        process.store.set_copy(&checkpoint::TableCopy {
-            epoch: copy.epoch + 1,
-            ..copy.clone()
-        })?;
-        tables.push(table_copy(table, copy.epoch));
+        // What is stored is the epoch that is under way: the marks of its units and of its end bear it.
+        let epoch = copy.epoch + 1;
+        process
+            .store
+            .set_copy(&checkpoint::TableCopy { epoch, ..copy.clone() })?;
+        tables.push(table_copy(table, epoch));
     }
     process
         .stats

@@ -168,7 +168,7 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
         let copy = TableCopy {
             table_oid: table.oid,
             table: name,
-            epoch: 1,
+            epoch: 0,
             state: CopyState::Planned,
         };
         process.store.set_copy(&copy).map_err(boxed)?;
