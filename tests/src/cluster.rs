@@ -215,7 +215,8 @@ fn tool_path(tool: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(format!("/usr/lib/postgresql/{version}/bin/{tool}")))
 }
 
-fn free_port() -> Result<u16> {
+/// A port of this machine that nobody listens on at the moment.
+pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

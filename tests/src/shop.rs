@@ -1,0 +1,138 @@
+//! A source with a shop in it, an empty target, and the folder of a pipeline between them.
+
+use crate::{Cluster, Host, SHOP, plugin, wait_until};
+use anyhow::{Result, ensure};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a condition may take to hold on a loaded machine.
+pub const LONG: Duration = Duration::from_secs(60);
+
+/// Databases `source` and `target` in one cluster, both with the same tables.
+pub struct Shop {
+    pub cluster: Cluster,
+    folder: tempfile::TempDir,
+}
+
+impl Shop {
+    pub fn new() -> Result<Self> {
+        Self::with(SHOP)
+    }
+
+    /// With these tables instead of the shop's.
+    pub fn with(tables: &str) -> Result<Self> {
+        let cluster = Cluster::start()?;
+        cluster.sql("postgres", "CREATE DATABASE source")?;
+        cluster.sql("postgres", "CREATE DATABASE target")?;
+        cluster.script("source", tables)?;
+        cluster.script("target", tables)?;
+        Ok(Self {
+            cluster,
+            folder: tempfile::tempdir()?,
+        })
+    }
+
+    /// Rows that no writer touches.
+    pub fn fill(&self, rows: u64) -> Result<()> {
+        self.source(&format!(
+            "INSERT INTO orders SELECT n, n % 100, 'paid', 'c' || n || '@example.com', n / 100.0, NULL
+             FROM generate_series(10000000, 10000000 + {rows}) n;
+             INSERT INTO customers SELECT n, 'c' || n || '@example.com', '+49 ' || n, E'tab\\tand \\\\ back'
+             FROM generate_series(10000000, 10000000 + {rows} / 10) n"
+        ))?;
+        Ok(())
+    }
+
+    pub fn source(&self, sql: &str) -> Result<String> {
+        self.cluster.sql("source", sql)
+    }
+
+    pub fn target(&self, sql: &str) -> Result<String> {
+        self.cluster.sql("target", sql)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Copies a built plugin into the folder, as `NAME.wasm`.
+    pub fn plugin(&self, name: &str) -> Result<PathBuf> {
+        let copy = self.folder().join(format!("{name}.wasm"));
+        std::fs::copy(plugin(name)?, &copy)?;
+        Ok(copy)
+    }
+
+    /// A pipeline of both tables into the target.
+    pub fn pipeline(&self) -> String {
+        self.pipeline_of(
+            "public.orders, public.customers",
+            "routes:
+  - { tables: [public.orders, public.customers], sinks: [warehouse] }",
+        )
+    }
+
+    /// A pipeline of `tables` with these plugins and routes; the sink `warehouse` is the target, `feed` the file
+    /// `out/feed.jsonl`. Sinks that no route names are left out.
+    pub fn pipeline_of(&self, tables: &str, rest: &str) -> String {
+        let mut text = format!(
+            "name: shop
+console: off
+source:
+  postgres:
+    url: {source}
+    tables: [{tables}]
+    snapshot: {{ mode: initial, connections: 2, unit_rows: 2000 }}
+{rest}
+sinks:
+",
+            source = self.cluster.url("source"),
+        );
+        if rest.contains("warehouse") {
+            let target = self.cluster.url("target");
+            text.push_str(&format!("  warehouse: {{ postgres: {{ url: {target} }} }}\n"));
+        }
+        if rest.contains("feed") {
+            text.push_str("  feed: { file: { path: out/feed.jsonl, rotate: 1MiB } }\n");
+        }
+        text
+    }
+
+    /// A digest of everything in both tables.
+    pub fn digest(&self, database: &str) -> Result<String> {
+        self.cluster.sql(
+            database,
+            "SELECT 'orders', count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
+             UNION ALL SELECT 'customers', count(*), md5(string_agg(c::text, '|' ORDER BY id)) FROM customers c
+             ORDER BY 1",
+        )
+    }
+
+    /// Waits until the target's tables are the source's.
+    pub fn wait_equal(&self, host: &mut Host) -> Result<()> {
+        let source = self.digest("source")?;
+        self.wait_for(host, "target equals source", || {
+            let target = self.digest("target")?;
+            ensure!(target == source, "source {source}\ntarget {target}");
+            Ok(true)
+        })
+    }
+
+    /// Waits until a query at the target gives `expected`.
+    pub fn wait_target(&self, host: &mut Host, query: &str, expected: &str) -> Result<()> {
+        self.wait_for(host, query, || {
+            let found = self.target(query)?;
+            ensure!(found == expected, "expected {expected}\nfound {found}");
+            Ok(true)
+        })
+    }
+
+    /// Waits for a condition while the host runs; tells its log where the condition doesn't come to hold.
+    pub fn wait_for(&self, host: &mut Host, what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+        let waited = wait_until(what, LONG, || match host.must_run() {
+            // No use in waiting on.
+            Err(error) => Ok(Some(Err(error))),
+            Ok(()) => Ok(condition()?.then_some(Ok(()))),
+        });
+        waited.unwrap_or_else(|error| Err(error.context(host.log())))
+    }
+}

@@ -1,0 +1,100 @@
+//! A filter means membership: the target holds exactly the rows that match, whatever happens to them.
+
+use rowmill_tests::{Host, LONG, Shop, Writers, wait_until};
+
+const TABLES: &str = "
+    CREATE TABLE plain (id int PRIMARY KEY, status text);
+    CREATE TABLE whole (id int PRIMARY KEY, status text);
+    ALTER TABLE whole REPLICA IDENTITY FULL;
+";
+const PLUGINS: &str = "plugins:
+  paid_only: { module: paid_only.wasm }
+";
+
+/// One change at a time, each seen at the target: with the key alone in old images, and with whole ones.
+#[test]
+fn a_filtered_target_loses_a_row_that_leaves_the_set() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.plugin("paid_only").unwrap();
+    for table in ["plain", "whole"] {
+        let rows = format!("INSERT INTO {table} VALUES (1, 'paid'), (2, 'open'), (3, 'paid'), (4, NULL)");
+        shop.source(&rows).unwrap();
+    }
+    let routes = "routes:
+  - { tables: [public.plain, public.whole], plugins: [paid_only], sinks: [warehouse] }";
+    let pipeline = shop.pipeline_of("public.plain, public.whole", &format!("{PLUGINS}{routes}"));
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    for table in ["plain", "whole"] {
+        let steps = [
+            ("", "1,3"),
+            ("INSERT INTO {table} VALUES (5, 'paid'), (6, 'open')", "1,3,5"),
+            ("UPDATE {table} SET status = 'open' WHERE id = 5", "1,3"),
+            ("UPDATE {table} SET status = 'paid' WHERE id = 5", "1,3,5"),
+            ("UPDATE {table} SET status = 'paid' WHERE id = 2", "1,2,3,5"),
+            ("UPDATE {table} SET id = 7 WHERE id = 5", "1,2,3,7"),
+            ("UPDATE {table} SET id = 8, status = 'open' WHERE id = 7", "1,2,3"),
+            ("UPDATE {table} SET id = 9, status = 'paid' WHERE id = 8", "1,2,3,9"),
+            ("UPDATE {table} SET id = 10 WHERE id = 4", "1,2,3,9"),
+            ("DELETE FROM {table} WHERE id IN (1, 10)", "2,3,9"),
+            (
+                "BEGIN; UPDATE {table} SET status = NULL; UPDATE {table} SET status = 'paid' WHERE id = 2; COMMIT",
+                "2",
+            ),
+            ("TRUNCATE {table}", ""),
+            ("INSERT INTO {table} VALUES (1, 'paid')", "1"),
+        ];
+        for (change, expected) in steps {
+            shop.source(&change.replace("{table}", table)).unwrap();
+            let found = format!("SELECT string_agg(id::text, ',' ORDER BY id) FROM {table}");
+            shop.wait_target(&mut host, &found, expected)
+                .map_err(|error| error.context(format!("{table}: {change}")))
+                .unwrap();
+        }
+    }
+    host.terminate().unwrap();
+}
+
+/// Rows enter and leave the set while they are copied, and after.
+fn copied_while_rows_come_and_go(identity: &str) {
+    let shop = Shop::new().unwrap();
+    shop.plugin("paid_only").unwrap();
+    for database in ["source", "target"] {
+        let identity = format!("ALTER TABLE orders REPLICA IDENTITY {identity}");
+        shop.cluster.sql(database, &identity).unwrap();
+    }
+    shop.fill(5_000).unwrap();
+    let many = "INSERT INTO orders SELECT n, n, (ARRAY['open', 'paid'])[1 + n % 2], 'e', 1
+                FROM generate_series(20000000, 20010000) n";
+    shop.source(many).unwrap();
+    let routes = "routes:
+  - { tables: [public.orders], columns: [id, customer, status, email, total], plugins: [paid_only], sinks: [warehouse] }";
+    let pipeline = shop.pipeline_of("public.orders", &format!("{PLUGINS}{routes}"));
+    let writers = Writers::start(&shop.cluster, "source", 3, 1).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    for turn in 0..20 {
+        let status = if turn % 2 == 0 { "paid" } else { "open" };
+        let before = writers.transactions();
+        let change = format!("UPDATE orders SET status = '{status}' WHERE id % 20 = {turn} AND id >= 20000000");
+        shop.source(&change).unwrap();
+        wait_until("more writes", LONG, || {
+            Ok((writers.transactions() > before + 20).then_some(()))
+        })
+        .unwrap();
+    }
+    writers.stop().unwrap();
+    let digest =
+        "SELECT count(*), md5(string_agg((id, customer, status, email, total)::text, '|' ORDER BY id)) FROM orders";
+    let expected = shop.source(&format!("{digest} WHERE status = 'paid'")).unwrap();
+    shop.wait_target(&mut host, digest, &expected).unwrap();
+    host.terminate().unwrap();
+}
+
+#[test]
+fn copied_while_rows_come_and_go_by_key() {
+    copied_while_rows_come_and_go("DEFAULT");
+}
+
+#[test]
+fn copied_while_rows_come_and_go_by_whole_images() {
+    copied_while_rows_come_and_go("FULL");
+}

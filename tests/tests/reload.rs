@@ -1,0 +1,195 @@
+//! A plugin's file changes again and again under load: every transaction meets one version, no row is lost or doubled.
+
+use anyhow::{Context, Result, ensure};
+use rowmill_tests::{Cluster, Host, LONG, Lines, Shop, tag, tagger, wait_until};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const VERSIONS: u64 = 200;
+/// How many of them must have been seen at work.
+const SEEN: usize = 150;
+/// After these versions a module comes that can't run.
+const GARBAGE_AT: u64 = 60;
+const FOREIGN_AT: u64 = 90;
+/// Right after these versions were written, the host is killed.
+const KILLED_AT: [u64; 2] = [120, 160];
+const ABI: i32 = 0x1_0000;
+/// The place of `tag` among the columns.
+const TAG: u8 = 3;
+const TABLES: &str = "
+    CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, n int, tag text);
+    CREATE INDEX ON events (tag);
+";
+const REST: &str = "reload: { settle: 20ms, interval: 50ms }
+plugins:
+  tagger: { module: tagger.wasm }
+routes:
+  - { tables: [public.events], plugins: [tagger], sinks: [warehouse, feed] }";
+
+/// Puts a module in place as careful tools do: whole, by a rename.
+fn install(shop: &Shop, module: &[u8]) {
+    let new = shop.folder().join("tagger.wasm.new");
+    std::fs::write(&new, module).unwrap();
+    std::fs::rename(&new, shop.folder().join("tagger.wasm")).unwrap();
+}
+
+/// Writers of transactions of one to eight rows, until told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<Result<()>>>,
+}
+
+impl Load {
+    fn start(cluster: &Cluster) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let start = |writer: u64| {
+            let (stop, url) = (Arc::clone(&stop), cluster.url("source"));
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(insert(&url, writer, &stop))
+            })
+        };
+        let threads = (1..=2).map(start).collect();
+        Self { stop, threads }
+    }
+
+    fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap().unwrap();
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn insert(url: &str, writer: u64, stop: &AtomicBool) -> Result<()> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let mut transaction = writer * 1_000_000;
+    while !stop.load(Ordering::Relaxed) {
+        transaction += 1;
+        let rows = transaction % 8 + 1;
+        let mut sql = String::from("BEGIN;");
+        for n in 0..rows {
+            let id = transaction * 10 + n;
+            sql.push_str(&format!("INSERT INTO events VALUES ({id}, {transaction}, {n}, 'raw');"));
+        }
+        sql.push_str(if transaction.is_multiple_of(10) {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        });
+        client.batch_execute(&sql).await?;
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+fn wait_for_tag(shop: &Shop, host: &mut Host, number: u64) {
+    let there = format!("SELECT EXISTS (SELECT FROM events WHERE tag = '{}')", tag(number));
+    shop.wait_target(host, &there, "t").unwrap();
+}
+
+fn wait_refused(shop: &Shop, host: &mut Host, times: usize) {
+    let path = shop.folder().join("log");
+    shop.wait_for(host, "the module is refused", || {
+        let log = std::fs::read_to_string(&path)?;
+        let refused = log
+            .lines()
+            .filter(|line| line.contains("the changed plugin is refused"));
+        Ok(refused.count() == times)
+    })
+    .unwrap();
+}
+
+#[test]
+fn two_hundred_reloads_under_load() {
+    let shop = Shop::with(TABLES).unwrap();
+    let pipeline = shop.pipeline_of("public.events", REST);
+    install(&shop, &tagger(0, TAG, ABI).unwrap());
+    let load = Load::start(&shop.cluster);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    wait_for_tag(&shop, &mut host, 0);
+    for number in 1..=VERSIONS {
+        install(&shop, &tagger(number, TAG, ABI).unwrap());
+        if KILLED_AT.contains(&number) {
+            host.kill().unwrap();
+            host = Host::run(shop.folder(), &pipeline).unwrap();
+        }
+        wait_for_tag(&shop, &mut host, number);
+        if number == GARBAGE_AT {
+            install(&shop, b"\0asm garbage");
+            wait_refused(&shop, &mut host, 1);
+        }
+        if number == FOREIGN_AT {
+            install(&shop, &tagger(99_999, TAG, 0x2_0000).unwrap());
+            wait_refused(&shop, &mut host, 2);
+        }
+    }
+    load.stop();
+    let all = "SELECT count(*), md5(string_agg((id, txn, n)::text, '|' ORDER BY id)) FROM events";
+    let expected = shop.source(all).unwrap();
+    shop.wait_target(&mut host, all, &expected).unwrap();
+    let rows: usize = shop.source("SELECT count(*) FROM events").unwrap().parse().unwrap();
+    let feed = shop.folder().join("out/feed.jsonl");
+    wait_until("the file has them all", LONG, || {
+        let ids: BTreeSet<i64> = Lines::read(&feed)?
+            .rows
+            .iter()
+            .filter_map(|row| row["new"]["id"].as_i64())
+            .collect();
+        Ok((ids.len() == rows).then_some(()))
+    })
+    .unwrap();
+    host.terminate().unwrap();
+    check_target(&shop);
+    check_file(&shop, &Lines::read(&feed).unwrap()).unwrap();
+}
+
+fn check_target(shop: &Shop) {
+    let mixed = "SELECT string_agg(txn || ' ' || tags, ', ') FROM
+        (SELECT txn, string_agg(DISTINCT tag, '+') AS tags FROM events GROUP BY txn HAVING count(DISTINCT tag) <> 1) t";
+    assert_eq!(shop.target(mixed).unwrap(), "", "transactions with two versions");
+    let strange = "SELECT count(*) FROM events WHERE tag !~ '^v00[0-9]{3}$' OR tag IS NULL";
+    assert_eq!(shop.target(strange).unwrap(), "0");
+    let seen: usize = shop
+        .target("SELECT count(DISTINCT tag) FROM events")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(seen >= SEEN, "{seen} versions were seen");
+}
+
+/// In the order of commits versions never go back, and both sinks got the same.
+fn check_file(shop: &Shop, lines: &Lines) -> Result<()> {
+    lines.streamed_once()?;
+    let target = shop.target("SELECT id, tag FROM events")?;
+    let target: BTreeMap<i64, &str> = target
+        .lines()
+        .map(|line| {
+            let (id, tag) = line.split_once('|').context("two columns")?;
+            Ok((id.parse()?, tag))
+        })
+        .collect::<Result<_>>()?;
+    let mut newest = "";
+    for row in lines.rows.iter().filter(|row| row["op"] == "insert") {
+        let found = row["new"]["tag"].as_str().context("tag")?;
+        ensure!(found >= newest, "{found} after {newest}: {row}");
+        newest = found;
+    }
+    for row in &lines.rows {
+        let id = row["new"]["id"].as_i64().context("id")?;
+        let in_target = target.get(&id).copied();
+        ensure!(
+            in_target == row["new"]["tag"].as_str(),
+            "the target has {in_target:?}: {row}"
+        );
+    }
+    Ok(())
+}
