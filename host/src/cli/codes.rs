@@ -3,7 +3,6 @@
 use crate::problem::Code;
 
 pub const CODES: &[Code] = &[
-    NOT_WIRED,
     LOG_FILTER,
     NO_RUNTIME,
     NO_HOST,
@@ -21,11 +20,6 @@ const fn code(code: &'static str, title: &'static str, explanation: &'static str
     }
 }
 
-pub(super) const NOT_WIRED: Code = code(
-    "E0901",
-    "a verb isn't there yet",
-    "This build has the verb's arguments, but not yet what it does.",
-);
 pub(super) const LOG_FILTER: Code = code(
     "E0902",
     "the log filter can't be read",

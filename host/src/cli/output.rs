@@ -96,14 +96,3 @@ fn closed(error: io::Error) -> Failure {
     .with_cause(error)
     .into()
 }
-
-/// For verbs whose work is not there yet.
-pub(super) fn not_wired(verb: &str) -> Failure {
-    Problem::new(
-        super::codes::NOT_WIRED.code,
-        Exit::Usage,
-        format!("`rowmill {verb}` isn't part of this build yet"),
-        "use a later version",
-    )
-    .into()
-}

@@ -88,7 +88,7 @@ impl Sink for Double {
                 Some(Step::Hold(word)) => {
                     let _ = word.await;
                 }
-                Some(Step::Definite) => return Err(Problem::new("E0499", Exit::Sink, "no", "yes").into()),
+                Some(Step::Definite) => return Err(Problem::new("E0424", Exit::Sink, "no", "yes").into()),
                 Some(Step::Row(row)) => {
                     let error = anyhow::anyhow!("too long");
                     return Err(SinkError::Row { row, error });
@@ -291,7 +291,7 @@ async fn a_full_queue_holds_the_sender_and_an_ended_driver_frees_it() {
     });
     go.send(()).unwrap();
     let outcome = bench.outcome.await.unwrap();
-    assert!(matches!(outcome, Outcome::Stopped(problem) if problem.code == "E0499"));
+    assert!(matches!(outcome, Outcome::Stopped(problem) if problem.code == "E0424"));
     assert_eq!(third.join().unwrap(), Err(Closed));
 }
 
