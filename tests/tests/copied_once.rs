@@ -4,7 +4,6 @@ use rowmill_tests::{Cluster, Host};
 
 const TABLES: &str = "CREATE TABLE keyed (id int PRIMARY KEY, name text);
     CREATE TABLE keyless (name text);
-    CREATE TABLE empty (id int PRIMARY KEY);
     ALTER TABLE keyless REPLICA IDENTITY FULL;";
 
 #[test]
@@ -23,9 +22,9 @@ console: off
 source:
   postgres:
     url: {}
-    tables: [public.keyed, public.keyless, public.empty]
+    tables: [public.keyed, public.keyless]
 routes:
-  - {{ tables: [public.keyed, public.keyless, public.empty], sinks: [target] }}
+  - {{ tables: [public.keyed, public.keyless], sinks: [target] }}
 sinks:
   target: {{ postgres: {{ url: {} }} }}
 ",
@@ -36,7 +35,6 @@ sinks:
     Host::verb(folder.path(), &pipeline, &["run", "--once"], 0).unwrap();
     // Were they copied again, the copy would undo the first of these and double the rows without a key.
     cluster.sql("target", "UPDATE keyed SET name = 'target'").unwrap();
-    cluster.sql("target", "INSERT INTO empty VALUES (1)").unwrap();
     cluster
         .sql("source", "INSERT INTO keyed VALUES (101, 'source')")
         .unwrap();
@@ -44,6 +42,4 @@ sinks:
     let counts = "SELECT count(*) FILTER (WHERE name = 'target') || ' ' || count(*) || ' ' ||
         (SELECT count(*) FROM keyless) FROM keyed";
     assert_eq!(cluster.sql("target", counts).unwrap(), "100 101 100");
-    let (status, _) = Host::verb(folder.path(), &pipeline, &["status", "--output", "json"], 0).unwrap();
-    assert!(!status.contains("planned"), "{status}");
 }
