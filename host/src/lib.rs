@@ -19,4 +19,9 @@ pub mod runtime;
 pub mod console;
 pub mod telemetry;
 #[cfg(feature = "engine")]
+pub mod demo;
+#[cfg(feature = "engine")]
 pub mod cli;
+
+#[cfg(test)]
+mod reference;

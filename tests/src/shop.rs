@@ -101,8 +101,9 @@ sinks:
     pub fn digest(&self, database: &str) -> Result<String> {
         self.cluster.sql(
             database,
-            "SELECT count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
-             UNION ALL SELECT count(*), md5(string_agg(c::text, '|' ORDER BY id)) FROM customers c",
+            "SELECT 'orders', count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
+             UNION ALL SELECT 'customers', count(*), md5(string_agg(c::text, '|' ORDER BY id)) FROM customers c
+             ORDER BY 1",
         )
     }
 

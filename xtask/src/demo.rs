@@ -2,7 +2,8 @@
 
 use crate::run::{cargo, root, run};
 use crate::{install, plugins};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 pub fn demo(seconds: Option<u64>) -> Result<()> {
@@ -17,7 +18,7 @@ pub fn demo(seconds: Option<u64>) -> Result<()> {
     if let Some(seconds) = seconds {
         demo.args(["--seconds", &seconds.to_string()]);
     }
-    let status = demo.status()?;
-    ensure!(status.success(), "rowmill demo: {status}");
-    Ok(())
+    // In place of this process: Ctrl-C would end this one at once, and the prompt would come back before the demo has
+    // ended.
+    Err(demo.exec()).context("rowmill demo")
 }

@@ -1,11 +1,14 @@
 //! Positions, the frontier over sinks, and the state store.
 
+mod codes;
 mod frontier;
 mod positions;
 mod store;
 
+pub use codes::CODES;
 pub use frontier::{Advance, Frontier};
 pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning, compare};
 pub use store::{
-    ChainVersion, CopyState, Identity, Mark, PluginVersion, STATE_DISK_FULL, StateStore, TableCopy, UnitRecord,
+    ChainVersion, CopyState, Identity, Mark, PluginVersion, STATE_DISK_FULL, STATE_HELD, StateStore, TableCopy,
+    UnitRecord,
 };

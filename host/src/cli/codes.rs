@@ -2,7 +2,16 @@
 
 use crate::problem::Code;
 
-pub const CODES: &[Code] = &[NOT_WIRED, LOG_FILTER, NO_RUNTIME, NO_HOST, HOST_ANSWER, BUG];
+pub const CODES: &[Code] = &[
+    NOT_WIRED,
+    LOG_FILTER,
+    NO_RUNTIME,
+    NO_HOST,
+    HOST_ANSWER,
+    SLOT_OF_ANOTHER,
+    PLUGIN_FILES,
+    BUG,
+];
 
 const fn code(code: &'static str, title: &'static str, explanation: &'static str) -> Code {
     Code {
@@ -39,6 +48,18 @@ pub(super) const HOST_ANSWER: Code = code(
     "the host's answer can't be used",
     "The console answered with an error, or with something that isn't what was asked for. Another program may be \
      listening on that port.",
+);
+pub(super) const SLOT_OF_ANOTHER: Code = code(
+    "E0906",
+    "the slot is not one of this pipeline's database",
+    "`rowmill slot drop` drops logical slots of the database that the pipeline's source names. Physical slots keep \
+     standbys going, and slots of other databases belong to others.",
+);
+pub(super) const PLUGIN_FILES: Code = code(
+    "E0946",
+    "a file of the plugin can't be read or written",
+    "`rowmill plugin new` writes a crate, `rowmill plugin build` a module. The cause names the file and what the \
+     system said.",
 );
 pub(super) const BUG: Code = code(
     "E0999",

@@ -10,6 +10,8 @@ mod demo;
 mod output;
 mod plugin;
 mod plugin_verb;
+#[cfg(test)]
+mod reference;
 mod remove;
 mod run;
 mod schema;
@@ -19,6 +21,7 @@ mod tail;
 
 pub use codes::CODES;
 pub use output::{Failure, Format, Output};
+pub use plugin::CODES as PLUGIN_CODES;
 
 use crate::problem::{Exit, Problem, Style, render_all};
 use crate::telemetry::{self, LogFormat};
@@ -80,7 +83,7 @@ pub fn main() -> ExitCode {
     };
     let format = cli.output;
     let outcome = std::panic::catch_unwind(|| {
-        telemetry::init(cli.log.as_deref(), LogFormat::detect())?;
+        telemetry::init(log_filter(&cli).as_deref(), LogFormat::detect())?;
         dispatch(cli.verb, Output::stdout(format))
     });
     match outcome {
@@ -94,6 +97,13 @@ pub fn main() -> ExitCode {
         // The hook has said what happened.
         Err(_) => ExitCode::from(Exit::Bug as u8),
     }
+}
+
+/// The filter that was given; the demo has a default of its own.
+fn log_filter(cli: &Cli) -> Option<String> {
+    let of_demo = matches!(cli.verb, Verb::Demo(_)) && std::env::var_os("RUST_LOG").is_none();
+    let default = of_demo.then(|| demo::LOG_FILTER.to_owned());
+    cli.log.clone().or(default)
 }
 
 fn dispatch(verb: Verb, output: Output) -> Outcome {

@@ -1,7 +1,10 @@
 //! `rowmill plugin`: the arguments; what they do stands in `plugin/`.
 
-use super::output::not_wired;
-use super::{Outcome, Output};
+use super::output::Failure;
+use super::plugin::{build, new};
+use super::{DONE, Outcome, Output, codes};
+use crate::problem::{Exit, Problem};
+use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Subcommand)]
@@ -18,6 +21,9 @@ pub struct New {
     pub path: PathBuf,
     #[arg(long, value_enum, default_value_t = Kind::Filter)]
     pub kind: Kind,
+    /// The folder `plugin-sdk` of a checkout; the one that this program was built with, or the published one, otherwise.
+    #[arg(long, value_name = "PATH")]
+    pub sdk: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,12 +51,43 @@ pub(super) fn run(verb: Verb, output: Output) -> Outcome {
     }
 }
 
-/// `plugin::new::new`.
-fn make(_args: &New, _output: Output) -> Outcome {
-    Err(not_wired("plugin new"))
+fn make(args: &New, mut output: Output) -> Outcome {
+    let kind = match args.kind {
+        Kind::Filter => new::Kind::Filter,
+        Kind::Transform => new::Kind::Transform,
+    };
+    let created = new::new(&args.path, kind, args.sdk.as_deref()).map_err(failure)?;
+    let sdk = match &created.sdk {
+        new::Sdk::Path(path) => path.display().to_string(),
+        new::Sdk::Version(version) => (*version).to_owned(),
+    };
+    let folder = created.folder.display().to_string();
+    let value = json!({ "name": created.name, "folder": folder, "files": created.files, "sdk": sdk });
+    output.value(&value, |_| {
+        let mut lines: Vec<String> = created.files.iter().map(|file| format!("{folder}/{file}")).collect();
+        lines.push(format!("with the SDK {sdk}; build it: `rowmill plugin build {folder}`"));
+        lines.join("\n")
+    })?;
+    Ok(DONE)
 }
 
-/// `plugin::build::build`.
-fn build(_args: &Build, _output: Output) -> Outcome {
-    Err(not_wired("plugin build"))
+fn build(args: &Build, mut output: Output) -> Outcome {
+    let built = build::build(&args.path, args.out.as_deref()).map_err(failure)?;
+    let path = built.path.display().to_string();
+    let value = json!({ "module": path, "size_bytes": built.size_bytes });
+    output.value(&value, |_| format!("{path}: {} bytes", built.size_bytes))?;
+    Ok(DONE)
+}
+
+/// What isn't put into words where it happened is a file or folder that can't be used.
+fn failure(error: anyhow::Error) -> Failure {
+    match error.downcast::<Problem>() {
+        Ok(problem) => problem.into(),
+        Err(error) => {
+            let help = "make it a folder that this user can write to";
+            let headline = "a file of the plugin can't be read or written";
+            let problem = Problem::new(codes::PLUGIN_FILES.code, Exit::Usage, headline, help);
+            problem.with_cause(format!("{error:#}")).into()
+        }
+    }
 }

@@ -51,6 +51,9 @@ async fn run_all(pipelines: Vec<Pipeline>, options: RunOptions) -> Outcome {
     if let Some(console) = console {
         tracing::info!(address = %console.address(), "the console listens");
         let metrics = Arc::new(Registry::new());
+        for pipeline in &running {
+            tokio::spawn(runtime::feed_metrics(pipeline, &metrics, stop.clone()));
+        }
         let (status, mut stop) = (Arc::new(Pipelines::of(&running)), stop.clone());
         let stopped = async move { stop.requested(Stop::Drain).await };
         tokio::spawn(console.serve(status, metrics, tail, stopped));

@@ -1,15 +1,19 @@
 //! `rowmill slot`: the replication slots of a pipeline's server.
 
-use super::output::not_wired;
-use super::{Outcome, Output};
+use super::{DONE, Outcome, Output, block_on, codes};
+use crate::batch::Lsn;
 use crate::config::{self, Pipeline};
+use crate::problem::{Exit, Problem, escape};
+use crate::runtime::connect_source;
+use crate::source::slot::{self, SlotState};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
     /// Slots with what they hold back.
     List(List),
-    /// Drop a pipeline's slot: what it held back is gone for this pipeline.
+    /// Drop a slot of the pipeline's database: what it stood for can't be streamed again.
     Drop(Drop),
 }
 
@@ -36,10 +40,85 @@ pub(super) fn run(verb: Verb, output: Output) -> Outcome {
     }
 }
 
-fn list(_pipeline: &Pipeline, _output: Output) -> Outcome {
-    Err(not_wired("slot list"))
+fn list(pipeline: &Pipeline, mut output: Output) -> Outcome {
+    let slots = block_on(async {
+        let client = connect_source(pipeline, "slot").await?;
+        Ok(slot::list(&client).await?)
+    })?;
+    let own = pipeline.slot_name();
+    let value = json!({
+        "pipeline": pipeline.name,
+        "slots": slots.iter().map(|slot| as_json(slot, &own)).collect::<Vec<Value>>(),
+    });
+    output.value(&value, |_| match slots.is_empty() {
+        true => "the server has no slots".to_owned(),
+        false => slots.iter().map(|slot| text(slot, &own)).collect::<Vec<_>>().join("\n"),
+    })?;
+    Ok(DONE)
 }
 
-fn drop_slot(_pipeline: &Pipeline, _slot: &str, _output: Output) -> Outcome {
-    Err(not_wired("slot drop"))
+fn as_json(slot: &SlotState, own: &str) -> Value {
+    let lsn = |lsn: Option<u64>| lsn.map(|lsn| Lsn(lsn).to_string());
+    json!({
+        "name": slot.name,
+        "own": slot.name == own,
+        "type": slot.slot_type,
+        "plugin": slot.plugin,
+        "database": slot.database,
+        "active": slot.active.as_ref().map(|consumer| json!({
+            "pid": consumer.pid,
+            "client": consumer.client_address,
+            "application_name": consumer.application_name,
+        })),
+        "restart_lsn": lsn(slot.restart_lsn),
+        "confirmed_flush_lsn": lsn(slot.confirmed_flush_lsn),
+        "wal_status": slot.wal_status,
+        "retained_bytes": slot.retained,
+        "safe_wal_size_bytes": slot.safe_wal_size,
+        "lost": slot.lost(),
+    })
+}
+
+fn text(slot: &SlotState, own: &str) -> String {
+    let of = match (slot.name == own, &slot.plugin, &slot.database) {
+        (true, _, _) => "of this pipeline".to_owned(),
+        (false, Some(plugin), Some(database)) => format!("{plugin} of database {database}"),
+        _ => "physical".to_owned(),
+    };
+    let used = match &slot.active {
+        Some(consumer) => format!("used by {consumer}"),
+        None => "not in use".to_owned(),
+    };
+    let held = match (slot.lost(), slot.retained) {
+        (true, _) => "lost".to_owned(),
+        (false, Some(bytes)) => format!("holds back {bytes} bytes of WAL"),
+        (false, None) => "holds back nothing".to_owned(),
+    };
+    escape(&format!("{}: {of}, {used}, {held}", slot.name))
+}
+
+fn drop_slot(pipeline: &Pipeline, name: &str, mut output: Output) -> Outcome {
+    block_on(async {
+        let client = connect_source(pipeline, "slot").await?;
+        if let Some(slot) = slot::state(&client, name).await?
+            && slot.database.as_ref() != Some(&slot.current_database)
+        {
+            return Err(of_another(&slot).into());
+        }
+        Ok(slot::drop(&client, name).await?)
+    })?;
+    let value = json!({ "dropped": name });
+    output.value(&value, |_| format!("{}: dropped", escape(name)))?;
+    Ok(DONE)
+}
+
+/// A physical slot keeps a standby going; one of another database is not this pipeline's matter.
+fn of_another(slot: &SlotState) -> Problem {
+    let whose = match &slot.database {
+        Some(database) => format!("of database `{database}`"),
+        None => "physical".to_owned(),
+    };
+    let headline = format!("slot `{}` is {whose}: not one of this pipeline's database", slot.name);
+    let help = "name a slot that `rowmill slot list` shows for this database";
+    Problem::new(codes::SLOT_OF_ANOTHER.code, Exit::Preflight, headline, help)
 }

@@ -22,8 +22,16 @@ pub const DEFAULT_FILE: &str = "pipeline.yaml";
 /// # Errors
 /// Everything that is wrong with the file, in its order; all of them with exit code 2.
 pub fn load(path: &Path) -> Result<Pipeline, Vec<Problem>> {
+    load_with(path, &|name| std::env::var(name).ok())
+}
+
+/// Reads one pipeline with variables from elsewhere than the environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, variables: Variables<'_>) -> Result<Pipeline, Vec<Problem>> {
     let text = read(path).map_err(|problem| vec![problem])?;
-    load_text(path, &text, &|name| std::env::var(name).ok())
+    load_text(path, &text, variables)
 }
 
 /// Reads several, which may not share a name or a slot.

@@ -19,6 +19,8 @@ mod mask;
 mod model;
 mod node;
 mod refer;
+#[cfg(test)]
+mod reference;
 mod report;
 mod resolve;
 mod routes;
@@ -31,7 +33,7 @@ mod units;
 mod walk;
 
 pub use codes::CODES;
-pub use load::{DEFAULT_FILE, load, load_all, load_text};
+pub use load::{DEFAULT_FILE, load, load_all, load_text, load_with};
 pub use model::*;
 pub use schema::schema;
 pub use secret::Secret;

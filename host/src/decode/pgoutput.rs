@@ -66,7 +66,8 @@ impl Decoder {
         self.relations.next_batch();
         let mut batch = Batch {
             rows: Vec::with_capacity(self.last_rows),
-            cells: Vec::with_capacity(self.last_cells),
+            // Twice: a plugin that writes into every row copies every tuple once.
+            cells: Vec::with_capacity(2 * self.last_cells),
             ..Batch::default()
         };
         let mut at = 0;

@@ -13,12 +13,14 @@
 //! A chain is only ever changed between two transactions, and the change is durable before the first row that the
 //! new chain touched goes on: after a crash each transaction meets the version it met before.
 
+mod codes;
 mod columns;
 mod lane;
 mod queue;
 mod routes;
 
-pub use columns::{KnownColumns, route_key};
+pub use codes::CODES;
+pub use columns::{KnownColumns, project, route_key};
 pub use lane::{Input, Lane, LaneEnd, LaneParts, LaneRoute, LaneStats, Outlet, Swap};
 pub use queue::{Closed, Popped, Queue};
-pub use routes::LiveRelations;
+pub use routes::{LiveRelations, takes};

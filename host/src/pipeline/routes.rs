@@ -67,6 +67,11 @@ impl Routes {
             by_relation.push(listed.collect());
         }
         let taken = std::mem::take(&mut batch.rows);
+        for (route, rows) in rows.iter_mut().enumerate() {
+            if by_relation.iter().flatten().any(|(other, _)| *other == route) {
+                rows.reserve(taken.len());
+            }
+        }
         for row in taken {
             match row.op {
                 Op::Truncate => truncate(batch, &by_relation, row, rows),
@@ -91,7 +96,7 @@ impl Routes {
         }
         let mut ways = Vec::new();
         for (at, route) in self.routes.iter().enumerate() {
-            if !route.tables.iter().any(|pattern| matches(pattern, relation)) {
+            if !takes(route, relation) {
                 continue;
             }
             let present: Vec<String> = relation.columns.iter().map(|column| column.name.clone()).collect();
@@ -134,8 +139,13 @@ fn truncate(batch: &mut Batch, by_relation: &[Vec<(usize, u32)>], row: Row, rows
     }
 }
 
+/// Whether rows of the relation go through the route.
+pub fn takes(route: &Route, relation: &Relation) -> bool {
+    route.tables.iter().any(|pattern| matches(pattern, relation))
+}
+
 /// Whether a pattern of the configuration names the relation.
-pub(super) fn matches(pattern: &TablePattern, relation: &Relation) -> bool {
+fn matches(pattern: &TablePattern, relation: &Relation) -> bool {
     glob(pattern.schema.as_bytes(), relation.schema.as_bytes())
         && glob(pattern.table.as_bytes(), relation.table.as_bytes())
 }

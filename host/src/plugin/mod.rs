@@ -27,6 +27,7 @@
 pub mod error;
 pub mod reload;
 
+mod codes;
 mod cursor;
 mod encode;
 mod fill;
@@ -65,6 +66,7 @@ mod tests;
 
 #[cfg(feature = "engine")]
 pub use chain::{Chain, ChainOutcome, PluginVersion};
+pub use codes::CODES;
 #[cfg(feature = "engine")]
 pub use compiled::Module;
 #[cfg(feature = "engine")]

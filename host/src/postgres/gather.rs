@@ -25,8 +25,11 @@ const GATHER_TIME: Duration = Duration::from_millis(2);
 const WINDOW: Duration = Duration::from_millis(2);
 /// So many bytes in one window raise the mark: 8 MB/s, far above what single small transactions make.
 const RAISE_BYTES: usize = 16 << 10;
+/// So many reads in one window raise it too. Where every message wakes the receiver, and it the threads behind, the
+/// server has too little of the machine left to send as many bytes as it could.
+const RAISE_READS: u32 = 16;
 /// A timer that finds fewer bytes than this lowers the mark: the stream has caught up.
-const LOWER_BYTES: usize = 8 << 10;
+const LOWER_BYTES: usize = 2 << 10;
 
 pub(crate) struct Gathering {
     tcp: TcpStream,
@@ -36,6 +39,7 @@ pub(crate) struct Gathering {
     timing: bool,
     window_start: Instant,
     window_bytes: usize,
+    window_reads: u32,
     reads: u64,
 }
 
@@ -48,6 +52,7 @@ impl Gathering {
             timing: false,
             window_start: Instant::now(),
             window_bytes: 0,
+            window_reads: 0,
             reads: 0,
         }
     }
@@ -61,24 +66,26 @@ impl Gathering {
         let bytes = if raised { RAISED_MARK } else { 1 };
         socket::set_low_water_mark(self.tcp.as_fd(), bytes)?;
         self.raised = raised;
-        self.window_start = Instant::now();
-        self.window_bytes = 0;
+        self.begin_window(0);
         Ok(())
+    }
+
+    fn begin_window(&mut self, bytes: usize) {
+        self.window_start = Instant::now();
+        self.window_bytes = bytes;
+        self.window_reads = u32::from(bytes > 0);
     }
 
     /// While the mark is 1: raises it when much came in a short time.
     fn count(&mut self, bytes: usize) -> io::Result<()> {
+        if self.window_start.elapsed() > WINDOW {
+            self.begin_window(bytes);
+            return Ok(());
+        }
         self.window_bytes += bytes;
-        if self.window_bytes >= RAISE_BYTES {
-            let saturated = self.window_start.elapsed() <= WINDOW;
-            if saturated {
-                return self.set_mark(true);
-            }
-            self.window_start = Instant::now();
-            self.window_bytes = 0;
-        } else if self.window_start.elapsed() > WINDOW {
-            self.window_start = Instant::now();
-            self.window_bytes = bytes;
+        self.window_reads += 1;
+        if self.window_bytes >= RAISE_BYTES || self.window_reads >= RAISE_READS {
+            return self.set_mark(true);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 mod authenticate;
 mod certificate;
+mod codes;
 mod conninfo;
 mod error;
 mod gather;
@@ -19,6 +20,7 @@ mod stream;
 mod syntax;
 mod tls;
 
+pub use codes::CODES;
 pub use conninfo::{ChannelBinding, Conninfo, ConninfoError, RootCertificate, SessionKind, SslMode};
 pub use error::{ConnectError, Failure, QueryError, Reason};
 pub use host::Host;

@@ -11,19 +11,61 @@ pub struct Code {
     pub explanation: &'static str,
 }
 
-/// Every stage has a list of its own, `CODES`, and is named here.
+/// Every stage has a list of its own, `CODES`, and is named here; the source's is [`preflight`].
 const STAGES: &[&[Code]] = &[
     crate::config::CODES,
+    crate::postgres::CODES,
+    crate::snapshot::CODES,
+    crate::plugin::CODES,
+    #[cfg(feature = "engine")]
+    crate::pipeline::CODES,
+    crate::sink::CODES,
+    crate::checkpoint::CODES,
+    #[cfg(feature = "engine")]
+    crate::runtime::CODES,
     crate::console::CODES,
     #[cfg(feature = "engine")]
+    crate::demo::CODES,
+    #[cfg(feature = "engine")]
     crate::cli::CODES,
+    #[cfg(feature = "engine")]
+    crate::cli::PLUGIN_CODES,
 ];
+
+/// From here on the source's codes stand for notices, which stop nothing.
+const FIRST_NOTICE: &str = "E0230";
 
 /// All codes, ascending.
 pub fn codes() -> Vec<Code> {
     let mut codes = STAGES.concat();
+    codes.extend(crate::source::preflight::codes::ALL.iter().map(preflight));
     codes.sort_by_key(|code| code.code);
     codes
+}
+
+/// What preflight finds is said in one sentence; its fix depends on the database and comes with the problem.
+fn preflight(&(code, sentence): &(&'static str, &'static str)) -> Code {
+    let sentence = sentence.trim();
+    let end = sentence.find([':', ',', ';']).unwrap_or(sentence.len() - 1);
+    Code {
+        code,
+        title: &sentence[..end],
+        explanation: sentence,
+    }
+}
+
+/// What goes for all that preflight finds.
+fn remark(code: &str) -> &'static str {
+    if !crate::source::preflight::codes::ALL
+        .iter()
+        .any(|(known, _)| *known == code)
+    {
+        ""
+    } else if code >= FIRST_NOTICE {
+        " A notice: it stops nothing."
+    } else {
+        " Found before anything is made at the server; the help names the statement that cures it."
+    }
 }
 
 /// The text of docs/reference/errors.md.
@@ -37,7 +79,8 @@ pub fn reference() -> String {
     {
         let anchor = code.to_lowercase();
         text.push_str(&format!(
-            "\n<a id=\"{anchor}\"></a>\n\n## {code}: {title}\n\n{explanation}\n"
+            "\n<a id=\"{anchor}\"></a>\n\n## {code}: {title}\n\n{explanation}{}\n",
+            remark(code)
         ));
     }
     text
@@ -74,5 +117,60 @@ mod tests {
         for code in codes() {
             assert!(reference.contains(&format!("<a id=\"{}\"></a>", code.code.to_lowercase())));
         }
+    }
+
+    /// Every source file of this crate, tests included.
+    fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// `E` and four digits in quotes.
+    fn literals(text: &str) -> Vec<&str> {
+        let is_code = |word: &&str| {
+            word.len() == 5 && word.starts_with('E') && word[1..].bytes().all(|byte| byte.is_ascii_digit())
+        };
+        text.split('"').filter(is_code).collect()
+    }
+
+    #[test]
+    #[cfg(feature = "engine")]
+    fn every_code_that_is_used_is_registered() {
+        let registered: Vec<&str> = codes().iter().map(|code| code.code).collect();
+        let mut files = Vec::new();
+        sources(
+            &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut files,
+        );
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for code in literals(&text) {
+                assert!(
+                    registered.contains(&code),
+                    "{code} in {} is not registered",
+                    file.display()
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "engine")]
+    fn the_reference_is_up_to_date() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/errors.md");
+        if std::env::var_os("ROWMILL_BLESS").is_some() {
+            std::fs::write(&file, reference()).unwrap();
+        }
+        let found = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            found == reference(),
+            "errors.md is old: run this test with ROWMILL_BLESS=1"
+        );
     }
 }

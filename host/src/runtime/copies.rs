@@ -24,11 +24,12 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
             process.store.remove_copy(copy.table_oid)?;
             continue;
         };
-        process.store.set_copy(&checkpoint::TableCopy {
-            epoch: copy.epoch + 1,
-            ..copy.clone()
-        })?;
-        tables.push(table_copy(table, copy.epoch));
+        // What is stored is the epoch that is under way: the marks of its units and of its end bear it.
+        let epoch = copy.epoch + 1;
+        process
+            .store
+            .set_copy(&checkpoint::TableCopy { epoch, ..copy.clone() })?;
+        tables.push(table_copy(table, epoch));
     }
     process
         .stats
@@ -51,34 +52,47 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
 
 /// The columns that the stream sends, all of them as the catalog has them now.
 fn table_copy(table: &Table, epoch: u32) -> snapshot::TableCopy {
-    let sent = table.columns.iter().filter(|column| !column.generated);
-    let by_primary_key = table.replica_identity == ReplicaIdentity::Full && table.primary_key().next().is_some();
-    let is_key = |column: &crate::source::catalog::Column| {
-        if by_primary_key {
-            column.primary_key
-        } else {
-            column.identity
-        }
+    let relation = relation(table);
+    // Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table
+    // is copied as one unit.
+    let keyless = table.replica_identity == ReplicaIdentity::Full && !by_primary_key(table);
+    let key = if keyless {
+        Vec::new()
+    } else {
+        relation.key_columns().map(|column| column.name.clone()).collect()
     };
+    snapshot::TableCopy {
+        relation: Arc::new(relation),
+        key,
+        partitioned: table.partitioned,
+        epoch,
+    }
+}
+
+/// Under REPLICA IDENTITY FULL every column identifies; a primary key says it with fewer.
+fn by_primary_key(table: &Table) -> bool {
+    table.replica_identity == ReplicaIdentity::Full && table.primary_key().next().is_some()
+}
+
+/// The relation that the table's rows have, as the catalog has it now.
+pub(super) fn relation(table: &Table) -> Relation {
+    let by_primary_key = by_primary_key(table);
+    let sent = table.columns.iter().filter(|column| !column.generated);
     let columns = sent.enumerate().map(|(at, column)| Column {
         name: column.name.clone(),
         type_oid: column.type_oid,
         typmod: column.typmod,
         type_name: column.type_name.clone(),
         nullable: column.nullable,
-        key: is_key(column),
+        key: if by_primary_key {
+            column.primary_key
+        } else {
+            column.identity
+        },
         slot: at as u16,
     });
     let columns: Vec<Column> = columns.collect();
-    // Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table
-    // is copied as one unit.
-    let keyless = table.replica_identity == ReplicaIdentity::Full && !by_primary_key;
-    let key = if keyless {
-        Vec::new()
-    } else {
-        columns.iter().filter(|c| c.key).map(|c| c.name.clone()).collect()
-    };
-    let relation = Relation {
+    Relation {
         index: Relation::next_index(),
         version: 1,
         oid: table.oid,
@@ -87,12 +101,6 @@ fn table_copy(table: &Table, epoch: u32) -> snapshot::TableCopy {
         replica_identity: table.replica_identity,
         slots: columns.len() as u16,
         columns,
-    };
-    snapshot::TableCopy {
-        relation: Arc::new(relation),
-        key,
-        partitioned: table.partitioned,
-        epoch,
     }
 }
 

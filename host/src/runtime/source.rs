@@ -1,9 +1,11 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
+use super::check;
 use super::process::Process;
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
-use crate::postgres::{ConnectError, QueryError, sql};
+use crate::config::Pipeline;
+use crate::postgres::{ConnectError, Conninfo, QueryError, install_crypto_provider, sql};
 use crate::problem::{Exit, Problem};
 use crate::source::catalog::Catalog;
 use crate::source::preflight::{self, Level, Notice};
@@ -34,6 +36,9 @@ pub(super) struct Ready {
 
 pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     let application = process.application_name();
+    if let Some(problem) = host_name(&process.source).and_then(preflight::pooled_host) {
+        return Err(boxed(problem));
+    }
     let client = sql::connect(&process.source, &application).await.map_err(connect)?;
     let slot_name = process.slot();
     let report = preflighted(process, &client, &slot_name).await?;
@@ -54,6 +59,11 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     };
     let start = checkpoint::compare(&slot_name, stored.as_ref(), slot.as_ref(), &server).map_err(boxed)?;
     start.warnings.iter().for_each(warn);
+
+    if start.first_run {
+        let problems = check::first_run(process, &report.catalog, system.system_identifier).await;
+        first_of(problems)?;
+    }
 
     let adopted = config.source.publication.as_deref();
     let publication = publication::ensure(&client, &config.name, adopted, &report.catalog.tables).await;
@@ -92,12 +102,7 @@ async fn preflighted(
     slot: &str,
 ) -> Result<preflight::Report, NotReady> {
     let config = &process.config;
-    let host = process
-        .source
-        .hosts
-        .first()
-        .map(|host| host.name())
-        .filter(|name| !name.starts_with('/'));
+    let host = host_name(&process.source);
     let request = preflight::Request::of(&config.name, &config.source, slot, host);
     let report = preflight::run(client, &request)
         .await
@@ -110,19 +115,48 @@ async fn preflighted(
     // The walsender of a connection that broke just now lives on until the server notices.
     if let [only] = &report.problems[..]
         && only.code == preflight::codes::SLOT_ACTIVE
+        && active_by_us(&process.source, &config.name, report.slot.as_ref())
     {
         return Err(NotReady::Retry(only.headline.clone()));
     }
-    let mut problems = report.problems.clone().into_iter();
-    match problems.next() {
-        None => Ok(report),
-        Some(first) => {
-            // Each is logged; the first decides how the process ends.
-            problems
-                .for_each(|problem| tracing::error!(code = problem.code, help = problem.help, "{}", problem.headline));
-            Err(NotReady::Problem(Box::new(first)))
-        }
-    }
+    first_of(report.problems.clone())?;
+    Ok(report)
+}
+
+/// An ordinary connection to the source, for a verb that asks something and ends.
+///
+/// # Errors
+/// A connection string that can't be used, a server that can't be reached.
+pub async fn connect_source(config: &Pipeline, verb: &str) -> Result<tokio_postgres::Client, Box<Problem>> {
+    install_crypto_provider();
+    let boxed = |problem: Problem| Box::new(problem);
+    let conninfo = Conninfo::parse(config.source.url.reveal()).map_err(|error| boxed(error.into()))?;
+    let client = sql::connect(&conninfo, &format!("rowmill_{}_{verb}", config.name)).await;
+    client.map_err(|error| boxed(error.into()))
+}
+
+/// Each is logged; the first decides how the process ends.
+fn first_of(problems: Vec<Problem>) -> Result<(), NotReady> {
+    let mut problems = problems.into_iter();
+    let Some(first) = problems.next() else { return Ok(()) };
+    problems.for_each(|problem| tracing::error!(code = problem.code, help = problem.help, "{}", problem.headline));
+    Err(boxed(first))
+}
+
+/// The host as the connection string has it; `None` for a Unix socket.
+pub(super) fn host_name(source: &Conninfo) -> Option<&str> {
+    let host = source.hosts.first().map(|host| host.name());
+    host.filter(|name| !name.starts_with('/'))
+}
+
+/// Whether whoever streams from the slot calls itself as we do, or has gone meanwhile.
+pub(super) fn active_by_us(source: &Conninfo, pipeline: &str, slot: Option<&slot::SlotState>) -> bool {
+    let Some(consumer) = slot.and_then(|slot| slot.active.as_ref()) else {
+        return false;
+    };
+    let own = format!("rowmill_{pipeline}");
+    let own = source.application_name.as_deref().unwrap_or(&own);
+    consumer.application_name.as_deref().is_none_or(|name| name == own)
 }
 
 /// The first start: the position and the tables to be copied are stored before anything streams.
@@ -134,7 +168,7 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
         let copy = TableCopy {
             table_oid: table.oid,
             table: name,
-            epoch: 1,
+            epoch: 0,
             state: CopyState::Planned,
         };
         process.store.set_copy(&copy).map_err(boxed)?;
@@ -161,7 +195,7 @@ async fn create_slot(
     }
 }
 
-fn slot_state(slot: Option<&slot::SlotState>) -> Option<checkpoint::SlotState> {
+pub(super) fn slot_state(slot: Option<&slot::SlotState>) -> Option<checkpoint::SlotState> {
     let slot = slot?;
     Some(checkpoint::SlotState {
         confirmed_flush: Lsn(slot.confirmed_flush_lsn.unwrap_or_default()),
@@ -217,6 +251,11 @@ pub(super) fn query(error: QueryError) -> NotReady {
     if error.is_transient() || error.sqlstate == "55006" {
         return NotReady::Retry(error.to_string());
     }
+    boxed(refused(&error))
+}
+
+/// An answer of the server's that no retry changes.
+pub(super) fn refused(error: &QueryError) -> Problem {
     let help = "do what the server's message says, then start again";
-    boxed(Problem::new("E0259", Exit::Preflight, "the server refuses to stream", help).with_cause(error))
+    Problem::new("E0259", Exit::Preflight, "the server refuses to stream", help).with_cause(error)
 }

@@ -23,6 +23,7 @@ struct PluginStatus {
     /// Hash, where there was one, and reason of the last refusal since the running version took over.
     refused: Option<(Option<String>, String)>,
     reloads: u64,
+    reloads_refused: u64,
 }
 
 #[derive(Default)]
@@ -40,7 +41,8 @@ pub(super) struct StatusBoard {
     /// Kept, so that there is always somebody to report to.
     _health: watch::Receiver<SlotHealth>,
     pub(super) acknowledged: AtomicU64,
-    pub(super) reloads_refused: AtomicU64,
+    /// Times a session ended and was begun again.
+    pub(super) reconnects: AtomicU64,
 }
 
 impl StatusBoard {
@@ -55,7 +57,7 @@ impl StatusBoard {
             health,
             _health,
             acknowledged: AtomicU64::new(0),
-            reloads_refused: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
         }
     }
 
@@ -66,6 +68,7 @@ impl StatusBoard {
     }
 
     pub(super) fn reconnecting(&self, reason: &str) {
+        self.reconnects.fetch_add(1, Ordering::Relaxed);
         let mut inner = self.lock();
         inner.state = "reconnecting";
         reason.clone_into(&mut inner.reason);
@@ -101,7 +104,6 @@ impl StatusBoard {
     }
 
     pub(super) fn refused(&self, plugin: &str, hash: Option<&str>, reason: &str) {
-        self.reloads_refused.fetch_add(1, Ordering::Relaxed);
         let candidate = hash.map(short).unwrap_or_default();
         tracing::warn!(
             plugin,
@@ -110,13 +112,22 @@ impl StatusBoard {
             "the changed plugin is refused; the version that runs goes on"
         );
         let mut inner = self.lock();
-        inner.plugins.entry(plugin.to_owned()).or_default().refused =
-            Some((hash.map(str::to_owned), reason.to_owned()));
+        let status = inner.plugins.entry(plugin.to_owned()).or_default();
+        status.reloads_refused += 1;
+        status.refused = Some((hash.map(str::to_owned), reason.to_owned()));
     }
 
-    /// Number of reloads that took over, of all plugins.
-    pub(super) fn reloads(&self) -> u64 {
-        self.lock().plugins.values().map(|plugin| plugin.reloads).sum()
+    /// How often each plugin was reloaded, and how often a new version of it was refused.
+    pub(super) fn reloads(&self) -> Vec<(String, u64, u64)> {
+        let inner = self.lock();
+        let of = |(name, plugin): (&String, &PluginStatus)| (name.clone(), plugin.reloads, plugin.reloads_refused);
+        inner.plugins.iter().map(of).collect()
+    }
+
+    /// The sinks of the present session, by their place in the configuration.
+    pub(super) fn sinks(&self) -> Vec<(usize, SinkHandle)> {
+        let inner = self.lock();
+        inner.sinks.iter().map(|(at, handle)| (*at, handle.clone())).collect()
     }
 
     /// Ready means progress: the stream runs and no sink is stuck behind a failure. The reason where it isn't.
@@ -215,6 +226,7 @@ fn of_plugin(name: &str, plugin: &PluginStatus) -> Value {
         "version": plugin.version,
         "hash": plugin.running,
         "reloads": plugin.reloads,
+        "reloads_refused": plugin.reloads_refused,
         "refused": refused,
     })
 }

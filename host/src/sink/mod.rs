@@ -3,6 +3,7 @@
 //! A sink accepts deliveries in order and says up to which one everything is durable. *Durable* means that a crash
 //! of this process and of the target's loses none of it. It is cumulative: durable up to delivery 7 means 1 to 7.
 
+mod codes;
 mod discard;
 pub mod driver;
 mod escape;
@@ -13,11 +14,15 @@ mod stdout;
 #[cfg(test)]
 mod testing;
 
-use crate::batch::{Delivery, Lsn};
+pub use codes::CODES;
+pub use postgres::{forget, forgetting};
+
+use crate::batch::{Delivery, Lsn, Relation};
 use crate::config;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 pub type SinkFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
 
@@ -71,6 +76,15 @@ pub fn build(config: &config::Sink) -> Box<dyn Sink> {
         config::SinkKind::File(file) => Box::new(file::FileSink::new(file)),
         config::SinkKind::Stdout => Box::new(stdout::StdoutSink::new()),
         config::SinkKind::Discard => Box::new(discard::DiscardSink::default()),
+    }
+}
+
+/// What stands in the way of delivering rows of these relations. Nothing is changed at the target.
+pub async fn check(config: &config::Sink, context: &SinkContext, relations: &[Arc<Relation>]) -> Vec<SinkError> {
+    match &config.kind {
+        config::SinkKind::Postgres(postgres) => postgres::check(postgres, context, relations).await,
+        config::SinkKind::File(file) => file::check(file, context).await.err().into_iter().collect(),
+        config::SinkKind::Stdout | config::SinkKind::Discard => Vec::new(),
     }
 }
 

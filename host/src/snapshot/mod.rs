@@ -62,6 +62,7 @@
 //! `merge` has these rules, `merge_model` tests them against a model of server and target, and `tests/snapshot` does
 //! so on a real server.
 
+mod codes;
 mod barrier;
 mod cut;
 mod fault;
@@ -83,6 +84,7 @@ mod visibility;
 mod waiting;
 mod worker;
 
+pub use codes::CODES;
 pub use merger::{MergedUnit, Merger};
 pub use plan::{KeyRange, Plan, TableCopy, TableProgress, UnitRecord};
 pub use start::{Copier, start};

@@ -74,8 +74,9 @@ impl StateStore {
     }
 }
 
-/// Enters what has become durable everywhere. Marks of an epoch that is no longer the table's are passed over: the
-/// copy that they speak of was started anew.
+/// Enters what has become durable everywhere. Marks of an epoch before the stored one are passed over: the copy that
+/// they speak of was started anew by a later session. A TRUNCATE makes a copy count on within its session, so its
+/// epoch may be beyond the stored one.
 pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<(), Failure> {
     if marks.is_empty() {
         return Ok(());
@@ -91,7 +92,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
             .get(table_oid)?
             .map(|stored| decode::<TableCopy>(stored.value()))
             .transpose()?;
-        let Some(mut copy) = stored.filter(|copy| copy.epoch == epoch) else {
+        let Some(mut copy) = stored.filter(|copy| copy.epoch <= epoch) else {
             continue;
         };
         match *mark {
@@ -101,6 +102,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
                 units.insert(to_key(unit), (range.as_slice(), snapshot.as_str(), read_until, true))?;
             }
             Mark::TableDone { .. } => {
+                copy.epoch = epoch;
                 copy.state = CopyState::Finished;
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
             }

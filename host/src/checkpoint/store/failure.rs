@@ -7,6 +7,9 @@ use std::io;
 /// The state can't be written because the disk is full: the old state is intact, and the call may be tried again.
 pub const STATE_DISK_FULL: &str = "E0506";
 
+/// Another host works in the state folder.
+pub const STATE_HELD: &str = "E0501";
+
 const STATE_DAMAGED: &str = "E0505";
 const STATE_WRITE_FAILED: &str = "E0507";
 

@@ -51,7 +51,7 @@ impl StateFolder {
     }
 
     pub(super) fn database_path(&self) -> PathBuf {
-        self.path.join("state.redb")
+        self.path.join(super::StateStore::FILE)
     }
 
     /// Makes a rename inside the folder durable.
@@ -88,7 +88,7 @@ fn held_by(path: &Path, cause: String) -> Problem {
         "stop the other rowmill, or give this pipeline a `state_dir` other than {}",
         path.display()
     );
-    Problem::new("E0501", Exit::Usage, "another rowmill holds the state", help).with_cause(cause)
+    Problem::new(super::STATE_HELD, Exit::Usage, "another rowmill holds the state", help).with_cause(cause)
 }
 
 fn unusable(path: &Path, error: &io::Error) -> Problem {

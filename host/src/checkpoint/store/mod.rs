@@ -19,7 +19,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use failure::STATE_DISK_FULL;
+pub use failure::{STATE_DISK_FULL, STATE_HELD};
 pub use records::{ChainVersion, CopyState, Identity, Mark, PluginVersion, TableCopy, UnitRecord};
 
 use super::Stored;
@@ -47,6 +47,9 @@ struct Shared {
 }
 
 impl StateStore {
+    /// The file in the state folder that holds it all.
+    pub const FILE: &str = "state.redb";
+
     /// Opens the state of `pipeline`, makes it where there is none, and keeps every other host out.
     pub fn open(state_dir: &Path, pipeline: &str) -> Result<Self, Problem> {
         let folder = StateFolder::lock(state_dir)?;

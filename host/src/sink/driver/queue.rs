@@ -167,6 +167,11 @@ impl SinkHandle {
         self.queue.filled.notify_one();
     }
 
+    /// Whether both are handles of the same driver: then what they count goes on, rather than beginning anew.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.queue, &other.queue)
+    }
+
     /// Bytes waiting in the queue.
     pub fn queued_bytes(&self) -> usize {
         self.queue.lock().bytes

@@ -64,6 +64,25 @@ impl Folder {
         }
     }
 
+    /// Whether [`Self::load`] and [`Self::resume`] would get through. A file is made beside the others and removed
+    /// again, as nothing else tells whether one can be made.
+    pub(super) fn check(&self, expected: &Manifest) -> Result<(), SinkError> {
+        let path = self.manifest_path();
+        match fs::read(&path) {
+            Ok(text) => drop(Manifest::parse(&text, expected, &path.display().to_string())?),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.refuse_foreign()?,
+            Err(error) => return Err(self.failed("reading the manifest of", error)),
+        }
+        let there = self.folder.ancestors().find(|folder| folder.exists());
+        let there = there
+            .filter(|folder| *folder != Path::new(""))
+            .unwrap_or(Path::new("."));
+        let probe = there.join(format!(".{}.{}.probe", self.name(0), std::process::id()));
+        let made = OpenOptions::new().write(true).create_new(true).open(&probe);
+        made.and_then(|_| fs::remove_file(&probe))
+            .map_err(|error| self.failed("making a file beside", error))
+    }
+
     /// Without a manifest nothing says what a file holds: somebody else's data must not be cut.
     fn refuse_foreign(&self) -> Result<(), SinkError> {
         match fs::metadata(&self.path) {

@@ -46,6 +46,13 @@ struct Session {
     inside: bool,
 }
 
+/// Whether the files could be opened; looks, and changes nothing.
+pub(super) async fn check(config: &config::FileSink, context: &SinkContext) -> Result<(), SinkError> {
+    let folder = Folder::new(&config.path);
+    let expected = Manifest::new(context, &folder);
+    on_thread(move || folder.check(&expected)).await
+}
+
 impl FileSink {
     pub(super) fn new(config: &config::FileSink) -> Self {
         Self {

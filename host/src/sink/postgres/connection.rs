@@ -55,7 +55,8 @@ pub(super) async fn predecessor(client: &Client) -> Result<Predecessor, tokio_po
     })
 }
 
-async fn connect_once(url: &Secret, context: &SinkContext) -> Result<Client, SinkError> {
+/// Connects and sets nothing.
+pub(super) async fn connect_once(url: &Secret, context: &SinkContext) -> Result<Client, SinkError> {
     let conninfo = Conninfo::parse(url.reveal()).map_err(|error| {
         let headline = format!("the url of sink {} can't be read", context.sink);
         let help = "write it as postgresql://user:password@host:5432/database";

@@ -29,6 +29,7 @@
 //! | message | nothing |
 
 mod apply;
+mod check;
 mod connection;
 mod copy;
 mod encode;
@@ -40,6 +41,9 @@ mod run;
 mod session;
 mod statement;
 mod target;
+
+pub(super) use check::check;
+pub use position::{forget, forgetting};
 
 use super::{Progress, Sink, SinkContext, SinkError, SinkFuture};
 use crate::batch::{Delivery, Lsn};

@@ -1,8 +1,9 @@
 //! The row that says how far the target has come, in the target's own transactions.
 
-use super::error;
 use super::target::literal;
+use super::{connection, error};
 use crate::batch::Lsn;
+use crate::config::Secret;
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
 use tokio_postgres::error::SqlState;
@@ -151,5 +152,40 @@ impl Identity {
             target,
         } = self.clone();
         [position.0.to_string(), pipeline, sink, slot, source, target]
+    }
+}
+
+/// The statement that lets a target forget a pipeline's positions; `None` where it has none.
+pub async fn forgetting(url: &Secret, pipeline: &str, sink: &str) -> Result<Option<String>, SinkError> {
+    let context = context_of(pipeline, sink);
+    let client = connection::connect_once(url, &context).await?;
+    let failed = |error| error::of(&error, &context);
+    let there = "SELECT pg_catalog.to_regclass('rowmill.positions') IS NOT NULL";
+    if !client.query_one(there, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let select = "SELECT EXISTS (SELECT FROM rowmill.positions WHERE pipeline = $1 AND sink = $2)";
+    let row = client.query_one(select, &[&pipeline, &sink]).await.map_err(failed)?;
+    let (pipeline, sink) = (literal(pipeline), literal(sink));
+    let delete = format!("DELETE FROM rowmill.positions WHERE pipeline ={pipeline} AND sink ={sink};");
+    Ok(row.get::<_, bool>(0).then_some(delete))
+}
+
+/// Runs what [`forgetting`] returned.
+pub async fn forget(url: &Secret, pipeline: &str, sink: &str, statement: &str) -> Result<(), SinkError> {
+    let context = context_of(pipeline, sink);
+    let client = connection::connect_once(url, &context).await?;
+    let deleted = client.batch_execute(statement).await;
+    deleted.map_err(|error| error::of(&error, &context))
+}
+
+/// As much of one as connecting and its errors need.
+fn context_of(pipeline: &str, sink: &str) -> SinkContext {
+    SinkContext {
+        pipeline: pipeline.to_owned(),
+        slot: String::new(),
+        sink: sink.to_owned(),
+        system_identifier: 0,
+        state_dir: std::path::PathBuf::new(),
     }
 }

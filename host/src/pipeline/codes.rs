@@ -1,0 +1,29 @@
+//! What can be wrong with a route.
+
+use crate::problem::Code;
+
+/// Every code with what it means, for docs/reference/errors.md.
+pub const CODES: &[Code] = &[
+    Code {
+        code: "E0701",
+        title: "a table has a new column",
+        explanation: "The route says `on_new_column: stop`, so somebody has to decide whether the column may leave.",
+    },
+    Code {
+        code: "E0702",
+        title: "a listed column isn't in the table",
+        explanation: "`columns` names what may leave. A name that isn't there is mostly a typing error, which would \
+                      otherwise go unnoticed.",
+    },
+    Code {
+        code: "E0703",
+        title: "the route leaves out a part of the key",
+        explanation: "Rows are known by their key at the sinks, so all of it has to leave.",
+    },
+    Code {
+        code: "E0704",
+        title: "the route's columns can't be remembered",
+        explanation: "Which columns a table had when a route first met it is kept in the state, which could not be \
+                      written.",
+    },
+];

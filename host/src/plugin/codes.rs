@@ -1,0 +1,96 @@
+//! What can be wrong with a plugin.
+
+use crate::problem::Code;
+
+/// Every code with what it means, for docs/reference/errors.md.
+pub const CODES: &[Code] = &[
+    Code {
+        code: "E0301",
+        title: "the module can't be read",
+        explanation: "The file is no WebAssembly core module, is larger than `limits.module`, or its manifest is \
+                      damaged. `rowmill plugin build` makes one that is right.",
+    },
+    Code {
+        code: "E0302",
+        title: "built for another version of the plugin ABI",
+        explanation: "Each major version of the ABI is a contract of its own. Build the plugin with the SDK that \
+                      belongs to this Rowmill; docs/reference/plugin-abi.md lists the versions.",
+    },
+    Code {
+        code: "E0303",
+        title: "exports are missing",
+        explanation: "A plugin exports `memory`, `rowmill_abi`, `rowmill_alloc`, `rowmill_free`, `rowmill_init`, \
+                      `rowmill_schema` and `rowmill_batch`. All that are missing or of another type are named.",
+    },
+    Code {
+        code: "E0304",
+        title: "it imports what isn't offered",
+        explanation: "Plugins have no files, no network, no clock of the host's. What may be imported is listed in \
+                      docs/reference/plugin-abi.md; the import that isn't is named.",
+    },
+    Code {
+        code: "E0305",
+        title: "the module doesn't compile",
+        explanation: "The code is not valid, uses a proposal that is switched off, or takes longer to compile than \
+                      `limits.compile_time`.",
+    },
+    Code {
+        code: "E0306",
+        title: "the plugin doesn't start",
+        explanation: "It refused its configuration, or broke in `rowmill_init`. The cause is the plugin's own text.",
+    },
+    Code {
+        code: "E0307",
+        title: "the plugin can't work on a table",
+        explanation: "It refused the table, mostly as a column that it needs is missing, or declared writes that \
+                      can't be. The headline names plugin and table, the cause is the plugin's own text.",
+    },
+    Code {
+        code: "E0308",
+        title: "the plugin asks for something that this version lacks",
+        explanation: "The ABI knows it and this version of Rowmill does not do it yet.",
+    },
+    Code {
+        code: "E0310",
+        title: "the plugin broke while it ran",
+        explanation: "It trapped, ran into a limit of time or memory, or gave a reply that breaks the contract. \
+                      Nothing of the batch has left, so after a fix the rows are sent through again.",
+    },
+    Code {
+        code: "E0311",
+        title: "a row of which the plugin makes nothing",
+        explanation: "The plugin refused one row, or a value that it wrote does not fit its column. The row is named \
+                      by its id, its values are not shown.",
+    },
+    Code {
+        code: "E0312",
+        title: "the plugin asked to stop",
+        explanation: "A plugin may stop the pipeline where going on would be wrong. The cause is its own text.",
+    },
+    Code {
+        code: "E0319",
+        title: "the WebAssembly engine can't be set up",
+        explanation: "The machine can't run the engine, or the folder for compiled code is not this user's alone.",
+    },
+    Code {
+        code: "E0320",
+        title: "there is no module",
+        explanation: "The file that `plugins.NAME.module` names is not there. Relative paths start at the folder of \
+                      pipeline.yaml.",
+    },
+    Code {
+        code: "E0321",
+        title: "the module lies outside of its folder",
+        explanation: "Links are followed, and where they lead must lie below the folder that modules may come from.",
+    },
+    Code {
+        code: "E0322",
+        title: "the module is too large",
+        explanation: "`limits.module` bounds the bytes of a module; 16 MiB unless given.",
+    },
+    Code {
+        code: "E0323",
+        title: "the module's file can't be read",
+        explanation: "It is a folder, a device or a pipe, or this user may not read it.",
+    },
+];

@@ -1,0 +1,71 @@
+//! What ends a run or a check and belongs to no stage alone.
+
+use crate::problem::Code;
+
+/// Every code with what it means, for docs/reference/errors.md.
+pub const CODES: &[Code] = &[
+    Code {
+        code: "E0259",
+        title: "the server refuses to stream",
+        explanation: "The server's own message with its SQLSTATE is the cause.",
+    },
+    Code {
+        code: "E0260",
+        title: "the server ended the stream",
+        explanation: "It sent an error in the middle of the stream. The position is stored, so the next start goes on \
+                      there.",
+    },
+    Code {
+        code: "E0261",
+        title: "a message of the stream can't be decoded",
+        explanation: "The server sent something that the protocol doesn't have, or a proxy in between has changed it.",
+    },
+    Code {
+        code: "E0330",
+        title: "a module can't be kept",
+        explanation: "Every version of a plugin that rows go through is kept in the state folder, so that rows that \
+                      are sent again meet the same version.",
+    },
+    Code {
+        code: "E0331",
+        title: "a plugin version is not kept any more",
+        explanation: "Rows that may be sent again went through it before, and its module is not in the state folder \
+                      any more.",
+    },
+    Code {
+        code: "E0332",
+        title: "a plugin is gone from the file",
+        explanation: "Rows that may be sent again went through it before.",
+    },
+    Code {
+        code: "E0333",
+        title: "a new version gives rows another shape",
+        explanation: "A reload must not change the columns that reach the sinks, unless `allow_schema_change` says \
+                      so.",
+    },
+    Code {
+        code: "E0334",
+        title: "the folder for modules can't be made",
+        explanation: "It lies in the state folder.",
+    },
+    Code {
+        code: "E0335",
+        title: "the plugins' folders can't be watched",
+        explanation: "The system has run out of inotify instances or watches.",
+    },
+    Code {
+        code: "E0508",
+        title: "the position can't be stored",
+        explanation: "Whatever was not stored was not acknowledged either, and is sent again at the next start.",
+    },
+    Code {
+        code: "E0609",
+        title: "rows can't be read for a sample",
+        explanation: "`rowmill check --sample` reads rows with COPY, as the first copy does.",
+    },
+    Code {
+        code: "E0610",
+        title: "a row has no JSON form",
+        explanation: "A value is not UTF-8: the database or the connection has another encoding.",
+    },
+];

@@ -1,0 +1,147 @@
+//! What the pipeline knows of itself, brought into its metrics once a second: nothing of it is on the way of a row.
+
+use super::process::Process;
+use super::run::Running;
+use super::status::lag_seconds;
+use super::stop::{Stop, StopRequest};
+use crate::sink::driver::{SinkHandle, SinkState};
+use crate::telemetry::{Metrics, PluginMetrics, Registry, SinkMetrics};
+use prometheus_client::metrics::counter::Counter;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Shorter than any interval at which metrics are asked for.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps the metrics of a pipeline up to date until it is told to stop, and brings them up to date once more then.
+pub fn feed_metrics(
+    running: &Running,
+    registry: &Arc<Registry>,
+    mut stop: StopRequest,
+) -> impl Future<Output = ()> + Send + use<> {
+    let mut feed = Feed::new(Arc::clone(&running.process), Arc::clone(registry));
+    async move {
+        let mut tick = tokio::time::interval(INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => feed.update(),
+                () = stop.requested(Stop::Drain) => break,
+            }
+        }
+        feed.update();
+    }
+}
+
+/// The handles, resolved once, and what was counted into them so far.
+struct Feed {
+    process: Arc<Process>,
+    registry: Arc<Registry>,
+    metrics: Metrics,
+    sinks: Vec<SinkFeed>,
+    plugins: HashMap<String, PluginMetrics>,
+}
+
+struct SinkFeed {
+    metrics: SinkMetrics,
+    /// The driver of the session that was seen last, with what was counted of it. Each session has its own.
+    last: Option<SinkHandle>,
+    rows: u64,
+    retries: u64,
+}
+
+impl Feed {
+    fn new(process: Arc<Process>, registry: Arc<Registry>) -> Self {
+        let name = process.config.name.clone();
+        let of_sink = |sink: &crate::config::Sink| SinkFeed {
+            metrics: registry.sink(&name, &sink.name),
+            last: None,
+            rows: 0,
+            retries: 0,
+        };
+        let of_plugin = |plugin: &crate::config::Plugin| (plugin.name.clone(), registry.plugin(&name, &plugin.name));
+        Self {
+            sinks: process.config.sinks.iter().map(of_sink).collect(),
+            plugins: process.config.plugins.iter().map(of_plugin).collect(),
+            metrics: registry.pipeline(&name),
+            process,
+            registry,
+        }
+    }
+
+    fn update(&mut self) {
+        self.pipeline();
+        for (at, handle) in self.process.status.sinks() {
+            if let Some(sink) = self.sinks.get_mut(at) {
+                sink.update(handle);
+            }
+        }
+        for (name, reloads, refused) in self.process.status.reloads() {
+            let of_plugin = || self.registry.plugin(&self.process.config.name, &name);
+            let plugin = self.plugins.entry(name.clone()).or_insert_with(of_plugin);
+            raise(&plugin.reloads, reloads);
+            raise(&plugin.reloads_refused, refused);
+        }
+    }
+
+    fn pipeline(&self) {
+        let (metrics, process) = (&self.metrics, &self.process);
+        let (stats, status) = (&process.stats, &process.status);
+        let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        raise(&metrics.bytes_received, of(&stats.bytes_received));
+        raise(&metrics.rows_received, of(&stats.rows_received));
+        raise(&metrics.transactions_received, of(&stats.transactions));
+        raise(&metrics.batches_received, of(&stats.batches));
+        raise(&metrics.rows_copied, of(&stats.rows_copied));
+        raise(&metrics.reconnects, of(&status.reconnects));
+        let (transformed, acknowledged) = (of(&stats.position), of(&status.acknowledged));
+        let health = status.slot_health().borrow().clone();
+        // Positions are asked for less often than they move.
+        let server = health.wal_lsn.max(transformed);
+        metrics.lsn_server.set(server);
+        metrics.lsn_transformed.set(transformed);
+        metrics.lsn_acknowledged.set(acknowledged);
+        // Before the first acknowledgement there is nothing to measure from.
+        let lag = if acknowledged == 0 {
+            0
+        } else {
+            server.saturating_sub(acknowledged)
+        };
+        metrics.lag_bytes.set(lag);
+        metrics.lag_seconds.set(lag_seconds(process));
+        let retained = health.retained.and_then(|bytes| u64::try_from(bytes).ok());
+        metrics.slot_retained_bytes.set(retained.unwrap_or(0));
+        metrics.copying.set(stats.copying.load(Ordering::Relaxed).into());
+        metrics.ready.set(status.not_ready(process).is_none().into());
+    }
+}
+
+impl SinkFeed {
+    fn update(&mut self, handle: SinkHandle) {
+        if let Some(last) = self.last.take()
+            && !last.is_same(&handle)
+        {
+            self.count(&last);
+            (self.rows, self.retries) = (0, 0);
+        }
+        self.count(&handle);
+        self.metrics.queue_bytes.set(handle.queued_bytes() as u64);
+        self.metrics.running.set((handle.state() == SinkState::Running).into());
+        self.last = Some(handle);
+    }
+
+    fn count(&mut self, handle: &SinkHandle) {
+        let (rows, retries) = (handle.rows_delivered(), handle.retries());
+        self.metrics.rows_delivered.inc_by(rows.saturating_sub(self.rows));
+        self.metrics.retries.inc_by(retries.saturating_sub(self.retries));
+        (self.rows, self.retries) = (rows, retries);
+    }
+}
+
+/// Brings a counter to what something that only grows has come to.
+fn raise(counter: &Counter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}

@@ -1,0 +1,104 @@
+//! What can go wrong at a sink.
+
+use crate::problem::Code;
+
+/// Every code with what it means, for docs/reference/errors.md.
+pub const CODES: &[Code] = &[
+    Code {
+        code: "E0401",
+        title: "the target can't be logged in to",
+        explanation: "The sink's `url` can't be read, names a database that is not there, or the login is refused.",
+    },
+    Code {
+        code: "E0402",
+        title: "a table is missing at the target",
+        explanation: "Rows go to a table of the same schema and name, or of the names that plugins give them. Rowmill \
+                      makes no tables: the fix is the statement that makes it.",
+    },
+    Code {
+        code: "E0403",
+        title: "a column is missing at the target",
+        explanation: "Every column that leaves the plugins needs one of the same name at the target. Leave it out of \
+                      the route, or add it.",
+    },
+    Code {
+        code: "E0404",
+        title: "the table has no unique key at the target",
+        explanation: "Rows are found by their key, so that a row that is sent again is written once. The target needs \
+                      a unique index or primary key over the same columns.",
+    },
+    Code {
+        code: "E0405",
+        title: "another host writes to the target",
+        explanation: "One host at a time delivers to a sink: it holds an advisory lock for as long as its connection \
+                      lives.",
+    },
+    Code {
+        code: "E0406",
+        title: "the target is a copy",
+        explanation: "The position that lies beside the rows was stored in another database or cluster, so the target \
+                      was restored or cloned. What it holds has to be decided on by a person.",
+    },
+    Code {
+        code: "E0407",
+        title: "the target follows another source",
+        explanation: "Its position belongs to another source system. Use another target, or empty the tables and the \
+                      position.",
+    },
+    Code {
+        code: "E0408",
+        title: "the role at the target lacks a privilege",
+        explanation: "Rows are looked up, inserted, updated and deleted, and the schema `rowmill` with the positions \
+                      has to be made or used.",
+    },
+    Code {
+        code: "E0409",
+        title: "the target can't be reached",
+        explanation: "A running pipeline tries again with growing pauses. `rowmill check` and `rowmill remove` say so \
+                      at once.",
+    },
+    Code {
+        code: "E0410",
+        title: "the target refuses a change",
+        explanation: "A constraint, a trigger or a type of the target does not take what the source has. The table \
+                      and position are named, values are not.",
+    },
+    Code {
+        code: "E0411",
+        title: "the target refuses a statement",
+        explanation: "The server's own message with its SQLSTATE is the cause.",
+    },
+    Code {
+        code: "E0412",
+        title: "the sink can't take a row",
+        explanation: "The row has no form at the sink, for example a value that is not UTF-8. Its id is named.",
+    },
+    Code {
+        code: "E0420",
+        title: "the files belong to another pipeline",
+        explanation: "The manifest beside the files names another pipeline, sink or source. Two sinks never share a \
+                      path.",
+    },
+    Code {
+        code: "E0421",
+        title: "a file without a manifest is in the way",
+        explanation: "Without a manifest nothing says how far a file is whole, so it is somebody else's, and is not \
+                      written to.",
+    },
+    Code {
+        code: "E0422",
+        title: "the manifest can't be read",
+        explanation: "It was written by another version or damaged. Files and manifest belong together: move both \
+                      away to begin anew.",
+    },
+    Code {
+        code: "E0423",
+        title: "a file is shorter than its manifest says",
+        explanation: "Something has cut it since it was made durable. Rows that it held are gone.",
+    },
+    Code {
+        code: "E0424",
+        title: "the file can't be written",
+        explanation: "The folder can't be made, is no folder, or this user may not write there.",
+    },
+];

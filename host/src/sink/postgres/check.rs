@@ -1,0 +1,50 @@
+//! Whether a target would take rows, found out by reading its catalog alone.
+
+use super::target::{Target, qualified};
+use super::{connection, error};
+use crate::batch::Relation;
+use crate::config;
+use crate::problem::{Exit, Problem};
+use crate::sink::{SinkContext, SinkError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio_postgres::Client;
+
+pub(in crate::sink) async fn check(
+    config: &config::PostgresSink,
+    context: &SinkContext,
+    relations: &[Arc<Relation>],
+) -> Vec<SinkError> {
+    let client = match connection::connect_once(&config.url, context).await {
+        Ok(client) => client,
+        Err(error) => return vec![error],
+    };
+    let mut refusals = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (at, relation) in relations.iter().enumerate() {
+        if let Err(error) = Target::look_up(&client, relation, at as u32, context).await {
+            refusals.push(error);
+        } else if seen.insert(relation.full_name())
+            && let Err(error) = privileges(&client, relation, context).await
+        {
+            refusals.push(error);
+        }
+    }
+    refusals
+}
+
+/// Rows are looked up, written and removed.
+async fn privileges(client: &Client, relation: &Relation, context: &SinkContext) -> Result<(), SinkError> {
+    let name = qualified(relation);
+    let select = "SELECT pg_catalog.string_agg(p, ', ') FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', \
+        'DELETE']) p WHERE NOT pg_catalog.has_table_privilege($1::text, p)";
+    let row = client.query_one(select, &[&name]).await;
+    let missing: Option<String> = row.map_err(|error| error::of(&error, context))?.get(0);
+    let Some(missing) = missing else { return Ok(()) };
+    let headline = format!("the role of sink {} lacks a privilege", context.sink);
+    let help = format!("GRANT {missing} ON {name} TO the role of the sink's url;");
+    let cause = format!("it may not {missing} at {}", relation.full_name());
+    Err(Problem::new("E0408", Exit::Sink, headline, help)
+        .with_cause(cause)
+        .into())
+}

@@ -1,0 +1,49 @@
+//! What can go wrong while tables are copied or sampled.
+
+use crate::problem::Code;
+
+/// Every code with what it means, for docs/reference/errors.md.
+pub const CODES: &[Code] = &[
+    Code {
+        code: "E0601",
+        title: "a table can't be read",
+        explanation: "The copy reads it with SELECT, which the role may not.",
+    },
+    Code {
+        code: "E0602",
+        title: "the copy broke off",
+        explanation: "The server could not be reached for longer than the attempts last. The copy starts over with \
+                      the next start.",
+    },
+    Code {
+        code: "E0603",
+        title: "a table was altered while it was copied",
+        explanation: "Rows read before and after have different columns, so the copy starts over.",
+    },
+    Code {
+        code: "E0604",
+        title: "changes outgrew memory during a copy",
+        explanation: "A table without a key is copied as one piece, and changes to it wait in memory until it is \
+                      through. A primary key lets it be copied in units.",
+    },
+    Code {
+        code: "E0605",
+        title: "the server refused to copy a table",
+        explanation: "The server's own message with its SQLSTATE is the cause.",
+    },
+    Code {
+        code: "E0606",
+        title: "a row came without its key",
+        explanation: "Copied rows and changes are brought together by key, and the old row has to hold it.",
+    },
+    Code {
+        code: "E0607",
+        title: "the copy was stopped",
+        explanation: "The process is being stopped while a table is copied.",
+    },
+    Code {
+        code: "E0608",
+        title: "a task of the copy panicked",
+        explanation: "A bug. Nothing of the unit was delivered.",
+    },
+];
