@@ -64,7 +64,8 @@ pub struct Transaction {
     pub xid: u32,
     /// Where the commit record begins. For a copied unit, the stream's position that it was merged at.
     pub commit_lsn: Lsn,
-    /// Where the commit record ends: the position that may be acknowledged. `Lsn(0)` before the last part.
+    /// Where the commit record ends: the position that may be acknowledged. `Lsn(0)` before the last part, and for
+    /// what moves no position though it is whole: see [`Self::is_aside`].
     pub end_lsn: Lsn,
     /// Commit time in µs since 2000-01-01 UTC.
     pub commit_us: i64,
@@ -73,6 +74,12 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Whether it is delivered out of its place: a message that belongs to no transaction, or changes that waited
+    /// until their table was copied. A sink's position says nothing of it.
+    pub fn is_aside(&self) -> bool {
+        self.part == Part::Whole && self.end_lsn == Lsn(0)
+    }
+
     pub fn is_complete(&self) -> bool {
         matches!(self.part, Part::Whole | Part::Last)
     }

@@ -53,7 +53,13 @@ pub(super) fn server(cause: impl Display) -> Problem {
     Problem::new(SERVER.code, Exit::Usage, SERVER.title, help).with_cause(cause)
 }
 
-pub(super) fn sql(cause: impl Display) -> Problem {
+/// A statement that failed, with what the server says.
+pub(super) fn sql(error: impl std::error::Error + Send + Sync + 'static) -> Problem {
+    stopped(format!("{:#}", anyhow::Error::new(error)))
+}
+
+/// The load ended for another reason.
+pub(super) fn stopped(cause: impl Display) -> Problem {
     let help = "start the demo again: `rowmill demo --log info`";
     Problem::new(SQL.code, Exit::Usage, SQL.title, help).with_cause(cause)
 }

@@ -19,12 +19,12 @@ const PACE: Duration = Duration::from_millis(10);
 const SHIPPED_KEPT: usize = 200;
 
 const STATEMENTS: [&str; 6] = [
-    "INSERT INTO customers (name, email, phone) VALUES ($1::text, $2::text, $3::text)",
-    "UPDATE customers SET phone = $2::text WHERE id = $1::bigint",
-    "INSERT INTO orders (customer_id, item, total) VALUES ($1::bigint, $2::text, $3::bigint / 100.0)",
-    "UPDATE orders SET status = 'paid', updated_at = clock_timestamp() WHERE id = $1::bigint",
-    "UPDATE orders SET status = 'shipped', updated_at = clock_timestamp() WHERE id = $1::bigint",
-    "DELETE FROM orders WHERE id = $1::bigint",
+    "INSERT INTO public.customers (name, email, phone) VALUES ($1::text, $2::text, $3::text)",
+    "UPDATE public.customers SET phone = $2::text WHERE id = $1::bigint",
+    "INSERT INTO public.orders (customer_id, item, total) VALUES ($1::bigint, $2::text, $3::bigint / 100.0)",
+    "UPDATE public.orders SET status = 'paid', updated_at = clock_timestamp() WHERE id = $1::bigint",
+    "UPDATE public.orders SET status = 'shipped', updated_at = clock_timestamp() WHERE id = $1::bigint",
+    "DELETE FROM public.orders WHERE id = $1::bigint",
 ];
 
 /// Writes until `stop` is true. Each change is a transaction.
@@ -53,12 +53,12 @@ impl Load {
             statements.push(client.prepare(&statement).await.map_err(codes::sql)?);
         }
         let ids = async |status: &str| -> Result<VecDeque<i64>, Problem> {
-            let select = "SELECT id FROM orders WHERE status = $1 ORDER BY id";
+            let select = "SELECT id FROM public.orders WHERE status = $1 ORDER BY id";
             let rows = client.query(select, &[&status]).await.map_err(codes::sql)?;
             rows.iter().map(|row| row.try_get(0).map_err(codes::sql)).collect()
         };
         let (open, paid, shipped) = (ids("open").await?, ids("paid").await?, ids("shipped").await?);
-        let customers = client.query_one("SELECT count(*) FROM customers", &[]).await;
+        let customers = client.query_one("SELECT count(*) FROM public.customers", &[]).await;
         let customers = customers.and_then(|row| row.try_get(0)).map_err(codes::sql)?;
         Ok(Self {
             client,

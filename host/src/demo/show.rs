@@ -282,7 +282,7 @@ fn too_early(ended: Result<Ended, Box<Problem>>) -> Problem {
 fn load_ended(ended: Result<Result<(), Problem>, tokio::task::JoinError>) -> Problem {
     match ended {
         Ok(Err(problem)) => problem,
-        Ok(Ok(())) => codes::sql("the load has ended by itself"),
-        Err(error) => codes::sql(format!("the load: {error}")),
+        Ok(Ok(())) => codes::stopped("the load has ended by itself"),
+        Err(error) => codes::stopped(format!("the load: {error}")),
     }
 }

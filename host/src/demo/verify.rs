@@ -43,7 +43,7 @@ pub(super) async fn warehouse(cluster: &Cluster, phase: Phase, lag: Duration) ->
 
 /// The same customers, none with the address or number that the shop knows.
 async fn customers(shop: &Client, warehouse: &Client) -> Result<usize, Problem> {
-    let select = "SELECT id, name, email, phone FROM customers";
+    let select = "SELECT id, name, email, phone FROM public.customers";
     let (source, target) = (by_id(shop, select).await?, by_id(warehouse, select).await?);
     same_number("customers", source.len(), target.len())?;
     for (id, row) in &source {
@@ -63,7 +63,8 @@ async fn customers(shop: &Client, warehouse: &Client) -> Result<usize, Problem> 
 
 /// The orders that are paid, and those that were shipped since the swap; each as the shop has it.
 async fn orders(shop: &Client, warehouse: &Client, phase: Phase, lag: Duration) -> Result<(usize, usize), Problem> {
-    let select = "SELECT id, status, (extract(epoch FROM updated_at) * 1000000)::bigint, orders::text FROM orders";
+    let select =
+        "SELECT id, status, (extract(epoch FROM updated_at) * 1000000)::bigint, orders::text FROM public.orders";
     let (source, target) = (by_id(shop, select).await?, by_id(warehouse, select).await?);
     let mut shipped = 0;
     let mut met = 0;

@@ -27,11 +27,13 @@ pub fn project(route: &Route, known: &[String], relation: &Arc<Relation>) -> Res
     let mut allowed: Vec<Column> = Vec::with_capacity(relation.columns.len());
     for column in &relation.columns {
         let is_new = !known.contains(&column.name);
-        if is_new && route.on_new_column == OnNewColumn::Stop {
+        let listed = route.columns.as_ref().map(|names| names.contains(&column.name));
+        // Whoever lists a column has decided on it.
+        let undecided = is_new && listed != Some(true);
+        if undecided && route.on_new_column == OnNewColumn::Stop {
             return Err(Box::new(new_column(relation, column)));
         }
-        let listed = route.columns.as_ref().is_none_or(|names| names.contains(&column.name));
-        if listed && (!is_new || route.columns.is_some()) || is_new && route.on_new_column == OnNewColumn::Pass {
+        if listed.unwrap_or(!is_new) || is_new && route.on_new_column == OnNewColumn::Pass {
             allowed.push(column.clone());
         }
     }
@@ -143,6 +145,9 @@ mod tests {
         assert_eq!(leaving(&route(None, OnNewColumn::Drop), &known, &table), old);
         assert_eq!(leaving(&route(None, OnNewColumn::Pass), &known, &table), all);
         assert_eq!(leaving(&route(None, OnNewColumn::Stop), &known, &table), Err("E0701"));
+        // What the problem's fix says: list it.
+        let listed = route(Some(&["id", "email", "ssn"]), OnNewColumn::Stop);
+        assert_eq!(leaving(&listed, &known, &table), all);
         assert_eq!(
             leaving(&route(Some(&["id", "email"]), OnNewColumn::Drop), &known, &table),
             old

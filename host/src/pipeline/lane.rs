@@ -104,6 +104,7 @@ pub struct Lane {
     swaps: VecDeque<Box<Swap>>,
     sequence: u64,
     position: Lsn,
+    resent_until: Lsn,
     between_transactions: bool,
 }
 
@@ -123,6 +124,8 @@ pub struct LaneParts {
     pub copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     /// Where the stream starts.
     pub position: Lsn,
+    /// Where the server's WAL ended at the start: what committed before may have been delivered by an earlier run.
+    pub resent_until: Lsn,
 }
 
 impl Lane {
@@ -142,18 +145,14 @@ impl Lane {
             swaps: VecDeque::new(),
             sequence: 0,
             position: parts.position,
+            resent_until: parts.resent_until,
             between_transactions: true,
         }
     }
 
     /// Works until it is told to finish, or can't go on.
     pub fn run(mut self) -> LaneEnd {
-        let end = self.work().unwrap_or_else(|end| end);
-        self.queue.close();
-        for outlet in &self.outlets {
-            outlet.handle.close();
-        }
-        end
+        self.work().unwrap_or_else(|end| end)
     }
 
     fn work(&mut self) -> Result<LaneEnd, LaneEnd> {
@@ -214,7 +213,13 @@ impl Lane {
                     epoch: unit.unit.epoch,
                 });
             }
-            let last = unit.batches.len().saturating_sub(1);
+            if unit.batches.is_empty() {
+                // Nothing was left of it. That it is done has to be stored all the same, behind what was sent before.
+                self.sequence += 1;
+                self.frontier.sent(self.sequence, [], Lsn(0), marks);
+                continue;
+            }
+            let last = unit.batches.len() - 1;
             for (at, batch) in unit.batches.into_iter().enumerate() {
                 self.stats
                     .rows_copied
@@ -230,16 +235,24 @@ impl Lane {
         Ok(())
     }
 
-    /// Makes the new chain durable before its first output, then lets it take over.
+    /// Makes the new chain durable before its first output, then lets it take over: at once, or where what an earlier
+    /// run may have delivered ends. Whatever is sent again meets the version that it met before.
     fn swap(&mut self, swap: Swap) -> Result<(), LaneEnd> {
         let lane = &mut self.lanes[swap.route];
         let key = super::columns::route_key(&lane.config);
-        let recorded = self.store.put_chain_version(&key, self.position, &swap.version);
+        let recorded = lane.later.back().map_or(Lsn(0), |(from, _)| *from);
+        let from = self.position.max(self.resent_until).max(recorded);
+        let recorded = self.store.put_chain_version(&key, from, &swap.version);
         recorded.map_err(|p| problem(Box::new(p)))?;
-        lane.chain = Some(swap.chain);
-        lane.later.clear();
+        lane.later.retain(|(other, _)| *other != from);
+        if from <= self.position {
+            lane.chain = Some(swap.chain);
+            lane.later.clear();
+        } else {
+            lane.later.push_back((from, swap.chain));
+        }
         // Whoever asked may have gone; the swap counts all the same.
-        let _ = swap.done.send(self.position);
+        let _ = swap.done.send(from);
         Ok(())
     }
 
@@ -288,6 +301,16 @@ impl Lane {
                 .map_err(|_| LaneEnd::SinkGone)?;
         }
         Ok(())
+    }
+}
+
+/// However the lane ends, by a panic too: nobody waits for it any more.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.queue.close();
+        for outlet in &self.outlets {
+            outlet.handle.close();
+        }
     }
 }
 
@@ -347,3 +370,7 @@ fn rows_for(sink: usize, lanes: &[LaneRoute], rows: &mut [Vec<Row>]) -> Vec<Row>
 fn problem(problem: Box<Problem>) -> LaneEnd {
     LaneEnd::Problem(problem)
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

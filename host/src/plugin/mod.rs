@@ -62,7 +62,7 @@ mod stage;
 mod wasi;
 
 #[cfg(all(test, feature = "engine"))]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(feature = "engine")]
 pub use chain::{Chain, ChainOutcome, PluginVersion};

@@ -2,7 +2,8 @@
 
 use super::process::Process;
 use crate::batch::Lsn;
-use crate::checkpoint::{Frontier, Mark};
+use crate::checkpoint::{Advance, Frontier, Mark, STATE_DISK_FULL};
+use crate::problem::Problem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,31 +11,49 @@ use tokio::sync::watch;
 
 /// The shortest time between two stored positions: each costs an fsync, and Postgres needs none of them soon.
 const STORE_INTERVAL: Duration = Duration::from_millis(20);
+/// How long to wait for room on a full disk. Meanwhile rows go on, and the server keeps their WAL.
+const DISK_FULL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Stores what the frontier passes and publishes it, until the sender of `stop` is gone; then once more.
+/// Stores what the frontier passes and publishes it, until the sender of `stop` is gone; then once more. Ends with a
+/// problem where it can't be stored, for more than a full disk.
 pub(super) async fn acknowledge(
     frontier: Arc<Frontier<Mark>>,
     acknowledged: watch::Sender<Lsn>,
     process: Arc<Process>,
     mut stop: watch::Receiver<()>,
-) -> anyhow::Result<()> {
+) -> Result<(), Box<Problem>> {
+    // What has been passed and isn't stored yet.
+    let mut pending: Option<Advance<Mark>> = None;
+    let mut full = false;
     loop {
         let stopped = tokio::select! {
-            () = frontier.moved() => false,
+            () = frontier.moved(), if !full => false,
+            () = tokio::time::sleep(DISK_FULL_INTERVAL), if full => false,
             _ = stop.changed() => true,
         };
         if let Some(advance) = frontier.take() {
-            let lsn = advance.lsn;
-            let store = process.store.clone();
-            tokio::task::spawn_blocking(move || store.advance(advance.lsn, &advance.marks)).await??;
-            if let Some(lsn) = lsn {
-                process.status.acknowledged.fetch_max(lsn.0, Ordering::Relaxed);
-                acknowledged.send_if_modified(|last| {
-                    lsn > *last && {
-                        *last = lsn;
-                        true
+            match &mut pending {
+                None => pending = Some(advance),
+                Some(before) => {
+                    before.lsn = before.lsn.max(advance.lsn);
+                    before.marks.extend(advance.marks);
+                }
+            }
+        }
+        if let Some(advance) = &pending {
+            match store(&process, advance.lsn, advance.marks.clone()).await {
+                Ok(()) => {
+                    publish(&process, &acknowledged, advance.lsn);
+                    pending = None;
+                    full = false;
+                }
+                Err(problem) if problem.code == STATE_DISK_FULL && !stopped => {
+                    if !full {
+                        tracing::warn!(code = problem.code, help = problem.help, "{}", problem.headline);
                     }
-                });
+                    full = true;
+                }
+                Err(problem) => return Err(Box::new(problem)),
             }
         }
         if stopped {
@@ -42,4 +61,21 @@ pub(super) async fn acknowledge(
         }
         tokio::time::sleep(STORE_INTERVAL).await;
     }
+}
+
+async fn store(process: &Process, lsn: Option<Lsn>, marks: Vec<Mark>) -> Result<(), Problem> {
+    let store = process.store.clone();
+    let stored = tokio::task::spawn_blocking(move || store.advance(lsn, &marks)).await;
+    stored.unwrap_or_else(|error| Err(super::failure::bug(&format!("the state store: {error}"))))
+}
+
+fn publish(process: &Process, acknowledged: &watch::Sender<Lsn>, lsn: Option<Lsn>) {
+    let Some(lsn) = lsn else { return };
+    process.status.acknowledged.fetch_max(lsn.0, Ordering::Relaxed);
+    acknowledged.send_if_modified(|last| {
+        lsn > *last && {
+            *last = lsn;
+            true
+        }
+    });
 }

@@ -24,11 +24,9 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
             process.store.remove_copy(copy.table_oid)?;
             continue;
         };
-        // What is stored is the epoch that is under way: the marks of its units and of its end bear it.
+        // What is stored is the copy under way: the marks that say how far it has come name it by this number.
         let epoch = copy.epoch + 1;
-        process
-            .store
-            .set_copy(&checkpoint::TableCopy { epoch, ..copy.clone() })?;
+        process.store.set_copy(&checkpoint::TableCopy { epoch, ..copy })?;
         tables.push(table_copy(table, epoch));
     }
     process

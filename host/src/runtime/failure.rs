@@ -27,12 +27,6 @@ pub(super) fn undecodable(error: &DecodeError) -> Problem {
     Problem::new("E0261", Exit::Bug, "a message of the stream can't be decoded", help).with_cause(error)
 }
 
-/// The state store can't be written.
-pub(super) fn store(error: &anyhow::Error) -> Problem {
-    let help = "free space on the disk of the state folder, then start again: nothing was acknowledged";
-    Problem::new("E0508", Exit::Bug, "the position can't be stored", help).with_cause(format!("{error:#}"))
-}
-
 /// Something that can't happen.
 pub(super) fn bug(what: &str) -> Problem {
     Problem::new(

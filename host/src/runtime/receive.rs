@@ -81,6 +81,8 @@ pub(super) async fn receive(
             },
             Some(reason) = until.server_gone.recv() => return ReceiveEnd::ServerGone(reason),
             () = until.stop.requested(Stop::Drain) => return ReceiveEnd::Stopped,
+            // One sink's end counts though the lane waits for another.
+            () = until.ended.notified() => return ReceiveEnd::Ended,
             error = receiver.tend() => return ReceiveEnd::Failed(error),
         }
     }

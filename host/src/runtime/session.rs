@@ -18,14 +18,20 @@ use crate::snapshot::Copier;
 use crate::source::monitor;
 use crate::source::replication::{ProtocolOptions, Receiver};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Bytes of decoded batches that wait for the lane. Enough for some tens of milliseconds at full speed.
 const QUEUE_BYTES: usize = 32 << 20;
 
+/// How long the lane may take to see that nobody takes its rows any more: one call of a plugin at most.
+const LANE_END_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// The problems of the snapshot stage.
 const COPY_CODES: &str = "E06";
+/// Its connections failed.
+const COPY_BROKE_OFF: &str = "E0602";
 
 /// How a session ended.
 #[derive(Debug)]
@@ -35,6 +41,17 @@ pub(super) enum SessionEnd {
     Interrupted,
     /// Worth another session, for this reason.
     Retry(String),
+    /// Another consumer streams from the slot: worth another session for a while.
+    SlotTaken(Box<Problem>),
+}
+
+/// Tells that a part has ended, however it ends: by a panic too.
+struct Tell(Arc<Notify>);
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 /// What runs beside the receiving loop.
@@ -42,7 +59,7 @@ struct Running {
     queue: Arc<Queue<Input>>,
     lane: oneshot::Receiver<LaneEnd>,
     drivers: Vec<JoinHandle<Outcome>>,
-    acknowledging: JoinHandle<anyhow::Result<()>>,
+    acknowledging: JoinHandle<Result<(), Box<Problem>>>,
     /// Dropped to let the acknowledging task end.
     acknowledging_stop: watch::Sender<()>,
     /// Told when the lane or a sink has ended by itself.
@@ -63,6 +80,7 @@ pub(super) async fn session(
     let ready = match ready {
         Ok(ready) => ready,
         Err(NotReady::Retry(reason)) => return Ok(SessionEnd::Retry(reason)),
+        Err(NotReady::SlotTaken(problem)) => return Ok(SessionEnd::SlotTaken(problem)),
         Err(NotReady::Problem(problem)) => return Err(problem),
     };
     let start = ready.start;
@@ -84,9 +102,10 @@ pub(super) async fn session(
         Ok(receiver) => receiver,
         Err(error) => {
             let not_started = query(error);
-            wind_down(process, running, None, stop).await?;
+            wind_down(process, running, None, false, stop).await?;
             return match not_started {
                 NotReady::Retry(reason) => Ok(SessionEnd::Retry(reason)),
+                NotReady::SlotTaken(problem) => Ok(SessionEnd::SlotTaken(problem)),
                 NotReady::Problem(problem) => Err(problem),
             };
         }
@@ -112,13 +131,17 @@ async fn conclude(
     let connected = matches!(end, ReceiveEnd::Stopped | ReceiveEnd::CaughtUp | ReceiveEnd::Ended);
     // A server that shuts down waits until we have gone.
     let receiver = connected.then_some(receiver);
-    let wound_down = match wind_down(process, running, receiver, stop).await {
-        // Without the server nothing can be copied either: that cures itself with the connection.
-        Err(problem) if !connected && problem.code.starts_with(COPY_CODES) => WoundDown::Rewind(problem.headline),
+    let patient = matches!(end, ReceiveEnd::CaughtUp);
+    let wound_down = match wind_down(process, running, receiver, patient, stop).await {
+        // Without the server nothing can be copied either: that cures itself with the connection. The copy's own
+        // connections may notice first.
+        Err(problem) if !connected && problem.code.starts_with(COPY_CODES) || problem.code == COPY_BROKE_OFF => {
+            WoundDown::Rewind(problem.headline)
+        }
         other => other?,
     };
     Ok(match (end, wound_down) {
-        (_, WoundDown::TooSlow) if stop.urgency() != Stop::No => SessionEnd::Interrupted,
+        (_, WoundDown::TooSlow | WoundDown::Rewind(_)) if stop.urgency() != Stop::No => SessionEnd::Interrupted,
         (_, WoundDown::ReaderGone) => SessionEnd::Done,
         (_, WoundDown::Rewind(reason)) => SessionEnd::Retry(reason),
         (ReceiveEnd::Stopped | ReceiveEnd::CaughtUp, WoundDown::Settled) => SessionEnd::Done,
@@ -135,8 +158,13 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
     let frontier = Arc::new(Frontier::new(config.sinks.len()));
     let queue = Arc::new(Queue::new(QUEUE_BYTES));
     let ended = Arc::new(Notify::new());
-    let routes = chains::routes(process, ready.start, ready.flushed)?;
-    let (copier, merger) = copies::start(process, ready)?;
+    // The lane's counters outlive it: a bounded run must not take an earlier session's position for this one's.
+    process.stats.position.store(ready.start.0, Ordering::Release);
+    // Before versions are chosen: a plugin that changes from now on finds the queue that its swap belongs into.
+    process.modules.running(Arc::clone(&queue));
+    let prepared = chains::routes(process, ready.start, ready.flushed)
+        .and_then(|routes| Ok((routes, copies::start(process, ready)?)));
+    let (routes, (copier, merger)) = prepared.inspect_err(|_| process.modules.stopped())?;
 
     let mut outlets = Vec::new();
     let mut drivers = Vec::new();
@@ -154,11 +182,10 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
         let (handle, driver) = Driver::new(sink::build(of_sink), context, of_sink.queue, interval, durable);
         process.status.sink(at, handle.clone());
         outlets.push(Outlet::new(handle));
-        let ended = Arc::clone(&ended);
+        let tell = Tell(Arc::clone(&ended));
         drivers.push(process.workers.spawn(async move {
-            let outcome = driver.run().await;
-            ended.notify_one();
-            outcome
+            let _tell = tell;
+            driver.run().await
         }));
     }
 
@@ -178,13 +205,16 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
             Box::new(move |progress| process.status.copies(progress))
         },
         position: ready.start,
+        resent_until: ready.flushed,
     };
-    process.modules.running(Arc::clone(&queue));
     let lane = spawn_lane(parts, Arc::clone(&ended));
     let (acknowledging_stop, stopped) = watch::channel(());
-    let acknowledging = process
-        .workers
-        .spawn(acknowledge(Arc::clone(&frontier), acks, Arc::clone(process), stopped));
+    let acknowledging = acknowledge(frontier, acks, Arc::clone(process), stopped);
+    let tell = Tell(Arc::clone(&ended));
+    let acknowledging = process.workers.spawn(async move {
+        let _tell = tell;
+        acknowledging.await
+    });
     Ok(Running {
         queue,
         lane,
@@ -200,9 +230,8 @@ fn spawn_lane(parts: LaneParts, ended: Arc<Notify>) -> oneshot::Receiver<LaneEnd
     let (send, receive) = oneshot::channel();
     let lane = std::thread::Builder::new().name("lane".into());
     let spawned = lane.spawn(move || {
-        let end = Lane::new(parts).run();
-        let _ = send.send(end);
-        ended.notify_one();
+        let _tell = Tell(ended);
+        let _ = send.send(Lane::new(parts).run());
     });
     if let Err(error) = spawned {
         // The sender is gone with the closure, so whoever waits for the lane's end sees that there is none.
@@ -244,11 +273,13 @@ enum WoundDown {
     Rewind(String),
 }
 
-/// Lets the lane and the sinks finish, within the drain's time, while the server is still told that we are here.
+/// Lets the lane and the sinks finish, within the drain's time, while the server is still told that we are here. Where
+/// it is `patient` the time begins when somebody asks to stop.
 async fn wind_down(
     process: &Process,
     running: Running,
     mut receiver: Option<Receiver>,
+    patient: bool,
     stop: &mut StopRequest,
 ) -> Result<WoundDown, Box<Problem>> {
     let Running {
@@ -257,21 +288,30 @@ async fn wind_down(
         mut drivers,
         acknowledging,
         acknowledging_stop,
-        ..
+        ended: _,
+        _copier: copier,
     } = running;
     process.modules.stopped();
     let _ = queue.push_now(Input::Finish);
     queue.close();
-    let finish = async {
-        let lane = lane.await;
-        let mut outcomes = Vec::new();
-        for driver in &mut drivers {
-            outcomes.push(driver.await);
-        }
-        (lane, outcomes)
-    };
-    let finished = {
+    let mut lane_end = None;
+    let mut outcomes = Vec::new();
+    tokio::pin!(lane);
+    let in_time = {
+        let finish = async {
+            lane_end = Some((&mut lane).await.ok());
+            for driver in &mut drivers {
+                outcomes.push(driver.await);
+            }
+        };
         tokio::pin!(finish);
+        let mut asked = stop.clone();
+        let mut late = std::pin::pin!(async {
+            if patient {
+                asked.requested(Stop::Drain).await;
+            }
+            tokio::time::sleep(process.config.drain_timeout.0).await;
+        });
         let mut tending = std::pin::pin!(async {
             if let Some(receiver) = &mut receiver {
                 let error = receiver.tend().await;
@@ -280,19 +320,30 @@ async fn wind_down(
             std::future::pending::<()>().await
         });
         tokio::select! {
-            finished = &mut finish => Some(finished),
-            () = tokio::time::sleep(process.config.drain_timeout.0) => None,
-            () = stop.requested(Stop::Now) => None,
-            () = &mut tending => None,
+            () = &mut finish => true,
+            () = &mut late => false,
+            () = stop.requested(Stop::Now) => false,
+            () = &mut tending => false,
         }
     };
-    if finished.is_none() {
+    if !in_time {
+        // Nothing of this session may touch a target or a counter once the next one has begun.
         drivers.iter().for_each(JoinHandle::abort);
+        drop(copier);
+        for driver in drivers.iter_mut().skip(outcomes.len()) {
+            outcomes.push(driver.await);
+        }
+        if lane_end.is_none() {
+            lane_end = tokio::time::timeout(LANE_END_TIME, &mut lane)
+                .await
+                .ok()
+                .map(Result::ok);
+        }
     }
     drop(acknowledging_stop);
     match acknowledging.await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(Box::new(super::failure::store(&error))),
+        Ok(Err(problem)) => return Err(problem),
         Err(error) => tracing::debug!(%error, "the acknowledging task"),
     }
     if let Some(receiver) = receiver
@@ -300,10 +351,19 @@ async fn wind_down(
     {
         tracing::debug!(%error, "the stream didn't end in order");
     }
-    let Some((lane, outcomes)) = finished else {
-        return Ok(WoundDown::TooSlow);
-    };
-    judge(lane.ok(), outcomes)
+    if !in_time {
+        return too_slow(outcomes);
+    }
+    judge(lane_end.flatten(), outcomes)
+}
+
+/// A sink that has stopped for good decides, though others were too slow.
+fn too_slow(outcomes: Vec<Result<Outcome, tokio::task::JoinError>>) -> Result<WoundDown, Box<Problem>> {
+    let stopped = outcomes.into_iter().find_map(|outcome| match outcome {
+        Ok(Outcome::Stopped(problem)) => Some(problem),
+        _ => None,
+    });
+    stopped.map_or(Ok(WoundDown::TooSlow), Err)
 }
 
 /// A sink's own word counts before the lane's: the lane only sees that the sink is gone.

@@ -10,13 +10,20 @@ use crate::problem::{Exit, Problem};
 use crate::source::catalog::Catalog;
 use crate::source::preflight::{self, Level, Notice};
 use crate::source::replication::Connection;
-use crate::source::{publication, slot};
+use crate::source::{monitor, publication, slot};
+
+/// SQLSTATE object_in_use.
+const SLOT_IN_USE: &str = "55006";
+/// How long a server that has refused a query because it goes down takes to close the connection.
+const HANG_UP_TIME: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Why the stream can't start.
 #[derive(Debug)]
 pub(super) enum NotReady {
     /// A later try may succeed.
     Retry(String),
+    /// Another consumer streams from the slot; it may be what is left of our own last connection.
+    SlotTaken(Box<Problem>),
     Problem(Box<Problem>),
 }
 
@@ -67,7 +74,10 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
 
     let adopted = config.source.publication.as_deref();
     let publication = publication::ensure(&client, &config.name, adopted, &report.catalog.tables).await;
-    let publication = publication.map_err(NotReady::Problem)?.name;
+    let publication = match publication {
+        Ok(publication) => publication.name,
+        Err(problem) => return Err(lost_or(&client, problem).await),
+    };
     let lsn = match start.lsn {
         Some(lsn) => lsn,
         None => create_slot(&mut connection, &client, &slot_name).await?,
@@ -104,20 +114,24 @@ async fn preflighted(
     let config = &process.config;
     let host = host_name(&process.source);
     let request = preflight::Request::of(&config.name, &config.source, slot, host);
-    let report = preflight::run(client, &request)
-        .await
-        .map_err(|problem| lost_or(client, problem))?;
+    let report = match preflight::run(client, &request).await {
+        Ok(report) => report,
+        Err(problem) => return Err(lost_or(client, problem).await),
+    };
     report
         .notices
         .iter()
         .filter(|notice| notice.level == Level::Warning)
         .for_each(note);
     // The walsender of a connection that broke just now lives on until the server notices.
-    if let [only] = &report.problems[..]
-        && only.code == preflight::codes::SLOT_ACTIVE
+    // It may be the last one that the server has.
+    let passing = [preflight::codes::SLOT_ACTIVE, preflight::codes::SENDERS_TAKEN];
+    let taken = |problem: &&Problem| problem.code == preflight::codes::SLOT_ACTIVE;
+    if let Some(taken) = report.problems.iter().find(taken)
+        && report.problems.iter().all(|problem| passing.contains(&problem.code))
         && active_by_us(&process.source, &config.name, report.slot.as_ref())
     {
-        return Err(NotReady::Retry(only.headline.clone()));
+        return Err(NotReady::SlotTaken(Box::new(taken.clone())));
     }
     first_of(report.problems.clone())?;
     Ok(report)
@@ -237,19 +251,24 @@ fn connect(error: ConnectError) -> NotReady {
     }
 }
 
-/// A problem of a connection that is gone is worth another try; any other is what it says.
-fn lost_or(client: &tokio_postgres::Client, problem: Box<Problem>) -> NotReady {
-    if client.is_closed() {
-        NotReady::Retry(problem.headline)
-    } else {
-        NotReady::Problem(problem)
+/// A problem of a connection that is gone is worth another try; any other is what it says. A server that goes down says
+/// so before it hangs up.
+async fn lost_or(client: &tokio_postgres::Client, problem: Box<Problem>) -> NotReady {
+    match tokio::time::timeout(HANG_UP_TIME, monitor::until_closed(client)).await {
+        Ok(()) => NotReady::Retry(problem.headline),
+        Err(_) => NotReady::Problem(problem),
     }
 }
 
 pub(super) fn query(error: QueryError) -> NotReady {
-    // 55006: another consumer still has the slot.
-    if error.is_transient() || error.sqlstate == "55006" {
+    if error.is_transient() {
         return NotReady::Retry(error.to_string());
+    }
+    if error.sqlstate == SLOT_IN_USE {
+        let help = "stop the other consumer of the slot, then start again";
+        let headline = "the replication slot is in use by another consumer";
+        let problem = Problem::new(preflight::codes::SLOT_ACTIVE, Exit::Preflight, headline, help);
+        return NotReady::SlotTaken(Box::new(problem.with_cause(error)));
     }
     boxed(refused(&error))
 }

@@ -7,6 +7,12 @@ use super::stop::{Stop, StopRequest};
 use crate::problem::Problem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long another consumer of the slot is waited for: a walsender whose client broke lives on until it notices.
+const SLOT_TAKEN_TIME: Duration = Duration::from_secs(5 * 60);
+/// A session that lasted longer went well: the next failure is a new one.
+const GOOD_SESSION: Duration = Duration::from_secs(60);
 
 /// How a pipeline is run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,17 +38,30 @@ pub(super) async fn supervise(
 ) -> Result<Ended, Box<Problem>> {
     let mut backoff = Backoff::new();
     let mut last_reason = String::new();
+    let mut taken_since: Option<Instant> = None;
     loop {
+        let began = Instant::now();
         let received_before = process.stats.rows_received.load(Ordering::Relaxed);
         let reason = match session::session(process, options, &mut stop).await? {
             SessionEnd::Done => return Ok(Ended::Done),
             SessionEnd::Interrupted => return Ok(Ended::Interrupted(stop.signal())),
-            SessionEnd::Retry(reason) => reason,
+            SessionEnd::Retry(reason) => {
+                taken_since = None;
+                reason
+            }
+            SessionEnd::SlotTaken(problem) => {
+                if taken_since.get_or_insert(began).elapsed() >= SLOT_TAKEN_TIME {
+                    return Err(problem);
+                }
+                let cause = problem.cause.as_deref().unwrap_or_default();
+                format!("{}: {cause}", problem.headline)
+            }
         };
         if stop.urgency() != Stop::No {
             return Ok(Ended::Done);
         }
-        if process.stats.rows_received.load(Ordering::Relaxed) > received_before {
+        if process.stats.rows_received.load(Ordering::Relaxed) > received_before || began.elapsed() >= GOOD_SESSION {
+            last_reason.clear();
             backoff.reset();
         }
         let wait = backoff.next();

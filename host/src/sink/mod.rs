@@ -12,7 +12,7 @@ pub mod json;
 mod postgres;
 mod stdout;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use codes::CODES;
 pub use postgres::{forget, forgetting};

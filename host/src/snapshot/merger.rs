@@ -258,7 +258,7 @@ impl Merger {
         let table_done = table.is_out();
         let mut batches = outgoing::as_transaction(batches, record.unit, position);
         if let (true, Changes::Wait(waiting)) = (table_done, &mut table.changes) {
-            batches.extend(waiting.release(&view.snapshot, position));
+            batches.extend(waiting.release(&view.snapshot));
             table.changes = Changes::Out(view.snapshot);
             self.shared
                 .floors()

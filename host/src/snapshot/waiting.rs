@@ -43,9 +43,9 @@ impl Waiting {
         }
     }
 
-    /// The changes that the copied rows don't show, to be delivered behind them at `position`. They keep their
-    /// commit's place, by which they are known; their end is where the stream stands now.
-    pub(super) fn release(&mut self, snapshot: &Snapshot, position: Lsn) -> Option<Batch> {
+    /// The changes that the copied rows don't show, to be delivered behind them. They keep their commit's place, by
+    /// which they are known, and have no end: a sink whose position is beyond that place doesn't have them.
+    pub(super) fn release(&mut self, snapshot: &Snapshot) -> Option<Batch> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.bytes = Bytes::from(std::mem::take(&mut self.bytes));
         let transactions = &batch.transactions;
@@ -54,7 +54,7 @@ impl Waiting {
             .retain(|row| !snapshot.sees(transactions[row.transaction as usize].xid));
         for transaction in &mut batch.transactions {
             transaction.part = Part::Whole;
-            transaction.end_lsn = position;
+            transaction.end_lsn = Lsn(0);
         }
         (!batch.rows.is_empty()).then_some(batch)
     }

@@ -43,6 +43,7 @@ pub struct TableCopy {
     pub table_oid: u32,
     /// `schema.table`, for people.
     pub table: String,
+    /// Which copy of the table is under way, or was the last; 0 before the first has begun.
     pub epoch: u32,
     pub state: CopyState,
 }

@@ -228,6 +228,14 @@ fn a_new_epoch_forgets_the_units_of_the_old_one_and_its_late_marks() {
     store.advance(None, &[Mark::UnitDone(unit(1, 0).unit), late]).unwrap();
     assert_eq!(store.copy_units(16384, 1).unwrap(), vec![]);
     assert_eq!(store.copies().unwrap(), vec![copy(2)]);
+    // Behind a TRUNCATE the copy starts over while it runs.
+    let started_over = Mark::TableDone {
+        table_oid: 16384,
+        epoch: 4,
+    };
+    store.advance(None, &[started_over]).unwrap();
+    assert_eq!(store.copies().unwrap()[0].state, CopyState::Finished);
+    assert_eq!(store.copies().unwrap()[0].epoch, 4);
     store.remove_copy(16384).unwrap();
     assert_eq!(store.copies().unwrap(), vec![]);
 }

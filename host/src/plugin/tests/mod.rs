@@ -107,6 +107,12 @@ pub(super) fn filter(schema: Vec<u8>, batch: Vec<u8>) -> Guest {
     }
 }
 
+/// For tests of other stages: a chain that drops every row, or lets every row pass.
+pub(crate) fn chain_that(drops: bool) -> Chain {
+    let guest = filter(wishes(&[0], &[], None), arr(&[i(0), yes(!drops), nil()]));
+    guest.chain().unwrap()
+}
+
 pub(super) fn transform(schema: Vec<u8>, batch: Vec<u8>) -> Guest {
     Guest {
         kind: "transform",

@@ -206,7 +206,7 @@ impl Driver {
 fn without_known(delivery: &Delivery, position: Lsn) -> Option<Delivery> {
     let known = |row: &crate::batch::Row| {
         let transaction = delivery.batch.transaction(row);
-        transaction.origin == Origin::Stream && transaction.commit_lsn < position
+        transaction.origin == Origin::Stream && !transaction.is_aside() && transaction.commit_lsn < position
     };
     delivery.rows.iter().any(known).then(|| Delivery {
         sequence: delivery.sequence,

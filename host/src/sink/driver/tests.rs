@@ -225,6 +225,16 @@ async fn rows_that_the_target_has_are_not_sent() {
 }
 
 #[tokio::test]
+async fn changes_that_waited_for_a_copy_are_not_taken_for_known_ones() {
+    let mut bench = start([], true, 1 << 20, 0x20);
+    let mut waited = delivery(1, 0x10, Part::Whole);
+    Arc::get_mut(&mut waited.batch).unwrap().transactions[0].end_lsn = Lsn(0);
+    send(&bench.handle, waited).await;
+    assert_eq!(bench.durable.recv().await, Some(1));
+    assert_eq!(committed(&bench), ["0/10:0"]);
+}
+
+#[tokio::test]
 async fn a_failure_in_an_open_transaction_sends_its_parts_again() {
     let (go, hold) = oneshot::channel();
     let mut bench = start([Step::Hold(hold)], true, 1 << 20, 0);

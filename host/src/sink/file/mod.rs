@@ -100,7 +100,7 @@ impl FileSink {
                 session.complete = session.written;
                 // A position without rows can wait: what comes again has no rows again.
                 session.dirty |= session.manifest.set_length(session.writer.len());
-                if transaction.origin == Origin::Stream {
+                if transaction.origin == Origin::Stream && !transaction.is_aside() {
                     session.manifest.advance(transaction.end_lsn);
                 }
                 if session.writer.len() >= self.rotate_bytes {

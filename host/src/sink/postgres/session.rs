@@ -76,7 +76,7 @@ impl Session {
             }
             end += rows.len();
             self.inside = !transaction.is_complete();
-            if transaction.is_complete() && transaction.origin == Origin::Stream {
+            if transaction.is_complete() && transaction.origin == Origin::Stream && !transaction.is_aside() {
                 self.position = self.position.max(Some(transaction.end_lsn));
             }
         }

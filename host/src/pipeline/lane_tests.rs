@@ -1,0 +1,254 @@
+use super::*;
+use crate::batch::{Op, Part, Relation};
+use crate::config::{ByteSize, FilterMode, OnNewColumn, Route, TablePattern};
+use crate::plugin::tests::chain_that;
+use crate::sink::driver::Driver;
+use crate::sink::testing::{Builder, context, orders, relation, text};
+use crate::sink::{Progress, Sink, SinkContext, SinkFuture};
+use crate::snapshot::{self, Plan};
+use std::sync::Mutex;
+
+/// What a sink got: for each delivery its sequence and its rows as `commit LSN:ordinal operation relations`.
+type Got = Arc<Mutex<Vec<(u64, Vec<String>)>>>;
+
+struct Recorder(Got);
+
+impl Sink for Recorder {
+    fn open<'a>(&'a mut self, _: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn write<'a>(&'a mut self, delivery: &'a Delivery) -> SinkFuture<'a, Progress> {
+        let batch = &delivery.batch;
+        let shown = |row: &Row| {
+            let relations = match row.op {
+                Op::Truncate => batch.truncates[row.extra as usize].relations.clone(),
+                _ => vec![row.relation],
+            };
+            let names: Vec<_> = relations
+                .iter()
+                .map(|at| batch.relations[*at as usize].table.as_str())
+                .collect();
+            let commit = batch.transaction(row).commit_lsn;
+            format!("{commit}:{} {} {}", row.ordinal, row.op.name(), names.join("+"))
+        };
+        let rows = delivery.rows.iter().map(shown).collect();
+        self.0.lock().unwrap().push((delivery.sequence, rows));
+        Box::pin(async { Ok(Progress::Durable(delivery.sequence)) })
+    }
+
+    fn flush(&mut self) -> SinkFuture<'_, u64> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn close(&mut self) -> SinkFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+struct NoMemory;
+
+impl KnownColumns for NoMemory {
+    fn known(&mut self, _: &str, _: &str, present: &[String]) -> anyhow::Result<Vec<String>> {
+        Ok(present.to_vec())
+    }
+}
+
+fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> LaneRoute {
+    let config = Route {
+        tables: vec![TablePattern {
+            schema: "public".into(),
+            table: table.into(),
+        }],
+        columns: None,
+        on_new_column: OnNewColumn::Pass,
+        filter: FilterMode::Membership,
+        plugins: vec![],
+        sinks: vec![],
+    };
+    LaneRoute {
+        config: Arc::new(config),
+        chain,
+        later: VecDeque::new(),
+        sinks: sinks.to_vec(),
+    }
+}
+
+struct Bench {
+    runtime: tokio::runtime::Runtime,
+    folder: tempfile::TempDir,
+    store: StateStore,
+    queue: Arc<Queue<Input>>,
+    frontier: Arc<Frontier<Mark>>,
+}
+
+impl Bench {
+    fn new(sinks: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            runtime: tokio::runtime::Runtime::new().unwrap(),
+            store: StateStore::open(folder.path(), "shop").unwrap(),
+            folder,
+            queue: Arc::new(Queue::new(1 << 20)),
+            frontier: Arc::new(Frontier::new(sinks)),
+        }
+    }
+
+    fn push(&self, batch: Builder) {
+        let batch = Arc::try_unwrap(batch.delivery(0).batch).unwrap();
+        self.queue.push_now(Input::Batch(batch)).unwrap();
+    }
+
+    /// Lets the lane do all that was pushed, and returns what each sink got.
+    fn run(&self, routes: Vec<LaneRoute>, sinks: usize, resent_until: u64) -> Vec<Vec<(u64, Vec<String>)>> {
+        let _entered = self.runtime.enter();
+        let plan = Plan {
+            tables: vec![],
+            connections: 1,
+            unit_rows: 1,
+        };
+        let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });
+        let got: Vec<Got> = (0..sinks).map(|_| Got::default()).collect();
+        let mut outlets = Vec::new();
+        let mut drivers = Vec::new();
+        for (at, got) in got.iter().enumerate() {
+            let sink = Box::new(Recorder(Arc::clone(got)));
+            let told = Arc::clone(&self.frontier);
+            let durable = move |sequence| told.durable(at, sequence);
+            let (handle, driver) = Driver::new(sink, context("s"), ByteSize(1 << 20), Duration::ZERO, durable);
+            outlets.push(Outlet::new(handle));
+            drivers.push(self.runtime.spawn(driver.run()));
+        }
+        self.queue.push_now(Input::Finish).unwrap();
+        let lane = Lane::new(LaneParts {
+            queue: Arc::clone(&self.queue),
+            routes,
+            outlets,
+            known: Box::new(NoMemory),
+            live: Arc::default(),
+            merger,
+            frontier: Arc::clone(&self.frontier),
+            store: self.store.clone(),
+            stats: Arc::default(),
+            tap: Box::new(|_, _| {}),
+            copied: Box::new(|_| {}),
+            position: Lsn(0x8),
+            resent_until: Lsn(resent_until),
+        });
+        assert!(matches!(lane.run(), LaneEnd::Finished));
+        for driver in drivers {
+            self.runtime.block_on(driver).unwrap();
+        }
+        got.iter()
+            .map(|got| std::mem::take(&mut *got.lock().unwrap()))
+            .collect()
+    }
+}
+
+fn customers() -> Arc<Relation> {
+    let mut customers = Relation::clone(&relation("customers", &[("id", 20, "bigint", true)]));
+    customers.oid = 16_385;
+    Arc::new(customers)
+}
+
+fn rows(got: &[(u64, Vec<String>)]) -> Vec<&str> {
+    got.iter().flat_map(|(_, rows)| rows).map(String::as_str).collect()
+}
+
+const ORDER: [&str; 3] = ["1", "a", "2"];
+
+fn order(builder: Builder, orders: &Arc<Relation>) -> Builder {
+    builder.insert(orders, &ORDER.map(text))
+}
+
+#[test]
+fn two_routes_that_feed_one_sink_keep_commit_order() {
+    let (bench, orders, customers) = (Bench::new(1), orders(), customers());
+    let mut batch = Builder::new();
+    for commit in [0x10, 0x20] {
+        batch = batch.transaction(commit, Part::Whole).insert(&customers, &[text("1")]);
+        batch = order(batch, &orders).insert(&customers, &[text("2")]);
+    }
+    bench.push(batch);
+    let got = bench.run(vec![route("orders", &[0], None), route("customers", &[0], None)], 1, 0);
+    let of = |commit: &str| {
+        ["0 insert customers", "1 insert orders", "2 insert customers"].map(|row| format!("{commit}:{row}"))
+    };
+    assert_eq!(rows(&got[0]), [of("0/10"), of("0/20")].concat());
+    assert_eq!(bench.frontier.take().unwrap().lsn, Some(Lsn(0x28)));
+}
+
+#[test]
+fn a_batch_is_divided_where_a_recorded_version_begins() {
+    let (bench, orders) = (Bench::new(1), orders());
+    let mut batch = Builder::new();
+    for commit in [0x10, 0x20, 0x30] {
+        batch = order(batch.transaction(commit, Part::Whole), &orders);
+    }
+    bench.push(batch);
+    let mut split = route("orders", &[0], Some(chain_that(false)));
+    split.later.push_back((Lsn(0x20), chain_that(true)));
+    split.later.push_back((Lsn(0x30), chain_that(false)));
+    let got = bench.run(vec![split], 1, 0);
+    assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/30:0 insert orders"]);
+}
+
+#[test]
+fn a_truncate_reaches_each_route_with_its_own_tables() {
+    let (bench, orders, customers) = (Bench::new(3), orders(), customers());
+    let batch = Builder::new().transaction(0x10, Part::Whole);
+    bench.push(batch.truncate(&[&orders, &customers], true, false));
+    let routes = vec![
+        route("orders", &[0], None),
+        route("*", &[1], None),
+        route("invoices", &[2], None),
+    ];
+    let got = bench.run(routes, 3, 0);
+    assert_eq!(rows(&got[0]), ["0/10:0 truncate orders"]);
+    assert_eq!(rows(&got[1]), ["0/10:0 truncate orders+customers"]);
+    assert_eq!(got[2], []);
+}
+
+#[test]
+fn whoever_saw_a_transaction_begin_is_told_its_end() {
+    let (bench, orders, customers) = (Bench::new(2), orders(), customers());
+    bench.push(order(Builder::new().transaction(0x10, Part::First), &orders));
+    bench.push(
+        Builder::new()
+            .transaction(0x10, Part::Middle)
+            .insert(&customers, &[text("1")]),
+    );
+    bench.push(Builder::new().transaction(0x10, Part::Last));
+    bench.push(Builder::new().transaction(0x20, Part::Whole));
+    let got = bench.run(vec![route("orders", &[0], None), route("customers", &[1], None)], 2, 0);
+    let sequences = |sink: usize| got[sink].iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>();
+    assert_eq!((sequences(0), sequences(1)), (vec![1, 2, 3], vec![2, 3]));
+}
+
+#[test]
+fn a_new_version_leaves_alone_what_is_sent_again() {
+    let (bench, orders) = (Bench::new(1), orders());
+    let version = ChainVersion::default();
+    let (done, counts_from) = tokio::sync::oneshot::channel();
+    let swap = Swap {
+        route: 0,
+        chain: chain_that(true),
+        version: version.clone(),
+        done,
+    };
+    bench.push(order(Builder::new().transaction(0x10, Part::Whole), &orders));
+    bench.queue.push_now(Input::Swap(Box::new(swap))).unwrap();
+    let mut batch = Builder::new();
+    for commit in [0x20, 0x30] {
+        batch = order(batch.transaction(commit, Part::Whole), &orders);
+    }
+    bench.push(batch);
+    let got = bench.run(vec![route("orders", &[0], Some(chain_that(false)))], 1, 0x30);
+    assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/20:0 insert orders"]);
+    assert_eq!(counts_from.blocking_recv(), Ok(Lsn(0x30)));
+    assert_eq!(
+        bench.store.chain_versions("public.orders").unwrap(),
+        [(Lsn(0x30), version)]
+    );
+    drop(bench.folder);
+}
