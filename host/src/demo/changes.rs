@@ -46,7 +46,7 @@ pub(super) struct Pair {
 struct Waiting {
     kind: Kind,
     raw: String,
-    committed: Instant,
+    sent: Instant,
 }
 
 #[derive(Default)]
@@ -66,7 +66,7 @@ struct Inner {
 pub(super) struct Seen {
     /// The latest of each kind whose fate is known.
     pub latest: BTreeMap<Kind, Pair>,
-    /// From the commit until the row had gone through the plugins.
+    /// From the statement at the shop until the row had gone through the plugins.
     pub lag: Duration,
     pub lag_highest: Duration,
     /// Transactions of the load.
@@ -78,16 +78,12 @@ pub(super) struct Seen {
 pub(super) struct Changes(Mutex<Inner>);
 
 impl Changes {
-    /// The shop has committed a change.
-    pub(super) fn committed(&self, xid: u64, kind: Kind, raw: String) {
+    /// The shop has committed a change, whose statement was sent at `sent`.
+    pub(super) fn committed(&self, xid: u64, kind: Kind, raw: String, sent: Instant) {
         let mut inner = self.lock();
         inner.committed += 1;
         inner.newest = xid;
-        let change = Waiting {
-            kind,
-            raw,
-            committed: Instant::now(),
-        };
+        let change = Waiting { kind, raw, sent };
         if let Some((out, left)) = inner.early.remove(&xid) {
             inner.settle(change, Some((out, left)));
         } else {
@@ -139,7 +135,7 @@ impl Changes {
 impl Inner {
     fn settle(&mut self, change: Waiting, out: Option<(String, Instant)>) {
         let out = out.map(|(text, left)| {
-            self.lag = left.saturating_duration_since(change.committed);
+            self.lag = left.saturating_duration_since(change.sent);
             self.lag_highest = self.lag_highest.max(self.lag);
             text
         });
@@ -205,9 +201,9 @@ mod tests {
     #[test]
     fn a_change_meets_its_row_and_those_passed_over_were_kept_back() {
         let changes = Changes::default();
-        changes.committed(7, Kind::Order, "insert #7 open".into());
-        changes.committed(8, Kind::Customer, "insert #1".into());
-        changes.committed(9, Kind::Paid, "update #9".into());
+        changes.committed(7, Kind::Order, "insert #7 open".into(), Instant::now());
+        changes.committed(8, Kind::Customer, "insert #1".into(), Instant::now());
+        changes.committed(9, Kind::Paid, "update #9".into(), Instant::now());
         changes.left(&paid(9));
         let seen = changes.seen();
         assert!(seen.latest[&Kind::Order].out.is_none());
@@ -222,7 +218,7 @@ mod tests {
     fn a_row_may_leave_before_its_commit_is_told_and_comes_once_for_each_sink() {
         let changes = Changes::default();
         changes.left(&paid(9));
-        changes.committed(9, Kind::Paid, "update #9".into());
+        changes.committed(9, Kind::Paid, "update #9".into(), Instant::now());
         changes.left(&paid(9));
         assert!(changes.seen().latest[&Kind::Paid].out.is_some());
         assert!(changes.lock().early.is_empty());

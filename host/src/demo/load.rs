@@ -7,7 +7,7 @@ use super::shop::{self, ITEMS, NAMES, SHOP};
 use crate::problem::Problem;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_postgres::types::ToSql;
@@ -37,6 +37,8 @@ pub(super) struct Load {
     shipped: VecDeque<i64>,
     customers: i64,
     random: u64,
+    /// When the statement under way was sent.
+    sent: Instant,
 }
 
 impl Load {
@@ -69,6 +71,7 @@ impl Load {
             shipped,
             customers,
             random: 0x9E37_79B9_7F4A_7C15,
+            sent: Instant::now(),
         })
     }
 
@@ -77,6 +80,7 @@ impl Load {
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !*stop.borrow() {
             pace.tick().await;
+            self.sent = Instant::now();
             self.change().await?;
         }
         Ok(())
@@ -163,7 +167,7 @@ impl Load {
         let id: i64 = row.try_get(1).map_err(codes::sql)?;
         let xid = text(0)?.parse().map_err(codes::sql)?;
         let raw = format!("{op} #{id} {before}{} {} {}", text(2)?, text(3)?, text(4)?);
-        self.changes.committed(xid, kind, raw);
+        self.changes.committed(xid, kind, raw, self.sent);
         Ok(())
     }
 

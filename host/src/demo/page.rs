@@ -124,7 +124,7 @@ fn numbers(view: &View, rates: &Rates, style: Style) -> Vec<String> {
             millis(seen.lag),
             String::new(),
             format!(
-                "highest {}: from a commit until its row is past the plugins",
+                "highest {}: from the shop's statement to behind the plugins",
                 millis(seen.lag_highest)
             ),
         ),

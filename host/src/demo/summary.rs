@@ -60,17 +60,16 @@ impl Summary {
         text += &line(
             "masked",
             grouped(self.feed.masked),
-            "rows of customers: no address in the feed".into(),
+            "rows of customers; the feed holds no address".into(),
         );
         text += &line("plugin reloads", grouped(self.reloads()), self.swap());
         text += &line(
             "highest lag",
             millis(view.seen.lag_highest),
-            "from a commit until its row was past the plugins".into(),
+            "from the shop's statement to behind the plugins".into(),
         );
-        text += &line("warehouse", String::new(), String::new());
-        text.truncate(text.trim_end().len());
-        text += &format!("{:10}{}\n", "", self.verdict());
+        let (word, verdict) = self.verdict();
+        text += &line("warehouse", word.to_owned(), verdict);
         text
     }
 
@@ -80,7 +79,7 @@ impl Summary {
                 let shipped = self.verified.as_ref().map_or(0, |verified| verified.shipped);
                 let shipped = grouped(shipped as u64);
                 format!(
-                    "{FIRST} became {SECOND} at {} s, {shipped} shipped orders followed",
+                    "{FIRST} became {SECOND} at {} s; {shipped} shipped orders are there since",
                     at.as_secs()
                 )
             }
@@ -89,14 +88,14 @@ impl Summary {
         }
     }
 
-    fn verdict(&self) -> String {
+    fn verdict(&self) -> (&'static str, String) {
         match &self.verified {
-            Some(found) => format!(
-                "verified: {} customers, {} orders; none missing, none extra, none differs",
-                grouped(found.customers as u64),
-                grouped(found.orders as u64)
-            ),
-            None => "not compared with the shop: plugins were changed by hand".to_owned(),
+            Some(found) => {
+                let (customers, orders) = (grouped(found.customers as u64), grouped(found.orders as u64));
+                let compared = format!("{customers} customers, {orders} orders: none missing, extra or different");
+                ("verified", compared)
+            }
+            None => ("-", "not compared: plugins were changed by hand".to_owned()),
         }
     }
 }
