@@ -49,6 +49,9 @@ pub struct LaneRoute {
     pub sinks: Vec<usize>,
 }
 
+/// Called with what a sink is about to get.
+pub type Tap = Box<dyn Fn(&Batch, &[Row]) + Send>;
+
 /// Where deliveries for one sink go.
 pub struct Outlet {
     pub handle: SinkHandle,
@@ -99,7 +102,7 @@ pub struct Lane {
     store: StateStore,
     stats: Arc<LaneStats>,
     /// Called with what each sink is about to get, while somebody watches.
-    tap: Box<dyn Fn(&Batch, &[Row]) + Send>,
+    tap: Tap,
     copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     swaps: VecDeque<Box<Swap>>,
     sequence: u64,
@@ -119,7 +122,7 @@ pub struct LaneParts {
     pub frontier: Arc<Frontier<Mark>>,
     pub store: StateStore,
     pub stats: Arc<LaneStats>,
-    pub tap: Box<dyn Fn(&Batch, &[Row]) + Send>,
+    pub tap: Tap,
     /// Told how far the copies have come.
     pub copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     /// Where the stream starts.

@@ -21,6 +21,6 @@ mod routes;
 
 pub use codes::CODES;
 pub use columns::{KnownColumns, project, route_key};
-pub use lane::{Input, Lane, LaneEnd, LaneParts, LaneRoute, LaneStats, Outlet, Swap};
+pub use lane::{Input, Lane, LaneEnd, LaneParts, LaneRoute, LaneStats, Outlet, Swap, Tap};
 pub use queue::{Closed, Popped, Queue};
 pub use routes::{LiveRelations, takes};

@@ -1,12 +1,12 @@
 //! Rows as they leave, for whoever watches: rendered only while somebody does.
 
 use super::process::Process;
-use crate::batch::{Batch, Row};
+use crate::pipeline::Tap;
 use crate::sink::json;
 use std::sync::Arc;
 
 /// What the lane calls with each sink's rows.
-pub(super) fn tap(process: &Process, system_identifier: u64) -> Box<dyn Fn(&Batch, &[Row]) + Send> {
+pub(super) fn tap(process: &Process, system_identifier: u64) -> Tap {
     let watchers = process.tail.clone();
     Box::new(move |batch, rows| {
         if !watchers.is_watched() {

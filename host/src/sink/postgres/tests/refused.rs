@@ -116,7 +116,7 @@ async fn a_refused_login_stops() {
         })
     };
     let missing = problem(url(cluster.url("nowhere")).open(&context("warehouse")).await);
-    assert_eq!(missing.code, "E0401");
+    assert_eq!(missing.code, "E0255");
     let nobody = cluster.url("postgres").replace("postgres@", "nobody@");
     assert_eq!(problem(url(nobody).open(&context("warehouse")).await).code, "E0408");
 }
