@@ -81,6 +81,13 @@ fn nothing_unmasked_leaves() {
         .replace("console: off", &format!("console: 127.0.0.1:{port}"));
     let arguments = ["run", "--log", "rowmill=trace"];
     let mut host = Host::start(shop.folder(), &pipeline, &arguments).unwrap();
+    // Only then changes are sure to be streamed, not copied.
+    shop.wait_for(&mut host, "the copy is over", || {
+        let status: serde_json::Value = serde_json::from_str(&get(port, "/api/status")?.1)?;
+        let copies = status["pipelines"][0]["copies"].as_array().cloned().unwrap_or_default();
+        Ok(copies.len() == 2 && copies.iter().all(|copy| copy["done"] == true))
+    })
+    .unwrap();
     changes(&shop, &mut random, 300).unwrap();
     // What is sent again after a kill is masked like what was sent before.
     host.kill().unwrap();
