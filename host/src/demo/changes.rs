@@ -58,7 +58,6 @@ struct Inner {
     latest: BTreeMap<Kind, Pair>,
     lag: Duration,
     lag_highest: Duration,
-    committed: u64,
 }
 
 /// What the view takes from here.
@@ -69,8 +68,6 @@ pub(super) struct Seen {
     /// From the statement at the shop until the row had gone through the plugins.
     pub lag: Duration,
     pub lag_highest: Duration,
-    /// Transactions of the load.
-    pub committed: u64,
 }
 
 /// Fed by the load and by the pipeline's live view.
@@ -81,7 +78,6 @@ impl Changes {
     /// The shop has committed a change, whose statement was sent at `sent`.
     pub(super) fn committed(&self, xid: u64, kind: Kind, raw: String, sent: Instant) {
         let mut inner = self.lock();
-        inner.committed += 1;
         inner.newest = xid;
         let change = Waiting { kind, raw, sent };
         if let Some((out, left)) = inner.early.remove(&xid) {
@@ -123,7 +119,6 @@ impl Changes {
             latest: inner.latest.clone(),
             lag: inner.lag,
             lag_highest: inner.lag_highest,
-            committed: inner.committed,
         }
     }
 
