@@ -98,3 +98,43 @@ fn copied_while_rows_come_and_go_by_key() {
 fn copied_while_rows_come_and_go_by_whole_images() {
     copied_while_rows_come_and_go("FULL");
 }
+
+/// A row enters the set by an update that leaves its TOASTed column alone. With whole old images it arrives with that
+/// value; without them nothing would ever bring it, so the pipeline stops and says so: never a row less in silence.
+#[test]
+fn a_row_that_enters_the_set_arrives_whole_or_stops_the_pipeline() {
+    let tables = "CREATE TABLE plain (id int PRIMARY KEY, status text, big text);
+        ALTER TABLE plain ALTER big SET STORAGE EXTERNAL;
+        CREATE TABLE whole (LIKE plain INCLUDING ALL);
+        ALTER TABLE whole REPLICA IDENTITY FULL;";
+    let shop = Shop::with(tables).unwrap();
+    shop.plugin("paid_only").unwrap();
+    let routes = "routes:
+  - { tables: [public.plain, public.whole], plugins: [paid_only], sinks: [warehouse] }";
+    let pipeline = shop.pipeline_of("public.plain, public.whole", &format!("{PLUGINS}{routes}"));
+    for table in ["plain", "whole"] {
+        shop.source(&format!("INSERT INTO {table} VALUES (9, 'paid', '')"))
+            .unwrap();
+    }
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    let copied = "SELECT (SELECT count(*) FROM plain) + (SELECT count(*) FROM whole)";
+    shop.wait_target(&mut host, copied, "2").unwrap();
+    // The copies are over once nothing of them is under way.
+    host.terminate().unwrap();
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    let enter = |table: &str| {
+        shop.source(&format!("INSERT INTO {table} VALUES (1, 'open', repeat('x', 5000))"))
+            .unwrap();
+        shop.source(&format!("UPDATE {table} SET status = 'paid' WHERE id = 1"))
+            .unwrap();
+    };
+    enter("whole");
+    shop.wait_target(&mut host, "SELECT length(big) FROM whole WHERE id = 1", "5000")
+        .unwrap();
+    enter("plain");
+    let status = host.wait(LONG).unwrap();
+    assert_eq!(status.code(), Some(6), "{}", host.log());
+    assert!(host.log().contains("E0413"), "{}", host.log());
+}

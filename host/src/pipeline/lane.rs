@@ -4,7 +4,7 @@
 use super::columns::KnownColumns;
 use super::queue::{Popped, Queue};
 use super::routes::{LiveRelations, Routes};
-use crate::batch::{Batch, Delivery, Lsn, Row};
+use crate::batch::{Batch, CopyUnit, Delivery, Lsn, Op, Row};
 use crate::checkpoint::{ChainVersion, Frontier, Mark, StateStore};
 use crate::config;
 use crate::plugin::Chain;
@@ -105,6 +105,8 @@ pub struct Lane {
     tap: Tap,
     copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     swaps: VecDeque<Box<Swap>>,
+    /// Tables all of whose units are out, and whose copies the stream hasn't passed yet.
+    copied_tables: Vec<CopyUnit>,
     sequence: u64,
     position: Lsn,
     resent_until: Lsn,
@@ -146,6 +148,7 @@ impl Lane {
             tap: parts.tap,
             copied: parts.copied,
             swaps: VecDeque::new(),
+            copied_tables: Vec::new(),
             sequence: 0,
             position: parts.position,
             resent_until: parts.resent_until,
@@ -211,10 +214,7 @@ impl Lane {
                 marks.push(Mark::UnitDone(unit.unit));
             }
             if unit.table_done {
-                marks.push(Mark::TableDone {
-                    table_oid: unit.unit.table_oid,
-                    epoch: unit.unit.epoch,
-                });
+                self.copied_tables.push(unit.unit);
             }
             if unit.batches.is_empty() {
                 // Nothing was left of it. That it is done has to be stored all the same, behind what was sent before.
@@ -235,7 +235,26 @@ impl Lane {
                 self.pass_on(batch, marks)?;
             }
         }
+        self.finish_tables();
         Ok(())
+    }
+
+    /// A table counts as copied once the stream has passed all that its units show. A start before that copies it
+    /// again, rather than to meet changes that its rows are ahead of.
+    fn finish_tables(&mut self) {
+        let (merger, mut marks) = (&self.merger, Vec::new());
+        self.copied_tables.retain(|unit| {
+            let under_way = merger.is_copying(unit.table_oid);
+            if !under_way {
+                let (table_oid, epoch) = (unit.table_oid, unit.epoch);
+                marks.push(Mark::TableDone { table_oid, epoch });
+            }
+            under_way
+        });
+        if !marks.is_empty() {
+            self.sequence += 1;
+            self.frontier.sent(self.sequence, [], Lsn(0), marks);
+        }
     }
 
     /// Makes the new chain durable before its first output, then lets it take over: at once, or where what an earlier
@@ -265,6 +284,15 @@ impl Lane {
         self.routes.assign(&mut batch, &mut rows).map_err(problem)?;
         for (lane, rows) in self.lanes.iter_mut().zip(&mut rows) {
             transform(lane, &mut batch, rows)?;
+            if !self.merger.is_done() {
+                let copied = |row: &Row, batch: &Batch| self.merger.is_copying(batch.relation(row).oid);
+                // Its row may not be there yet: the copy brings it, with the values that this change lacks.
+                for row in rows.iter_mut().filter(|row| row.op == Op::Upsert) {
+                    if copied(row, &batch) {
+                        row.op = Op::Update;
+                    }
+                }
+            }
         }
         self.deliver(batch, rows, marks)
     }

@@ -74,6 +74,13 @@ pub const CODES: &[Code] = &[
         explanation: "The row has no form at the sink, for example a value that is not UTF-8. Its id is named.",
     },
     Code {
+        code: "E0413",
+        title: "a row came into the set without all of its values",
+        explanation: "An update made a row match the filter and left a TOASTed column alone. The server doesn't send \
+                      such a value, the target never had the row, and nothing that comes later brings it. Under \
+                      REPLICA IDENTITY FULL the old row carries it.",
+    },
+    Code {
         code: "E0420",
         title: "the files belong to another pipeline",
         explanation: "The manifest beside the files names another pipeline, sink or source. Two sinks never share a \

@@ -8,6 +8,7 @@ use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
 use super::target::{Target, qualified};
 use crate::batch::{Batch, Op, Row};
+use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
@@ -56,6 +57,8 @@ pub(super) struct Work<'a> {
 pub(super) struct Sent {
     pub(super) first: usize,
     pub(super) expected: u64,
+    /// Whether fewer rows than expected are a failure.
+    pub(super) required: bool,
 }
 
 impl Applier {
@@ -154,7 +157,12 @@ impl Applier {
         if run.kind == Kind::Truncate {
             let text = statement::truncate(work.batch, &work.batch.truncates[rows[0].extra as usize]);
             let reply = async move { client.batch_execute(&text).await.map(|()| 0) };
-            pipeline.send(Sent { first, expected: 0 }, reply).await;
+            let sent = Sent {
+                first,
+                expected: 0,
+                required: false,
+            };
+            pipeline.send(sent, reply).await;
             return Ok(());
         }
         let kind = run.kind;
@@ -165,7 +173,17 @@ impl Applier {
         let touches = matches!(kind, Kind::Insert | Kind::Upsert);
         let expected = if touches { 0 } else { rows.len() as u64 };
         let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
-        pipeline.send(Sent { first, expected }, reply).await;
+        let required = kind == Kind::Complete;
+        pipeline
+            .send(
+                Sent {
+                    first,
+                    expected,
+                    required,
+                },
+                reply,
+            )
+            .await;
         if kind == Kind::Move {
             self.settle_move(work, run, pipeline).await?;
         }
@@ -198,6 +216,9 @@ impl Applier {
     async fn drain(&mut self, work: Work<'_>, pipeline: &mut Pipeline<'_, Sent>) -> Result<(), SinkError> {
         while let Some((sent, reply)) = pipeline.receive().await {
             let touched = reply.map_err(|error| refused(work, sent.first, &error))?;
+            if sent.required && touched < sent.expected {
+                return Err(incomplete(work, sent.first).into());
+            }
             self.missed += sent.expected.saturating_sub(touched);
         }
         Ok(())
@@ -250,4 +271,20 @@ pub(super) fn refused(work: Work<'_>, first: usize, error: &Error) -> SinkError 
         commit_lsn: work.batch.transaction(row).commit_lsn,
     };
     error::of_change(error, work.context, Some(&change))
+}
+
+/// A row that entered a filtered set without the values that the change left alone, and that the target never had.
+fn incomplete(work: Work<'_>, first: usize) -> Problem {
+    let relation = work.batch.relation(&work.rows[first]);
+    let table = relation.full_name();
+    let headline = format!("a row of {table} came into the set without all of its values");
+    let help = format!(
+        "ALTER TABLE {} REPLICA IDENTITY FULL at the source, then remove the pipeline and start it anew",
+        qualified(relation)
+    );
+    let position = work.batch.transaction(&work.rows[first]).commit_lsn;
+    Problem::new("E0413", Exit::Sink, headline, help).with_cause(format!(
+        "an update at {position} left a TOASTed column alone, and sink {} doesn't have the row",
+        work.context.sink
+    ))
 }

@@ -54,7 +54,11 @@ impl Applier {
             return Ok(true);
         };
         let (client, first) = (work.client, run.rows.start);
-        let mark = || Sent { first, expected: 0 };
+        let mark = || Sent {
+            first,
+            expected: 0,
+            required: false,
+        };
         let savepoint = async move { client.batch_execute(SAVEPOINT).await.map(|()| 0) };
         pipeline.send(mark(), savepoint).await;
         match copy_in(work, run, &prepared).await {

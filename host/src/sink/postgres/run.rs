@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Upsert,
     /// Some columns of a row that should be there.
     Update,
+    /// The same where the row must be there: nothing that comes later would bring the values that are missing here.
+    Complete,
     /// An update that changes the key.
     Move,
     Delete,
@@ -35,7 +37,7 @@ impl Kind {
     fn rows_max(self) -> usize {
         match self {
             Self::Insert => COPY_ROWS_MAX,
-            Self::Upsert | Self::Update | Self::Delete => STATEMENT_ROWS_MAX,
+            Self::Upsert | Self::Update | Self::Complete | Self::Delete => STATEMENT_ROWS_MAX,
             Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
         }
     }
@@ -183,7 +185,11 @@ impl Cutter {
         {
             return Ok((Kind::Move, 0));
         }
-        let kind = if whole { Kind::Upsert } else { Kind::Update };
+        let kind = match (whole, row.op) {
+            (true, _) => Kind::Upsert,
+            (false, Op::Upsert) => Kind::Complete,
+            (false, _) => Kind::Update,
+        };
         Ok((kind, key_hash(batch, target, new, row.old)?))
     }
 }

@@ -124,7 +124,7 @@ pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql>
     let name = &target.name;
     let text = match kind {
         Kind::Insert | Kind::Upsert => upsert(&mut source),
-        Kind::Update => {
+        Kind::Update | Kind::Complete => {
             let set = source.assignments(|column| !column.key);
             if set.is_empty() {
                 return None;
