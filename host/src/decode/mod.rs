@@ -11,8 +11,10 @@
 
 mod copy;
 mod cursor;
+mod open;
 mod pgoutput;
 mod relations;
+mod tuple;
 mod types;
 
 pub use copy::CopyDecoder;

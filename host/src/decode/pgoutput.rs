@@ -4,11 +4,11 @@
 //! over the parts.
 
 use super::cursor::Cursor;
+use super::open::{Open, alone, list, row};
 use super::relations::{Described, Relations};
+use super::tuple::{expect, tuple};
 use super::{DecodeError, TableHint};
-use crate::batch::{
-    Batch, Cell, Lsn, Message, OldImage, Op, Origin, Part, Relation, ReplicaIdentity, Row, Transaction, Truncate, Tuple,
-};
+use crate::batch::{Batch, Message, OldImage, Op, Part, ReplicaIdentity, Row, Truncate, Tuple};
 use bytes::Bytes;
 
 /// Bytes of one chunk; cells point with 32 bits.
@@ -17,19 +17,6 @@ const CHUNK_BYTES_MAX: usize = u32::MAX as usize;
 const FRAME_HEADER: usize = 5;
 /// Upper bound of columns of a table; Postgres' own limit is 1,600.
 const COLUMNS_MAX: usize = 1_664;
-
-/// A transaction whose commit has not been seen yet.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    xid: u32,
-    commit_lsn: Lsn,
-    commit_us: i64,
-    next_ordinal: u64,
-    /// Whether an earlier batch holds a part of it.
-    begun_before: bool,
-    /// Whether the batch under way holds a part of it.
-    listed: bool,
-}
 
 /// Decodes the chunks of one replication connection, in order. Relations outlive the connection: hand
 /// [`Decoder::reconnected`] to the next one.
@@ -377,111 +364,8 @@ impl Decoder {
     }
 }
 
-/// Makes sure that the batch's last transaction is the open one.
-#[inline]
-fn list(open: &mut Open, batch: &mut Batch) {
-    if !open.listed {
-        open.listed = true;
-        batch.transactions.push(Transaction {
-            xid: open.xid,
-            commit_lsn: open.commit_lsn,
-            end_lsn: Lsn(0),
-            commit_us: open.commit_us,
-            part: Part::Middle,
-            origin: Origin::Stream,
-        });
-    }
-}
-
-fn alone(lsn: Lsn) -> Transaction {
-    Transaction {
-        xid: 0,
-        commit_lsn: lsn,
-        end_lsn: Lsn(0),
-        commit_us: 0,
-        part: Part::Whole,
-        origin: Origin::Stream,
-    }
-}
-
-fn row(op: Op, transaction: u32, ordinal: u64) -> Row {
-    let (relation, extra, fan_out) = (0, 0, 0);
-    Row {
-        relation,
-        transaction,
-        ordinal,
-        new: None,
-        old: None,
-        extra,
-        fan_out,
-        op,
-        old_image: OldImage::Key,
-    }
-}
-
 fn set_extra(batch: &mut Batch, extra: u32) {
     if let Some(row) = batch.rows.last_mut() {
         row.extra = extra;
     }
-}
-
-#[inline]
-fn expect(cursor: &mut Cursor<'_>, kind: u8) -> Result<(), DecodeError> {
-    match cursor.u8("the kind of a tuple")? {
-        found if found == kind => Ok(()),
-        found => Err(DecodeError::Unexpected {
-            lsn: cursor.lsn,
-            found,
-            expected: "a new tuple",
-        }),
-    }
-}
-
-/// Indexes a tuple: one cell per slot of the relation. Columns that the relation doesn't have are passed over, ones
-/// that the tuple doesn't have are absent (servers 15.0 and 15.1 send such tuples under column lists).
-#[inline]
-fn tuple(cursor: &mut Cursor<'_>, batch: &mut Batch, relation: u32, key_only: bool) -> Result<Tuple, DecodeError> {
-    let Batch { cells, relations, .. } = batch;
-    let relation: &Relation = &relations[relation as usize];
-    let count = cursor.u16("the number of columns of a tuple")? as usize;
-    let start = cells.len();
-    let slots = relation.slots as usize;
-    cells.reserve(slots);
-    for at in 0..count {
-        let cell = match cursor.u8("the kind of a value")? {
-            b't' => {
-                let len = cursor.u32("the length of a value")? as usize;
-                let cell = Cell::text(cursor.position(), len);
-                cursor.take(len, "the end of a value")?;
-                cell
-            }
-            b'n' => Cell::NULL,
-            b'u' => Cell::UNCHANGED,
-            b'b' => {
-                let len = cursor.u32("the length of a value")? as usize;
-                let cell = Cell::binary(cursor.position(), len);
-                cursor.take(len, "the end of a value")?;
-                cell
-            }
-            found => {
-                return Err(DecodeError::Unexpected {
-                    lsn: cursor.lsn,
-                    found,
-                    expected: "the kind of a value",
-                });
-            }
-        };
-        if at < slots {
-            cells.push(cell);
-        }
-    }
-    cells.resize(start + slots, Cell::ABSENT);
-    if key_only {
-        for (cell, column) in cells[start..].iter_mut().zip(&relation.columns) {
-            if !column.key {
-                *cell = Cell::ABSENT;
-            }
-        }
-    }
-    Ok(Tuple(start as u32))
 }

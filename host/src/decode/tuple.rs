@@ -1,0 +1,71 @@
+//! Tuples of pgoutput: one cell per slot of the relation, nothing copied.
+
+use super::DecodeError;
+use super::cursor::Cursor;
+use crate::batch::{Batch, Cell, Relation, Tuple};
+
+#[inline]
+pub(super) fn expect(cursor: &mut Cursor<'_>, kind: u8) -> Result<(), DecodeError> {
+    match cursor.u8("the kind of a tuple")? {
+        found if found == kind => Ok(()),
+        found => Err(DecodeError::Unexpected {
+            lsn: cursor.lsn,
+            found,
+            expected: "a new tuple",
+        }),
+    }
+}
+
+/// Indexes a tuple: one cell per slot of the relation. Columns that the relation doesn't have are passed over, ones
+/// that the tuple doesn't have are absent (servers 15.0 and 15.1 send such tuples under column lists).
+#[inline]
+pub(super) fn tuple(
+    cursor: &mut Cursor<'_>,
+    batch: &mut Batch,
+    relation: u32,
+    key_only: bool,
+) -> Result<Tuple, DecodeError> {
+    let Batch { cells, relations, .. } = batch;
+    let relation: &Relation = &relations[relation as usize];
+    let count = cursor.u16("the number of columns of a tuple")? as usize;
+    let start = cells.len();
+    let slots = relation.slots as usize;
+    cells.reserve(slots);
+    for at in 0..count {
+        let cell = match cursor.u8("the kind of a value")? {
+            b't' => {
+                let len = cursor.u32("the length of a value")? as usize;
+                let cell = Cell::text(cursor.position(), len);
+                cursor.take(len, "the end of a value")?;
+                cell
+            }
+            b'n' => Cell::NULL,
+            b'u' => Cell::UNCHANGED,
+            b'b' => {
+                let len = cursor.u32("the length of a value")? as usize;
+                let cell = Cell::binary(cursor.position(), len);
+                cursor.take(len, "the end of a value")?;
+                cell
+            }
+            found => {
+                return Err(DecodeError::Unexpected {
+                    lsn: cursor.lsn,
+                    found,
+                    expected: "the kind of a value",
+                });
+            }
+        };
+        if at < slots {
+            cells.push(cell);
+        }
+    }
+    cells.resize(start + slots, Cell::ABSENT);
+    if key_only {
+        for (cell, column) in cells[start..].iter_mut().zip(&relation.columns) {
+            if !column.key {
+                *cell = Cell::ABSENT;
+            }
+        }
+    }
+    Ok(Tuple(start as u32))
+}
