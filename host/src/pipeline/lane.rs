@@ -4,6 +4,7 @@
 use super::columns::KnownColumns;
 use super::queue::{Popped, Queue};
 use super::routes::{LiveRelations, Routes};
+use super::stats::LaneStats;
 use crate::batch::{Batch, CopyUnit, Delivery, Lsn, Op, Row};
 use crate::checkpoint::{ChainVersion, Frontier, Mark, StateStore};
 use crate::config;
@@ -13,7 +14,7 @@ use crate::sink::driver::SinkHandle;
 use crate::snapshot::{Merger, TableProgress};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often the lane looks for copied units that are ready while the stream is silent.
@@ -63,23 +64,6 @@ impl Outlet {
     pub fn new(handle: SinkHandle) -> Self {
         Self { handle, inside: false }
     }
-}
-
-/// Counted by the lane, read by whoever shows progress.
-#[derive(Debug, Default)]
-pub struct LaneStats {
-    pub rows_received: AtomicU64,
-    pub rows_delivered: AtomicU64,
-    pub transactions: AtomicU64,
-    pub batches: AtomicU64,
-    pub rows_copied: AtomicU64,
-    pub bytes_received: AtomicU64,
-    /// Whether tables are being copied still.
-    pub copying: AtomicBool,
-    /// The stream's position behind the last batch.
-    pub position: AtomicU64,
-    /// Commit time of the last transaction, in µs since 2000-01-01 UTC.
-    pub commit_us: AtomicU64,
 }
 
 /// Why the lane ended.

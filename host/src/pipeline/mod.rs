@@ -18,9 +18,11 @@ mod columns;
 mod lane;
 mod queue;
 mod routes;
+mod stats;
 
 pub use codes::CODES;
 pub use columns::{KnownColumns, project, route_key};
-pub use lane::{Input, Lane, LaneEnd, LaneParts, LaneRoute, LaneStats, Outlet, Swap, Tap};
+pub use lane::{Input, Lane, LaneEnd, LaneParts, LaneRoute, Outlet, Swap, Tap};
 pub use queue::{Closed, Popped, Queue};
 pub use routes::{LiveRelations, takes};
+pub use stats::LaneStats;
