@@ -18,8 +18,8 @@ const FRAME_HEADER: usize = 5;
 /// Upper bound of columns of a table; Postgres' own limit is 1,600.
 const COLUMNS_MAX: usize = 1_664;
 
-/// Decodes the chunks of one replication connection, in order. Relations outlive the connection: hand
-/// [`Decoder::reconnected`] to the next one.
+/// Decodes the chunks of one replication connection, in order. A new connection takes a new decoder: what was open is
+/// sent again from its begin.
 #[derive(Debug, Default)]
 pub struct Decoder {
     relations: Relations,
@@ -34,12 +34,6 @@ impl Decoder {
         let mut decoder = Self::default();
         hints.into_iter().for_each(|hint| decoder.relations.hint(hint));
         decoder
-    }
-
-    /// The decoder for a new connection: what was open is sent again from its begin.
-    pub fn reconnected(mut self) -> Self {
-        self.open = None;
-        self
     }
 
     /// Decodes whole backend frames into a batch that keeps them.
