@@ -37,6 +37,7 @@ pub enum ChainOutcome {
 #[derive(Debug)]
 pub struct Chain {
     stages: Vec<Stage>,
+    stateful: bool,
     /// By the relation's index.
     outcomes: FxHashMap<u32, ChainOutcome>,
     /// The rows as they came, to be put back where a stage fails.
@@ -57,10 +58,16 @@ impl Chain {
     ) -> Result<Self, PluginError> {
         let stages = plugins.iter().map(|plugin| Stage::new(engine, plugin, filter, mode));
         Ok(Self {
+            stateful: plugins.iter().any(|plugin| plugin.module.manifest().keeps_state()),
             stages: stages.collect::<Result<_, _>>()?,
             outcomes: FxHashMap::default(),
             original: Vec::new(),
         })
+    }
+
+    /// Whether a plugin keeps something from row to row: then one lane has to see all of them.
+    pub fn is_stateful(&self) -> bool {
+        self.stateful
     }
 
     /// Asks the plugins what they make of a relation; remembered by its index. Call it for every relation of the route
