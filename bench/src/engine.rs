@@ -141,6 +141,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         frontier: Arc::clone(&frontier),
         store: StateStore::open(folder.path(), "bench")?,
         stats: Arc::default(),
+        metrics: Arc::default(),
         tap: Box::new(|_, _| {}),
         copied: Box::new(|_| {}),
         position: Lsn(0),
