@@ -1,7 +1,7 @@
 //! What is known in memory of the letters: which keys they block, and which changes they are of.
 
 use super::key::Keys;
-use super::letter::{Letter, Order};
+use super::letter::{Letter, Standing};
 use super::line::Place;
 use crate::batch::Lsn;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -20,7 +20,7 @@ pub(super) struct Entry {
     /// Of its table's key columns.
     pub shape: u64,
     pub keys: Keys,
-    pub order: Order,
+    pub order: Standing,
     pub behind: bool,
     pub superseded: bool,
     pub set_aside_us: i64,
@@ -103,7 +103,7 @@ pub(super) struct Asked {
     pub route: u32,
     pub oid: u32,
     pub shape: u64,
-    pub order: Order,
+    pub order: Standing,
 }
 
 impl Index {
@@ -251,7 +251,7 @@ impl Index {
     }
 
     /// The letters of a table that a truncate at `order` makes meaningless.
-    pub(super) fn supersede(&mut self, route: u32, oid: u32, order: Order) -> Vec<u64> {
+    pub(super) fn supersede(&mut self, route: u32, oid: u32, order: Standing) -> Vec<u64> {
         let Some(table) = self.tables.get(&(route, oid)) else {
             return Vec::new();
         };
@@ -305,6 +305,6 @@ impl Index {
 
 /// Whether a change at `order` comes behind the letter. A unit that is read again may be merged elsewhere, so copied
 /// rows of a key wait behind each other wherever they are.
-fn precedes(entry: &Entry, order: Order) -> bool {
+fn precedes(entry: &Entry, order: Standing) -> bool {
     entry.order < order || !order.streamed && !entry.order.streamed
 }

@@ -68,8 +68,8 @@ impl Change {
         }
     }
 
-    pub fn order(&self) -> Order {
-        Order {
+    pub fn order(&self) -> Standing {
+        Standing {
             lsn: self.commit_lsn,
             streamed: self.copy.is_none(),
             ordinal: self.ordinal,
@@ -85,7 +85,7 @@ impl Change {
 /// Where a change stands in the order of delivery. A copied row that was merged at a position went out before what
 /// commits there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Order {
+pub struct Standing {
     pub lsn: Lsn,
     pub streamed: bool,
     pub ordinal: u64,

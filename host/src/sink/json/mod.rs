@@ -31,6 +31,13 @@ use std::io::Write;
 /// Shapes kept before all are let go: far more than there are tables, far less than hurts.
 const SHAPES_MAX: usize = 10_000;
 
+/// A time in µs since 2000 as the lines have it, without quotes.
+pub fn time_text(us: i64) -> String {
+    let mut text = Vec::new();
+    time::push(&mut text, us);
+    String::from_utf8_lossy(&text).trim_matches('"').to_owned()
+}
+
 /// A row that has no JSON form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
