@@ -181,7 +181,10 @@ impl<'a> Walk<'a> {
     fn row_change(&mut self, row: &Row, aside: Option<Aside>) -> Result<(), Box<Problem>> {
         let order = Change::of(self.batch, row).order();
         let streamed = self.batch.transaction(row).origin == Origin::Stream;
-        if streamed && self.state.index.knows((self.route.0, order.lsn.0, order.ordinal)) {
+        if streamed
+            && order.lsn <= self.state.index.newest()
+            && self.state.index.knows((self.route.0, order.lsn.0, order.ordinal))
+        {
             self.held.push((row.transaction, row.ordinal));
             return Ok(());
         }

@@ -8,7 +8,8 @@
 //!
 //! The keys stay blocked until it is settled, so nothing overtakes what is on its way, and a crash in between sends it
 //! again under the same ids. Changes that arrive meanwhile wait behind and follow in a next round. After some rounds
-//! the stream is to wait for one, or a busy key would never be free again.
+//! the stream is to wait for one, or a busy key would never be free again; at once where so many wait that the table
+//! would stop.
 
 use super::aside::{Aside, Held};
 use super::fault;
@@ -108,7 +109,7 @@ pub struct ReplayBatch {
     pub batch: Batch,
     /// Rows as they go into the plugins, by route.
     pub rows: Vec<(RouteId, Vec<Row>)>,
-    /// The stream has to wait until this is settled.
+    /// The stream has to wait until this is settled: no batch may go on before.
     pub hold: bool,
     /// By the transaction's index.
     letters: Vec<u64>,
@@ -290,7 +291,7 @@ impl State {
             ticket,
             batch: Batch::default(),
             rows: Vec::new(),
-            hold: request.rounds > FREE_ROUNDS,
+            hold: request.rounds > FREE_ROUNDS || self.is_crowded(round),
             letters: round.to_vec(),
             force: request.force,
         };
@@ -311,6 +312,12 @@ impl State {
         replay.batch.bytes = Bytes::from(binary);
         replay.rows.sort_by_key(|(route, _)| route.0);
         Ok(replay)
+    }
+
+    /// Whether so many wait in a table that more might stop the pipeline before this is through.
+    fn is_crowded(&self, round: &[u64]) -> bool {
+        let mut entries = round.iter().filter_map(|number| self.index.entries.get(number));
+        entries.any(|entry| self.index.behind(entry.route, entry.oid) * 2 > self.limits.max_behind)
     }
 
     pub(super) fn letter(&self, number: u64) -> Result<Letter, Box<Problem>> {
