@@ -44,6 +44,7 @@ pub(super) async fn acknowledge(
             match store(&process, advance.lsn, advance.marks.clone()).await {
                 Ok(()) => {
                     publish(&process, &acknowledged, advance.lsn);
+                    forget_letters(&process, advance.lsn).await?;
                     pending = None;
                     full = false;
                 }
@@ -67,6 +68,20 @@ async fn store(process: &Process, lsn: Option<Lsn>, marks: Vec<Mark>) -> Result<
     let store = process.store.clone();
     let stored = tokio::task::spawn_blocking(move || store.advance(lsn, &marks)).await;
     stored.unwrap_or_else(|error| Err(super::failure::bug(&format!("the state store: {error}"))))
+}
+
+/// Of dead letters that are gone, those are forgotten that the server doesn't send again; old ones are dropped.
+async fn forget_letters(process: &Process, lsn: Option<Lsn>) -> Result<(), Box<Problem>> {
+    let letters = process.dead_letters.clone();
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let forget = move || {
+        lsn.inspect(|lsn| letters.acknowledged(*lsn));
+        letters.tick()
+    };
+    let forgotten = tokio::task::spawn_blocking(forget).await;
+    forgotten.unwrap_or_else(|error| Err(Box::new(super::failure::bug(&format!("the dead letters: {error}")))))
 }
 
 fn publish(process: &Process, acknowledged: &watch::Sender<Lsn>, lsn: Option<Lsn>) {
