@@ -8,7 +8,7 @@ use super::stats::LaneStats;
 use crate::batch::{Batch, CopyUnit, Delivery, Lsn, Op, Row};
 use crate::checkpoint::{ChainVersion, Frontier, Mark, StateStore};
 use crate::config;
-use crate::plugin::Chain;
+use crate::plugin::{Chain, Processed};
 use crate::problem::Problem;
 use crate::sink::driver::SinkHandle;
 use crate::snapshot::{Merger, TableProgress};
@@ -357,9 +357,15 @@ fn transform(lane: &mut LaneRoute, batch: &mut Batch, rows: &mut Vec<Row>) -> Re
 
 fn run_chain(chain: Option<&mut Chain>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), LaneEnd> {
     match chain {
-        Some(chain) if !rows.is_empty() => chain
-            .process(batch, rows)
-            .map_err(|error| problem(Box::new(error.problem()))),
+        Some(chain) if !rows.is_empty() => {
+            let mut processed = Processed::default();
+            let done = chain.process(batch, rows, &mut processed);
+            done.map_err(|error| problem(Box::new(error.problem())))?;
+            match processed.aside.first() {
+                Some(aside) => Err(problem(Box::new(aside.problem()))),
+                None => Ok(()),
+            }
+        }
         _ => Ok(()),
     }
 }
