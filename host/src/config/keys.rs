@@ -188,6 +188,24 @@ const PLUGIN: Block = Block {
             "false",
             "Whether a reload may change the columns that come out.",
         ),
+        Key::default(
+            "on_error",
+            &Shape::Choice(&["dead_letter", "drop", "pass", "stop"]),
+            "dead_letter",
+            "What becomes of a change that the plugin rejects or can't be given; `pass` lets it go by the plugin.",
+        ),
+        Key::default(
+            "on_fault",
+            &Shape::Choice(&["isolate", "bypass", "stop"]),
+            "isolate",
+            "What becomes of a change that the plugin breaks on; `isolate` sets it aside, `bypass` lets it go by.",
+        ),
+        Key::default(
+            "max_faults",
+            &Shape::Count(1, 1_000_000),
+            "100",
+            "Faults within a minute beyond which the pipeline stops.",
+        ),
     ],
 };
 
@@ -222,6 +240,12 @@ const LIMITS: Block = Block {
             &Shape::Duration(Duration::from_secs(1), Duration::from_secs(600)),
             "30s",
             "How long its compilation may take.",
+        ),
+        Key::default(
+            "isolation",
+            &Shape::Duration(Duration::from_millis(10), Duration::from_secs(3600)),
+            "30s",
+            "CPU time for finding the changes of one batch that it breaks on; the wall clock may take ten times that.",
         ),
     ],
 };

@@ -86,8 +86,27 @@ fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
             output: limits.size("output")?,
             module: limits.size("module")?,
             compile_time: limits.duration("compile_time")?,
+            isolation: limits.duration("isolation")?,
         },
         allow_schema_change: item.text("allow_schema_change")? == "true",
+        policies: policies(item)?,
+    })
+}
+
+fn policies(item: &Item) -> Option<Policies> {
+    Some(Policies {
+        on_error: match item.text("on_error")? {
+            "drop" => OnError::Drop,
+            "pass" => OnError::Pass,
+            "stop" => OnError::Stop,
+            _ => OnError::DeadLetter,
+        },
+        on_fault: match item.text("on_fault")? {
+            "bypass" => OnFault::Bypass,
+            "stop" => OnFault::Stop,
+            _ => OnFault::Isolate,
+        },
+        max_faults: u32::try_from(item.count("max_faults")?).ok()?,
     })
 }
 

@@ -74,16 +74,28 @@ impl DeadLetters {
         batch: &Batch,
         rows: &[Row],
         asides: Vec<Aside>,
+        waiting: &Held,
     ) -> Result<Held, Box<Problem>> {
-        if asides.is_empty() && self.is_empty() {
+        if asides.is_empty() && waiting.is_empty() && self.is_empty() {
             return Ok(Held::default());
         }
         self.with(|state| {
-            let walked = Walk::new(state, route, batch).walk(rows, asides);
+            let walked = Walk::new(state, route, batch, waiting).walk(rows, asides);
             // What is in memory is ahead of what is on disk now.
             state.broken |= walked.is_err();
             walked
         })
+    }
+
+    /// Which of the rows of a route have to wait behind letters that are there now: it is no use to show them to the
+    /// plugins, which may break on every change of a row. Nothing is recorded: hand the result to [`Self::set_aside`],
+    /// which holds them whatever has become of those letters meanwhile.
+    pub fn waiting(&self, route: RouteId, batch: &Batch, rows: &[Row]) -> Held {
+        if self.is_empty() {
+            return Held::default();
+        }
+        let none = Held::default();
+        self.with(|state| Walk::new(state, route, batch, &none).waiting(rows))
     }
 }
 
@@ -91,6 +103,8 @@ struct Walk<'a> {
     state: &'a mut State,
     route: RouteId,
     batch: &'a Batch,
+    /// Changes that the plugins haven't seen, so they can't go on.
+    waiting: &'a Held,
     records: Vec<Record>,
     held: Vec<(u32, u64)>,
     now_us: i64,
@@ -99,11 +113,12 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(state: &'a mut State, route: RouteId, batch: &'a Batch) -> Self {
+    fn new(state: &'a mut State, route: RouteId, batch: &'a Batch, waiting: &'a Held) -> Self {
         Self {
             state,
             route,
             batch,
+            waiting,
             records: Vec::new(),
             held: Vec::new(),
             now_us: now_us(),
@@ -112,7 +127,7 @@ impl<'a> Walk<'a> {
     }
 
     fn walk(mut self, rows: &[Row], mut asides: Vec<Aside>) -> Result<Held, Box<Problem>> {
-        if asides.is_empty() && !self.is_concerned() {
+        if asides.is_empty() && self.waiting.is_empty() && !self.is_concerned() {
             return Ok(Held::default());
         }
         asides.sort_by_key(|aside| (aside.row.transaction, aside.row.ordinal));
@@ -131,6 +146,20 @@ impl<'a> Walk<'a> {
         }
         self.state.append(std::mem::take(&mut self.records))?;
         Ok(Held::of(self.held))
+    }
+
+    /// Up to a truncate, behind which a table's letters block nothing.
+    fn waiting(mut self, rows: &[Row]) -> Held {
+        if !self.is_concerned() {
+            return Held::default();
+        }
+        let is_row = |row: &&Row| row.op != Op::Truncate;
+        for row in rows.iter().take_while(is_row).filter(|row| row.op != Op::Message) {
+            if self.blocker(row).is_some() {
+                self.held.push((row.transaction, row.ordinal));
+            }
+        }
+        Held::of(self.held)
     }
 
     /// Whether any row of the batch can be blocked or known.
@@ -189,7 +218,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let behind = self.blocker(row);
-        if aside.is_none() && behind.is_none() {
+        if aside.is_none() && behind.is_none() && !self.waiting.holds(row) {
             return Ok(());
         }
         self.held.push((row.transaction, row.ordinal));

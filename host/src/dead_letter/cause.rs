@@ -19,7 +19,7 @@ pub struct PluginName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// `rejected`, `stop`, `unchanged`, `value`, `no_key`, `too_large`, or a fault: `trap`, `timeout`, `memory`,
-    /// `bad_reply`, `breach`, `retryable`, `fatal`.
+    /// `bad_reply`, `output`, `breach`, `retryable`, `fatal`.
     pub kind: String,
     /// The code of a rejection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    fn new(kind: &str, message: impl Into<String>) -> Self {
+    pub fn new(kind: &str, message: impl Into<String>) -> Self {
         Self {
             kind: kind.to_owned(),
             code: None,
@@ -75,6 +75,7 @@ impl From<&Fault> for Cause {
             FaultKind::Timeout => "timeout",
             FaultKind::Memory => "memory",
             FaultKind::BadReply => "bad_reply",
+            FaultKind::Output => "output",
             FaultKind::Breach => "breach",
             FaultKind::Retryable => "retryable",
             FaultKind::Fatal => "fatal",

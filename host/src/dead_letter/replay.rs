@@ -149,6 +149,11 @@ impl DeadLetters {
         self.with(|state| state.settle(ticket))
     }
 
+    /// Whether letters are on their way to the sinks.
+    pub fn is_under_way(&self) -> bool {
+        !self.is_empty() && self.with(|state| state.flight.is_some())
+    }
+
     /// A session begins: what an earlier one had under way is sent again, under the same ids.
     pub fn begin_session(&self) {
         self.with(|state| state.flight = None);

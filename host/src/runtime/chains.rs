@@ -188,6 +188,7 @@ pub(super) fn chain(process: &Process, route: &config::Route, version: &ChainVer
             module,
             config: plugin.config.clone(),
             limits: plugin.limits,
+            policies: plugin.policies,
         });
     }
     Chain::new(&process.engine, &plugins, route.filter, Mode::Live).map_err(|error| Box::new(error.problem()))

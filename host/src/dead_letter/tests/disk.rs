@@ -151,7 +151,13 @@ fn fill_up(letters: &DeadLetters) -> Box<Problem> {
             .insert(&orders(), &row)
             .delivery(lsn);
         let route = letters.route(ROUTE);
-        if let Err(problem) = letters.set_aside(route, &batch.batch, &batch.rows, vec![rejected(&batch.rows[0])]) {
+        if let Err(problem) = letters.set_aside(
+            route,
+            &batch.batch,
+            &batch.rows,
+            vec![rejected(&batch.rows[0])],
+            &Held::default(),
+        ) {
             return problem;
         }
     }

@@ -61,7 +61,7 @@ pub(super) fn pass(letters: &DeadLetters, delivery: &Delivery, poison: &[usize])
     let asides = poison.iter().map(|at| rejected(&delivery.rows[*at])).collect();
     let route = letters.route(ROUTE);
     let held = letters
-        .set_aside(route, &delivery.batch, &delivery.rows, asides)
+        .set_aside(route, &delivery.batch, &delivery.rows, asides, &Held::default())
         .unwrap();
     (0..delivery.rows.len())
         .filter(|at| !held.holds(&delivery.rows[*at]))

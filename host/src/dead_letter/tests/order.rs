@@ -157,7 +157,9 @@ fn too_many_that_wait_stop_the_pipeline_until_the_store_is_opened_again() {
     let third = update(0x30, "1").delivery(3);
     let set_aside = |letters: &DeadLetters| {
         let route = letters.route(ROUTE);
-        letters.set_aside(route, &third.batch, &third.rows, vec![]).map(|_| ())
+        letters
+            .set_aside(route, &third.batch, &third.rows, vec![], &Held::default())
+            .map(|_| ())
     };
     let problem = set_aside(&letters).unwrap_err();
     assert_eq!(problem.code, "E0802");
@@ -185,7 +187,9 @@ fn routes_with_the_same_tables_have_letters_of_their_own() {
     for name in [&names[0], &names[2]] {
         let route = letters.route(name);
         let asides = vec![rejected(&batch.rows[0])];
-        let held = letters.set_aside(route, &batch.batch, &batch.rows, asides).unwrap();
+        let held = letters
+            .set_aside(route, &batch.batch, &batch.rows, asides, &Held::default())
+            .unwrap();
         assert_eq!(held.len(), 1);
     }
     assert_eq!(numbers(folder.path()), [1, 2]);
