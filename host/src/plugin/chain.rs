@@ -6,6 +6,7 @@ use super::engine::Engine;
 use super::error::PluginError;
 use super::fill::fill_from_old;
 use super::instance::Mode;
+use super::metrics::GuestMetrics;
 use super::plan::Plan;
 use super::stage::{Left, Stage};
 use crate::batch::{Batch, Op, Relation, Row};
@@ -39,6 +40,7 @@ pub enum ChainOutcome {
 #[derive(Debug)]
 pub struct Chain {
     stages: Vec<Stage>,
+    stateful: bool,
     /// By the relation's index.
     outcomes: FxHashMap<u32, ChainOutcome>,
     /// The rows as they came, to be put back where a stage fails.
@@ -66,6 +68,7 @@ impl Chain {
         let stages = plugins.iter().map(|plugin| Stage::new(engine, plugin, filter, mode));
         let stages: Vec<Stage> = stages.collect::<Result<_, _>>()?;
         Ok(Self {
+            stateful: plugins.iter().any(|plugin| plugin.module.manifest().keeps_state()),
             outcomes: FxHashMap::default(),
             original: Vec::new(),
             left: Vec::new(),
@@ -74,6 +77,11 @@ impl Chain {
             wants_messages: stages.iter().any(Stage::wants_messages),
             stages,
         })
+    }
+
+    /// Whether a plugin keeps something from row to row: then one lane has to see all of them.
+    pub fn is_stateful(&self) -> bool {
+        self.stateful
     }
 
     /// Asks the plugins what they make of a relation; remembered by its index. Call it for every relation of the route
@@ -210,14 +218,11 @@ impl Chain {
         self.stages.iter().any(Stage::is_worn)
     }
 
-    /// What the plugins counted since the last time, with the plugin's name.
-    pub fn take_metrics(&mut self) -> Vec<(String, super::Metric)> {
-        // Allocates nothing as long as there is nothing.
-        let mut taken = Vec::new();
+    /// Hands over what the plugins counted since the last time.
+    pub fn take_metrics(&mut self, into: &GuestMetrics) {
         for stage in &mut self.stages {
-            stage.take_metrics(&mut taken);
+            stage.take_metrics(into);
         }
-        taken
     }
 }
 
