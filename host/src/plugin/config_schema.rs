@@ -74,6 +74,9 @@ pub(crate) fn misfits(schema: &Value, config: &Value) -> Vec<Misfit> {
     walk.found
 }
 
+/// Whether a number keeps to a bound.
+type Holds = fn(f64, f64) -> bool;
+
 struct Walk<'a> {
     root: &'a Value,
     steps: usize,
@@ -282,7 +285,7 @@ impl<'a> Walk<'a> {
         let Some(value) = number.as_f64() else {
             return;
         };
-        let bounds: [(&str, &str, fn(f64, f64) -> bool); 4] = [
+        let bounds: [(&str, &str, Holds); 4] = [
             ("minimum", "at least", |value, bound| value >= bound),
             ("maximum", "at most", |value, bound| value <= bound),
             ("exclusiveMinimum", "more than", |value, bound| value > bound),

@@ -199,8 +199,18 @@ impl Instance {
         self.memory.data_size(&self.store) > self.store.data().limiter.memory_bytes / 2
     }
 
-    pub fn take_metrics(&mut self) -> Vec<super::Metric> {
-        std::mem::take(&mut self.store.data_mut().metrics)
+    pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
+        for metric in self.store.data_mut().metrics.drain(..) {
+            into.add(&self.name, metric);
+        }
+    }
+
+    /// What an instance counted before it broke isn't lost.
+    pub fn inherit_metrics(&mut self, broken: &mut Self) {
+        let mut metrics = std::mem::take(&mut broken.store.data_mut().metrics);
+        let own = &mut self.store.data_mut().metrics;
+        metrics.append(own);
+        *own = metrics;
     }
 
     /// The instance must not be used again after what it has done.

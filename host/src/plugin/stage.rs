@@ -56,8 +56,6 @@ pub(crate) struct Stage {
     breaker: Breaker,
     /// Of the batch at hand.
     counts: Counts,
-    /// Of instances that are gone.
-    metrics: Vec<super::Metric>,
 }
 
 /// A change that left the chain at this stage.
@@ -136,16 +134,12 @@ impl Stage {
             left: FxHashSet::default(),
             breaker: Breaker::new(plugin.policies.max_faults),
             counts: Counts::default(),
-            metrics: Vec::new(),
         })
     }
 
     /// Hands over what the plugin counted since the last time.
     pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
-        let now = self.instance.take_metrics();
-        for metric in self.metrics.drain(..).chain(now) {
-            into.add(&self.plugin.name, metric);
-        }
+        self.instance.take_metrics(into);
     }
 
     pub fn is_worn(&self) -> bool {

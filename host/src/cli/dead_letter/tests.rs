@@ -88,7 +88,13 @@ fn filled() -> (tempfile::TempDir, DeadLetters) {
         aside(&batch.rows[2], "trap", Some("index out of bounds, src/lib.rs:7")),
     ];
     let route = letters.route("public.orders");
-    let held = letters.set_aside(route, &batch.batch, &batch.rows, asides, &crate::dead_letter::Held::default());
+    let held = letters.set_aside(
+        route,
+        &batch.batch,
+        &batch.rows,
+        asides,
+        &crate::dead_letter::Held::default(),
+    );
     assert_eq!(held.expect("there is room").len(), 3);
     (folder, letters)
 }

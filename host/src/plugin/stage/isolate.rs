@@ -169,7 +169,10 @@ impl Stage {
             if self.plugin.policies.on_fault == OnFault::Stop {
                 return Err(PluginError::Fault(fault));
             }
-            self.instance.kill();
+            if fault.kind == FaultKind::Retryable {
+                // It said that it was well, and wasn't.
+                self.instance.kill();
+            }
             let is_another = of.len() == 1 && search.settled;
             if !search.counted || is_another {
                 search.counted = true;

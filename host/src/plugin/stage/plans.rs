@@ -102,8 +102,9 @@ impl Stage {
     /// that doesn't start again ends the chain.
     #[cold]
     pub(super) fn renew(&mut self) -> Result<(), PluginError> {
-        self.metrics.append(&mut self.instance.take_metrics());
-        self.instance = Instance::new(&self.engine, &self.plugin, self.use_as)?;
+        let mut instance = Instance::new(&self.engine, &self.plugin, self.use_as)?;
+        instance.inherit_metrics(&mut self.instance);
+        self.instance = instance;
         self.generation += 1;
         self.counts.instances_made += 1;
         self.version_of.clear();

@@ -2,10 +2,10 @@
 
 use super::*;
 
-fn sent(
-    actions_of: &[Vec<u8>],
-    rows_of: &[(Op, Option<(OldImage, &[&str])>, Option<&[&str]>)],
-) -> Result<Vec<String>, PluginError> {
+/// Operation, old and new image.
+type Change<'a> = (Op, Option<(OldImage, &'a [&'a str])>, Option<&'a [&'a str]>);
+
+fn sent(actions_of: &[Vec<u8>], rows_of: &[Change<'_>]) -> Result<Vec<String>, PluginError> {
     let mut chain = transform(wishes(&[1], &[1], None), actions(actions_of)).chain()?;
     let mut batch = batch(&people());
     let mut rows = Vec::new();
@@ -29,7 +29,7 @@ fn route(image: i64, to: &str, patch: Vec<u8>) -> Vec<u8> {
     arr(&[i(image), i(5), s(to), patch])
 }
 
-const INSERT: (Op, Option<(OldImage, &[&str])>, Option<&[&str]>) = (Op::Insert, None, Some(&["1", "a"]));
+const INSERT: Change<'static> = (Op::Insert, None, Some(&["1", "a"]));
 
 #[test]
 fn a_route_is_another_table_of_the_same_shape() {
@@ -51,8 +51,7 @@ fn a_route_is_another_table_of_the_same_shape() {
 
 #[test]
 fn both_images_go_the_same_way() {
-    let update: (Op, Option<(OldImage, &[&str])>, Option<&[&str]>) =
-        (Op::Update, Some((OldImage::Key, &["9", "-"])), Some(&["1", "a"]));
+    let update: Change<'_> = (Op::Update, Some((OldImage::Key, &["9", "-"])), Some(&["1", "a"]));
     let both = [route(0, "vip", nil()), route(1, "vip", nil())];
     assert_eq!(sent(&both, &[update]).unwrap(), ["public.vip: update (9 -) 1 a"]);
     let apart = [route(0, "vip", nil()), route(1, "other", nil())];
