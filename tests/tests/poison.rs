@@ -1,7 +1,7 @@
 //! Rows that break a plugin cost themselves alone: the others go on in order, and what was set aside arrives once the
 //! plugin is mended.
 
-use rowmill_tests::{Host, LONG, Random, Shop, wait_until};
+use rowmill_tests::{Host, LONG, Random, Shop, free_port, wait_until};
 use std::time::Duration;
 
 const TABLE: &str = "CREATE TABLE items (id int PRIMARY KEY, kind text, n bigint)";
@@ -23,18 +23,41 @@ fn shop() -> Shop {
     shop
 }
 
-fn letters(shop: &Shop, pipeline: &str, arguments: &[&str]) -> serde_json::Value {
-    let verb = [&["--output", "json", "dead-letter", "list"], arguments].concat();
-    let (listed, _) = Host::verb(shop.folder(), pipeline, &verb, 0).unwrap();
-    serde_json::from_str(&listed).unwrap()
+/// The letters that are there.
+fn letters(shop: &Shop) -> Vec<serde_json::Value> {
+    let (listed, _) = Host::verb_of(shop.folder(), &["--output", "json", "dead-letter", "list"], 0).unwrap();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    listed["letters"].as_array().unwrap().clone()
+}
+
+fn replay_all(shop: &Shop) {
+    Host::verb_of(shop.folder(), &["dead-letter", "replay", "--all"], 0).unwrap();
+}
+
+fn pipeline(shop: &Shop) -> String {
+    let console = format!("console: 127.0.0.1:{}", free_port().unwrap());
+    shop.pipeline_of("public.items", PIPELINE)
+        .replace("console: off", &console)
+}
+
+/// Puts the mended plugin in the place of the one that breaks.
+fn mend(shop: &Shop, host: &Host) {
+    std::fs::rename(shop.plugin("picky_mended").unwrap(), shop.folder().join("picky.wasm")).unwrap();
+    wait_until("the mended plugin", LONG, || {
+        Ok(host.log().contains("was reloaded").then_some(()))
+    })
+    .unwrap();
 }
 
 #[test]
 fn every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
     let shop = shop();
-    let pipeline = shop.pipeline_of("public.items", PIPELINE);
+    let pipeline = pipeline(&shop);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     let insert = |id: usize, kind: &str| shop.source(&format!("INSERT INTO items VALUES ({id}, '{kind}', {id})"));
+    // Once this has arrived, the rest is streamed.
+    insert(5_000, "good").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items", "1").unwrap();
     // One transaction with poison in the middle of good rows, and some of its rows' later changes.
     let mut rows: Vec<String> = Vec::new();
     for id in 0..600 {
@@ -45,14 +68,13 @@ fn every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
     shop.source(&format!("{many}; UPDATE items SET n = n + 1000 WHERE id % 50 = 0"))
         .unwrap();
     insert(1_000, "good").unwrap();
-    shop.wait_target(&mut host, "SELECT count(*) FROM items", "595")
+    shop.wait_target(&mut host, "SELECT count(*) FROM items", "596")
         .unwrap();
     shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id % 100 = 50", "0")
         .unwrap();
     shop.wait_target(&mut host, "SELECT n FROM items WHERE id = 100", "1101")
         .unwrap();
-    let listed = letters(&shop, &pipeline, &[]);
-    let listed = listed["letters"].as_array().unwrap().clone();
+    let listed = letters(&shop);
     assert_eq!(listed.len(), 12, "{listed:?}");
     let log = host.log();
     assert!(log.contains("no price list has an entry for this row"), "{log}");
@@ -62,22 +84,16 @@ fn every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
     shop.source("UPDATE items SET kind = 'good' WHERE id = 50; DELETE FROM items WHERE id = 150; UPDATE items SET id = 2000 WHERE id = 250")
         .unwrap();
     insert(1_001, "good").unwrap();
-    shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id >= 1000", "2")
+    shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id >= 1000", "3")
         .unwrap();
 
     // A mended plugin, and the letters are sent again.
-    std::fs::rename(shop.plugin("picky_mended").unwrap(), shop.folder().join("picky.wasm")).unwrap();
-    wait_until("the mended plugin", LONG, || {
-        Ok(host.log().contains("was reloaded").then_some(()))
-    })
-    .unwrap();
-    let all = ["dead-letter", "replay", "--all"];
-    Host::verb(shop.folder(), &pipeline, &all, 0).unwrap();
+    mend(&shop, &host);
+    replay_all(&shop);
     let expected = shop.source(EXPECTED).unwrap();
     shop.wait_target(&mut host, RIGHT, &expected).unwrap();
     wait_until("no letter is left", LONG, || {
-        let listed = letters(&shop, &pipeline, &[]);
-        Ok(listed["letters"].as_array().is_some_and(Vec::is_empty).then_some(()))
+        Ok(letters(&shop).is_empty().then_some(()))
     })
     .unwrap();
     host.terminate().unwrap();
@@ -88,7 +104,7 @@ fn every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
 #[test]
 fn poison_and_kills_lose_and_double_nothing() {
     let shop = shop();
-    let pipeline = shop.pipeline_of("public.items", PIPELINE);
+    let pipeline = pipeline(&shop);
     let mut random = Random::new(7);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     for turn in 0..15u64 {
@@ -117,13 +133,9 @@ fn poison_and_kills_lose_and_double_nothing() {
     shop.source("INSERT INTO items VALUES (9999, 'good', 1)").unwrap();
     shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id = 9999", "1")
         .unwrap();
-    // What is there is right; what isn't, or is older, has a letter.
-    std::fs::rename(shop.plugin("picky_mended").unwrap(), shop.folder().join("picky.wasm")).unwrap();
-    wait_until("the mended plugin", LONG, || {
-        Ok(host.log().contains("was reloaded").then_some(()))
-    })
-    .unwrap();
-    Host::verb(shop.folder(), &pipeline, &["dead-letter", "replay", "--all"], 0).unwrap();
+    assert!(!letters(&shop).is_empty());
+    mend(&shop, &host);
+    replay_all(&shop);
     let expected = shop.source(EXPECTED).unwrap();
     shop.wait_target(&mut host, RIGHT, &expected).unwrap();
     host.terminate().unwrap();
