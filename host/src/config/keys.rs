@@ -50,6 +50,11 @@ pub(super) const PIPELINE: Block = Block {
             "",
             "When a changed plugin is taken up.",
         ),
+        Key::optional(
+            "lanes",
+            &Shape::Count(1, 64),
+            "Batches that go through the plugins at the same time; half of the machine's cores unless given.",
+        ),
         Key::default(
             "drain_timeout",
             &Shape::Duration(Duration::from_millis(100), Duration::from_secs(3600)),

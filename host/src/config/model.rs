@@ -19,6 +19,8 @@ pub struct Pipeline {
     pub state_dir: PathBuf,
     pub console: Console,
     pub reload: Reload,
+    /// Batches that go through the plugins at the same time; half of the cores.
+    pub lanes: usize,
     /// How long SIGTERM waits for what is under way; 30 s.
     pub drain_timeout: Duration,
     /// The folder of pipeline.yaml: relative paths start here.

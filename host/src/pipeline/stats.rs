@@ -1,8 +1,9 @@
-//! What a lane counts.
+//! What the pipeline counts.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use crate::batch::{Batch, Lsn};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Counted by the lane, read by whoever shows progress.
+/// Counted by the intake and the outflow, read by whoever shows progress.
 #[derive(Debug, Default)]
 pub struct LaneStats {
     pub rows_received: AtomicU64,
@@ -17,4 +18,18 @@ pub struct LaneStats {
     pub position: AtomicU64,
     /// Commit time of the last transaction, in µs since 2000-01-01 UTC.
     pub commit_us: AtomicU64,
+}
+
+impl LaneStats {
+    /// A batch of the stream came in, which now stands at `position`.
+    pub(super) fn received(&self, batch: &Batch, position: Lsn) {
+        let transactions = batch.transactions.iter().filter(|t| t.is_complete()).count();
+        self.rows_received.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+        self.transactions.fetch_add(transactions as u64, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.position.store(position.0, Ordering::Relaxed);
+        if let Some(last) = batch.transactions.last() {
+            self.commit_us.store(last.commit_us as u64, Ordering::Relaxed);
+        }
+    }
 }

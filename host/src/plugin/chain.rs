@@ -5,6 +5,7 @@ use super::engine::Engine;
 use super::error::{FaultKind, PluginError};
 use super::fill::fill_from_old;
 use super::instance::Mode;
+use super::metrics::GuestMetrics;
 use super::plan::Plan;
 use super::stage::Stage;
 use crate::batch::{Batch, Relation, Row};
@@ -37,6 +38,7 @@ pub enum ChainOutcome {
 #[derive(Debug)]
 pub struct Chain {
     stages: Vec<Stage>,
+    stateful: bool,
     /// By the relation's index.
     outcomes: FxHashMap<u32, ChainOutcome>,
     /// The rows as they came, to be put back where a stage fails.
@@ -57,10 +59,16 @@ impl Chain {
     ) -> Result<Self, PluginError> {
         let stages = plugins.iter().map(|plugin| Stage::new(engine, plugin, filter, mode));
         Ok(Self {
+            stateful: plugins.iter().any(|plugin| plugin.module.manifest().keeps_state()),
             stages: stages.collect::<Result<_, _>>()?,
             outcomes: FxHashMap::default(),
             original: Vec::new(),
         })
+    }
+
+    /// Whether a plugin keeps something from row to row: then one lane has to see all of them.
+    pub fn is_stateful(&self) -> bool {
+        self.stateful
     }
 
     /// Asks the plugins what they make of a relation; remembered by its index. Call it for every relation of the route
@@ -144,17 +152,11 @@ impl Chain {
         self.stages.iter().any(Stage::is_worn)
     }
 
-    /// What the plugins counted since the last time, with the plugin's name.
-    pub fn take_metrics(&mut self) -> Vec<(String, super::Metric)> {
-        let of = |stage: &mut Stage| {
-            let name = stage.plugin().to_owned();
-            stage
-                .take_metrics()
-                .into_iter()
-                .map(move |metric| (name.clone(), metric))
-                .collect::<Vec<_>>()
-        };
-        self.stages.iter_mut().flat_map(of).collect()
+    /// Hands over what the plugins counted since the last time.
+    pub fn take_metrics(&mut self, into: &GuestMetrics) {
+        for stage in &mut self.stages {
+            stage.take_metrics(into);
+        }
     }
 }
 

@@ -113,6 +113,13 @@ pub(crate) fn chain_that(drops: bool) -> Chain {
     guest.chain().unwrap()
 }
 
+/// A chain whose plugin asks for the pipeline to stop at its first row.
+pub(crate) fn chain_that_stops() -> Chain {
+    let stop = arr(&[i(0), i(0), arr(&[arr(&[i(0), i(7), s("enough")])])]);
+    let guest = transform(wishes(&[0], &[], None), stop);
+    guest.chain().unwrap()
+}
+
 pub(super) fn transform(schema: Vec<u8>, batch: Vec<u8>) -> Guest {
     Guest {
         kind: "transform",
