@@ -214,7 +214,8 @@ function filter(plugin: Plugin, count: i32): bool {
       rejects.text(row.rejectReason);
     } else if (matches) {
       const byte = bitmap + <usize>(at >> 3);
-      store<u8>(byte, load<u8>(byte) | <u8>(1 << (at & 7)));
+      const bits: i32 = load<u8>(byte) | (1 << (at & 7));
+      store<u8>(byte, <u8>bits);
     }
   }
   out.array(rejected);

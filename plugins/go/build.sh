@@ -6,7 +6,7 @@ go=${GO:-go}
 out=$(mkdir -p "${1:-.}" && cd "${1:-.}" && pwd)
 for description in */plugin.json; do
     name=$(dirname "$description")
-    GOOS=wasip1 GOARCH=wasm "$go" build -buildmode=c-shared -trimpath -ldflags=-s -o "$out/${name}_go.wasm.partial" "./$name"
+    GOOS=wasip1 GOARCH=wasm "$go" build -buildmode=c-shared -buildvcs=false -trimpath -ldflags=-s -o "$out/${name}_go.wasm.partial" "./$name"
     "$go" run ./manifest "$out/${name}_go.wasm.partial" "$description"
     mv "$out/${name}_go.wasm.partial" "$out/${name}_go.wasm"
 done
