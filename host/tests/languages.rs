@@ -378,3 +378,38 @@ fn long_values_and_many_batches() {
         assert!(!chain.is_worn(), "{language}: its memory grows");
     }
 }
+
+/// Not a benchmark: host and guest together, the host as tests build it, in the best of many rounds.
+/// `cargo test -p rowmill --test languages -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn cost_per_row() {
+    const ROWS: usize = 1_024;
+    const ROUNDS: usize = 500;
+    let people = people();
+    let values: &[&str] = &["12345", "alice@example.org", "paid"];
+    let changes: Vec<Change<'_>> = std::iter::repeat_n((Op::Insert, None, Some(values)), ROWS).collect();
+    let measure = |name: &str, config: serde_json::Value| {
+        let mut chain = start(&version(name, config)?).unwrap();
+        chain.relation(&people).unwrap();
+        let (mut batch, all) = batch(&people, &changes);
+        let (cells, arena) = (batch.cells.len(), batch.arena.len());
+        let once = |_| {
+            batch.cells.truncate(cells);
+            batch.arena.truncate(arena);
+            let mut rows = all.clone();
+            let started = std::time::Instant::now();
+            chain.process(&mut batch, &mut rows).unwrap();
+            started.elapsed().as_nanos()
+        };
+        let best = (0..ROUNDS).map(once).min()?;
+        println!("{name}: {:.0} ns per row", best as f64 / ROWS as f64);
+        Some(())
+    };
+    measure("paid_only", json!(null));
+    measure("mask_pii", json!({"columns": ["email"], "method": "redact"}));
+    for language in LANGUAGES {
+        measure(&format!("paid_only_{language}"), json!(null));
+        measure(&format!("mask_email_{language}"), json!({"column": "email"}));
+    }
+}

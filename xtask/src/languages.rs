@@ -77,6 +77,7 @@ fn go_program() -> Option<PathBuf> {
         "pip",
         "install",
         "--quiet",
+        "--root-user-action=ignore",
         "--no-deps",
         "--upgrade",
         "--disable-pip-version-check",
