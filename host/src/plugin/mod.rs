@@ -66,7 +66,7 @@ mod wasi;
 pub(crate) mod tests;
 
 #[cfg(feature = "engine")]
-pub use chain::{Chain, ChainOutcome, PluginVersion};
+pub use chain::{Chain, ChainOutcome, PluginVersion, Projection};
 pub use codes::CODES;
 #[cfg(feature = "engine")]
 pub use compiled::Module;

@@ -1,6 +1,6 @@
 //! One plugin of a chain: plans its relations, calls it, applies what it answers.
 
-use super::chain::PluginVersion;
+use super::chain::{PluginVersion, Projection};
 use super::encode::{Encoder, Images};
 use super::engine::Engine;
 use super::error::{self, FaultKind, PluginError, RowError, RowErrorKind, RowPlace, guest_text};
@@ -69,6 +69,34 @@ impl Stage {
 
     pub fn fault(&mut self, kind: FaultKind, message: String) -> Box<error::Fault> {
         self.instance.fault(kind, message)
+    }
+
+    /// `None` where the plugin wasn't asked, or isn't called for it.
+    pub fn projection(&self, relation: &Relation) -> Option<Projection> {
+        let Plan::Use(plan) = &self.plans[*self.plan_of.get(&relation.index)? as usize] else {
+            return None;
+        };
+        let output = &plan.outputs[0];
+        let reads = plan
+            .read
+            .iter()
+            .map(|read| plan.input.columns[read.column].name.clone());
+        let columns = output.relation.columns.iter().zip(&output.columns);
+        let writes = columns
+            .filter(|(_, of)| of.writable)
+            .map(|(column, _)| column.name.clone());
+        Some(Projection {
+            reads: reads.collect(),
+            writes: writes.collect(),
+        })
+    }
+
+    pub fn fuel_used(&mut self) -> u64 {
+        self.instance.fuel_used()
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.instance.memory_bytes()
     }
 
     pub fn is_worn(&self) -> bool {
