@@ -137,7 +137,9 @@ fn make(args: &New, mut output: Output) -> Outcome {
     let value = json!({ "name": created.name, "folder": folder, "files": created.files, "sdk": sdk });
     output.value(&value, |_| {
         let mut lines: Vec<String> = created.files.iter().map(|file| format!("{folder}/{file}")).collect();
-        lines.push(format!("with the SDK {sdk}; build it: `rowmill plugin build {folder}`"));
+        lines.push(format!(
+            "with the SDK {sdk}; next: `cargo test` there, then `rowmill plugin build {folder}`"
+        ));
         lines.join("\n")
     })?;
     Ok(DONE)
@@ -147,7 +149,11 @@ fn build(args: &Build, mut output: Output) -> Outcome {
     let built = build::build(&args.path, args.out.as_deref()).map_err(failure)?;
     let path = built.path.display().to_string();
     let value = json!({ "module": path, "size_bytes": built.size_bytes });
-    output.value(&value, |_| format!("{path}: {} bytes", built.size_bytes))?;
+    let beyond = match built.size_bytes > build::SIZE_MAX_BYTES {
+        true => format!(", more than the {} that a plugin should need", build::SIZE_MAX_BYTES),
+        false => String::new(),
+    };
+    output.value(&value, |_| format!("{path}: {} bytes{beyond}", built.size_bytes))?;
     Ok(DONE)
 }
 

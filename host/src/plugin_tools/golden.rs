@@ -11,13 +11,13 @@ use serde_json::json;
 pub struct Outcome {
     /// One list per change, in order: the lines of the rows that it became, or of its error.
     pub changes: Vec<Vec<String>>,
-    /// Fuel of all calls; 0 where the engine isn't a metered one.
+    /// Fuel of the calls with rows; 0 where the engine isn't a metered one.
     pub fuel: u64,
     pub memory_bytes: usize,
 }
 
 impl Outcome {
-    /// As a file has it: a comment-free list of lines, each change's outcome behind its number.
+    /// As a file has it: the lines of all changes in order.
     pub fn text(&self) -> String {
         self.changes.iter().flatten().fold(String::new(), |mut text, line| {
             text.push_str(line);
@@ -36,29 +36,28 @@ impl Outcome {
 /// A plugin that doesn't start, refuses a table, or breaks.
 pub fn run(subject: &Subject, batch: &Batch, cut: Cut) -> Result<Outcome, PluginError> {
     let mut run = Run {
-        subject,
         chain: subject.start()?,
         outcome: Outcome::default(),
     };
     for relation in &batch.relations {
         run.chain.relation(relation)?;
     }
+    let started_with = run.chain.fuel_used();
     for range in cut.pieces(batch.rows.len()) {
         let (cut, rows) = piece(batch, range);
         run.piece(&cut, &rows)?;
     }
-    run.outcome.fuel += run.chain.fuel_used();
+    run.outcome.fuel = run.chain.fuel_used() - started_with;
     run.outcome.memory_bytes = run.outcome.memory_bytes.max(run.chain.memory_bytes());
     Ok(run.outcome)
 }
 
-struct Run<'a> {
-    subject: &'a Subject,
+struct Run {
     chain: Chain,
     outcome: Outcome,
 }
 
-impl Run<'_> {
+impl Run {
     fn piece(&mut self, batch: &Batch, rows: &[Row]) -> Result<(), PluginError> {
         let (mut through, mut left) = (batch.clone(), rows.to_vec());
         match process(&mut self.chain, &mut through, &mut left) {
@@ -80,11 +79,7 @@ impl Run<'_> {
             Err(PluginError::Row(_)) => rows
                 .iter()
                 .try_for_each(|row| self.piece(batch, std::slice::from_ref(row))),
-            Err(error) => {
-                self.outcome.fuel += self.chain.fuel_used();
-                self.chain = self.subject.start()?;
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
 }
