@@ -73,7 +73,7 @@ pub(crate) mod tests;
 
 pub use aside::{Aside, AsideCause, Counts, Processed};
 #[cfg(feature = "engine")]
-pub use chain::{Chain, ChainOutcome, PluginVersion};
+pub use chain::{Chain, ChainOutcome, PluginVersion, Projection};
 pub use codes::CODES;
 #[cfg(feature = "engine")]
 pub use compiled::Module;
