@@ -21,6 +21,7 @@ pub struct Pipeline {
     pub reload: Reload,
     /// Batches that go through the plugins at the same time; half of the cores.
     pub lanes: usize,
+    pub dead_letters: DeadLetters,
     /// How long SIGTERM waits for what is under way; 30 s.
     pub drain_timeout: Duration,
     /// The folder of pipeline.yaml: relative paths start here.
@@ -134,6 +135,17 @@ pub struct Reload {
     pub settle: Duration,
     /// The shortest time between two reloads of a plugin; 1 s.
     pub interval: Duration,
+}
+
+/// Changes that are set aside.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetters {
+    /// Bytes on disk; 1 GiB.
+    pub quota: ByteSize,
+    /// 30 days.
+    pub retention: Duration,
+    /// Changes of a table that may wait behind others; 10,000.
+    pub max_behind: usize,
 }
 
 impl fmt::Debug for Plugin {

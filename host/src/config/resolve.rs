@@ -27,6 +27,11 @@ pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
             interval: root.get("reload")?.duration("interval")?,
         },
         lanes: root.count("lanes").unwrap_or_else(default_lanes),
+        dead_letters: DeadLetters {
+            quota: root.get("dead_letters")?.size("quota")?,
+            retention: root.get("dead_letters")?.duration("retention")?,
+            max_behind: root.get("dead_letters")?.count("max_behind")?,
+        },
         drain_timeout: root.duration("drain_timeout")?,
         base_dir: base.to_owned(),
         state_dir,

@@ -84,6 +84,11 @@ impl Chain {
         self.stateful
     }
 
+    /// The rows of the last call as they came in.
+    pub fn original(&self) -> &[Row] {
+        &self.original
+    }
+
     /// Asks the plugins what they make of a relation; remembered by its index. Call it for every relation of the route
     /// before its first row, so that a plugin's refusal comes early and truncates follow the shape.
     ///

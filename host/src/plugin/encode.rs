@@ -245,12 +245,15 @@ impl Encoder {
         self.images += 1;
         if self.want_seeds {
             let transaction = batch.transaction(row);
-            let position = match transaction.origin {
-                Origin::Stream => transaction.commit_lsn.0,
-                Origin::Copy(unit) => {
-                    (u64::from(unit.table_oid) << 32 | u64::from(unit.unit)) ^ (u64::from(unit.epoch) << 56)
-                }
+            let unit = match transaction.origin {
+                Origin::Copy(unit) => Some(unit),
+                // The same bytes as it had, or would have had.
+                Origin::Replay(replay) => replay.copy,
+                Origin::Stream => None,
             };
+            let position = unit.map_or(transaction.commit_lsn.0, |unit| {
+                (u64::from(unit.table_oid) << 32 | u64::from(unit.unit)) ^ (u64::from(unit.epoch) << 56)
+            });
             self.seeds.push(Seed {
                 position,
                 ordinal: row.ordinal << 16 | u64::from(row.fan_out),
