@@ -4,6 +4,9 @@ use super::item::{Entry, Item, Value};
 use super::model::*;
 use std::path::Path;
 
+/// One walsender feeds a pipeline: more lanes than this wait for it.
+const MAX_DEFAULT_LANES: usize = 4;
+
 /// Fills in what depends on other values. `None` where something is missing, which has been reported.
 pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
     let name = root.text("name")?.to_owned();
@@ -23,11 +26,22 @@ pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
             settle: root.get("reload")?.duration("settle")?,
             interval: root.get("reload")?.duration("interval")?,
         },
+        lanes: root.count("lanes").unwrap_or_else(default_lanes),
+        dead_letters: DeadLetters {
+            quota: root.get("dead_letters")?.size("quota")?,
+            retention: root.get("dead_letters")?.duration("retention")?,
+            max_behind: root.get("dead_letters")?.count("max_behind")?,
+        },
         drain_timeout: root.duration("drain_timeout")?,
         base_dir: base.to_owned(),
         state_dir,
         name,
     })
+}
+
+/// Receiving and the sinks want a core too.
+fn default_lanes() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, MAX_DEFAULT_LANES))
 }
 
 fn named<T>(root: &Item, key: &str, of: impl Fn(&Entry) -> Option<T>) -> Option<Vec<T>> {
@@ -72,8 +86,27 @@ fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
             output: limits.size("output")?,
             module: limits.size("module")?,
             compile_time: limits.duration("compile_time")?,
+            isolation: limits.duration("isolation")?,
         },
         allow_schema_change: item.text("allow_schema_change")? == "true",
+        policies: policies(item)?,
+    })
+}
+
+fn policies(item: &Item) -> Option<Policies> {
+    Some(Policies {
+        on_error: match item.text("on_error")? {
+            "drop" => OnError::Drop,
+            "pass" => OnError::Pass,
+            "stop" => OnError::Stop,
+            _ => OnError::DeadLetter,
+        },
+        on_fault: match item.text("on_fault")? {
+            "bypass" => OnFault::Bypass,
+            "stop" => OnFault::Stop,
+            _ => OnFault::Isolate,
+        },
+        max_faults: u32::try_from(item.count("max_faults")?).ok()?,
     })
 }
 

@@ -26,4 +26,9 @@ pub const CODES: &[Code] = &[
         explanation: "Which columns a table had when a route first met it is kept in the state, which could not be \
                       written.",
     },
+    Code {
+        code: "E0705",
+        title: "a thread for the plugins can't be started",
+        explanation: "Each lane of `lanes` is a thread. The user or the machine has as many as it may have.",
+    },
 ];

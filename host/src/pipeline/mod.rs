@@ -1,28 +1,36 @@
 //! Routes: which batch goes through which plugins to which sinks.
 //!
 //! ```text
-//!              queue               lane (one thread)                         sinks (a task each)
-//!   receive --> [batch] --> merge --> route --> chain of plugins --+--> [delivery] --> warehouse
-//!            bounded bytes  copied    columns   one version per    +--> [delivery] --> feed
-//!                           units     allowed   transaction
+//!              queue         intake (a thread)    lanes (a thread each)   outflow          sinks (a task each)
+//!   receive --> [batch] --> merge --> route ---+--> chain of plugins --+--> in order --+--> [delivery] --> warehouse
+//!            bounded bytes  copied    columns  +--> chain of plugins --+               +--> [delivery] --> feed
+//!                           units     allowed
 //! ```
 //!
-//! The lane works synchronously, batch by batch, so rows leave it in the order in which they came. Nothing of a batch
-//! goes on before all of it went through every chain: a plugin that fails half-way lets nothing out.
+//! Each lane works synchronously, batch by batch; the outflow takes the batches in the order in which they came. Nothing
+//! of a batch goes on before all of it went through every chain: a plugin that fails half-way lets nothing out. A plugin
+//! that keeps state has all of its rows in one lane.
 //!
 //! A chain is only ever changed between two transactions, and the change is durable before the first row that the
 //! new chain touched goes on: after a crash each transaction meets the version it met before.
 
 mod codes;
 mod columns;
+mod intake;
+mod job;
 mod lane;
+mod lanes;
+mod notices;
+mod outflow;
 mod queue;
 mod routes;
 mod stats;
 
 pub use codes::CODES;
 pub use columns::{KnownColumns, project, route_key};
-pub use lane::{Input, Lane, LaneEnd, LaneParts, LaneRoute, Outlet, Swap, Tap};
+pub use intake::{Input, Intake, LaneEnd, Parts, RouteParts, Swap, Tap};
+pub use lane::LaneChain;
+pub use outflow::Outlet;
 pub use queue::{Closed, Popped, Queue};
 pub use routes::{LiveRelations, takes};
 pub use stats::LaneStats;

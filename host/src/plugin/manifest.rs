@@ -48,6 +48,11 @@ impl Default for Manifest {
 }
 
 impl Manifest {
+    /// Whether the plugin keeps something from row to row.
+    pub fn keeps_state(&self) -> bool {
+        self.state_scope != "none" || self.features.iter().any(|feature| feature == "kv")
+    }
+
     /// Reads the section. Unknown keys are passed over, so that a newer SDK's manifest can be read.
     pub(crate) fn parse(section: &[u8]) -> Result<Self, BadReply> {
         let mut manifest = Self::default();

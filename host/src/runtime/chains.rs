@@ -9,12 +9,12 @@ use super::process::Process;
 use crate::batch::Lsn;
 use crate::checkpoint::{self, ChainVersion};
 use crate::config;
-use crate::pipeline::{Input, LaneRoute, Queue, route_key};
+use crate::pipeline::{Input, LaneChain, Queue, RouteParts, route_key};
 use crate::plugin::reload::{ModuleRefusal, ModuleStore, read_module};
 use crate::plugin::{Chain, Engine, Mode, Module, PluginVersion};
 use crate::problem::{Exit, Problem};
 use sha2::{Digest, Sha256};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The newest good version of each plugin, and those that recorded chains need.
@@ -97,8 +97,8 @@ impl Modules {
     }
 }
 
-/// The routes as a lane that starts at `start` runs them. `flushed` is where the server's WAL ends now.
-pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<LaneRoute>, Box<Problem>> {
+/// The routes as a pipeline that starts at `start` runs them. `flushed` is where the server's WAL ends now.
+pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<RouteParts>, Box<Problem>> {
     let routes = &process.config.routes;
     routes
         .iter()
@@ -106,17 +106,16 @@ pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<
         .collect()
 }
 
-fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) -> Result<LaneRoute, Box<Problem>> {
+fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) -> Result<RouteParts, Box<Problem>> {
     let sink_at = |name: &String| process.config.sinks.iter().position(|sink| sink.name == *name);
     let sinks = route.sinks.iter().filter_map(sink_at).collect();
-    let mut lane = LaneRoute {
+    let mut parts = RouteParts {
         config: Arc::new(route.clone()),
-        chain: None,
-        later: VecDeque::new(),
+        lanes: Vec::new(),
         sinks,
     };
     if route.plugins.is_empty() {
-        return Ok(lane);
+        return Ok(parts);
     }
     let key = route_key(route);
     let mut recorded = process.store.chain_versions(&key).map_err(Box::new)?;
@@ -131,15 +130,19 @@ fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) 
         recorded.push((from, present));
     }
     let first = recorded.iter().rposition(|(from, _)| *from <= start).unwrap_or(0);
-    for (from, version) in recorded.into_iter().skip(first) {
-        let chain = chain(process, route, &version)?;
-        if lane.chain.is_none() {
-            lane.chain = Some(chain);
-        } else {
-            lane.later.push_back((from, chain));
+    for _ in 0..process.config.lanes {
+        let mut lane = LaneChain::default();
+        for (from, version) in recorded.iter().skip(first) {
+            let chain = chain(process, route, version)?;
+            if lane.chain.is_none() {
+                lane.chain = Some(chain);
+            } else {
+                lane.later.push_back((*from, chain));
+            }
         }
+        parts.lanes.push(lane);
     }
-    Ok(lane)
+    Ok(parts)
 }
 
 /// The version that the files and the configuration make now.
@@ -185,6 +188,7 @@ pub(super) fn chain(process: &Process, route: &config::Route, version: &ChainVer
             module,
             config: plugin.config.clone(),
             limits: plugin.limits,
+            policies: plugin.policies,
         });
     }
     Chain::new(&process.engine, &plugins, route.filter, Mode::Live).map_err(|error| Box::new(error.problem()))

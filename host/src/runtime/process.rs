@@ -5,8 +5,9 @@ use super::status::StatusBoard;
 use crate::checkpoint::StateStore;
 use crate::config::Pipeline;
 use crate::console::Tail;
+use crate::dead_letter::DeadLetters;
 use crate::pipeline::{LaneStats, LiveRelations};
-use crate::plugin::Engine;
+use crate::plugin::{Engine, GuestMetrics};
 use crate::postgres::Conninfo;
 use std::sync::Arc;
 
@@ -14,9 +15,13 @@ pub(crate) struct Process {
     pub(super) config: Arc<Pipeline>,
     pub(super) source: Conninfo,
     pub(super) store: StateStore,
+    /// Changes that were set aside.
+    pub(super) dead_letters: DeadLetters,
     pub(super) engine: Arc<Engine>,
     pub(super) modules: Modules,
     pub(super) stats: Arc<LaneStats>,
+    /// What the plugins count.
+    pub(super) metrics: Arc<GuestMetrics>,
     pub(super) live: Arc<LiveRelations>,
     pub(super) status: StatusBoard,
     /// Rows as they leave, as JSON lines, rendered only while somebody listens.

@@ -97,28 +97,32 @@ fn try_version(process: &Arc<Process>, name: &str, bytes: &[u8]) -> Result<Arc<M
         if !plugin.allow_schema_change {
             same_shape(process, route, &running, &candidate, &live)?;
         }
-        let mut chain = Chain::new(&process.engine, &candidate, route.filter, Mode::Live).map_err(boxed)?;
-        for relation in &live {
-            chain.relation(relation).map_err(boxed)?;
+        let mut chains = Vec::new();
+        for _ in 0..process.config.lanes {
+            let mut chain = Chain::new(&process.engine, &candidate, route.filter, Mode::Live).map_err(boxed)?;
+            for relation in &live {
+                chain.relation(relation).map_err(boxed)?;
+            }
+            chains.push(chain);
         }
-        ready.push((*at, *route, chain));
+        ready.push((*at, *route, chains));
     }
     process.modules.accept(name, Arc::clone(&module));
-    for (at, route, chain) in ready {
-        swap(process, at, route, chain);
+    for (at, route, chains) in ready {
+        swap(process, at, route, chains);
     }
     Ok(module)
 }
 
-/// Hands the chain to the lane of the present session and waits until it has taken over. Between sessions there is
+/// Hands the chains to the lanes of the present session and waits until it has taken over. Between sessions there is
 /// none; the next one begins with the new version.
-fn swap(process: &Process, at: usize, route: &config::Route, chain: Chain) {
+fn swap(process: &Process, at: usize, route: &config::Route, chains: Vec<Chain>) {
     let Some(lane) = process.modules.lane() else { return };
     let (done, swapped) = oneshot::channel();
     let version = chains::present(process, route);
     let swap = Swap {
         route: at,
-        chain,
+        chains,
         version,
         done,
     };
@@ -147,6 +151,7 @@ fn versions(process: &Process, route: &config::Route, exchanged: Option<(&str, &
             module,
             config,
             limits,
+            policies: plugin.policies,
         })
     };
     route.plugins.iter().filter_map(of_plugin).collect()

@@ -10,7 +10,7 @@ use super::{chains, copies, known};
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
 use crate::decode::Decoder;
-use crate::pipeline::{Input, Lane, LaneEnd, LaneParts, Outlet, Queue};
+use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, Queue};
 use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext};
@@ -156,6 +156,7 @@ async fn conclude(
 fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Result<Running, Box<Problem>> {
     let config = &process.config;
     let frontier = Arc::new(Frontier::new(config.sinks.len()));
+    process.dead_letters.begin_session();
     let queue = Arc::new(Queue::new(QUEUE_BYTES));
     let ended = Arc::new(Notify::new());
     // The lane's counters outlive it: a bounded run must not take an earlier session's position for this one's.
@@ -189,8 +190,9 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
         }));
     }
 
-    let parts = LaneParts {
+    let parts = Parts {
         queue: Arc::clone(&queue),
+        lanes: config.lanes,
         routes,
         outlets,
         known: Box::new(known::StoredColumns(process.store.clone())),
@@ -198,7 +200,9 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
         merger,
         frontier: Arc::clone(&frontier),
         store: process.store.clone(),
+        letters: process.dead_letters.clone(),
         stats: Arc::clone(&process.stats),
+        metrics: Arc::clone(&process.metrics),
         tap: super::tap::tap(process, ready.system_identifier),
         copied: {
             let process = Arc::clone(process);
@@ -207,7 +211,7 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
         position: ready.start,
         resent_until: ready.flushed,
     };
-    let lane = spawn_lane(parts, Arc::clone(&ended));
+    let lane = spawn_intake(parts, Arc::clone(&ended));
     let (acknowledging_stop, stopped) = watch::channel(());
     let acknowledging = acknowledge(frontier, acks, Arc::clone(process), stopped);
     let tell = Tell(Arc::clone(&ended));
@@ -226,16 +230,16 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
     })
 }
 
-fn spawn_lane(parts: LaneParts, ended: Arc<Notify>) -> oneshot::Receiver<LaneEnd> {
+fn spawn_intake(parts: Parts, ended: Arc<Notify>) -> oneshot::Receiver<LaneEnd> {
     let (send, receive) = oneshot::channel();
-    let lane = std::thread::Builder::new().name("lane".into());
-    let spawned = lane.spawn(move || {
+    let intake = std::thread::Builder::new().name("intake".into());
+    let spawned = intake.spawn(move || {
         let _tell = Tell(ended);
-        let _ = send.send(Lane::new(parts).run());
+        let _ = send.send(Intake::new(parts).map_or_else(|end| end, Intake::run));
     });
     if let Err(error) = spawned {
         // The sender is gone with the closure, so whoever waits for the lane's end sees that there is none.
-        tracing::error!(%error, "no thread for the lane");
+        tracing::error!(%error, "no thread for the intake");
     }
     receive
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::batch::{Op, Part, Relation};
+use crate::batch::{Delivery, Op, Part, Relation};
 use crate::config::{ByteSize, FilterMode, OnNewColumn, Route, TablePattern};
 use crate::plugin::tests::chain_that;
 use crate::sink::driver::Driver;
@@ -10,6 +10,9 @@ use std::sync::Mutex;
 
 /// What a sink got: for each delivery its sequence and its rows as `commit LSN:ordinal operation relations`.
 type Got = Arc<Mutex<Vec<(u64, Vec<String>)>>>;
+
+/// What all sinks got.
+type AllGot = Vec<Vec<(u64, Vec<String>)>>;
 
 struct Recorder(Got);
 
@@ -54,7 +57,7 @@ impl KnownColumns for NoMemory {
     }
 }
 
-fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> LaneRoute {
+fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
     let config = Route {
         tables: vec![TablePattern {
             schema: "public".into(),
@@ -66,11 +69,19 @@ fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> LaneRoute {
         plugins: vec![],
         sinks: vec![],
     };
-    LaneRoute {
+    let later = VecDeque::new();
+    RouteParts {
         config: Arc::new(config),
-        chain,
-        later: VecDeque::new(),
+        lanes: vec![LaneChain { chain, later }],
         sinks: sinks.to_vec(),
+    }
+}
+
+fn letter_limits() -> crate::config::DeadLetters {
+    crate::config::DeadLetters {
+        quota: ByteSize(1 << 20),
+        retention: crate::config::Duration(Duration::from_secs(3600)),
+        max_behind: 100,
     }
 }
 
@@ -78,6 +89,7 @@ struct Bench {
     runtime: tokio::runtime::Runtime,
     folder: tempfile::TempDir,
     store: StateStore,
+    letters: DeadLetters,
     queue: Arc<Queue<Input>>,
     frontier: Arc<Frontier<Mark>>,
 }
@@ -88,6 +100,7 @@ impl Bench {
         Self {
             runtime: tokio::runtime::Runtime::new().unwrap(),
             store: StateStore::open(folder.path(), "shop").unwrap(),
+            letters: DeadLetters::open(folder.path(), "shop", &letter_limits()).unwrap(),
             folder,
             queue: Arc::new(Queue::new(1 << 20)),
             frontier: Arc::new(Frontier::new(sinks)),
@@ -99,8 +112,14 @@ impl Bench {
         self.queue.push_now(Input::Batch(batch)).unwrap();
     }
 
-    /// Lets the lane do all that was pushed, and returns what each sink got.
-    fn run(&self, routes: Vec<LaneRoute>, sinks: usize, resent_until: u64) -> Vec<Vec<(u64, Vec<String>)>> {
+    /// Lets the pipeline do all that was pushed, and returns what each sink got.
+    fn run(&self, routes: Vec<RouteParts>, sinks: usize, resent_until: u64) -> AllGot {
+        let (got, end) = self.run_to_end(routes, sinks, resent_until);
+        assert!(matches!(end, LaneEnd::Finished), "{end:?}");
+        got
+    }
+
+    fn run_to_end(&self, routes: Vec<RouteParts>, sinks: usize, resent_until: u64) -> (AllGot, LaneEnd) {
         let _entered = self.runtime.enter();
         let plan = Plan {
             tables: vec![],
@@ -120,8 +139,9 @@ impl Bench {
             drivers.push(self.runtime.spawn(driver.run()));
         }
         self.queue.push_now(Input::Finish).unwrap();
-        let lane = Lane::new(LaneParts {
+        let intake = Intake::new(Parts {
             queue: Arc::clone(&self.queue),
+            lanes: routes.iter().map(|route| route.lanes.len()).max().unwrap_or(1),
             routes,
             outlets,
             known: Box::new(NoMemory),
@@ -129,19 +149,21 @@ impl Bench {
             merger,
             frontier: Arc::clone(&self.frontier),
             store: self.store.clone(),
+            letters: self.letters.clone(),
             stats: Arc::default(),
+            metrics: Arc::default(),
             tap: Box::new(|_, _| {}),
             copied: Box::new(|_| {}),
             position: Lsn(0x8),
             resent_until: Lsn(resent_until),
         });
-        assert!(matches!(lane.run(), LaneEnd::Finished));
+        let intake = intake.unwrap_or_else(|end| panic!("{end:?}"));
+        let end = intake.run();
         for driver in drivers {
             self.runtime.block_on(driver).unwrap();
         }
-        got.iter()
-            .map(|got| std::mem::take(&mut *got.lock().unwrap()))
-            .collect()
+        let got = got.iter().map(|got| std::mem::take(&mut *got.lock().unwrap()));
+        (got.collect(), end)
     }
 }
 
@@ -187,8 +209,8 @@ fn a_batch_is_divided_where_a_recorded_version_begins() {
     }
     bench.push(batch);
     let mut split = route("orders", &[0], Some(chain_that(false)));
-    split.later.push_back((Lsn(0x20), chain_that(true)));
-    split.later.push_back((Lsn(0x30), chain_that(false)));
+    split.lanes[0].later.push_back((Lsn(0x20), chain_that(true)));
+    split.lanes[0].later.push_back((Lsn(0x30), chain_that(false)));
     let got = bench.run(vec![split], 1, 0);
     assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/30:0 insert orders"]);
 }
@@ -232,7 +254,7 @@ fn a_new_version_leaves_alone_what_is_sent_again() {
     let (done, counts_from) = tokio::sync::oneshot::channel();
     let swap = Swap {
         route: 0,
-        chain: chain_that(true),
+        chains: vec![chain_that(true)],
         version: version.clone(),
         done,
     };
@@ -251,4 +273,103 @@ fn a_new_version_leaves_alone_what_is_sent_again() {
         [(Lsn(0x30), version)]
     );
     drop(bench.folder);
+}
+
+/// Batches of many sizes, some of them parts of one transaction: `lanes` lanes give what one gives.
+fn through_lanes(lanes: usize) -> Vec<(u64, Vec<String>)> {
+    let (bench, orders, customers) = (Bench::new(1), orders(), customers());
+    for at in 0..300u64 {
+        let commit = 0x100 * (at / 3 + 1);
+        let part = [Part::First, Part::Middle, Part::Last][(at % 3) as usize];
+        let mut batch = Builder::new().transaction(commit, part);
+        for row in 0..(at * 7919 % 50) {
+            batch = match row % 3 {
+                0 => batch.insert(&customers, &[text("1")]),
+                _ => order(batch, &orders),
+            };
+        }
+        bench.push(batch);
+    }
+    let several = |table, chain: fn() -> Chain| {
+        let mut parts = route(table, &[0], None);
+        parts.lanes = (0..lanes)
+            .map(|_| LaneChain {
+                chain: Some(chain()),
+                later: VecDeque::new(),
+            })
+            .collect();
+        parts
+    };
+    let routes = vec![
+        several("orders", || chain_that(false)),
+        several("customers", || chain_that(false)),
+    ];
+    bench.run(routes, 1, 0).remove(0)
+}
+
+#[test]
+fn several_lanes_keep_the_order_of_one() {
+    let one = through_lanes(1);
+    assert!(one.len() > 100);
+    assert_eq!(through_lanes(4), one);
+}
+
+#[test]
+fn a_version_takes_over_in_all_lanes_behind_the_same_batch() {
+    let (bench, orders) = (Bench::new(1), orders());
+    let lane = |drops| LaneChain {
+        chain: Some(chain_that(drops)),
+        later: VecDeque::new(),
+    };
+    let mut commit = 0;
+    for drops in [true, false, true, false] {
+        for _ in 0..20 {
+            commit += 0x10;
+            bench.push(order(Builder::new().transaction(commit, Part::Whole), &orders));
+        }
+        let (done, _) = tokio::sync::oneshot::channel();
+        let chains = (0..3).map(|_| chain_that(drops)).collect();
+        let version = ChainVersion::default();
+        let swap = Swap {
+            route: 0,
+            chains,
+            version,
+            done,
+        };
+        bench.queue.push_now(Input::Swap(Box::new(swap))).unwrap();
+    }
+    let parts = RouteParts {
+        lanes: (0..3).map(|_| lane(false)).collect(),
+        ..route("orders", &[0], None)
+    };
+    let got = bench.run(vec![parts], 1, 0);
+    // The first twenty, and those between the second and the third swap.
+    let kept = (1..=20)
+        .chain(41..=60)
+        .map(|at| format!("{}:0 insert orders", Lsn(at * 0x10)));
+    assert_eq!(rows(&got[0]), kept.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_plugin_that_fails_in_one_lane_ends_all_and_lets_nothing_out_behind_it() {
+    let (bench, orders) = (Bench::new(1), orders());
+    for at in 1..=50u64 {
+        bench.push(order(Builder::new().transaction(at * 0x10, Part::Whole), &orders));
+    }
+    let broken = || LaneChain {
+        chain: Some(crate::plugin::tests::chain_that_stops()),
+        later: VecDeque::new(),
+    };
+    let good = || LaneChain {
+        chain: Some(chain_that(false)),
+        later: VecDeque::new(),
+    };
+    let parts = RouteParts {
+        // Batches go round from the second lane on: the third batch meets the first lane.
+        lanes: vec![broken(), good(), good()],
+        ..route("orders", &[0], None)
+    };
+    let (got, end) = bench.run_to_end(vec![parts], 1, 0);
+    assert!(matches!(end, LaneEnd::Problem(_)), "{end:?}");
+    assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/20:0 insert orders"]);
 }

@@ -1,0 +1,406 @@
+//! The intake: one thread that takes batches off the queue, merges copied units into them, finds their routes, and
+//! hands them to the lanes.
+
+use super::columns::{KnownColumns, route_key};
+use super::job::Job;
+use super::lane::{LaneChain, Takeover};
+use super::lanes::Lanes;
+use super::notices::Notices;
+use super::outflow::{Outflow, Outlet};
+use super::queue::{Popped, Queue};
+use super::routes::{LiveRelations, Routes};
+use super::stats::LaneStats;
+use crate::batch::{Batch, CopyUnit, Lsn, Row};
+use crate::checkpoint::{ChainVersion, Frontier, Mark, StateStore};
+use crate::config;
+use crate::dead_letter::{self, DeadLetters, Held, RouteId};
+use crate::plugin::{Chain, GuestMetrics};
+use crate::problem::Problem;
+use crate::snapshot::{Merger, TableProgress};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often the intake looks for copied units that are ready while the stream is silent.
+const UNIT_POLL: Duration = Duration::from_millis(2);
+/// How often it looks whether dead letters that it has to wait for are durable.
+const HOLD_POLL: Duration = Duration::from_millis(1);
+/// How long it sleeps at most when there is nothing to look for.
+const IDLE_POLL: Duration = Duration::from_secs(1);
+
+/// What the intake is told.
+pub enum Input {
+    Batch(Batch),
+    Swap(Box<Swap>),
+    /// No more will come: what is there goes on, then everything ends.
+    Finish,
+}
+
+/// A new version of a route's chain, ready to run.
+pub struct Swap {
+    pub route: usize,
+    /// One for each lane.
+    pub chains: Vec<Chain>,
+    pub version: ChainVersion,
+    /// Told the position from which on the chain counts.
+    pub done: tokio::sync::oneshot::Sender<Lsn>,
+}
+
+/// A route as the pipeline runs it.
+pub struct RouteParts {
+    pub config: Arc<config::Route>,
+    /// One for each lane.
+    pub lanes: Vec<LaneChain>,
+    /// Indexes of its sinks.
+    pub sinks: Vec<usize>,
+}
+
+/// Called with what a sink is about to get.
+pub type Tap = Box<dyn Fn(&Batch, &[Row]) + Send>;
+
+/// Why the pipeline ended.
+#[derive(Debug)]
+pub enum LaneEnd {
+    /// It was told to finish, and everything has been handed to the sinks.
+    Finished,
+    /// A sink takes nothing any more; its driver says why.
+    SinkGone,
+    Problem(Box<Problem>),
+}
+
+/// What a pipeline is made of.
+pub struct Parts {
+    pub queue: Arc<Queue<Input>>,
+    /// How many batches go through the plugins at the same time; at least 1.
+    pub lanes: usize,
+    pub routes: Vec<RouteParts>,
+    pub outlets: Vec<Outlet>,
+    pub known: Box<dyn KnownColumns>,
+    pub live: Arc<LiveRelations>,
+    pub merger: Merger,
+    pub frontier: Arc<Frontier<Mark>>,
+    pub store: StateStore,
+    pub letters: DeadLetters,
+    pub stats: Arc<LaneStats>,
+    /// Given what the plugins count.
+    pub metrics: Arc<GuestMetrics>,
+    pub tap: Tap,
+    /// Told how far the copies have come.
+    pub copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
+    /// Where the stream starts.
+    pub position: Lsn,
+    /// Where the server's WAL ended at the start: what committed before may have been delivered by an earlier run.
+    pub resent_until: Lsn,
+}
+
+/// What is known of a route here; its plugins are in the lanes.
+struct RouteState {
+    key: String,
+    /// As the dead letters know it.
+    id: RouteId,
+    has_plugins: bool,
+    /// From where the newest version counts.
+    newest_from: Lsn,
+    /// Whether its plugins keep state, so that one lane has to see all of its rows.
+    stateful: bool,
+    wants_messages: bool,
+}
+
+pub struct Intake {
+    queue: Arc<Queue<Input>>,
+    routes: Routes,
+    states: Vec<RouteState>,
+    /// `None` where they couldn't be started.
+    lanes: Option<Lanes>,
+    merger: Merger,
+    store: StateStore,
+    letters: DeadLetters,
+    stats: Arc<LaneStats>,
+    copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
+    swaps: VecDeque<Box<Swap>>,
+    /// Tables all of whose units are out, and whose copies the stream hasn't passed yet.
+    copied_tables: Vec<CopyUnit>,
+    position: Lsn,
+    resent_until: Lsn,
+    between_transactions: bool,
+}
+
+impl Intake {
+    /// # Errors
+    /// Threads that can't be started.
+    pub fn new(parts: Parts) -> Result<Self, LaneEnd> {
+        let configs = parts.routes.iter().map(|route| Arc::clone(&route.config)).collect();
+        let keys = parts.routes.iter().map(|route| route_key(&route.config));
+        let names = dead_letter::route_names(keys);
+        let ids: Vec<RouteId> = names.iter().map(|name| parts.letters.route(name)).collect();
+        let states = parts
+            .routes
+            .iter()
+            .zip(&ids)
+            .map(|(route, id)| RouteState::new(route, *id));
+        let states: Vec<RouteState> = states.collect();
+        let outflow = Outflow {
+            queue: Arc::clone(&parts.queue),
+            sinks: parts.routes.iter().map(|route| route.sinks.clone()).collect(),
+            routes: ids,
+            letters: parts.letters.clone(),
+            outlets: parts.outlets,
+            frontier: parts.frontier,
+            stats: Arc::clone(&parts.stats),
+            tap: parts.tap,
+            notices: Notices::default(),
+            sequence: 0,
+        };
+        let mut chains: Vec<Vec<LaneChain>> = (0..parts.lanes.max(1)).map(|_| Vec::new()).collect();
+        for route in parts.routes {
+            let mut of_route = route.lanes.into_iter();
+            chains
+                .iter_mut()
+                .for_each(|lane| lane.push(of_route.next().unwrap_or_default()));
+        }
+        let mut routes = Routes::new(configs, parts.known, parts.live);
+        for (route, state) in states.iter().enumerate() {
+            routes.send_messages(route, state.wants_messages);
+        }
+        Ok(Self {
+            queue: parts.queue,
+            routes,
+            states,
+            lanes: Some(Lanes::new(chains, &parts.metrics, outflow)?),
+            merger: parts.merger,
+            store: parts.store,
+            letters: parts.letters,
+            stats: parts.stats,
+            copied: parts.copied,
+            swaps: VecDeque::new(),
+            copied_tables: Vec::new(),
+            position: parts.position,
+            resent_until: parts.resent_until,
+            between_transactions: true,
+        })
+    }
+
+    /// Works until it is told to finish, or can't go on.
+    pub fn run(mut self) -> LaneEnd {
+        let end = self.work().unwrap_or_else(|end| end);
+        match self.lanes.take() {
+            Some(lanes) => lanes.finish(end),
+            None => end,
+        }
+    }
+
+    fn work(&mut self) -> Result<LaneEnd, LaneEnd> {
+        loop {
+            let wait = if self.merger.is_done() { IDLE_POLL } else { UNIT_POLL };
+            match self.queue.pop(wait) {
+                Popped::Item(Input::Batch(batch)) => self.streamed(batch)?,
+                Popped::Item(Input::Swap(swap)) => self.swaps.push_back(swap),
+                Popped::Item(Input::Finish) | Popped::Closed => return Ok(LaneEnd::Finished),
+                Popped::TimedOut => {}
+            }
+            if self.between_transactions {
+                self.at_boundary()?;
+            }
+        }
+    }
+
+    /// A batch of the replication stream.
+    fn streamed(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
+        self.between_transactions = batch.ends_at_commit();
+        self.position = self.position.max(batch.end);
+        self.stats.received(&batch, self.position);
+        self.merger.stream(&mut batch).map_err(LaneEnd::Problem)?;
+        self.pass_on(batch, Vec::new())
+    }
+
+    /// Between two transactions: copied units that are ready go out, and new chains take over.
+    fn at_boundary(&mut self) -> Result<(), LaneEnd> {
+        while let Some(swap) = self.swaps.pop_front() {
+            self.swap(*swap)?;
+        }
+        self.replay()?;
+        if self.merger.is_done() {
+            return Ok(());
+        }
+        let units = self.merger.at_boundary(self.position).map_err(LaneEnd::Problem)?;
+        (self.copied)(self.merger.progress());
+        self.stats.copying.store(!self.merger.is_done(), Ordering::Release);
+        for unit in units {
+            let mut marks = Vec::new();
+            if unit.record.is_some() {
+                marks.push(Mark::UnitDone(unit.unit));
+            }
+            if unit.table_done {
+                self.copied_tables.push(unit.unit);
+            }
+            if unit.batches.is_empty() {
+                // Nothing was left of it. That it is done has to be stored all the same, behind what was sent before.
+                self.lanes()?.mark(marks)?;
+                continue;
+            }
+            let last = unit.batches.len() - 1;
+            for (at, batch) in unit.batches.into_iter().enumerate() {
+                self.stats
+                    .rows_copied
+                    .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+                let marks = if at == last {
+                    std::mem::take(&mut marks)
+                } else {
+                    Vec::new()
+                };
+                self.pass_on(batch, marks)?;
+            }
+        }
+        self.finish_tables()
+    }
+
+    /// A table counts as copied once the stream has passed all that its units show. A start before that copies it
+    /// again, rather than to meet changes that its rows are ahead of.
+    fn finish_tables(&mut self) -> Result<(), LaneEnd> {
+        let (merger, mut marks) = (&self.merger, Vec::new());
+        self.copied_tables.retain(|unit| {
+            let under_way = merger.is_copying(unit.table_oid);
+            if !under_way {
+                let (table_oid, epoch) = (unit.table_oid, unit.epoch);
+                marks.push(Mark::TableDone { table_oid, epoch });
+            }
+            under_way
+        });
+        if marks.is_empty() {
+            return Ok(());
+        }
+        self.lanes()?.mark(marks)
+    }
+
+    /// Makes the new chain durable before its first output, then lets it take over: at once, or where what an earlier
+    /// run may have delivered ends. Whatever is sent again meets the version that it met before.
+    fn swap(&mut self, swap: Swap) -> Result<(), LaneEnd> {
+        let state = &mut self.states[swap.route];
+        let from = self.position.max(self.resent_until).max(state.newest_from);
+        let recorded = self.store.put_chain_version(&state.key, from, &swap.version);
+        recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        state.newest_from = from;
+        state.stateful |= swap.chains.iter().any(Chain::is_stateful);
+        state.wants_messages |= swap.chains.iter().any(Chain::wants_messages);
+        self.routes.send_messages(swap.route, state.wants_messages);
+        let (route, later) = (swap.route, (from > self.position).then_some(from));
+        let takeover = |chain| Takeover {
+            route,
+            chain,
+            from: later,
+        };
+        let takeovers = swap.chains.into_iter().map(takeover).collect();
+        self.lanes()?.take_over(takeovers);
+        // Whoever asked may have gone; the swap counts all the same.
+        let _ = swap.done.send(from);
+        Ok(())
+    }
+
+    /// Dead letters that somebody wants to be sent again. Where the store says so, the stream waits until that is
+    /// settled.
+    fn replay(&mut self) -> Result<(), LaneEnd> {
+        let Some(mut replay) = self.letters.take_replay().map_err(LaneEnd::Problem)? else {
+            return Ok(());
+        };
+        let hold = replay.hold;
+        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
+        for (id, of_route) in &replay.rows {
+            if let Some(route) = self.states.iter().position(|state| state.id == *id) {
+                rows[route].clone_from(of_route);
+            }
+        }
+        let batch = std::mem::take(&mut replay.batch);
+        let job = Job {
+            copying: self.copying(&batch),
+            batch,
+            rows,
+            waiting: Vec::new(),
+            keep_rows: false,
+            marks: Vec::new(),
+            replay: Some(Box::new(replay)),
+        };
+        self.process(job)?;
+        while hold && self.letters.is_under_way() && !self.queue.is_closed() {
+            std::thread::sleep(HOLD_POLL);
+        }
+        Ok(())
+    }
+
+    /// To the lanes, with the routes of its rows.
+    fn pass_on(&mut self, mut batch: Batch, marks: Vec<Mark>) -> Result<(), LaneEnd> {
+        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
+        self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
+        let several = self.lanes.as_ref().is_some_and(Lanes::are_several);
+        let job = Job {
+            waiting: self.waiting(&batch, &rows),
+            copying: self.copying(&batch),
+            batch,
+            rows,
+            keep_rows: several || !self.letters.is_empty(),
+            marks,
+            replay: None,
+        };
+        self.process(job)
+    }
+
+    fn process(&mut self, job: Job) -> Result<(), LaneEnd> {
+        let with_state = |(state, rows): (&RouteState, &Vec<Row>)| state.stateful && !rows.is_empty();
+        let pinned = self.states.iter().zip(&job.rows).any(with_state);
+        self.lanes()?.process(job, pinned)
+    }
+
+    /// The tables of a batch that are being copied.
+    fn copying(&self, batch: &Batch) -> Vec<u32> {
+        if self.merger.is_done() {
+            return Vec::new();
+        }
+        let tables = batch.relations.iter().map(|relation| relation.oid);
+        tables.filter(|oid| self.merger.is_copying(*oid)).collect()
+    }
+
+    /// Changes that have to wait behind dead letters, by route; nothing at all where there are no letters.
+    fn waiting(&self, batch: &Batch, rows: &[Vec<Row>]) -> Vec<Held> {
+        if self.letters.is_empty() {
+            return Vec::new();
+        }
+        let of_route = |(state, rows): (&RouteState, &Vec<Row>)| {
+            if state.has_plugins {
+                self.letters.waiting(state.id, batch, rows)
+            } else {
+                Held::default()
+            }
+        };
+        self.states.iter().zip(rows).map(of_route).collect()
+    }
+
+    fn lanes(&mut self) -> Result<&mut Lanes, LaneEnd> {
+        self.lanes.as_mut().ok_or(LaneEnd::SinkGone)
+    }
+}
+
+impl RouteState {
+    fn new(route: &RouteParts, id: RouteId) -> Self {
+        let chains = || route.lanes.iter().flat_map(LaneChain::chains);
+        let newest = route.lanes.first().and_then(|lane| lane.later.back());
+        Self {
+            key: route_key(&route.config),
+            id,
+            has_plugins: chains().next().is_some(),
+            newest_from: newest.map_or(Lsn(0), |(from, _)| *from),
+            stateful: chains().any(Chain::is_stateful),
+            wants_messages: chains().any(Chain::wants_messages),
+        }
+    }
+}
+
+/// However it ends, by a panic too: nobody waits for it any more.
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

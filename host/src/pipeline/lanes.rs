@@ -1,0 +1,199 @@
+//! The lanes of a pipeline: several batches go through the plugins at the same time, and leave in the order in which
+//! they came.
+//!
+//! ```text
+//!            +--> lane 0 --+
+//!   intake --+--> lane 1 --+--> outflow           the outflow takes the results in the order of the tickets
+//!       \    +--> lane 2 --+      ^
+//!        +------- tickets --------+
+//! ```
+//!
+//! Each lane is a thread with its own instances of all plugins. What changes a lane (a new version of a chain) goes the
+//! way of its batches, so it holds from the same batch on in every lane. With one lane there are no threads: the intake
+//! does all of it, which is the fastest way for a row as long as one core carries the plugins.
+
+use super::intake::LaneEnd;
+use super::job::{Done, Job};
+use super::lane::{Lane, LaneChain, Takeover};
+use super::outflow::Outflow;
+use crate::checkpoint::Mark;
+use crate::plugin::GuestMetrics;
+use crate::problem::{Exit, Problem};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread::JoinHandle;
+
+/// Batches that are under way at the same time, for each lane: one in it and one that waits, so that no lane runs dry.
+const JOBS_PER_LANE: usize = 2;
+
+/// What a lane is told.
+pub(super) enum Order {
+    Process(Box<Job>, SyncSender<Result<Done, Box<Problem>>>),
+    TakeOver(Box<Takeover>),
+}
+
+/// What the outflow is told, in the order of the batches.
+pub(super) enum Ticket {
+    /// The batch comes from its lane.
+    Batch(Receiver<Result<Done, Box<Problem>>>),
+    Marks(Vec<Mark>),
+}
+
+pub(super) enum Lanes {
+    Inline {
+        lane: Lane,
+        outflow: Outflow,
+    },
+    Threads {
+        lanes: Vec<(Sender<Order>, JoinHandle<()>)>,
+        tickets: SyncSender<Ticket>,
+        outflow: JoinHandle<Result<(), LaneEnd>>,
+        next: usize,
+    },
+}
+
+impl Lanes {
+    /// `chains[lane][route]`
+    pub(super) fn new(
+        chains: Vec<Vec<LaneChain>>,
+        metrics: &Arc<GuestMetrics>,
+        outflow: Outflow,
+    ) -> Result<Self, LaneEnd> {
+        let count = chains.len();
+        let lane = |routes| Lane::new(routes, Arc::clone(metrics));
+        let mut lanes = chains.into_iter().map(lane);
+        if count <= 1 {
+            let lane = lanes.next().unwrap_or_else(|| lane(Vec::new()));
+            return Ok(Self::Inline { lane, outflow });
+        }
+        let (tickets, taken) = mpsc::sync_channel(count * JOBS_PER_LANE);
+        let outflow = spawn("outflow", move || deliver(outflow, &taken))?;
+        let lanes = lanes.enumerate().map(|(at, lane)| {
+            let (orders, taken) = mpsc::channel();
+            Ok((orders, spawn(&format!("lane-{at}"), move || work(lane, &taken))?))
+        });
+        Ok(Self::Threads {
+            lanes: lanes.collect::<Result<_, LaneEnd>>()?,
+            tickets,
+            outflow,
+            next: 0,
+        })
+    }
+
+    /// Takes a batch through the chains and on to the sinks. `pinned` keeps it in the first lane.
+    pub(super) fn process(&mut self, job: Job, pinned: bool) -> Result<(), LaneEnd> {
+        match self {
+            Self::Inline { lane, outflow } => {
+                let done = lane.process(job).map_err(LaneEnd::Problem)?;
+                outflow.deliver(done)
+            }
+            Self::Threads {
+                lanes, tickets, next, ..
+            } => {
+                *next = (*next + 1) % lanes.len();
+                let lane = if pinned { 0 } else { *next };
+                let (done, result) = mpsc::sync_channel(1);
+                let gone = |_| LaneEnd::SinkGone;
+                // The ticket first: it waits while enough is under way.
+                tickets.send(Ticket::Batch(result)).map_err(gone)?;
+                let order = Order::Process(Box::new(job), done);
+                lanes[lane].0.send(order).map_err(|_| LaneEnd::SinkGone)
+            }
+        }
+    }
+
+    pub(super) fn are_several(&self) -> bool {
+        matches!(self, Self::Threads { .. })
+    }
+
+    /// Marks without a batch, to be stored behind what was sent before.
+    pub(super) fn mark(&mut self, marks: Vec<Mark>) -> Result<(), LaneEnd> {
+        match self {
+            Self::Inline { outflow, .. } => outflow.mark(marks),
+            Self::Threads { tickets, .. } => {
+                return tickets.send(Ticket::Marks(marks)).map_err(|_| LaneEnd::SinkGone);
+            }
+        }
+        Ok(())
+    }
+
+    /// A new version for each lane, from the next batch on.
+    pub(super) fn take_over(&mut self, takeovers: Vec<Takeover>) {
+        match self {
+            Self::Inline { lane, .. } => takeovers.into_iter().for_each(|takeover| lane.take_over(takeover)),
+            Self::Threads { lanes, .. } => {
+                for ((orders, _), takeover) in lanes.iter().zip(takeovers) {
+                    // A lane that has gone is noticed with its next batch.
+                    let _ = orders.send(Order::TakeOver(Box::new(takeover)));
+                }
+            }
+        }
+    }
+
+    /// Lets everything under way reach the sinks' queues. The outflow's own reason counts before the intake's.
+    pub(super) fn finish(self, end: LaneEnd) -> LaneEnd {
+        let Self::Threads {
+            lanes,
+            tickets,
+            outflow,
+            ..
+        } = self
+        else {
+            return end;
+        };
+        drop(tickets);
+        let (orders, lanes): (Vec<_>, Vec<_>) = lanes.into_iter().unzip();
+        drop(orders);
+        let ended = join(outflow);
+        lanes.into_iter().for_each(join);
+        match ended {
+            Err(LaneEnd::Problem(problem)) => LaneEnd::Problem(problem),
+            Err(other) if !matches!(end, LaneEnd::Problem(_)) => other,
+            _ => end,
+        }
+    }
+}
+
+fn work(mut lane: Lane, orders: &Receiver<Order>) {
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::TakeOver(takeover) => lane.take_over(*takeover),
+            Order::Process(job, done) => {
+                let result = lane.process(*job);
+                let failed = result.is_err();
+                // Where the outflow has gone, nobody needs it.
+                let _ = done.send(result);
+                if failed {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn deliver(mut outflow: Outflow, tickets: &Receiver<Ticket>) -> Result<(), LaneEnd> {
+    while let Ok(ticket) = tickets.recv() {
+        match ticket {
+            Ticket::Marks(marks) => outflow.mark(marks),
+            Ticket::Batch(result) => match result.recv() {
+                Ok(done) => outflow.deliver(done.map_err(LaneEnd::Problem)?)?,
+                // The lane has panicked: joining it says so.
+                Err(_) => return Err(LaneEnd::SinkGone),
+            },
+        }
+    }
+    Ok(())
+}
+
+fn spawn<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, LaneEnd> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).map_err(|error| {
+        let help = "raise the limit of threads: `ulimit -u`";
+        let problem = Problem::new("E0705", Exit::Usage, "a thread for the plugins can't be started", help);
+        LaneEnd::Problem(Box::new(problem.with_cause(error)))
+    })
+}
+
+fn join<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
