@@ -9,6 +9,7 @@ mod codes;
 mod demo;
 mod output;
 mod plugin;
+mod plugin_list;
 mod plugin_verb;
 #[cfg(test)]
 mod reference;

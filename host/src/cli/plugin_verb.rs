@@ -2,7 +2,7 @@
 
 use super::output::Failure;
 use super::plugin::{build, new};
-use super::{DONE, Outcome, Output, codes};
+use super::{DONE, Outcome, Output, client, codes, plugin_list};
 use crate::problem::{Exit, Problem};
 use serde_json::json;
 use std::path::PathBuf;
@@ -13,6 +13,10 @@ pub enum Verb {
     New(New),
     /// Build a plugin's crate to a module.
     Build(Build),
+    /// The versions of a running host's plugins: running, on probation, refused and why.
+    List(client::Args),
+    /// Go back to the version before.
+    Rollback(plugin_list::Rollback),
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +52,8 @@ pub(super) fn run(verb: Verb, output: Output) -> Outcome {
     match verb {
         Verb::New(args) => make(&args, output),
         Verb::Build(args) => build(&args, output),
+        Verb::List(args) => plugin_list::list(&args, output),
+        Verb::Rollback(args) => plugin_list::roll_back(&args, output),
     }
 }
 

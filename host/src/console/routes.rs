@@ -2,13 +2,14 @@
 
 use super::Status;
 use super::guard::guard;
+use super::plugins;
 use super::tail::Tail;
 use crate::telemetry::Registry;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use futures_util::stream;
 use std::convert::Infallible;
@@ -31,6 +32,12 @@ struct Shared {
     stopped: watch::Receiver<bool>,
 }
 
+impl axum::extract::FromRef<Shared> for Arc<dyn Status> {
+    fn from_ref(shared: &Shared) -> Self {
+        Arc::clone(&shared.status)
+    }
+}
+
 pub(super) fn router(
     status: Arc<dyn Status>,
     metrics: Arc<Registry>,
@@ -42,6 +49,7 @@ pub(super) fn router(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .route("/api/status", get(status_json))
+        .route("/api/plugins/{plugin}/rollback", post(plugins::roll_back))
         .route("/api/tail", get(tail_lines))
         .layer(middleware::from_fn(guard))
         .with_state(Shared {

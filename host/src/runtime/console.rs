@@ -2,6 +2,7 @@
 
 use super::run::Running;
 use crate::console::{Readiness, Status};
+use crate::problem::Problem;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -26,6 +27,16 @@ impl Status for Pipelines {
                 ready: true,
                 reason: "streaming".into(),
             },
+        }
+    }
+
+    fn roll_back(&self, plugin: &str) -> Result<Value, Box<Problem>> {
+        let of = |process: &&Arc<super::process::Process>| process.modules.newest(plugin).is_some();
+        // A name that none has is told by the first.
+        let process = self.0.iter().find(of).or(self.0.first());
+        match process {
+            Some(process) => super::reload::roll_back(process, plugin),
+            None => Err(Box::new(super::failure::bug("a console without a pipeline"))),
         }
     }
 

@@ -14,13 +14,16 @@ mod copies;
 mod failure;
 mod folder;
 mod format;
+mod plugins;
 mod records;
 mod summary;
 #[cfg(test)]
 mod tests;
 
 pub use failure::{STATE_DISK_FULL, STATE_HELD};
-pub use records::{ChainVersion, CopyState, Identity, Mark, PluginVersion, TableCopy, UnitRecord};
+pub use records::{
+    ChainVersion, CopyState, Identity, Mark, PluginRecord, PluginVersion, RanVersion, SetAside, TableCopy, UnitRecord,
+};
 
 use super::Stored;
 use crate::batch::Lsn;
