@@ -11,7 +11,7 @@ const ABI: i32 = 0x1_0000;
 const TAG: u8 = 3;
 const SWAPS: usize = 10_000;
 /// Until then caches and pools fill.
-const WARM_UP: usize = 2_000;
+const WARM_UP: usize = 4_000;
 /// How much may have grown after that, in parts of a hundred.
 const GROWTH_PERCENT: u64 = 5;
 const TABLES: &str = "CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, n int, tag text);";
@@ -82,6 +82,9 @@ routes:
     let began = std::time::Instant::now();
     for swap in 1..=SWAPS {
         running.reload("tagger", &versions[swap % 2]).unwrap();
+        if swap % 1_000 == 0 {
+            println!("{swap} {:?}", Usage::now(&state));
+        }
         if swap == WARM_UP {
             warm = Some(Usage::now(&state));
         }

@@ -55,6 +55,12 @@ fn a_new_config_counts_without_a_restart() {
     host.kill().unwrap();
     let rest = "routes:\n  - { tables: [public.people], sinks: [warehouse], on_new_column: drop }";
     let mut host = Host::run(shop.folder(), &shop.pipeline_of("public.people", rest)).unwrap();
+    // What committed before the server's end at the start may have been delivered by the version before.
+    let log = shop.folder().join("log");
+    shop.wait_for(&mut host, "it streams", || {
+        Ok(std::fs::read_to_string(&log)?.matches("\"streaming\"").count() == 2)
+    })
+    .unwrap();
     insert(&shop, 4);
     wait(&shop, &mut host, 4, "email = 'ada@example.com'");
     host.terminate().unwrap();

@@ -358,3 +358,60 @@ fn a_plugin_that_fails_in_one_lane_ends_all_and_lets_nothing_out_behind_it() {
     assert!(matches!(end, LaneEnd::Problem(_)), "{end:?}");
     assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/20:0 insert orders"]);
 }
+
+fn version(module: &str) -> crate::checkpoint::PluginVersion {
+    crate::checkpoint::PluginVersion {
+        name: "test".into(),
+        module: module.into(),
+        config: String::new(),
+        written: serde_json::Value::Null,
+        limits: serde_json::Value::Null,
+    }
+}
+
+/// A version on probation breaks: all of its batch has the version before, which is durable, and what broke is set aside.
+#[test]
+fn a_version_that_breaks_gives_way_from_the_first_transaction_of_which_nothing_has_left() {
+    for lanes in [1, 3] {
+        let (bench, orders) = (Bench::new(1), orders());
+        bench.push(order(Builder::new().transaction(0x10, Part::Whole), &orders));
+        let (done, _) = tokio::sync::oneshot::channel();
+        let candidate = ChainVersion {
+            plugins: vec![version("new")],
+            fallback: Some(vec![version("old")]),
+        };
+        let swap = Swap {
+            route: 0,
+            chains: (0..lanes).map(|_| crate::plugin::tests::chain_that_breaks()).collect(),
+            version: candidate,
+            done,
+        };
+        bench.queue.push_now(Input::Swap(Box::new(swap))).unwrap();
+        for commits in [[0x20, 0x30], [0x40, 0x50]] {
+            let mut batch = Builder::new();
+            for commit in commits {
+                batch = order(batch.transaction(commit, Part::Whole), &orders);
+            }
+            bench.push(batch);
+        }
+        let old = || LaneChain {
+            version: LaneVersion {
+                from: Lsn(0),
+                plugins: vec![version("old")],
+            },
+            ..LaneChain::of(Some(chain_that(false)))
+        };
+        let parts = RouteParts {
+            lanes: (0..lanes).map(|_| old()).collect(),
+            ..route("orders", &[0], None)
+        };
+        let got = bench.run(vec![parts], 1, 0);
+        let all = [0x10, 0x20, 0x30, 0x40, 0x50].map(|at| format!("{}:0 insert orders", Lsn(at)));
+        assert_eq!(rows(&got[0]), all);
+        let recorded = bench.store.chain_versions("public.orders").unwrap();
+        let newest = &recorded.last().unwrap().1;
+        assert_eq!((newest.plugins[0].module.as_str(), &newest.fallback), ("old", &None));
+        let aside = bench.store.plugin_record("test").unwrap().set_aside.unwrap();
+        assert_eq!(aside.version.module, "new");
+    }
+}
