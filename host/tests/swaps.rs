@@ -11,7 +11,11 @@ const ABI: i32 = 0x1_0000;
 const TAG: u8 = 3;
 const SWAPS: usize = 10_000;
 /// Until then caches and pools fill.
-const WARM_UP: usize = 4_000;
+const WARM_UP: usize = 5_000;
+/// What is looked at ever again, so that the allocator's ups and downs don't count.
+const SAMPLE: usize = 500;
+/// From here on the lowest counts.
+const LATE: usize = 8_000;
 /// How much may have grown after that, in parts of a hundred.
 const GROWTH_PERCENT: u64 = 5;
 const TABLES: &str = "CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, n int, tag text);";
@@ -78,19 +82,15 @@ routes:
     let seen = |sql: &str| Ok((shop.target(sql)? == "t").then_some(()));
     wait_until("rows flow", LONG, || seen(&there)).unwrap();
 
-    let mut warm = None;
+    let mut samples = Vec::new();
     let began = std::time::Instant::now();
     for swap in 1..=SWAPS {
         running.reload("tagger", &versions[swap % 2]).unwrap();
-        if swap % 1_000 == 0 {
-            println!("{swap} {:?}", Usage::now(&state));
-        }
-        if swap == WARM_UP {
-            warm = Some(Usage::now(&state));
+        if swap % SAMPLE == 0 {
+            samples.push((swap, Usage::now(&state)));
         }
     }
     let took = began.elapsed();
-    let (warm, end) = (warm.unwrap(), Usage::now(&state));
     load.stop();
 
     let all = "SELECT count(*), md5(string_agg((id, txn, n)::text, '|' ORDER BY id)) FROM events";
@@ -103,20 +103,29 @@ routes:
     assert_eq!(shop.target(mixed).unwrap(), "0", "transactions with two versions");
     let counted = "SELECT tag, count(*) FROM events GROUP BY tag ORDER BY tag";
     println!(
-        "{SWAPS} swaps in {took:?}\n{warm:?}\n{end:?}\n{}",
+        "{SWAPS} swaps in {took:?}\n{samples:#?}\n{}",
         shop.target(counted).unwrap()
     );
     stop_sender.send_replace(Stop::Drain);
     workers.block_on(running.ended()).unwrap();
 
-    let flat = |name, before: u64, after: u64| {
+    let flat = |name, of: fn(&Usage) -> u64| {
+        let warm = samples
+            .iter()
+            .filter(|(swap, _)| *swap <= WARM_UP)
+            .map(|(_, usage)| of(usage));
+        let late = samples
+            .iter()
+            .filter(|(swap, _)| *swap >= LATE)
+            .map(|(_, usage)| of(usage));
+        let (before, after) = (warm.max().unwrap(), late.min().unwrap());
         assert!(
             after * 100 <= before * (100 + GROWTH_PERCENT),
             "{name} grew from {before} to {after}"
         );
     };
-    flat("memory", warm.resident_kib, end.resident_kib);
-    flat("threads", warm.threads, end.threads);
-    flat("descriptors", warm.descriptors, end.descriptors);
-    flat("state", warm.state_bytes, end.state_bytes);
+    flat("memory", |usage| usage.resident_kib);
+    flat("threads", |usage| usage.threads);
+    flat("descriptors", |usage| usage.descriptors);
+    flat("state", |usage| usage.state_bytes);
 }

@@ -22,7 +22,7 @@ pub struct LaneChain {
     /// delivered.
     pub later: VecDeque<Later>,
     /// The newest commit whose rows came here.
-    seen: Lsn,
+    pub(super) seen: Lsn,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -361,7 +361,7 @@ fn a_plugin_that_fails_in_one_lane_ends_all_and_lets_nothing_out_behind_it() {
 
 fn version(module: &str) -> crate::checkpoint::PluginVersion {
     crate::checkpoint::PluginVersion {
-        name: "test".into(),
+        name: "guest".into(),
         module: module.into(),
         config: String::new(),
         written: serde_json::Value::Null,
@@ -411,7 +411,7 @@ fn a_version_that_breaks_gives_way_from_the_first_transaction_of_which_nothing_h
         let recorded = bench.store.chain_versions("public.orders").unwrap();
         let newest = &recorded.last().unwrap().1;
         assert_eq!((newest.plugins[0].module.as_str(), &newest.fallback), ("old", &None));
-        let aside = bench.store.plugin_record("test").unwrap().set_aside.unwrap();
+        let aside = bench.store.plugin_record("guest").unwrap().set_aside.unwrap();
         assert_eq!(aside.version.module, "new");
     }
 }
