@@ -7,8 +7,10 @@
 //! | `/metrics` | OpenMetrics text |
 //! | `/api/status` | state, lag, copies, versions as JSON |
 //! | `POST /api/plugins/NAME/rollback` | goes back to the version before of a plugin |
+//! | `POST /api/pipelines/NAME/dead-letters/drop`, `/replay` | drops dead letters, or has them sent again |
 //! | `/api/tail` | rows as they leave: JSON lines, or server-sent events where these are asked for |
 
+mod dead_letters;
 mod guard;
 mod listener;
 mod plugins;
@@ -17,6 +19,7 @@ mod tail;
 
 pub use tail::Tail;
 
+use crate::dead_letter::{Action, Selection};
 use crate::problem::{Code, Exit, Problem};
 use crate::telemetry::Registry;
 use listener::GuardedListener;
@@ -49,6 +52,14 @@ pub trait Status: Send + Sync {
     fn status(&self) -> serde_json::Value;
     /// Goes back to the version before of a plugin; blocks until it counts.
     fn roll_back(&self, plugin: &str) -> Result<serde_json::Value, Box<Problem>>;
+    /// Drops letters of a pipeline or has them sent again; waits for the disk. `None` where there is no such pipeline.
+    fn dead_letters(
+        &self,
+        pipeline: &str,
+        action: Action,
+        selection: &Selection,
+        force: bool,
+    ) -> Option<Result<serde_json::Value, Box<Problem>>>;
 }
 
 /// A console that has its port but doesn't answer yet.

@@ -1,6 +1,7 @@
 //! What each path answers.
 
 use super::Status;
+use super::dead_letters;
 use super::guard::guard;
 use super::plugins;
 use super::tail::Tail;
@@ -51,6 +52,10 @@ pub(super) fn router(
         .route("/api/status", get(status_json))
         .route("/api/plugins/{plugin}/rollback", post(plugins::roll_back))
         .route("/api/tail", get(tail_lines))
+        .route(
+            "/api/pipelines/{pipeline}/dead-letters/{action}",
+            post(dead_letters::carry_out),
+        )
         .layer(middleware::from_fn(guard))
         .with_state(Shared {
             status,

@@ -5,6 +5,7 @@ use super::columns::{KnownColumns, route_key};
 use super::job::Job;
 use super::lane::{LaneChain, LaneVersion, Later, Takeover};
 use super::lanes::Lanes;
+use super::notices::Notices;
 use super::outflow::{Outflow, Outlet};
 use super::probation::{ProbationEnd, ProbationLimits, ProbationTold, Warden, now};
 use super::queue::{Popped, Queue};
@@ -14,6 +15,7 @@ use super::stats::LaneStats;
 use crate::batch::{Batch, CopyUnit, Lsn, Row};
 use crate::checkpoint::{ChainVersion, Frontier, Mark, StateStore};
 use crate::config;
+use crate::dead_letter::{self, DeadLetters, Held, RouteId};
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
 use crate::snapshot::{Merger, TableProgress};
@@ -24,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How often the intake looks for copied units that are ready while the stream is silent.
 const UNIT_POLL: Duration = Duration::from_millis(2);
+/// How often it looks whether dead letters that it has to wait for are durable.
+const HOLD_POLL: Duration = Duration::from_millis(1);
 /// How long it sleeps at most when there is nothing to look for.
 const IDLE_POLL: Duration = Duration::from_secs(1);
 
@@ -94,6 +98,7 @@ pub struct Parts {
     pub merger: Merger,
     pub frontier: Arc<Frontier<Mark>>,
     pub store: StateStore,
+    pub letters: DeadLetters,
     pub stats: Arc<LaneStats>,
     /// Given what the plugins count.
     pub metrics: Arc<GuestMetrics>,
@@ -113,15 +118,18 @@ pub struct Parts {
 /// What is known of a route here; its plugins are in the lanes.
 struct RouteState {
     key: String,
+    /// As the dead letters know it.
+    id: RouteId,
+    has_plugins: bool,
     /// From where the newest version counts.
     newest_from: Lsn,
     /// Whether its plugins keep state, so that one lane has to see all of its rows.
     stateful: bool,
-    has_plugins: bool,
     /// Versions on probation in the first lane, by their numbers, for the others.
     waiting: BTreeMap<u64, Waiting>,
     /// The version whose probation hasn't ended.
     on_probation: Option<u64>,
+    wants_messages: bool,
 }
 
 pub struct Intake {
@@ -132,6 +140,7 @@ pub struct Intake {
     lanes: Option<Lanes>,
     merger: Merger,
     store: StateStore,
+    letters: DeadLetters,
     stats: Arc<LaneStats>,
     copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     swaps: VecDeque<Box<Swap>>,
@@ -151,14 +160,25 @@ impl Intake {
     /// Threads that can't be started.
     pub fn new(mut parts: Parts) -> Result<Self, LaneEnd> {
         let configs = parts.routes.iter().map(|route| Arc::clone(&route.config)).collect();
-        let states = parts.routes.iter_mut().map(RouteState::new).collect();
+        let keys = parts.routes.iter().map(|route| route_key(&route.config));
+        let names = dead_letter::route_names(keys);
+        let ids: Vec<RouteId> = names.iter().map(|name| parts.letters.route(name)).collect();
+        let states = parts
+            .routes
+            .iter_mut()
+            .zip(&ids)
+            .map(|(route, id)| RouteState::new(route, *id));
+        let states: Vec<RouteState> = states.collect();
         let outflow = Outflow {
             queue: Arc::clone(&parts.queue),
             sinks: parts.routes.iter().map(|route| route.sinks.clone()).collect(),
+            routes: ids,
+            letters: parts.letters.clone(),
             outlets: parts.outlets,
             frontier: parts.frontier,
             stats: Arc::clone(&parts.stats),
             tap: parts.tap,
+            notices: Notices::default(),
             sequence: 0,
         };
         let warden = Warden {
@@ -175,13 +195,18 @@ impl Intake {
                 .iter_mut()
                 .for_each(|lane| lane.push(of_route.next().unwrap_or_default()));
         }
+        let mut routes = Routes::new(configs, parts.known, parts.live);
+        for (route, state) in states.iter().enumerate() {
+            routes.send_messages(route, state.wants_messages);
+        }
         Ok(Self {
             queue: parts.queue,
-            routes: Routes::new(configs, parts.known, parts.live),
+            routes,
             states,
             lanes: Some(Lanes::new(chains, &parts.metrics, &Arc::new(warden), outflow)?),
             merger: parts.merger,
             store: parts.store,
+            letters: parts.letters,
             stats: parts.stats,
             copied: parts.copied,
             swaps: VecDeque::new(),
@@ -235,6 +260,7 @@ impl Intake {
         while let Some(swap) = self.swaps.pop_front() {
             self.swap(*swap)?;
         }
+        self.replay()?;
         if self.merger.is_done() {
             return Ok(());
         }
@@ -298,6 +324,8 @@ impl Intake {
         recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
         state.newest_from = from;
         state.stateful |= swap.chains.iter().any(Chain::is_stateful);
+        state.wants_messages |= swap.chains.iter().any(Chain::wants_messages);
+        self.routes.send_messages(swap.route, state.wants_messages);
         self.swapped += 1;
         let id = self.swapped;
         let version = LaneVersion {
@@ -367,30 +395,85 @@ impl Intake {
         self.lanes()?.tick()
     }
 
+    /// Dead letters that somebody wants to be sent again. Where the store says so, the stream waits until that is
+    /// settled.
+    fn replay(&mut self) -> Result<(), LaneEnd> {
+        let Some(mut replay) = self.letters.take_replay().map_err(LaneEnd::Problem)? else {
+            return Ok(());
+        };
+        let hold = replay.hold;
+        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
+        for (id, of_route) in &replay.rows {
+            if let Some(route) = self.states.iter().position(|state| state.id == *id) {
+                rows[route].clone_from(of_route);
+            }
+        }
+        let batch = std::mem::take(&mut replay.batch);
+        let job = Job {
+            copying: self.copying(&batch),
+            batch,
+            rows,
+            waiting: Vec::new(),
+            keep_rows: false,
+            marks: Vec::new(),
+            replay: Some(Box::new(replay)),
+        };
+        self.process(job)?;
+        while hold && self.letters.is_under_way() && !self.queue.is_closed() {
+            std::thread::sleep(HOLD_POLL);
+        }
+        Ok(())
+    }
+
     /// To the lanes, with the routes of its rows.
     fn pass_on(&mut self, mut batch: Batch, marks: Vec<Mark>) -> Result<(), LaneEnd> {
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
-        let copying = if self.merger.is_done() {
-            Vec::new()
-        } else {
-            let tables = batch.relations.iter().map(|relation| relation.oid);
-            tables.filter(|oid| self.merger.is_copying(*oid)).collect()
-        };
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);
         self.recent.keep(&batch, &rows, of_plugins);
-        let pinned = self
-            .states
-            .iter()
-            .zip(&rows)
-            .any(|(state, rows)| (state.stateful || state.on_probation.is_some()) && !rows.is_empty());
+        let several = self.lanes.as_ref().is_some_and(Lanes::are_several);
         let job = Job {
+            waiting: self.waiting(&batch, &rows),
+            copying: self.copying(&batch),
             batch,
             rows,
-            copying,
+            keep_rows: several || !self.letters.is_empty(),
             marks,
+            replay: None,
         };
+        self.process(job)
+    }
+
+    fn process(&mut self, job: Job) -> Result<(), LaneEnd> {
+        let with_state = |(state, rows): (&RouteState, &Vec<Row>)| {
+            (state.stateful || state.on_probation.is_some()) && !rows.is_empty()
+        };
+        let pinned = self.states.iter().zip(&job.rows).any(with_state);
         self.lanes()?.process(job, pinned)
+    }
+
+    /// The tables of a batch that are being copied.
+    fn copying(&self, batch: &Batch) -> Vec<u32> {
+        if self.merger.is_done() {
+            return Vec::new();
+        }
+        let tables = batch.relations.iter().map(|relation| relation.oid);
+        tables.filter(|oid| self.merger.is_copying(*oid)).collect()
+    }
+
+    /// Changes that have to wait behind dead letters, by route; nothing at all where there are no letters.
+    fn waiting(&self, batch: &Batch, rows: &[Vec<Row>]) -> Vec<Held> {
+        if self.letters.is_empty() {
+            return Vec::new();
+        }
+        let of_route = |(state, rows): (&RouteState, &Vec<Row>)| {
+            if state.has_plugins {
+                self.letters.waiting(state.id, batch, rows)
+            } else {
+                Held::default()
+            }
+        };
+        self.states.iter().zip(rows).map(of_route).collect()
     }
 
     fn lanes(&mut self) -> Result<&mut Lanes, LaneEnd> {
@@ -399,7 +482,7 @@ impl Intake {
 }
 
 impl RouteState {
-    fn new(route: &mut RouteParts) -> Self {
+    fn new(route: &mut RouteParts, id: RouteId) -> Self {
         let waiting: BTreeMap<u64, Waiting> = route.waiting.take().map(|waiting| (0, waiting)).into_iter().collect();
         let of_lane = |lane: &LaneChain| {
             let later = lane.later.iter().any(|later| later.chain.is_stateful());
@@ -410,6 +493,12 @@ impl RouteState {
             key: route_key(&route.config),
             newest_from: newest.map_or(Lsn(0), |later| later.version.from),
             stateful: route.lanes.iter().any(of_lane),
+            id,
+            wants_messages: route
+                .lanes
+                .iter()
+                .flat_map(LaneChain::chains)
+                .any(Chain::wants_messages),
             has_plugins: route.lanes.iter().any(|lane| lane.chain.is_some()),
             on_probation: waiting.keys().next_back().copied(),
             waiting,

@@ -1,10 +1,11 @@
 //! A lane: one instance of every route's plugins, for one batch at a time.
 
-use super::job::{Done, Job};
+use super::job::{Done, Job, Side};
 use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Op, Row};
 use crate::checkpoint::PluginVersion;
-use crate::plugin::{Chain, GuestMetrics, PluginError};
+use crate::dead_letter::Held;
+use crate::plugin::{Aside, AsideCause, Chain, Counts, GuestMetrics, PluginError, Processed};
 use crate::problem::Problem;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -53,44 +54,71 @@ pub(super) struct Lane {
     routes: Vec<LaneChain>,
     metrics: Arc<GuestMetrics>,
     warden: Arc<Warden>,
+    /// Kept from batch to batch.
+    processed: Processed,
+}
+
+/// What a route's rows are taken through a chain with.
+struct Call<'a> {
+    route: usize,
+    warden: &'a Warden,
+    processed: &'a mut Processed,
 }
 
 impl Lane {
     pub(super) fn new(routes: Vec<LaneChain>, metrics: Arc<GuestMetrics>, warden: Arc<Warden>) -> Self {
+        let processed = Processed::default();
         Self {
             routes,
             metrics,
             warden,
+            processed,
         }
     }
 
     /// Takes the batch through every route's chain.
     pub(super) fn process(&mut self, job: Job) -> Result<Done, Box<Problem>> {
-        let Job {
-            mut batch,
-            mut rows,
-            copying,
-            marks,
-        } = job;
-        for (at, (route, rows)) in self.routes.iter_mut().zip(&mut rows).enumerate() {
-            if rows.is_empty() {
-                continue;
+        let mut done = Done {
+            batch: job.batch,
+            rows: job.rows,
+            sides: Vec::with_capacity(self.routes.len()),
+            marks: job.marks,
+            counts: Counts::default(),
+            replay: job.replay,
+        };
+        let mut waiting = job.waiting.into_iter();
+        // Rows that are sent again are in order among themselves, whatever their positions are.
+        let in_place = done.replay.is_none();
+        for (at, (route, rows)) in self.routes.iter_mut().zip(&mut done.rows).enumerate() {
+            let waiting = waiting.next().unwrap_or_default();
+            let mut side = Side::default();
+            if route.chain.is_some() && !rows.is_empty() {
+                self.processed.clear();
+                let seen = rows.iter().map(|row| done.batch.transaction(row).commit_lsn).max();
+                let call = Call {
+                    route: at,
+                    warden: &self.warden,
+                    processed: &mut self.processed,
+                };
+                side = route.side(call, &mut done.batch, rows, waiting, job.keep_rows, in_place)?;
+                if in_place {
+                    route.seen = route.seen.max(seen.unwrap_or_default());
+                    if let Some(probation) = &mut route.probation {
+                        probation.went_well();
+                        route.settle(at, &self.warden)?;
+                    }
+                }
+                done.counts += self.processed.counts;
+                if let Some(chain) = &mut route.chain {
+                    chain.take_metrics(&self.metrics);
+                }
             }
-            let seen = rows.iter().map(|row| batch.transaction(row).commit_lsn).max();
-            route.transform(at, &self.warden, &mut batch, rows)?;
-            route.seen = route.seen.max(seen.unwrap_or_default());
-            if let Some(probation) = &mut route.probation {
-                probation.went_well();
-                route.settle(at, &self.warden)?;
-            }
-            if let Some(chain) = &mut route.chain {
-                chain.take_metrics(&self.metrics);
-            }
-            if !copying.is_empty() {
-                spare_copied(&batch, rows, &copying);
+            done.sides.push(side);
+            if !job.copying.is_empty() {
+                spare_copied(&done.batch, rows, &job.copying);
             }
         }
-        Ok(Done { batch, rows, marks })
+        Ok(done)
     }
 
     pub(super) fn take_over(&mut self, takeover: Takeover) {
@@ -147,50 +175,93 @@ impl LaneChain {
         }
     }
 
-    /// Sends the rows of one route through its chain. Where a later version counts from some position on, the rows are
-    /// divided there: no transaction meets two versions.
-    fn transform(
+    /// The present one and those that come later.
+    pub(super) fn chains(&self) -> impl Iterator<Item = &Chain> {
+        self.chain.iter().chain(self.later.iter().map(|later| &later.chain))
+    }
+
+    /// Takes the rows of one route through its chain; tells what came of them besides those that are left.
+    fn side(
         &mut self,
-        route: usize,
-        warden: &Warden,
+        mut call: Call<'_>,
         batch: &mut Batch,
         rows: &mut Vec<Row>,
-    ) -> Result<(), Box<Problem>> {
+        waiting: Held,
+        keep_rows: bool,
+        in_place: bool,
+    ) -> Result<Side, Box<Problem>> {
+        let kept = (keep_rows || !waiting.is_empty() || !self.later.is_empty() || self.probation.is_some())
+            .then(|| rows.clone());
+        waiting.retain_rest(rows);
+        if in_place {
+            self.transform(&mut call, batch, rows)?;
+        } else {
+            self.once(&mut call, batch, rows)
+                .map_err(|error| Box::new(error.problem()))?;
+        }
+        let asides = std::mem::take(&mut call.processed.aside);
+        let before = match (kept, &self.chain) {
+            (Some(kept), _) => kept,
+            (None, Some(chain)) if !asides.is_empty() => chain.original().to_vec(),
+            _ => Vec::new(),
+        };
+        Ok(Side {
+            before,
+            waiting,
+            asides,
+        })
+    }
+
+    /// Sends the rows of one route through its chain. Where a later version counts from some position on, the rows are
+    /// divided there: no transaction meets two versions.
+    fn transform(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), Box<Problem>> {
         let Some(from) = self.later.front().map(|later| later.version.from) else {
-            return self.run(route, warden, batch, rows);
+            return self.run(call, batch, rows);
         };
         let reaches = |row: &Row| batch.transaction(row).commit_lsn >= from;
         let Some(split) = rows.iter().position(reaches) else {
-            return self.run(route, warden, batch, rows);
+            return self.run(call, batch, rows);
         };
         let mut later = rows.split_off(split);
-        self.run(route, warden, batch, rows)?;
+        self.run(call, batch, rows)?;
         // A fault among the first rows may have brought the version before in front of it: it comes first.
         if let Some(next) = self.later.pop_front() {
-            self.begin(route, warden, next);
+            self.begin(call.route, call.warden, next);
         }
-        self.transform(route, warden, batch, &mut later)?;
+        self.transform(call, batch, &mut later)?;
         rows.append(&mut later);
         Ok(())
     }
 
-    fn run(
-        &mut self,
-        route: usize,
-        warden: &Warden,
-        batch: &mut Batch,
-        rows: &mut Vec<Row>,
-    ) -> Result<(), Box<Problem>> {
-        let Some(chain) = self.chain.as_mut().filter(|_| !rows.is_empty()) else {
-            return Ok(());
-        };
-        let Err(error) = chain.process(batch, rows) else {
-            return Ok(());
-        };
-        if self.roll_back(route, warden, batch, rows, &error)? {
-            return self.transform(route, warden, batch, rows);
+    fn once(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
+        match &mut self.chain {
+            Some(chain) if !rows.is_empty() => chain.process(batch, rows, call.processed),
+            _ => Ok(()),
         }
-        Err(Box::new(error.problem()))
+    }
+
+    fn run(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), Box<Problem>> {
+        if self.probation.is_none() {
+            return self.once(call, batch, rows).map_err(|error| Box::new(error.problem()));
+        }
+        let (before, aside, counts) = (rows.clone(), call.processed.aside.len(), call.processed.counts);
+        let done = self.once(call, batch, rows);
+        let error = match (&done, call.processed.aside[aside..].iter().find_map(fault)) {
+            (Err(error), _) => error.clone(),
+            (Ok(()), Some(fault)) => fault,
+            (Ok(()), None) => return Ok(()),
+        };
+        if !self.roll_back(call.route, call.warden, batch, &before, &error)? {
+            return done.map_err(|error| Box::new(error.problem()));
+        }
+        if done.is_ok() && first_whole(batch, &before).is_none() {
+            // A part of these transactions has left: what of the rest it breaks on is set aside.
+            return Ok(());
+        }
+        *rows = before;
+        call.processed.aside.truncate(aside);
+        call.processed.counts = counts;
+        self.transform(call, batch, rows)
     }
 
     /// Goes back to the version before, where the chain is on probation and one of its new plugins has failed: from the
@@ -274,6 +345,14 @@ impl LaneChain {
         self.probation = None;
         warden.tell(route, id, ProbationEnd::Passed);
         Ok(())
+    }
+}
+
+/// The fault that a change was set aside for.
+fn fault(aside: &Aside) -> Option<PluginError> {
+    match &aside.cause {
+        AsideCause::Fault(fault) => Some(PluginError::Fault(fault.clone())),
+        AsideCause::Row(_) => None,
     }
 }
 

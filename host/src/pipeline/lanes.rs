@@ -44,7 +44,7 @@ pub(super) enum Ticket {
 
 pub(super) enum Lanes {
     Inline {
-        lane: Lane,
+        lane: Box<Lane>,
         outflow: Outflow,
     },
     Threads {
@@ -68,6 +68,7 @@ impl Lanes {
         let mut lanes = chains.into_iter().map(lane);
         if count <= 1 {
             let lane = lanes.next().unwrap_or_else(|| lane(Vec::new()));
+            let lane = Box::new(lane);
             return Ok(Self::Inline { lane, outflow });
         }
         let (tickets, taken) = mpsc::sync_channel(count * JOBS_PER_LANE);
@@ -104,6 +105,10 @@ impl Lanes {
                 lanes[lane].0.send(order).map_err(|_| LaneEnd::SinkGone)
             }
         }
+    }
+
+    pub(super) fn are_several(&self) -> bool {
+        matches!(self, Self::Threads { .. })
     }
 
     /// Marks without a batch, to be stored behind what was sent before.

@@ -20,6 +20,7 @@ mod intake;
 mod job;
 mod lane;
 mod lanes;
+mod notices;
 mod outflow;
 mod probation;
 mod queue;

@@ -116,6 +116,7 @@ pub(super) fn blamed(error: &PluginError, running: &[PluginVersion], before: &[P
     let is_new = |version: &&PluginVersion| !before.iter().any(|other| other.is_same(version));
     let named = match error {
         PluginError::Fault(fault) => Some(&fault.plugin),
+        PluginError::GaveUp(gave_up) => Some(&gave_up.fault.plugin),
         PluginError::Refused(_) => None,
         PluginError::Row(_) => return Vec::new(),
     };

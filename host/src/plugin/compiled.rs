@@ -5,7 +5,7 @@ use super::host::{self, HostState};
 use super::manifest::Manifest;
 use super::module_file::{Import, KIND_FUNCTION, KIND_MEMORY, ModuleFile};
 use super::wasi;
-use rowmill_abi::{ABI_MAJOR, ABI_MINOR, IMPORT_MODULE, manifest};
+use rowmill_abi::{ABI_MAJOR, ABI_MINOR, IMPORT_MODULE};
 use std::collections::HashSet;
 use wasmtime::{ExternType, InstancePre, Linker, ValType};
 
@@ -38,6 +38,7 @@ const FUNCTIONS: [(&str, &[ValType], Option<ValType>); 6] = [
     ("rowmill_batch", &[ValType::I32, ValType::I32], Some(ValType::I64)),
 ];
 const MEMORY: &str = "memory";
+const ROW: &str = "rowmill_row";
 const REBUILD: &str = "rebuild the plugin with the `rowmill-plugin` crate of this version";
 
 impl Module {
@@ -172,18 +173,13 @@ fn check_features(file: &ModuleFile<'_>, manifest: &Manifest) -> Result<(), Plug
             format!("build the plugin without {what}"),
         ))
     };
-    let asks = |feature: &str| manifest.features.iter().any(|asked| asked == feature);
     if file.imports.iter().any(|import| import.name.starts_with("kv_")) {
         return unsupported("keyed state (kv)");
     }
     if manifest.state_scope != "none" {
         return unsupported("state");
     }
-    match () {
-        () if asks(manifest::FEATURE_TRUNCATES) => unsupported("truncates"),
-        () if asks(manifest::FEATURE_MESSAGES) => unsupported("messages"),
-        () => Ok(()),
-    }
+    Ok(())
 }
 
 fn is_offered(import: &Import<'_>) -> bool {
@@ -227,6 +223,11 @@ fn wrong_exports(module: &wasmtime::Module) -> Vec<String> {
         {
             wrong.push(name.to_owned());
         }
+    }
+    if let Some(row) = module.get_export(ROW)
+        && !matches!(&row, ExternType::Global(global) if global.content().is_i32())
+    {
+        wrong.push(ROW.to_owned());
     }
     wrong
 }

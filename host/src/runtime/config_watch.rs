@@ -66,7 +66,10 @@ fn take(process: &Arc<Process>, file: &Path) {
         let Some(running) = process.modules.newest(&plugin.name) else {
             continue;
         };
-        if plugin.config == running.plugin.config && plugin.limits == running.plugin.limits {
+        if plugin.config == running.plugin.config
+            && plugin.limits == running.plugin.limits
+            && plugin.policies == running.plugin.policies
+        {
             continue;
         }
         let taken = Taken {

@@ -117,6 +117,14 @@ impl Feed {
         metrics.lag_seconds.set(lag_seconds(process));
         let retained = health.retained.and_then(|bytes| u64::try_from(bytes).ok());
         metrics.slot_retained_bytes.set(retained.unwrap_or(0));
+        let letters = process.dead_letters.counts();
+        metrics.dead_letters.set(letters.letters as u64);
+        metrics.dead_letter_blocked_keys.set(letters.blocked_keys as u64);
+        metrics.dead_letter_bytes.set(letters.bytes);
+        raise(&metrics.dead_letters_set_aside, letters.set_aside);
+        raise(&metrics.dead_letters_replayed, letters.replayed);
+        raise(&metrics.dead_letters_dropped, letters.dropped);
+        raise(&metrics.dead_letters_expired, letters.expired);
         metrics.copying.set(stats.copying.load(Ordering::Relaxed).into());
         metrics.ready.set(status.not_ready(process).is_none().into());
     }

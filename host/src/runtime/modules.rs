@@ -26,6 +26,7 @@ impl Taken {
             module: Arc::clone(&self.module),
             config: self.plugin.config.clone(),
             limits: self.plugin.limits,
+            policies: self.plugin.policies,
         }
     }
 }
@@ -173,6 +174,7 @@ impl Modules {
             module: self.by_hash(engine, &version.module, &limits)?,
             config: self.config_of(version, present)?,
             limits,
+            policies: present.map_or_else(Default::default, |plugin| plugin.policies),
         })
     }
 

@@ -77,6 +77,13 @@ metrics! {
     lag_bytes: Level = "lag_bytes", "Bytes of WAL between the server's end and what is acknowledged";
     lag_seconds: Seconds = "lag_seconds", "Age of the last commit that went through the plugins; 0 when caught up";
     slot_retained_bytes: Level = "slot_retained_bytes", "Bytes of WAL that the server keeps for the slot";
+    dead_letters: Level = "dead_letters", "Changes that stand in dead letters";
+    dead_letter_blocked_keys: Level = "dead_letter_blocked_keys", "Keys whose changes wait behind a dead letter";
+    dead_letter_bytes: Level = "dead_letter_bytes", "Bytes of the dead letters' file";
+    dead_letters_set_aside: Counter = "dead_letters_set_aside", "Changes set aside";
+    dead_letters_replayed: Counter = "dead_letters_replayed", "Dead letters delivered in the end";
+    dead_letters_dropped: Counter = "dead_letters_dropped", "Dead letters dropped by hand";
+    dead_letters_expired: Counter = "dead_letters_expired", "Dead letters dropped for their age";
     copying: Level = "copying", "1 while tables are being copied";
     ready: Level = "ready", "1 while the pipeline makes progress";
 }

@@ -75,6 +75,12 @@ pub mod op {
     pub const MESSAGE: u8 = 5;
 }
 
+/// `flags` of a truncate, as Postgres sends them.
+pub mod truncate {
+    pub const CASCADE: u8 = 1;
+    pub const RESTART_IDENTITY: u8 = 2;
+}
+
 /// `image` of a row.
 pub mod image {
     pub const NEW: u8 = 0;

@@ -121,4 +121,6 @@ pub enum Mark {
     UnitDone(CopyUnit),
     /// The last unit of the table is.
     TableDone { table_oid: u32, epoch: u32 },
+    /// The round of dead letters with this ticket is. The state store keeps nothing of it.
+    Replayed(u64),
 }
