@@ -9,7 +9,9 @@ use rowmill::checkpoint::{Frontier, StateStore};
 use rowmill::config::{self, Pipeline};
 use rowmill::dead_letter::DeadLetters;
 use rowmill::decode::Decoder;
-use rowmill::pipeline::{Input, Intake, KnownColumns, LaneChain, LaneEnd, Outlet, Parts, Queue, RouteParts};
+use rowmill::pipeline::{
+    Input, Intake, KnownColumns, LaneChain, LaneEnd, Outlet, Parts, ProbationLimits, Queue, RouteParts,
+};
 use rowmill::plugin::{Chain, Engine, Mode, PluginVersion};
 use rowmill::sink::{self, SinkContext, driver::Driver};
 use rowmill::snapshot;
@@ -148,6 +150,12 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         copied: Box::new(|_| {}),
         position: Lsn(0),
         resent_until: Lsn(0),
+        probation: ProbationLimits {
+            time: std::time::Duration::ZERO,
+            batches: 1,
+        },
+        probation_told: Arc::new(|_, _| ()),
+        recent: Arc::default(),
     };
     let intake = Intake::new(parts).map_err(|end| anyhow::anyhow!("{end:?}"))?;
     let cpu_before = cpu_seconds()?;
@@ -216,6 +224,7 @@ fn route(pipeline: &Pipeline, lanes: usize) -> Result<RouteParts> {
     Ok(RouteParts {
         lanes: (0..lanes).map(of_lane).collect::<Result<_>>()?,
         config: Arc::new(config.clone()),
+        waiting: None,
         sinks: vec![0],
     })
 }

@@ -89,6 +89,23 @@ impl Host {
         Ok((stdout, stderr))
     }
 
+    /// As [`Self::verb`], for verbs that take no pipeline.
+    pub fn command(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
+        let output = Command::new(binary()?)
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()?;
+        let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let [stdout, stderr] = texts;
+        ensure!(
+            output.status.code() == Some(code),
+            "{arguments:?}: {}\n{stdout}\n{stderr}",
+            output.status
+        );
+        Ok((stdout, stderr))
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

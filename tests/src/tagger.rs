@@ -16,6 +16,27 @@ pub fn tagger(number: u64, column: u8, abi: i32) -> Result<Vec<u8>> {
     Ok(wat::parse_str(text)?)
 }
 
+/// As [`tagger`], but it breaks, as a plugin that panics does, on a batch of `too_many` rows or more.
+pub fn trapping_tagger(number: u64, column: u8, too_many: u32) -> Result<Vec<u8>> {
+    let import = "(module\n  (import \"rowmill\" \"panic\" (func $panic (param i32 i32)))";
+    let text = "an order without tax id, src/lib.rs:42:9";
+    let data = format!("  (data (i32.const 128) \"{text}\")\n  (func (export \"rowmill_abi\")");
+    let trap = format!(
+        "    (if (i32.ge_u (local.get $rows) (i32.const {too_many}))
+      (then (call $panic (i32.const 128) (i32.const {})) (unreachable)))
+    ;; [0, 0, [[row",
+        text.len()
+    );
+    let text = TEMPLATE
+        .replacen("(module", import, 1)
+        .replacen("  (func (export \"rowmill_abi\")", &data, 1)
+        .replacen("    ;; [0, 0, [[row", &trap, 1)
+        .replace("TAG", &tag(number))
+        .replace("COLUMN", &format!("{column:02x}"))
+        .replace("ABI", &0x1_0000.to_string());
+    Ok(wat::parse_str(text)?)
+}
+
 /// Memory: replies to init and schema below 64 KiB, the reply to a batch from there to 4 MiB, then the input buffer.
 /// A batch is `[sequence, flags, [[six integers] ...], rows]`: all before the rows are integers and array headers.
 const TEMPLATE: &str = r#"(module

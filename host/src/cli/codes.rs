@@ -8,6 +8,7 @@ pub const CODES: &[Code] = &[
     NO_HOST,
     HOST_ANSWER,
     SLOT_OF_ANOTHER,
+    NO_ROLLBACK,
     PLUGIN_FILES,
     BUG,
 ];
@@ -48,6 +49,12 @@ pub(super) const SLOT_OF_ANOTHER: Code = code(
     "the slot is not one of this pipeline's database",
     "`rowmill slot drop` drops logical slots of the database that the pipeline's source names. Physical slots keep \
      standbys going, and slots of other databases belong to others.",
+);
+pub(super) const NO_ROLLBACK: Code = code(
+    "E0907",
+    "the plugin can't go back",
+    "The running host refused to go back to the version before. The headline is its own: the plugin isn't known there, \
+     or nothing is kept that it could go back to.",
 );
 pub(super) const PLUGIN_FILES: Code = code(
     "E0946",

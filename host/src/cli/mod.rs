@@ -10,6 +10,7 @@ mod dead_letter;
 mod demo;
 mod output;
 mod plugin;
+mod plugin_list;
 mod plugin_verb;
 #[cfg(test)]
 mod reference;

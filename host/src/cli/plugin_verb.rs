@@ -4,7 +4,7 @@ mod tools;
 
 use super::output::Failure;
 use super::plugin::{build, new};
-use super::{DONE, Outcome, Output, codes};
+use super::{DONE, Outcome, Output, client, codes, plugin_list};
 use crate::problem::{Exit, Problem};
 use serde_json::json;
 use std::path::PathBuf;
@@ -23,6 +23,10 @@ pub enum Verb {
     Inspect(Inspect),
     /// The plugin ABI's own tests, for a module in any language; exit code 5 where one fails.
     Conform(Conform),
+    /// The versions of a running host's plugins: running, on probation, refused and why.
+    List(client::Args),
+    /// Go back to the version before.
+    Rollback(plugin_list::Rollback),
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,6 +124,8 @@ pub(super) fn run(verb: Verb, output: Output) -> Outcome {
         Verb::Bench(args) => tools::bench(&args, output),
         Verb::Inspect(args) => tools::inspect(&args, output),
         Verb::Conform(args) => tools::conform(&args, output),
+        Verb::List(args) => plugin_list::list(&args, output),
+        Verb::Rollback(args) => plugin_list::roll_back(&args, output),
     }
 }
 

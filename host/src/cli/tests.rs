@@ -78,6 +78,10 @@ fn status_asks_a_running_console() {
 struct Told;
 
 impl crate::console::Status for Told {
+    fn roll_back(&self, plugin: &str) -> Result<serde_json::Value, Box<crate::problem::Problem>> {
+        Ok(serde_json::json!({ "plugin": plugin, "running": "aabbccddeeff" }))
+    }
+
     fn ready(&self) -> crate::console::Readiness {
         crate::console::Readiness {
             ready: true,

@@ -58,6 +58,23 @@ pub(super) fn expand(text: &str, variables: Variables<'_>, base: &Path) -> Resul
     if errors.is_empty() { Ok(expanded) } else { Err(errors) }
 }
 
+/// The references of a stored value, resolved as they are now. `None` where one can't be.
+pub(crate) fn expand_stored(written: &serde_json::Value, base: &Path) -> Option<serde_json::Value> {
+    use serde_json::Value;
+    match written {
+        Value::String(text) if has_reference(text) => {
+            let expanded = expand(text, &|name| std::env::var(name).ok(), base);
+            expanded.ok().map(Value::String)
+        }
+        Value::Array(items) => items.iter().map(|item| expand_stored(item, base)).collect(),
+        Value::Object(fields) => {
+            let of = |(key, value): (&String, &Value)| Some((key.clone(), expand_stored(value, base)?));
+            fields.iter().map(of).collect::<Option<_>>().map(Value::Object)
+        }
+        plain => Some(plain.clone()),
+    }
+}
+
 /// Whether anything in it comes from elsewhere.
 pub(super) fn has_reference(text: &str) -> bool {
     text.contains("${")

@@ -21,7 +21,11 @@ pub(super) enum Value {
     Count(u64),
     List(Vec<Item>),
     Map(Vec<Entry>),
-    Any(serde_json::Value),
+    Any {
+        value: serde_json::Value,
+        /// As the file has it, with its references.
+        written: serde_json::Value,
+    },
 }
 
 #[derive(Clone, Debug)]

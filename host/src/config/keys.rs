@@ -74,15 +74,27 @@ const RELOAD: Block = Block {
     keys: &[
         Key::default(
             "settle",
-            &Shape::Duration(Duration::from_millis(1), Duration::from_secs(60)),
+            &Shape::Duration(Duration::from_millis(0), Duration::from_secs(60)),
             "300ms",
             "How long a plugin's file must lie still.",
         ),
         Key::default(
             "interval",
-            &Shape::Duration(Duration::from_millis(1), Duration::from_secs(3600)),
+            &Shape::Duration(Duration::from_millis(0), Duration::from_secs(3600)),
             "1s",
             "The shortest time between two reloads of a plugin.",
+        ),
+        Key::default(
+            "probation",
+            &Shape::Duration(Duration::from_millis(0), Duration::from_secs(24 * 3600)),
+            "60s",
+            "How long a new version that breaks gives way to the one before; `0s` trusts it at once.",
+        ),
+        Key::default(
+            "probation_batches",
+            &Shape::Count(1, 1_000_000_000),
+            "1000",
+            "Batches after which a new version is trusted before that time is over.",
         ),
     ],
 };

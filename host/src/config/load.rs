@@ -90,7 +90,7 @@ pub fn load_text(path: &Path, text: &str, variables: Variables<'_>) -> Result<Pi
     if let Some(item) = &item {
         refer::check(item, base, &mut report);
     }
-    let pipeline = item.and_then(|item| resolve::pipeline(&item, base));
+    let pipeline = item.and_then(|item| resolve::pipeline(&item, path, base));
     match pipeline {
         Some(pipeline) if report.is_empty() => Ok(pipeline),
         _ => Err(report.into_problems()),

@@ -3,6 +3,7 @@
 //! Names keep the order in which the file has them.
 
 use super::{ByteSize, Duration, Secret};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -24,6 +25,8 @@ pub struct Pipeline {
     pub dead_letters: DeadLetters,
     /// How long SIGTERM waits for what is under way; 30 s.
     pub drain_timeout: Duration,
+    /// pipeline.yaml itself.
+    pub file: PathBuf,
     /// The folder of pipeline.yaml: relative paths start here.
     pub base_dir: PathBuf,
 }
@@ -81,6 +84,8 @@ pub struct Plugin {
     pub module: PathBuf,
     /// What the guest gets in `rowmill_init`; `Null` where the file has none. Variables are expanded.
     pub config: serde_json::Value,
+    /// The same as the file has it, with its references: what may be stored.
+    pub written: serde_json::Value,
     pub limits: Limits,
     /// Whether a reload may change the columns that come out.
     pub allow_schema_change: bool,
@@ -135,6 +140,10 @@ pub struct Reload {
     pub settle: Duration,
     /// The shortest time between two reloads of a plugin; 1 s.
     pub interval: Duration,
+    /// How long a new version that breaks gives way to the one before; 60 s.
+    pub probation: Duration,
+    /// Batches after which it is trusted before that; 1,000.
+    pub probation_batches: usize,
 }
 
 /// Changes that are set aside.
@@ -160,7 +169,7 @@ impl fmt::Debug for Plugin {
 }
 
 /// What a guest may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// 64 MiB.
     pub memory: ByteSize,

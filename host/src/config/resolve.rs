@@ -8,7 +8,7 @@ use std::path::Path;
 const MAX_DEFAULT_LANES: usize = 4;
 
 /// Fills in what depends on other values. `None` where something is missing, which has been reported.
-pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
+pub(super) fn pipeline(root: &Item, file: &Path, base: &Path) -> Option<Pipeline> {
     let name = root.text("name")?.to_owned();
     let state_dir = match root.text("state_dir") {
         Some(path) => base.join(path),
@@ -25,6 +25,8 @@ pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
         reload: Reload {
             settle: root.get("reload")?.duration("settle")?,
             interval: root.get("reload")?.duration("interval")?,
+            probation: root.get("reload")?.duration("probation")?,
+            probation_batches: root.get("reload")?.count("probation_batches")?,
         },
         lanes: root.count("lanes").unwrap_or_else(default_lanes),
         dead_letters: DeadLetters {
@@ -33,6 +35,7 @@ pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
             max_behind: root.get("dead_letters")?.count("max_behind")?,
         },
         drain_timeout: root.duration("drain_timeout")?,
+        file: file.to_owned(),
         base_dir: base.to_owned(),
         state_dir,
         name,
@@ -69,17 +72,18 @@ fn source(item: &Item) -> Option<Source> {
 fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
     let item = entry.item.as_ref()?;
     let limits = item.get("limits")?;
-    let config = match item.entry("config") {
+    let (config, written) = match item.entry("config") {
         Some(entry) => match &entry.item.as_ref()?.value {
-            Value::Any(config) => config.clone(),
+            Value::Any { value, written } => (value.clone(), written.clone()),
             _ => return None,
         },
-        None => serde_json::Value::Null,
+        None => (serde_json::Value::Null, serde_json::Value::Null),
     };
     Some(Plugin {
         name: entry.key.clone(),
         module: base.join(item.text("module")?),
         config,
+        written,
         limits: Limits {
             memory: limits.size("memory")?,
             time: limits.duration("time")?,

@@ -12,6 +12,19 @@ use super::shape::Shape;
 use super::walk::{Walker, last, quote_example, quote_path};
 use serde_json::Map;
 
+/// A value as the file has it: references stay as they are.
+pub(super) fn written(node: &Node) -> serde_json::Value {
+    match &node.kind {
+        Kind::Scalar { text, plain: true } if !has_reference(text) => core_schema(text),
+        Kind::Scalar { text, .. } => text.clone().into(),
+        Kind::List(nodes) => nodes.iter().map(written).collect(),
+        Kind::Map(entries) => {
+            let of = |(key, value): &(Node, Node)| Some((key.text()?.to_owned(), written(value)));
+            serde_json::Value::Object(entries.iter().filter_map(of).collect())
+        }
+    }
+}
+
 impl Walker<'_, '_> {
     pub(super) fn scalar(&mut self, shape: &Shape, node: &Node, path: &str) -> Option<Value> {
         let written = node.text().unwrap_or_default();

@@ -1,14 +1,15 @@
 //! Durations (`5s`) and sizes (`64MiB`) as pipeline.yaml writes them.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A duration written with its unit: `250ms`, `5s`, `2m`, `1h`, `30d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Duration(pub std::time::Duration);
 
 /// A size written with its unit: `512B`, `64KiB`, `64MiB`, `1GiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ByteSize(pub u64);
 
 /// Largest unit first: `Display` takes the first that divides.

@@ -23,7 +23,10 @@ impl Walker<'_, '_> {
             Shape::List(of) => self.list(of, 1, shape, node, path)?,
             Shape::ListOrNone(of) => self.list(of, 0, shape, node, path)?,
             Shape::Named(_, of) => self.named(of, shape, node, path)?,
-            Shape::Any => Value::Any(self.any(node, path)?),
+            Shape::Any => Value::Any {
+                value: self.any(node, path)?,
+                written: super::scalar::written(node),
+            },
             _ => match &node.kind {
                 Kind::Scalar { .. } if !node.is_null() => self.scalar(shape, node, path)?,
                 _ => return self.wrong_type(shape, node, path),

@@ -6,12 +6,14 @@
 //! | `/readyz` | 200 while it makes progress, else 503 with the reason |
 //! | `/metrics` | OpenMetrics text |
 //! | `/api/status` | state, lag, copies, versions as JSON |
+//! | `POST /api/plugins/NAME/rollback` | goes back to the version before of a plugin |
 //! | `POST /api/pipelines/NAME/dead-letters/drop`, `/replay` | drops dead letters, or has them sent again |
 //! | `/api/tail` | rows as they leave: JSON lines, or server-sent events where these are asked for |
 
 mod dead_letters;
 mod guard;
 mod listener;
+mod plugins;
 mod routes;
 mod tail;
 
@@ -48,6 +50,8 @@ pub trait Status: Send + Sync {
     fn ready(&self) -> Readiness;
     /// State, positions, lag, copies and versions. No row's value and no secret.
     fn status(&self) -> serde_json::Value;
+    /// Goes back to the version before of a plugin; blocks until it counts.
+    fn roll_back(&self, plugin: &str) -> Result<serde_json::Value, Box<Problem>>;
     /// Drops letters of a pipeline or has them sent again; waits for the disk. `None` where there is no such pipeline.
     fn dead_letters(
         &self,

@@ -3,6 +3,7 @@
 use super::Status;
 use super::dead_letters;
 use super::guard::guard;
+use super::plugins;
 use super::tail::Tail;
 use crate::telemetry::Registry;
 use axum::body::Body;
@@ -49,6 +50,7 @@ pub(super) fn router(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .route("/api/status", get(status_json))
+        .route("/api/plugins/{plugin}/rollback", post(plugins::roll_back))
         .route("/api/tail", get(tail_lines))
         .route(
             "/api/pipelines/{pipeline}/dead-letters/{action}",

@@ -14,6 +14,10 @@ impl Status for Fixed {
         }
     }
 
+    fn roll_back(&self, plugin: &str) -> Result<serde_json::Value, Box<Problem>> {
+        Ok(json!({ "plugin": plugin }))
+    }
+
     fn status(&self) -> serde_json::Value {
         json!({ "pipelines": [{ "name": "shop" }] })
     }
@@ -129,6 +133,20 @@ async fn a_port_that_is_taken_is_told() {
     };
     assert_eq!(problem.code, "E0910");
     assert!(problem.cause.is_some());
+}
+
+#[tokio::test]
+async fn a_plugin_goes_back_for_programs_and_for_no_other_site() {
+    let (address, _tail, _stop) = start(true).await;
+    let post = |headers: &str| {
+        format!("POST /api/plugins/mask/rollback HTTP/1.0\r\nHost: {address}\r\n{headers}Content-Length: 0\r\n\r\n")
+    };
+    let answer = ask(address, &post("X-Rowmill: 1\r\n")).await;
+    assert!(answer.ends_with(r#"{"plugin":"mask"}"#), "{answer}");
+    for foreign in ["", "X-Rowmill: 1\r\nOrigin: http://evil.example\r\n"] {
+        let answer = ask(address, &post(foreign)).await;
+        assert!(answer.starts_with("HTTP/1.0 403"), "{answer}");
+    }
 }
 
 #[tokio::test]

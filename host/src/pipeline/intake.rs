@@ -3,11 +3,13 @@
 
 use super::columns::{KnownColumns, route_key};
 use super::job::Job;
-use super::lane::{LaneChain, Takeover};
+use super::lane::{LaneChain, LaneVersion, Later, Takeover};
 use super::lanes::Lanes;
 use super::notices::Notices;
 use super::outflow::{Outflow, Outlet};
+use super::probation::{ProbationEnd, ProbationLimits, ProbationTold, Warden, now};
 use super::queue::{Popped, Queue};
+use super::recent::Recent;
 use super::routes::{LiveRelations, Routes};
 use super::stats::LaneStats;
 use crate::batch::{Batch, CopyUnit, Lsn, Row};
@@ -17,10 +19,10 @@ use crate::dead_letter::{self, DeadLetters, Held, RouteId};
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
 use crate::snapshot::{Merger, TableProgress};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the intake looks for copied units that are ready while the stream is silent.
 const UNIT_POLL: Duration = Duration::from_millis(2);
@@ -33,6 +35,12 @@ const IDLE_POLL: Duration = Duration::from_secs(1);
 pub enum Input {
     Batch(Batch),
     Swap(Box<Swap>),
+    /// A version's probation has ended in the first lane.
+    Probation {
+        route: usize,
+        id: u64,
+        end: ProbationEnd,
+    },
     /// No more will come: what is there goes on, then everything ends.
     Finish,
 }
@@ -42,6 +50,7 @@ pub struct Swap {
     pub route: usize,
     /// One for each lane.
     pub chains: Vec<Chain>,
+    /// With what it gives way to, where it is to be on probation.
     pub version: ChainVersion,
     /// Told the position from which on the chain counts.
     pub done: tokio::sync::oneshot::Sender<Lsn>,
@@ -52,8 +61,16 @@ pub struct RouteParts {
     pub config: Arc<config::Route>,
     /// One for each lane.
     pub lanes: Vec<LaneChain>,
+    /// For the lanes but the first, where the newest version is on probation in that one.
+    pub waiting: Option<Waiting>,
     /// Indexes of its sinks.
     pub sinks: Vec<usize>,
+}
+
+/// A version that is on probation in the first lane, for the others.
+pub struct Waiting {
+    pub version: LaneVersion,
+    pub chains: Vec<Chain>,
 }
 
 /// Called with what a sink is about to get.
@@ -92,6 +109,10 @@ pub struct Parts {
     pub position: Lsn,
     /// Where the server's WAL ended at the start: what committed before may have been delivered by an earlier run.
     pub resent_until: Lsn,
+    pub probation: ProbationLimits,
+    pub probation_told: ProbationTold,
+    /// Given some of the batches, for rehearsals.
+    pub recent: Arc<Recent>,
 }
 
 /// What is known of a route here; its plugins are in the lanes.
@@ -104,6 +125,10 @@ struct RouteState {
     newest_from: Lsn,
     /// Whether its plugins keep state, so that one lane has to see all of its rows.
     stateful: bool,
+    /// Versions on probation in the first lane, by their numbers, for the others.
+    waiting: BTreeMap<u64, Waiting>,
+    /// The version whose probation hasn't ended.
+    on_probation: Option<u64>,
     wants_messages: bool,
 }
 
@@ -124,19 +149,23 @@ pub struct Intake {
     position: Lsn,
     resent_until: Lsn,
     between_transactions: bool,
+    recent: Arc<Recent>,
+    /// The number of the last swap.
+    swapped: u64,
+    looked_at: Instant,
 }
 
 impl Intake {
     /// # Errors
     /// Threads that can't be started.
-    pub fn new(parts: Parts) -> Result<Self, LaneEnd> {
+    pub fn new(mut parts: Parts) -> Result<Self, LaneEnd> {
         let configs = parts.routes.iter().map(|route| Arc::clone(&route.config)).collect();
         let keys = parts.routes.iter().map(|route| route_key(&route.config));
         let names = dead_letter::route_names(keys);
         let ids: Vec<RouteId> = names.iter().map(|name| parts.letters.route(name)).collect();
         let states = parts
             .routes
-            .iter()
+            .iter_mut()
             .zip(&ids)
             .map(|(route, id)| RouteState::new(route, *id));
         let states: Vec<RouteState> = states.collect();
@@ -151,6 +180,13 @@ impl Intake {
             tap: parts.tap,
             notices: Notices::default(),
             sequence: 0,
+        };
+        let warden = Warden {
+            limits: parts.probation,
+            store: parts.store.clone(),
+            told: parts.probation_told,
+            queue: Arc::clone(&parts.queue),
+            keys: parts.routes.iter().map(|route| route_key(&route.config)).collect(),
         };
         let mut chains: Vec<Vec<LaneChain>> = (0..parts.lanes.max(1)).map(|_| Vec::new()).collect();
         for route in parts.routes {
@@ -167,7 +203,7 @@ impl Intake {
             queue: parts.queue,
             routes,
             states,
-            lanes: Some(Lanes::new(chains, &parts.metrics, outflow)?),
+            lanes: Some(Lanes::new(chains, &parts.metrics, &Arc::new(warden), outflow)?),
             merger: parts.merger,
             store: parts.store,
             letters: parts.letters,
@@ -178,6 +214,9 @@ impl Intake {
             position: parts.position,
             resent_until: parts.resent_until,
             between_transactions: true,
+            recent: parts.recent,
+            swapped: 0,
+            looked_at: Instant::now(),
         })
     }
 
@@ -196,9 +235,11 @@ impl Intake {
             match self.queue.pop(wait) {
                 Popped::Item(Input::Batch(batch)) => self.streamed(batch)?,
                 Popped::Item(Input::Swap(swap)) => self.swaps.push_back(swap),
+                Popped::Item(Input::Probation { route, id, end }) => self.probation_ended(route, id, &end)?,
                 Popped::Item(Input::Finish) | Popped::Closed => return Ok(LaneEnd::Finished),
                 Popped::TimedOut => {}
             }
+            self.look_at_clock()?;
             if self.between_transactions {
                 self.at_boundary()?;
             }
@@ -274,27 +315,84 @@ impl Intake {
     }
 
     /// Makes the new chain durable before its first output, then lets it take over: at once, or where what an earlier
-    /// run may have delivered ends. Whatever is sent again meets the version that it met before.
+    /// run may have delivered ends. Whatever is sent again meets the version that it met before. On probation it takes
+    /// over in the first lane alone, and the route's rows stay there.
     fn swap(&mut self, swap: Swap) -> Result<(), LaneEnd> {
         let state = &mut self.states[swap.route];
         let from = self.position.max(self.resent_until).max(state.newest_from);
-        let recorded = self.store.put_chain_version(&state.key, from, &swap.version);
+        let recorded = self.store.begin_chain(&state.key, from, &swap.version, now());
         recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
         state.newest_from = from;
         state.stateful |= swap.chains.iter().any(Chain::is_stateful);
         state.wants_messages |= swap.chains.iter().any(Chain::wants_messages);
         self.routes.send_messages(swap.route, state.wants_messages);
-        let (route, later) = (swap.route, (from > self.position).then_some(from));
+        self.swapped += 1;
+        let id = self.swapped;
+        let version = LaneVersion {
+            from,
+            plugins: swap.version.plugins,
+        };
+        let on_probation = swap.version.fallback.is_some();
+        let mut chains = swap.chains;
+        if on_probation {
+            let others = chains.split_off(1.min(chains.len()));
+            let (version, chains) = (version.clone(), others);
+            state.waiting.insert(id, Waiting { version, chains });
+        }
+        state.on_probation = on_probation.then_some(id);
+        let route = swap.route;
+        let at_once = from <= self.position;
         let takeover = |chain| Takeover {
             route,
-            chain,
-            from: later,
+            at_once,
+            next: Later {
+                chain,
+                version: version.clone(),
+                probation: on_probation.then_some(id),
+            },
         };
-        let takeovers = swap.chains.into_iter().map(takeover).collect();
+        let takeovers: Vec<_> = chains.into_iter().map(takeover).enumerate().collect();
         self.lanes()?.take_over(takeovers);
         // Whoever asked may have gone; the swap counts all the same.
         let _ = swap.done.send(from);
         Ok(())
+    }
+
+    /// The first lane has decided: the others take the version, or forget it.
+    fn probation_ended(&mut self, route: usize, id: u64, end: &ProbationEnd) -> Result<(), LaneEnd> {
+        let state = &mut self.states[route];
+        if state.on_probation == Some(id) {
+            state.on_probation = None;
+        }
+        if let ProbationEnd::RolledBack { from, .. } = end {
+            state.newest_from = state.newest_from.max(*from);
+        }
+        let waiting = state.waiting.remove(&id);
+        let (Some(waiting), ProbationEnd::Passed) = (waiting, end) else {
+            return Ok(());
+        };
+        let takeover = |chain| Takeover {
+            route,
+            at_once: true,
+            next: Later {
+                chain,
+                version: waiting.version.clone(),
+                probation: None,
+            },
+        };
+        let takeovers: Vec<_> = waiting.chains.into_iter().map(takeover).collect();
+        self.lanes()?.take_over((1..).zip(takeovers));
+        Ok(())
+    }
+
+    /// A probation ends in time though no row comes.
+    fn look_at_clock(&mut self) -> Result<(), LaneEnd> {
+        let waits = self.states.iter().any(|state| state.on_probation.is_some());
+        if !waits || self.looked_at.elapsed() < IDLE_POLL {
+            return Ok(());
+        }
+        self.looked_at = Instant::now();
+        self.lanes()?.tick()
     }
 
     /// Dead letters that somebody wants to be sent again. Where the store says so, the stream waits until that is
@@ -331,6 +429,8 @@ impl Intake {
     fn pass_on(&mut self, mut batch: Batch, marks: Vec<Mark>) -> Result<(), LaneEnd> {
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
+        let of_plugins = || self.states.iter().map(|state| state.has_plugins);
+        self.recent.keep(&batch, &rows, of_plugins);
         let several = self.lanes.as_ref().is_some_and(Lanes::are_several);
         let job = Job {
             waiting: self.waiting(&batch, &rows),
@@ -345,7 +445,9 @@ impl Intake {
     }
 
     fn process(&mut self, job: Job) -> Result<(), LaneEnd> {
-        let with_state = |(state, rows): (&RouteState, &Vec<Row>)| state.stateful && !rows.is_empty();
+        let with_state = |(state, rows): (&RouteState, &Vec<Row>)| {
+            (state.stateful || state.on_probation.is_some()) && !rows.is_empty()
+        };
         let pinned = self.states.iter().zip(&job.rows).any(with_state);
         self.lanes()?.process(job, pinned)
     }
@@ -380,16 +482,26 @@ impl Intake {
 }
 
 impl RouteState {
-    fn new(route: &RouteParts, id: RouteId) -> Self {
-        let chains = || route.lanes.iter().flat_map(LaneChain::chains);
+    fn new(route: &mut RouteParts, id: RouteId) -> Self {
+        let waiting: BTreeMap<u64, Waiting> = route.waiting.take().map(|waiting| (0, waiting)).into_iter().collect();
+        let of_lane = |lane: &LaneChain| {
+            let later = lane.later.iter().any(|later| later.chain.is_stateful());
+            later || lane.chain.as_ref().is_some_and(Chain::is_stateful)
+        };
         let newest = route.lanes.first().and_then(|lane| lane.later.back());
         Self {
             key: route_key(&route.config),
+            newest_from: newest.map_or(Lsn(0), |later| later.version.from),
+            stateful: route.lanes.iter().any(of_lane),
             id,
-            has_plugins: chains().next().is_some(),
-            newest_from: newest.map_or(Lsn(0), |(from, _)| *from),
-            stateful: chains().any(Chain::is_stateful),
-            wants_messages: chains().any(Chain::wants_messages),
+            wants_messages: route
+                .lanes
+                .iter()
+                .flat_map(LaneChain::chains)
+                .any(Chain::wants_messages),
+            has_plugins: route.lanes.iter().any(|lane| lane.chain.is_some()),
+            on_probation: waiting.keys().next_back().copied(),
+            waiting,
         }
     }
 }

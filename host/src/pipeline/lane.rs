@@ -1,9 +1,11 @@
 //! A lane: one instance of every route's plugins, for one batch at a time.
 
 use super::job::{Done, Job, Side};
+use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Op, Row};
+use crate::checkpoint::PluginVersion;
 use crate::dead_letter::Held;
-use crate::plugin::{Chain, Counts, GuestMetrics, Processed};
+use crate::plugin::{Aside, AsideCause, Chain, Counts, GuestMetrics, PluginError, Processed};
 use crate::problem::Problem;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,34 +15,63 @@ use std::sync::Arc;
 pub struct LaneChain {
     /// `None` where the route has no plugins.
     pub chain: Option<Chain>,
+    /// What the chain is made of, and from where it counts.
+    pub version: LaneVersion,
+    /// While the chain is on probation: in the first lane.
+    pub probation: Option<Probation>,
     /// Versions that count from some later position on, recorded by an earlier run or waiting for what it may have
     /// delivered.
-    pub later: VecDeque<(Lsn, Chain)>,
+    pub later: VecDeque<Later>,
+    /// The newest commit whose rows came here.
+    pub(super) seen: Lsn,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct LaneVersion {
+    pub from: Lsn,
+    pub plugins: Vec<PluginVersion>,
+}
+
+/// A version that counts from its position on.
+#[derive(Debug)]
+pub struct Later {
+    pub chain: Chain,
+    pub version: LaneVersion,
+    /// Its number, where it is to be on probation.
+    pub probation: Option<u64>,
 }
 
 /// A version of a route's chain that takes over in a lane.
 #[derive(Debug)]
 pub(super) struct Takeover {
     pub route: usize,
-    pub chain: Chain,
-    /// From which commit on; `None` where it counts at once.
-    pub from: Option<Lsn>,
+    /// Whether it counts from now on, rather than from its position.
+    pub at_once: bool,
+    pub next: Later,
 }
 
-#[derive(Debug)]
 pub(super) struct Lane {
     routes: Vec<LaneChain>,
     metrics: Arc<GuestMetrics>,
+    warden: Arc<Warden>,
     /// Kept from batch to batch.
     processed: Processed,
 }
 
+/// What a route's rows are taken through a chain with.
+struct Call<'a> {
+    route: usize,
+    warden: &'a Warden,
+    processed: &'a mut Processed,
+}
+
 impl Lane {
-    pub(super) fn new(routes: Vec<LaneChain>, metrics: Arc<GuestMetrics>) -> Self {
+    pub(super) fn new(routes: Vec<LaneChain>, metrics: Arc<GuestMetrics>, warden: Arc<Warden>) -> Self {
         let processed = Processed::default();
         Self {
             routes,
             metrics,
+            warden,
             processed,
         }
     }
@@ -58,19 +89,25 @@ impl Lane {
         let mut waiting = job.waiting.into_iter();
         // Rows that are sent again are in order among themselves, whatever their positions are.
         let in_place = done.replay.is_none();
-        for (route, rows) in self.routes.iter_mut().zip(&mut done.rows) {
+        for (at, (route, rows)) in self.routes.iter_mut().zip(&mut done.rows).enumerate() {
             let waiting = waiting.next().unwrap_or_default();
             let mut side = Side::default();
             if route.chain.is_some() && !rows.is_empty() {
                 self.processed.clear();
-                side = route.side(
-                    &mut done.batch,
-                    rows,
-                    waiting,
-                    job.keep_rows,
-                    in_place,
-                    &mut self.processed,
-                )?;
+                let seen = rows.iter().map(|row| done.batch.transaction(row).commit_lsn).max();
+                let call = Call {
+                    route: at,
+                    warden: &self.warden,
+                    processed: &mut self.processed,
+                };
+                side = route.side(call, &mut done.batch, rows, waiting, job.keep_rows, in_place)?;
+                if in_place {
+                    route.seen = route.seen.max(seen.unwrap_or_default());
+                    if let Some(probation) = &mut route.probation {
+                        probation.went_well();
+                        route.settle(at, &self.warden)?;
+                    }
+                }
                 done.counts += self.processed.counts;
                 if let Some(chain) = &mut route.chain {
                     chain.take_metrics(&self.metrics);
@@ -85,44 +122,84 @@ impl Lane {
     }
 
     pub(super) fn take_over(&mut self, takeover: Takeover) {
-        let route = &mut self.routes[takeover.route];
-        match takeover.from {
-            None => {
-                route.chain = Some(takeover.chain);
-                route.later.clear();
+        let Takeover { route, at_once, next } = takeover;
+        let chain = &mut self.routes[route];
+        if at_once {
+            // What was to begin before has begun, with or without rows.
+            while let Some(before) = chain.later.pop_front() {
+                chain.begin(route, &self.warden, before);
             }
-            Some(from) => {
-                route.later.retain(|(other, _)| *other != from);
-                route.later.push_back((from, takeover.chain));
+            chain.begin(route, &self.warden, next);
+        } else {
+            if let Some(same) = chain
+                .later
+                .iter()
+                .position(|later| later.version.from == next.version.from)
+                && let Some(Later {
+                    probation: Some(id), ..
+                }) = chain.later.remove(same)
+            {
+                self.warden.tell(route, id, ProbationEnd::Replaced);
             }
+            chain.later.push_back(next);
+        }
+    }
+
+    /// Ends the probations whose time is over though no row came.
+    pub(super) fn tick(&mut self) -> Result<(), Box<Problem>> {
+        for (at, route) in self.routes.iter_mut().enumerate() {
+            route.settle(at, &self.warden)?;
+        }
+        Ok(())
+    }
+}
+
+impl Later {
+    /// A version that has passed its probation.
+    pub fn trusted(from: Lsn, chain: Chain) -> Self {
+        let plugins = Vec::new();
+        Self {
+            chain,
+            version: LaneVersion { from, plugins },
+            probation: None,
         }
     }
 }
 
 impl LaneChain {
+    /// A chain that has always counted.
+    pub fn of(chain: Option<Chain>) -> Self {
+        Self {
+            chain,
+            ..Self::default()
+        }
+    }
+
     /// The present one and those that come later.
     pub(super) fn chains(&self) -> impl Iterator<Item = &Chain> {
-        self.chain.iter().chain(self.later.iter().map(|(_, chain)| chain))
+        self.chain.iter().chain(self.later.iter().map(|later| &later.chain))
     }
 
     /// Takes the rows of one route through its chain; tells what came of them besides those that are left.
     fn side(
         &mut self,
+        mut call: Call<'_>,
         batch: &mut Batch,
         rows: &mut Vec<Row>,
         waiting: Held,
         keep_rows: bool,
         in_place: bool,
-        processed: &mut Processed,
     ) -> Result<Side, Box<Problem>> {
-        let kept = (keep_rows || !waiting.is_empty() || !self.later.is_empty()).then(|| rows.clone());
+        let kept = (keep_rows || !waiting.is_empty() || !self.later.is_empty() || self.probation.is_some())
+            .then(|| rows.clone());
         waiting.retain_rest(rows);
         if in_place {
-            self.transform(batch, rows, processed)?;
+            self.transform(&mut call, batch, rows)?;
         } else {
-            self.run(batch, rows, processed)?;
+            self.once(&mut call, batch, rows)
+                .map_err(|error| Box::new(error.problem()))?;
         }
-        let asides = std::mem::take(&mut processed.aside);
+        let asides = std::mem::take(&mut call.processed.aside);
         let before = match (kept, &self.chain) {
             (Some(kept), _) => kept,
             (None, Some(chain)) if !asides.is_empty() => chain.original().to_vec(),
@@ -137,36 +214,145 @@ impl LaneChain {
 
     /// Sends the rows of one route through its chain. Where a later version counts from some position on, the rows are
     /// divided there: no transaction meets two versions.
-    fn transform(
-        &mut self,
-        batch: &mut Batch,
-        rows: &mut Vec<Row>,
-        processed: &mut Processed,
-    ) -> Result<(), Box<Problem>> {
-        let Some((from, _)) = self.later.front() else {
-            return self.run(batch, rows, processed);
+    fn transform(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), Box<Problem>> {
+        let Some(from) = self.later.front().map(|later| later.version.from) else {
+            return self.run(call, batch, rows);
         };
-        let reaches = |transaction: &crate::batch::Transaction| transaction.commit_lsn >= *from;
-        let Some(first) = batch.transactions.iter().position(reaches) else {
-            return self.run(batch, rows, processed);
+        let reaches = |row: &Row| batch.transaction(row).commit_lsn >= from;
+        let Some(split) = rows.iter().position(reaches) else {
+            return self.run(call, batch, rows);
         };
-        let split = rows.iter().position(|row| row.transaction as usize >= first);
-        let mut later = rows.split_off(split.unwrap_or(rows.len()));
-        self.run(batch, rows, processed)?;
-        self.chain = self.later.pop_front().map(|(_, chain)| chain);
-        self.transform(batch, &mut later, processed)?;
+        let mut later = rows.split_off(split);
+        self.run(call, batch, rows)?;
+        // A fault among the first rows may have brought the version before in front of it: it comes first.
+        if let Some(next) = self.later.pop_front() {
+            self.begin(call.route, call.warden, next);
+        }
+        self.transform(call, batch, &mut later)?;
         rows.append(&mut later);
         Ok(())
     }
 
-    fn run(&mut self, batch: &mut Batch, rows: &mut Vec<Row>, processed: &mut Processed) -> Result<(), Box<Problem>> {
+    fn once(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
         match &mut self.chain {
-            Some(chain) if !rows.is_empty() => {
-                let done = chain.process(batch, rows, processed);
-                done.map_err(|error| Box::new(error.problem()))
-            }
+            Some(chain) if !rows.is_empty() => chain.process(batch, rows, call.processed),
             _ => Ok(()),
         }
+    }
+
+    fn run(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), Box<Problem>> {
+        if self.probation.is_none() {
+            return self.once(call, batch, rows).map_err(|error| Box::new(error.problem()));
+        }
+        let (before, aside, counts) = (rows.clone(), call.processed.aside.len(), call.processed.counts);
+        let done = self.once(call, batch, rows);
+        let error = match (&done, call.processed.aside[aside..].iter().find_map(fault)) {
+            (Err(error), _) => error.clone(),
+            (Ok(()), Some(fault)) => fault,
+            (Ok(()), None) => return Ok(()),
+        };
+        if !self.roll_back(call.route, call.warden, batch, &before, &error)? {
+            return done.map_err(|error| Box::new(error.problem()));
+        }
+        if done.is_ok() && first_whole(batch, &before).is_none() {
+            // A part of these transactions has left: what of the rest it breaks on is set aside.
+            return Ok(());
+        }
+        *rows = before;
+        call.processed.aside.truncate(aside);
+        call.processed.counts = counts;
+        self.transform(call, batch, rows)
+    }
+
+    /// Goes back to the version before, where the chain is on probation and one of its new plugins has failed: from the
+    /// first transaction of which nothing has left yet. It is durable before that version's first output.
+    fn roll_back(
+        &mut self,
+        route: usize,
+        warden: &Warden,
+        batch: &Batch,
+        rows: &[Row],
+        error: &PluginError,
+    ) -> Result<bool, Box<Problem>> {
+        let Some(probation) = &mut self.probation else {
+            return Ok(false);
+        };
+        let set_aside = blamed(error, &self.version.plugins, &probation.fallback_plugins);
+        if set_aside.is_empty() || probation.fallback.is_none() {
+            return Ok(false);
+        }
+        let first = first_whole(batch, rows);
+        let from = match first {
+            Some(at) => batch.transaction(&rows[at]).commit_lsn,
+            None => Lsn(batch.transaction(&rows[rows.len() - 1]).commit_lsn.0 + 1),
+        };
+        // What is delivered out of its place has an old position.
+        let from = from.max(Lsn(self.seen.0 + 1)).max(self.version.from);
+        let (id, plugins) = (probation.id, probation.fallback_plugins.clone());
+        warden.roll_back(route, from, &plugins, &set_aside)?;
+        let Some(chain) = probation.fallback.take() else {
+            return Ok(false);
+        };
+        self.probation = None;
+        let gone = self.version.plugins.clone();
+        let version = LaneVersion {
+            from,
+            plugins: plugins.clone(),
+        };
+        let back = Later {
+            chain,
+            version,
+            probation: None,
+        };
+        match first {
+            Some(0) => self.begin(route, warden, back),
+            _ => self.later.push_front(back),
+        }
+        let end = ProbationEnd::RolledBack {
+            from,
+            gone,
+            plugins,
+            set_aside,
+        };
+        warden.tell(route, id, end);
+        Ok(true)
+    }
+
+    /// The next version takes over. On probation, what ran before waits; a further candidate takes the place of the one
+    /// on probation, never of what waits.
+    fn begin(&mut self, route: usize, warden: &Warden, next: Later) {
+        let before = self.probation.take();
+        if let Some(replaced) = &before {
+            warden.tell(route, replaced.id, ProbationEnd::Replaced);
+        }
+        let running = std::mem::replace(&mut self.version, next.version);
+        let chain = self.chain.replace(next.chain);
+        if let Some(id) = next.probation {
+            self.probation = Some(match before {
+                Some(before) => Probation::new(id, before.fallback, before.fallback_plugins),
+                None => Probation::new(id, chain, running.plugins),
+            });
+        }
+    }
+
+    /// Ends the probation where it is over.
+    fn settle(&mut self, route: usize, warden: &Warden) -> Result<(), Box<Problem>> {
+        let over = |probation: &Probation| probation.is_over(warden.limits);
+        let Some(id) = self.probation.as_ref().filter(|on| over(on)).map(|on| on.id) else {
+            return Ok(());
+        };
+        warden.settle(route, self.version.from)?;
+        self.probation = None;
+        warden.tell(route, id, ProbationEnd::Passed);
+        Ok(())
+    }
+}
+
+/// The fault that a change was set aside for.
+fn fault(aside: &Aside) -> Option<PluginError> {
+    match &aside.cause {
+        AsideCause::Fault(fault) => Some(PluginError::Fault(fault.clone())),
+        AsideCause::Row(_) => None,
     }
 }
 

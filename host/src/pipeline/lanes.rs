@@ -16,6 +16,7 @@ use super::intake::LaneEnd;
 use super::job::{Done, Job};
 use super::lane::{Lane, LaneChain, Takeover};
 use super::outflow::Outflow;
+use super::probation::Warden;
 use crate::checkpoint::Mark;
 use crate::plugin::GuestMetrics;
 use crate::problem::{Exit, Problem};
@@ -30,6 +31,8 @@ const JOBS_PER_LANE: usize = 2;
 pub(super) enum Order {
     Process(Box<Job>, SyncSender<Result<Done, Box<Problem>>>),
     TakeOver(Box<Takeover>),
+    /// Time goes by.
+    Tick,
 }
 
 /// What the outflow is told, in the order of the batches.
@@ -41,7 +44,7 @@ pub(super) enum Ticket {
 
 pub(super) enum Lanes {
     Inline {
-        lane: Lane,
+        lane: Box<Lane>,
         outflow: Outflow,
     },
     Threads {
@@ -57,13 +60,15 @@ impl Lanes {
     pub(super) fn new(
         chains: Vec<Vec<LaneChain>>,
         metrics: &Arc<GuestMetrics>,
+        warden: &Arc<Warden>,
         outflow: Outflow,
     ) -> Result<Self, LaneEnd> {
         let count = chains.len();
-        let lane = |routes| Lane::new(routes, Arc::clone(metrics));
+        let lane = |routes| Lane::new(routes, Arc::clone(metrics), Arc::clone(warden));
         let mut lanes = chains.into_iter().map(lane);
         if count <= 1 {
             let lane = lanes.next().unwrap_or_else(|| lane(Vec::new()));
+            let lane = Box::new(lane);
             return Ok(Self::Inline { lane, outflow });
         }
         let (tickets, taken) = mpsc::sync_channel(count * JOBS_PER_LANE);
@@ -117,14 +122,27 @@ impl Lanes {
         Ok(())
     }
 
-    /// A new version for each lane, from the next batch on.
-    pub(super) fn take_over(&mut self, takeovers: Vec<Takeover>) {
+    /// Lets the first lane look at the clock.
+    pub(super) fn tick(&mut self) -> Result<(), LaneEnd> {
         match self {
-            Self::Inline { lane, .. } => takeovers.into_iter().for_each(|takeover| lane.take_over(takeover)),
+            Self::Inline { lane, .. } => lane.tick().map_err(LaneEnd::Problem),
+            Self::Threads { lanes, .. } => lanes[0].0.send(Order::Tick).map_err(|_| LaneEnd::SinkGone),
+        }
+    }
+
+    /// A new version for these lanes, from the next batch on.
+    pub(super) fn take_over(&mut self, takeovers: impl IntoIterator<Item = (usize, Takeover)>) {
+        match self {
+            Self::Inline { lane, .. } => {
+                let own = takeovers.into_iter().filter(|(at, _)| *at == 0);
+                own.for_each(|(_, takeover)| lane.take_over(takeover));
+            }
             Self::Threads { lanes, .. } => {
-                for ((orders, _), takeover) in lanes.iter().zip(takeovers) {
+                for (at, takeover) in takeovers {
                     // A lane that has gone is noticed with its next batch.
-                    let _ = orders.send(Order::TakeOver(Box::new(takeover)));
+                    if let Some((orders, _)) = lanes.get(at) {
+                        let _ = orders.send(Order::TakeOver(Box::new(takeover)));
+                    }
                 }
             }
         }
@@ -158,6 +176,12 @@ fn work(mut lane: Lane, orders: &Receiver<Order>) {
     while let Ok(order) = orders.recv() {
         match order {
             Order::TakeOver(takeover) => lane.take_over(*takeover),
+            Order::Tick => {
+                // What can't be written down now is tried again with the next look.
+                if let Err(problem) = lane.tick() {
+                    tracing::warn!(code = problem.code, "{}", problem.headline);
+                }
+            }
             Order::Process(job, done) => {
                 let result = lane.process(*job);
                 let failed = result.is_err();

@@ -69,10 +69,10 @@ fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
         plugins: vec![],
         sinks: vec![],
     };
-    let later = VecDeque::new();
     RouteParts {
         config: Arc::new(config),
-        lanes: vec![LaneChain { chain, later }],
+        lanes: vec![LaneChain::of(chain)],
+        waiting: None,
         sinks: sinks.to_vec(),
     }
 }
@@ -156,6 +156,12 @@ impl Bench {
             copied: Box::new(|_| {}),
             position: Lsn(0x8),
             resent_until: Lsn(resent_until),
+            probation: ProbationLimits {
+                time: Duration::from_secs(60),
+                batches: 1000,
+            },
+            probation_told: Arc::new(|_, _| ()),
+            recent: Arc::default(),
         });
         let intake = intake.unwrap_or_else(|end| panic!("{end:?}"));
         let end = intake.run();
@@ -209,8 +215,12 @@ fn a_batch_is_divided_where_a_recorded_version_begins() {
     }
     bench.push(batch);
     let mut split = route("orders", &[0], Some(chain_that(false)));
-    split.lanes[0].later.push_back((Lsn(0x20), chain_that(true)));
-    split.lanes[0].later.push_back((Lsn(0x30), chain_that(false)));
+    split.lanes[0]
+        .later
+        .push_back(Later::trusted(Lsn(0x20), chain_that(true)));
+    split.lanes[0]
+        .later
+        .push_back(Later::trusted(Lsn(0x30), chain_that(false)));
     let got = bench.run(vec![split], 1, 0);
     assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/30:0 insert orders"]);
 }
@@ -292,12 +302,7 @@ fn through_lanes(lanes: usize) -> Vec<(u64, Vec<String>)> {
     }
     let several = |table, chain: fn() -> Chain| {
         let mut parts = route(table, &[0], None);
-        parts.lanes = (0..lanes)
-            .map(|_| LaneChain {
-                chain: Some(chain()),
-                later: VecDeque::new(),
-            })
-            .collect();
+        parts.lanes = (0..lanes).map(|_| LaneChain::of(Some(chain()))).collect();
         parts
     };
     let routes = vec![
@@ -317,10 +322,7 @@ fn several_lanes_keep_the_order_of_one() {
 #[test]
 fn a_version_takes_over_in_all_lanes_behind_the_same_batch() {
     let (bench, orders) = (Bench::new(1), orders());
-    let lane = |drops| LaneChain {
-        chain: Some(chain_that(drops)),
-        later: VecDeque::new(),
-    };
+    let lane = |drops| LaneChain::of(Some(chain_that(drops)));
     let mut commit = 0;
     for drops in [true, false, true, false] {
         for _ in 0..20 {
@@ -356,14 +358,8 @@ fn a_plugin_that_fails_in_one_lane_ends_all_and_lets_nothing_out_behind_it() {
     for at in 1..=50u64 {
         bench.push(order(Builder::new().transaction(at * 0x10, Part::Whole), &orders));
     }
-    let broken = || LaneChain {
-        chain: Some(crate::plugin::tests::chain_that_stops()),
-        later: VecDeque::new(),
-    };
-    let good = || LaneChain {
-        chain: Some(chain_that(false)),
-        later: VecDeque::new(),
-    };
+    let broken = || LaneChain::of(Some(crate::plugin::tests::chain_that_stops()));
+    let good = || LaneChain::of(Some(chain_that(false)));
     let parts = RouteParts {
         // Batches go round from the second lane on: the third batch meets the first lane.
         lanes: vec![broken(), good(), good()],
@@ -372,4 +368,61 @@ fn a_plugin_that_fails_in_one_lane_ends_all_and_lets_nothing_out_behind_it() {
     let (got, end) = bench.run_to_end(vec![parts], 1, 0);
     assert!(matches!(end, LaneEnd::Problem(_)), "{end:?}");
     assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/20:0 insert orders"]);
+}
+
+fn version(module: &str) -> crate::checkpoint::PluginVersion {
+    crate::checkpoint::PluginVersion {
+        name: "guest".into(),
+        module: module.into(),
+        config: String::new(),
+        written: serde_json::Value::Null,
+        limits: serde_json::Value::Null,
+    }
+}
+
+/// A version on probation breaks: all of its batch has the version before, which is durable, and what broke is set aside.
+#[test]
+fn a_version_that_breaks_gives_way_from_the_first_transaction_of_which_nothing_has_left() {
+    for lanes in [1, 3] {
+        let (bench, orders) = (Bench::new(1), orders());
+        bench.push(order(Builder::new().transaction(0x10, Part::Whole), &orders));
+        let (done, _) = tokio::sync::oneshot::channel();
+        let candidate = ChainVersion {
+            plugins: vec![version("new")],
+            fallback: Some(vec![version("old")]),
+        };
+        let swap = Swap {
+            route: 0,
+            chains: (0..lanes).map(|_| crate::plugin::tests::chain_that_breaks()).collect(),
+            version: candidate,
+            done,
+        };
+        bench.queue.push_now(Input::Swap(Box::new(swap))).unwrap();
+        for commits in [[0x20, 0x30], [0x40, 0x50]] {
+            let mut batch = Builder::new();
+            for commit in commits {
+                batch = order(batch.transaction(commit, Part::Whole), &orders);
+            }
+            bench.push(batch);
+        }
+        let old = || LaneChain {
+            version: LaneVersion {
+                from: Lsn(0),
+                plugins: vec![version("old")],
+            },
+            ..LaneChain::of(Some(chain_that(false)))
+        };
+        let parts = RouteParts {
+            lanes: (0..lanes).map(|_| old()).collect(),
+            ..route("orders", &[0], None)
+        };
+        let got = bench.run(vec![parts], 1, 0);
+        let all = [0x10, 0x20, 0x30, 0x40, 0x50].map(|at| format!("{}:0 insert orders", Lsn(at)));
+        assert_eq!(rows(&got[0]), all);
+        let recorded = bench.store.chain_versions("public.orders").unwrap();
+        let newest = &recorded.last().unwrap().1;
+        assert_eq!((newest.plugins[0].module.as_str(), &newest.fallback), ("old", &None));
+        let aside = bench.store.plugin_record("guest").unwrap().set_aside.unwrap();
+        assert_eq!(aside.version.module, "new");
+    }
 }

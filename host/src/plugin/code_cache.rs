@@ -4,6 +4,7 @@
 //! of the rest: one that was cut off by a crash is compiled again.
 
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -56,6 +57,20 @@ impl CodeCache {
         }
         bytes.drain(..DIGEST_LEN);
         Some(bytes)
+    }
+
+    /// Removes what was compiled of other modules than those in `keep`, by hash.
+    pub fn retain(&self, keep: &HashSet<String>) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let hash = name.split('-').next().unwrap_or_default();
+            let whole = path.extension().is_some_and(|extension| extension == "cwasm");
+            if whole && !keep.contains(hash) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps code; by a rename, so that no reader meets half of it.

@@ -169,6 +169,15 @@ impl Engine {
         module.ok()
     }
 
+    /// Removes the compiled code of every module but those in `keep`, by hash.
+    ///
+    /// # Errors
+    ///
+    /// Where the folder can't be read or a file not be removed.
+    pub fn prune_cache(&self, keep: &std::collections::HashSet<String>) -> std::io::Result<()> {
+        self.cache.as_ref().map_or(Ok(()), |cache| cache.retain(keep))
+    }
+
     /// A cache that can't be written costs time, nothing else.
     fn keep(&self, hash: &str, module: &wasmtime::Module) {
         let Some(cache) = &self.cache else {

@@ -1,101 +1,22 @@
 //! Which version of which plugin a route's rows go through, now and, after a crash, for what is sent again.
 //!
 //! Recorded versions count from the position they were recorded with. A start takes the newest one at or before its
-//! own position, and gives the lane the later ones with their positions. Where the files have changed since, the new
+//! own position, and gives the lanes the later ones with their positions. Where the files have changed since, the new
 //! version counts from where the server's WAL ends now: everything before it may have been delivered already, by the
-//! recorded one.
+//! recorded one. It is on probation then, as after a reload; so is one whose probation the last run didn't see ended.
 
+use super::modules;
 use super::process::Process;
 use crate::batch::Lsn;
-use crate::checkpoint::{self, ChainVersion};
+use crate::checkpoint::{ChainVersion, PluginVersion};
 use crate::config;
-use crate::pipeline::{Input, LaneChain, Queue, RouteParts, route_key};
-use crate::plugin::reload::{ModuleRefusal, ModuleStore, read_module};
-use crate::plugin::{Chain, Engine, Mode, Module, PluginVersion};
-use crate::problem::{Exit, Problem};
-use sha2::{Digest, Sha256};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::pipeline::{LaneChain, LaneVersion, Later, Probation, RouteParts, Waiting, route_key};
+use crate::plugin::{Chain, Mode};
+use crate::problem::Problem;
+use std::sync::Arc;
 
-/// The newest good version of each plugin, and those that recorded chains need.
-pub(super) struct Modules {
-    store: ModuleStore,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    newest: HashMap<String, Arc<Module>>,
-    by_hash: HashMap<String, Arc<Module>>,
-    /// Where the lane of the present session takes its input; `None` between sessions.
-    lane: Option<Arc<Queue<Input>>>,
-}
-
-impl Modules {
-    /// Loads every plugin of the configuration from its file.
-    pub(super) fn load(store: ModuleStore, engine: &Engine, plugins: &[config::Plugin]) -> Result<Self, Box<Problem>> {
-        let modules = Self {
-            store,
-            inner: Mutex::default(),
-        };
-        for plugin in plugins {
-            let refused = |refusal: ModuleRefusal| Box::new(refusal.into_problem(&plugin.name, &plugin.module));
-            let (bytes, _) = read_module(&plugin.module, None, plugin.limits.module.0).map_err(refused)?;
-            let (hash, _) = modules.store.put(&bytes).map_err(|error| Box::new(not_kept(&error)))?;
-            let module = engine
-                .load(&bytes, &plugin.limits)
-                .map_err(|error| Box::new(error.problem()))?;
-            debug_assert_eq!(module.hash(), hash);
-            modules.accept(&plugin.name, module);
-        }
-        Ok(modules)
-    }
-
-    /// A version of `plugin` that passed all checks: routes begun from now on take it.
-    pub(super) fn accept(&self, plugin: &str, module: Arc<Module>) {
-        let mut inner = self.lock();
-        inner.by_hash.insert(module.hash_hex().to_owned(), Arc::clone(&module));
-        inner.newest.insert(plugin.to_owned(), module);
-    }
-
-    pub(super) fn newest(&self, plugin: &str) -> Option<Arc<Module>> {
-        self.lock().newest.get(plugin).cloned()
-    }
-
-    pub(super) fn store(&self) -> &ModuleStore {
-        &self.store
-    }
-
-    /// The lane of a session that begins.
-    pub(super) fn running(&self, lane: Arc<Queue<Input>>) {
-        self.lock().lane = Some(lane);
-    }
-
-    pub(super) fn stopped(&self) {
-        self.lock().lane = None;
-    }
-
-    pub(super) fn lane(&self) -> Option<Arc<Queue<Input>>> {
-        self.lock().lane.clone()
-    }
-
-    fn by_hash(&self, engine: &Engine, hash: &str, limits: &config::Limits) -> Result<Arc<Module>, Box<Problem>> {
-        if let Some(module) = self.lock().by_hash.get(hash) {
-            return Ok(Arc::clone(module));
-        }
-        let bytes = self
-            .store
-            .get_hex(hash)
-            .map_err(|error| Box::new(version_gone(hash, &error)))?;
-        let module = engine.load(&bytes, limits).map_err(|error| Box::new(error.problem()))?;
-        self.lock().by_hash.insert(hash.to_owned(), Arc::clone(&module));
-        Ok(module)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// The number of the probation that a session begins with.
+const FIRST: u64 = 0;
 
 /// The routes as a pipeline that starts at `start` runs them. `flushed` is where the server's WAL ends now.
 pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<RouteParts>, Box<Problem>> {
@@ -112,106 +33,145 @@ fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) 
     let mut parts = RouteParts {
         config: Arc::new(route.clone()),
         lanes: Vec::new(),
+        waiting: None,
         sinks,
     };
-    if route.plugins.is_empty() {
+    let recorded = recorded(process, route, start, flushed)?;
+    let Some((last_from, last)) = recorded.last() else {
         return Ok(parts);
-    }
-    let key = route_key(route);
-    let mut recorded = process.store.chain_versions(&key).map_err(Box::new)?;
-    let present = present(process, route);
-    if recorded.last().is_none_or(|(_, last)| *last != present) {
-        let from = if recorded.is_empty() { start } else { flushed.max(start) };
-        process
-            .store
-            .put_chain_version(&key, from, &present)
-            .map_err(Box::new)?;
-        recorded.retain(|(other, _)| *other != from);
-        recorded.push((from, present));
-    }
-    let first = recorded.iter().rposition(|(from, _)| *from <= start).unwrap_or(0);
-    for _ in 0..process.config.lanes {
-        let mut lane = LaneChain::default();
-        for (from, version) in recorded.iter().skip(first) {
-            let chain = chain(process, route, version)?;
-            if lane.chain.is_none() {
-                lane.chain = Some(chain);
-            } else {
-                lane.later.push_back((*from, chain));
+    };
+    let (trusted, candidate) = match &last.fallback {
+        Some(fallback) if process.config.reload.probation.0 > std::time::Duration::ZERO => {
+            (&recorded[..recorded.len() - 1], Some((*last_from, last, fallback)))
+        }
+        _ => (&recorded[..], None),
+    };
+    for at in 0..process.config.lanes {
+        let mut lane = lane(process, route, trusted, start)?;
+        if let Some((from, version, fallback)) = candidate {
+            // The version before may be recorded no more: all of it has been acknowledged.
+            if lane.chain.is_none() || from <= start {
+                lane = LaneChain::default();
+                lane.version.plugins.clone_from(fallback);
+                lane.chain = Some(chain(process, route, fallback)?);
+            }
+            let candidate = chain(process, route, &version.plugins)?;
+            let version = LaneVersion {
+                from,
+                plugins: version.plugins.clone(),
+            };
+            match at {
+                0 if from <= start => {
+                    let fallback_plugins = std::mem::replace(&mut lane.version, version).plugins;
+                    let before = lane.chain.replace(candidate);
+                    lane.probation = Some(Probation::new(FIRST, before, fallback_plugins));
+                }
+                0 => lane.later.push_back(Later {
+                    chain: candidate,
+                    version,
+                    probation: Some(FIRST),
+                }),
+                _ => {
+                    let chains = Vec::new();
+                    let waiting = parts.waiting.get_or_insert(Waiting { version, chains });
+                    waiting.chains.push(candidate);
+                }
             }
         }
         parts.lanes.push(lane);
     }
+    if let (Some((from, version, _)), None) = (candidate, &parts.waiting) {
+        // With one lane nobody waits, and the intake has to know of the probation all the same.
+        let plugins = version.plugins.clone();
+        parts.waiting = Some(Waiting {
+            version: LaneVersion { from, plugins },
+            chains: Vec::new(),
+        });
+    }
     Ok(parts)
+}
+
+/// What is recorded of the route, with what the files and the configuration make now as the last. A route without
+/// plugins counts as a version too, once it had some.
+fn recorded(
+    process: &Process,
+    route: &config::Route,
+    start: Lsn,
+    flushed: Lsn,
+) -> Result<Vec<(Lsn, ChainVersion)>, Box<Problem>> {
+    let key = route_key(route);
+    let mut recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+    let mut present = present(process, route);
+    if recorded.is_empty() && present.plugins.is_empty()
+        || recorded.last().is_some_and(|(_, last)| last.is_same(&present))
+    {
+        return Ok(recorded);
+    }
+    let from = if recorded.is_empty() { start } else { flushed.max(start) };
+    if process.config.reload.probation.0 > std::time::Duration::ZERO {
+        present.fallback = fallback(&recorded).filter(|fallback| may_give_way(&present.plugins, fallback));
+    }
+    process
+        .store
+        .begin_chain(&key, from, &present, super::reload::now())
+        .map_err(Box::new)?;
+    recorded.retain(|(other, _)| *other != from);
+    recorded.push((from, present));
+    Ok(recorded)
+}
+
+/// What a version that takes over now gives way to: what runs, or what that one gives way to itself.
+pub(super) fn fallback(recorded: &[(Lsn, ChainVersion)]) -> Option<Vec<PluginVersion>> {
+    let (_, last) = recorded.last()?;
+    Some(last.fallback.clone().unwrap_or_else(|| last.plugins.clone()))
+}
+
+/// Only another version of the same plugins: one that was put in or taken out is the user's word.
+fn may_give_way(plugins: &[PluginVersion], fallback: &[PluginVersion]) -> bool {
+    let names = |versions: &[PluginVersion]| versions.iter().map(|version| version.name.clone()).collect::<Vec<_>>();
+    !plugins.is_empty() && names(plugins) == names(fallback)
+}
+
+fn lane(
+    process: &Process,
+    route: &config::Route,
+    recorded: &[(Lsn, ChainVersion)],
+    start: Lsn,
+) -> Result<LaneChain, Box<Problem>> {
+    let mut lane = LaneChain::default();
+    for (from, version) in recorded.iter().skip(modules::at(recorded, start)) {
+        let chain = chain(process, route, &version.plugins)?;
+        let version = LaneVersion {
+            from: *from,
+            plugins: version.plugins.clone(),
+        };
+        if lane.chain.is_none() {
+            lane.chain = Some(chain);
+            lane.version = version;
+        } else {
+            let probation = None;
+            lane.later.push_back(Later {
+                chain,
+                version,
+                probation,
+            });
+        }
+    }
+    Ok(lane)
 }
 
 /// The version that the files and the configuration make now.
 pub(super) fn present(process: &Process, route: &config::Route) -> ChainVersion {
-    let of_plugin = |name: &String| {
-        let plugin = process.config.plugins.iter().find(|plugin| plugin.name == *name)?;
-        let module = process.modules.newest(name)?.hash_hex().to_owned();
-        Some(checkpoint::PluginVersion {
-            name: name.clone(),
-            module,
-            config: config_hash(plugin),
-        })
-    };
+    let of_plugin = |name: &String| Some(process.modules.key.version(&process.modules.newest(name)?));
     ChainVersion {
         plugins: route.plugins.iter().filter_map(of_plugin).collect(),
+        fallback: None,
     }
 }
 
-/// Starts the plugins of a version. Their configuration is the present one: what it was isn't kept, as it may hold
-/// secrets; that it was another one is said.
-pub(super) fn chain(process: &Process, route: &config::Route, version: &ChainVersion) -> Result<Chain, Box<Problem>> {
-    let mut plugins = Vec::new();
-    for recorded in &version.plugins {
-        let Some(plugin) = process
-            .config
-            .plugins
-            .iter()
-            .find(|plugin| plugin.name == recorded.name)
-        else {
-            return Err(Box::new(plugin_gone(&recorded.name)));
-        };
-        if config_hash(plugin) != recorded.config {
-            tracing::warn!(
-                plugin = plugin.name,
-                "the plugin's config has changed: what is sent again goes through the new one"
-            );
-        }
-        let module = process
-            .modules
-            .by_hash(&process.engine, &recorded.module, &plugin.limits)?;
-        plugins.push(PluginVersion {
-            name: plugin.name.clone(),
-            module,
-            config: plugin.config.clone(),
-            limits: plugin.limits,
-            policies: plugin.policies,
-        });
-    }
+/// Starts the plugins of a version.
+fn chain(process: &Process, route: &config::Route, plugins: &[PluginVersion]) -> Result<Chain, Box<Problem>> {
+    let version = |recorded| process.modules.recorded(&process.engine, recorded);
+    let plugins = plugins.iter().map(version).collect::<Result<Vec<_>, _>>()?;
     Chain::new(&process.engine, &plugins, route.filter, Mode::Live).map_err(|error| Box::new(error.problem()))
-}
-
-fn config_hash(plugin: &config::Plugin) -> String {
-    let digest = Sha256::digest(plugin.config.to_string().as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn not_kept(error: &dyn std::fmt::Display) -> Problem {
-    let help = "free space on the disk of the state folder, then start again";
-    Problem::new("E0330", Exit::Plugin, "a plugin's module can't be kept", help).with_cause(error)
-}
-
-fn version_gone(hash: &str, error: &dyn std::fmt::Display) -> Problem {
-    let headline = format!("plugin version {} is not kept any more", &hash[..hash.len().min(12)]);
-    let help = "put the module back into the state folder's modules: rows that are sent again must go through it";
-    Problem::new("E0331", Exit::Plugin, headline, help).with_cause(error)
-}
-
-fn plugin_gone(name: &str) -> Problem {
-    let headline = format!("plugin `{name}` has rows to be sent again and isn't in the file any more");
-    let help = "put it back under `plugins` until `rowmill run --once` has ended, then take it out";
-    Problem::new("E0332", Exit::Plugin, headline, help)
 }

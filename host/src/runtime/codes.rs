@@ -54,6 +54,29 @@ pub const CODES: &[Code] = &[
         explanation: "The system has run out of inotify instances or watches.",
     },
     Code {
+        code: "E0336",
+        title: "a secret of a recorded plugin config is gone",
+        explanation: "A plugin's config is recorded with its references, never with its secrets. Rows that may be sent \
+                      again went through a version whose config named a variable or file that can't be read now.",
+    },
+    Code {
+        code: "E0337",
+        title: "a version of a plugin was set aside",
+        explanation: "It broke while it was on probation, or somebody went back to the version before. It isn't taken \
+                      up again until the plugin's file or its config changes.",
+    },
+    Code {
+        code: "E0338",
+        title: "no plugin is called so",
+        explanation: "`rowmill plugin rollback` names a plugin of a pipeline that the running host has.",
+    },
+    Code {
+        code: "E0339",
+        title: "a plugin has no version before",
+        explanation: "The versions that have passed their probation are kept, the last four of each plugin. There is \
+                      none besides the one that runs.",
+    },
+    Code {
         code: "E0508",
         title: "the position can't be stored",
         explanation: "Whatever was not stored was not acknowledged either, and is sent again at the next start.",

@@ -31,6 +31,16 @@ impl Status for Pipelines {
         }
     }
 
+    fn roll_back(&self, plugin: &str) -> Result<Value, Box<Problem>> {
+        let of = |process: &&Arc<super::process::Process>| process.modules.newest(plugin).is_some();
+        // A name that none has is told by the first.
+        let process = self.0.iter().find(of).or(self.0.first());
+        match process {
+            Some(process) => super::reload::roll_back(process, plugin),
+            None => Err(Box::new(super::failure::bug("a console without a pipeline"))),
+        }
+    }
+
     fn status(&self) -> Value {
         let pipelines: Vec<Value> = self.0.iter().map(|process| process.status.json(process)).collect();
         json!({ "pipelines": pipelines })

@@ -1,12 +1,12 @@
 //! What lives as long as the process: one pipeline's configuration, state, engine, plugins and counters.
 
-use super::chains::Modules;
+use super::modules::Modules;
 use super::status::StatusBoard;
 use crate::checkpoint::StateStore;
 use crate::config::Pipeline;
 use crate::console::Tail;
 use crate::dead_letter::DeadLetters;
-use crate::pipeline::{LaneStats, LiveRelations};
+use crate::pipeline::{LaneStats, LiveRelations, Recent};
 use crate::plugin::{Engine, GuestMetrics};
 use crate::postgres::Conninfo;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(crate) struct Process {
     /// What the plugins count.
     pub(super) metrics: Arc<GuestMetrics>,
     pub(super) live: Arc<LiveRelations>,
+    /// What new versions of plugins are rehearsed on.
+    pub(super) recent: Arc<Recent>,
     pub(super) status: StatusBoard,
     /// Rows as they leave, as JSON lines, rendered only while somebody listens.
     pub(super) tail: Tail,

@@ -2,14 +2,17 @@
 //! transactions. A failure at any step leaves the running version as it is, and is told.
 
 use super::chains;
+use super::modules::{Taken, short};
 use super::process::Process;
-use crate::batch::Relation;
+use super::rehearse::rehearse;
+use crate::batch::{Lsn, Relation};
+use crate::checkpoint::{ChainVersion, SetAside};
 use crate::config;
-use crate::pipeline::{Input, Swap, route_key};
+use crate::pipeline::{Input, ProbationEnd, ProbationTold, Swap, route_key};
 use crate::plugin::reload::{ModuleWatcher, ReloadEvent, WatchSettings, WatchedPlugin, hash_hex};
-use crate::plugin::{Chain, ChainOutcome, Mode, Module, PluginError, PluginVersion};
-use crate::problem::Problem;
-use std::sync::Arc;
+use crate::plugin::{Chain, ChainOutcome, Mode, PluginError, PluginVersion};
+use crate::problem::{Exit, Problem};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -22,7 +25,7 @@ pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<ModuleWatcher> {
     let plugins = config.plugins.iter().map(|plugin| WatchedPlugin {
         name: plugin.name.clone(),
         module: plugin.module.clone(),
-        running: process.modules.newest(&plugin.name).map(|module| module.hash()),
+        running: process.modules.newest(&plugin.name).map(|taken| taken.module.hash()),
         limit: plugin.limits.module.0,
     });
     let settings = WatchSettings {
@@ -52,109 +55,283 @@ fn take(process: &Arc<Process>, event: ReloadEvent) {
         ReloadEvent::Change {
             plugin, bytes, hash, ..
         } => {
-            // The file went back to what runs.
-            if process
-                .modules
-                .newest(&plugin)
-                .is_some_and(|module| module.hash() == hash)
-            {
-                return;
-            }
             let hash = hash_hex(&hash);
-            match try_version(process, &plugin, &bytes) {
-                Ok(module) => process.status.reloaded(&plugin, &module),
-                Err(problem) => process.status.refused(&plugin, Some(&hash), &reason(&problem)),
+            if let Err(problem) = changed(process, &plugin, &bytes, &hash) {
+                process.status.refused(&plugin, Some(&hash), &reason(&problem));
             }
         }
     }
 }
 
-fn reason(problem: &Problem) -> String {
+pub(super) fn changed(process: &Arc<Process>, name: &str, bytes: &[u8], hash: &str) -> Result<(), Box<Problem>> {
+    let _one = process.modules.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(running) = process.modules.newest(name) else {
+        return Err(Box::new(super::failure::bug(
+            "a plugin that isn't configured is watched",
+        )));
+    };
+    // The file went back to what runs.
+    if running.module.hash_hex() == hash {
+        return Ok(());
+    }
+    // Again, as it may have been taken for one that nobody needs.
+    let stored = process.modules.store().put(bytes);
+    stored.map_err(|error| Box::new(super::modules::not_kept(&error)))?;
+    let module = process
+        .modules
+        .module(&process.engine, hash, bytes, &running.plugin.limits)?;
+    let plugin = running.plugin;
+    take_up(process, Taken { module, plugin }, Trust::Probation)
+}
+
+pub(super) fn reason(problem: &Problem) -> String {
     match &problem.cause {
         Some(cause) => format!("{}: {cause}", problem.headline),
         None => problem.headline.clone(),
     }
 }
 
-/// Checks, compiles and tries the new version on every route that uses it, then swaps them all.
-fn try_version(process: &Arc<Process>, name: &str, bytes: &[u8]) -> Result<Arc<Module>, Box<Problem>> {
+/// How a version takes over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Tried first, and watched after.
+    Probation,
+    /// It ran before.
+    Known,
+}
+
+/// Tries a version on every route that uses its plugin, then swaps them all. To be called with `changing` held.
+///
+/// # Errors
+/// The version is refused; what runs goes on.
+pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Result<(), Box<Problem>> {
+    let name = taken.plugin.name.clone();
+    if trust == Trust::Probation {
+        let record = process.store.plugin_record(&name).map_err(Box::new)?;
+        let version = process.modules.key.version(&taken);
+        if let Some(aside) = record.set_aside.filter(|aside| aside.version.is_same(&version)) {
+            return Err(Box::new(set_aside(&name, &aside.reason)));
+        }
+    }
+    loop {
+        let generation = process.modules.generation();
+        let ready = prepare(process, &taken, trust)?;
+        let on_probation = ready.iter().any(|(_, _, swap)| swap.version.fallback.is_some());
+        let mut waiting = Vec::new();
+        let accepted = process.modules.accept_and(taken.clone(), generation, |lane| {
+            // Before any of them counts: a rollback, which comes after, is told after.
+            process.status.reloaded(&name, &taken.module);
+            process.status.on_probation(&name, on_probation);
+            for (key, swapped, swap) in ready {
+                let pushed = lane.is_some_and(|lane| lane.push_now(Input::Swap(Box::new(swap))).is_ok());
+                if pushed {
+                    waiting.push((key, swapped));
+                }
+            }
+        });
+        if !accepted {
+            continue;
+        }
+        for (key, swapped) in waiting {
+            wait(process, &key, swapped);
+        }
+        let routes: Vec<String> = process.config.routes.iter().map(route_key).collect();
+        return process.modules.prune(&process.engine, &process.store, &routes);
+    }
+}
+
+/// A route's key, where its swap is told, and the swap.
+type Prepared = (String, oneshot::Receiver<Lsn>, Swap);
+
+/// Starts the version's chains for every route that uses it, and tries them.
+fn prepare(process: &Process, taken: &Taken, trust: Trust) -> Result<Vec<Prepared>, Box<Problem>> {
     let boxed = |error: PluginError| Box::new(error.problem());
-    let Some(plugin) = process.config.plugins.iter().find(|plugin| plugin.name == name) else {
-        return Err(Box::new(super::failure::bug(
-            "a plugin that isn't configured is watched",
-        )));
-    };
-    let module = process.engine.load(bytes, &plugin.limits).map_err(boxed)?;
-    let routes = process.config.routes.iter().enumerate();
-    let users: Vec<(usize, &config::Route)> = routes
-        .filter(|(_, route)| route.plugins.iter().any(|n| n == name))
-        .collect();
+    let name = &taken.plugin.name;
     let mut ready = Vec::new();
-    for (at, route) in &users {
-        let live = process.live.of_route(*at);
-        let candidate = versions(process, route, Some((name, &module)));
-        let running = versions(process, route, None);
-        if !plugin.allow_schema_change {
-            same_shape(process, route, &running, &candidate, &live)?;
+    for (at, route) in process.config.routes.iter().enumerate() {
+        if !route.plugins.contains(name) {
+            continue;
+        }
+        let live = process.live.of_route(at);
+        let candidate: Vec<Taken> = versions(process, route, Some(taken));
+        let runnable: Vec<PluginVersion> = candidate.iter().map(Taken::runnable).collect();
+        if trust == Trust::Probation {
+            let running: Vec<PluginVersion> = versions(process, route, None).iter().map(Taken::runnable).collect();
+            if !taken.plugin.allow_schema_change {
+                same_shape(process, route, &running, &runnable, &live)?;
+            }
+            rehearse(process, at, route, &running, &runnable)?;
         }
         let mut chains = Vec::new();
         for _ in 0..process.config.lanes {
-            let mut chain = Chain::new(&process.engine, &candidate, route.filter, Mode::Live).map_err(boxed)?;
+            let mut chain = Chain::new(&process.engine, &runnable, route.filter, Mode::Live).map_err(boxed)?;
             for relation in &live {
                 chain.relation(relation).map_err(boxed)?;
             }
             chains.push(chain);
         }
-        ready.push((*at, *route, chains));
+        let key = route_key(route);
+        let watched = trust == Trust::Probation && process.config.reload.probation.0 > Duration::ZERO;
+        let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+        let version = ChainVersion {
+            plugins: candidate
+                .iter()
+                .map(|taken| process.modules.key.version(taken))
+                .collect(),
+            fallback: chains::fallback(&recorded).filter(|_| watched),
+        };
+        let (done, swapped) = oneshot::channel();
+        let route = at;
+        ready.push((
+            key,
+            swapped,
+            Swap {
+                route,
+                chains,
+                version,
+                done,
+            },
+        ));
     }
-    process.modules.accept(name, Arc::clone(&module));
-    for (at, route, chains) in ready {
-        swap(process, at, route, chains);
-    }
-    Ok(module)
+    Ok(ready)
 }
 
-/// Hands the chains to the lanes of the present session and waits until it has taken over. Between sessions there is
-/// none; the next one begins with the new version.
-fn swap(process: &Process, at: usize, route: &config::Route, chains: Vec<Chain>) {
-    let Some(lane) = process.modules.lane() else { return };
-    let (done, swapped) = oneshot::channel();
-    let version = chains::present(process, route);
-    let swap = Swap {
-        route: at,
-        chains,
-        version,
-        done,
-    };
-    if lane.push_now(Input::Swap(Box::new(swap))).is_err() {
-        return;
-    }
+/// Until the lanes have taken over. Between sessions there is none; the next one begins with the new version.
+fn wait(process: &Process, route: &str, swapped: oneshot::Receiver<Lsn>) {
     let waited = process
         .workers
         .block_on(async { tokio::time::timeout(SWAP_TIMEOUT, swapped).await });
     if let Ok(Ok(position)) = waited {
-        tracing::info!(route = route_key(route), %position, "a new version of the route's plugins counts");
+        tracing::info!(route, %position, "a new version of the route's plugins counts");
+    }
+}
+
+/// Goes back to the version before, and leaves the file alone until it changes.
+pub(super) fn roll_back(process: &Arc<Process>, name: &str) -> Result<serde_json::Value, Box<Problem>> {
+    let _one = process.modules.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(running) = process.modules.newest(name) else {
+        return Err(Box::new(no_such_plugin(name)));
+    };
+    let present = process.modules.key.version(&running);
+    let mut record = process.store.plugin_record(name).map_err(Box::new)?;
+    let before = record.good.iter().rev().find(|ran| !ran.version.is_same(&present));
+    let Some(before) = before.map(|ran| ran.version.clone()) else {
+        return Err(Box::new(nothing_before(name)));
+    };
+    let taken = process.modules.revive(&process.engine, &running.plugin, &before)?;
+    // First: after a crash in between the file isn't taken up either.
+    record.good.retain(|ran| !ran.version.is_same(&present));
+    record.set_aside = Some(SetAside {
+        version: present.clone(),
+        reason: "somebody went back to the version before it".to_owned(),
+        since: now(),
+    });
+    process.store.put_plugin_record(name, &record).map_err(Box::new)?;
+    take_up(process, taken, Trust::Known)?;
+    process.status.note_refused(
+        name,
+        Some(&present.module),
+        "somebody went back to the version before it",
+    );
+    Ok(serde_json::json!({ "plugin": name, "running": before.module, "set_aside": present.module }))
+}
+
+/// What the lanes call where a probation has ended.
+pub(super) fn probation_told(process: &Arc<Process>) -> ProbationTold {
+    // The lanes end before the process does; a reference both ways would keep both.
+    let process = Arc::downgrade(process);
+    Arc::new(move |route, end| {
+        if let Some(process) = process.upgrade() {
+            probation_ended(&process, route, end);
+        }
+    })
+}
+
+fn probation_ended(process: &Arc<Process>, route: usize, end: &ProbationEnd) {
+    let config = &process.config.routes[route];
+    let route = route_key(config);
+    match end {
+        ProbationEnd::Replaced => {}
+        ProbationEnd::Passed => {
+            for plugin in &config.plugins {
+                process.status.on_probation(plugin, false);
+            }
+            tracing::info!(route, "the new version of the route's plugins has passed its probation");
+        }
+        ProbationEnd::RolledBack {
+            from,
+            gone,
+            plugins,
+            set_aside,
+        } => {
+            for aside in set_aside {
+                let (plugin, candidate) = (&aside.version.name, short(&aside.version.module));
+                tracing::warn!(
+                    plugin,
+                    candidate,
+                    route,
+                    %from,
+                    reason = aside.reason,
+                    "the new version broke on its probation and is set aside until its file or config changes; \
+                     the version before runs again"
+                );
+            }
+            for (gone, before) in gone.iter().zip(plugins).filter(|(gone, before)| !gone.is_same(before)) {
+                let Some(present) = process.modules.newest(&gone.name) else {
+                    continue;
+                };
+                match process.modules.revive(&process.engine, &present.plugin, before) {
+                    Ok(before) => {
+                        let module = Arc::clone(&before.module);
+                        process.modules.went_back(gone, before);
+                        process.status.rolled_back(&gone.name, &module);
+                    }
+                    Err(problem) => tracing::error!(code = problem.code, plugin = gone.name, "{}", problem.headline),
+                }
+            }
+            for aside in set_aside {
+                let (name, hash) = (&aside.version.name, &aside.version.module);
+                process.status.note_refused(name, Some(hash), &aside.reason);
+            }
+        }
     }
 }
 
 /// The plugins of a route as they run, or with one of them exchanged.
-fn versions(process: &Process, route: &config::Route, exchanged: Option<(&str, &Arc<Module>)>) -> Vec<PluginVersion> {
-    let of_plugin = |name: &String| {
-        let plugin = process.config.plugins.iter().find(|plugin| plugin.name == *name)?;
-        let module = match exchanged {
-            Some((other, module)) if other == name => Arc::clone(module),
-            _ => process.modules.newest(name)?,
-        };
-        let (config, limits) = (plugin.config.clone(), plugin.limits);
-        Some(PluginVersion {
-            name: name.clone(),
-            module,
-            config,
-            limits,
-            policies: plugin.policies,
-        })
+fn versions(process: &Process, route: &config::Route, exchanged: Option<&Taken>) -> Vec<Taken> {
+    let of_plugin = |name: &String| match exchanged {
+        Some(taken) if taken.plugin.name == *name => Some(taken.clone()),
+        _ => process.modules.newest(name),
     };
     route.plugins.iter().filter_map(of_plugin).collect()
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+fn no_such_plugin(name: &str) -> Problem {
+    let headline = format!("no plugin is called `{name}`");
+    Problem::new(
+        "E0338",
+        Exit::Usage,
+        headline,
+        "name one that `rowmill plugin list` shows",
+    )
+}
+
+fn nothing_before(name: &str) -> Problem {
+    let headline = format!("plugin `{name}` has no version before the one that runs");
+    let help = "put the module that you want in the place of the plugin's file";
+    Problem::new("E0339", Exit::Usage, headline, help)
+}
+
+fn set_aside(name: &str, reason: &str) -> Problem {
+    let headline = format!("this version of plugin `{name}` was set aside");
+    let help = "mend the plugin and build it again: another file, or another config, is tried";
+    Problem::new("E0337", Exit::Plugin, headline, help).with_cause(reason)
 }
 
 /// A version whose output has another shape than the running one's is refused: the sinks were set up for that.
@@ -195,7 +372,6 @@ fn shape(outcome: &ChainOutcome) -> Option<Shape> {
 }
 
 fn other_shape(relation: &Relation) -> Problem {
-    use crate::problem::Exit;
     let headline = format!("the new version gives rows of {} another shape", relation.full_name());
     let help = "set `allow_schema_change: true` on the plugin once the sinks have the new columns";
     Problem::new("E0333", Exit::Plugin, headline, help)

@@ -1,6 +1,6 @@
 //! Starting a pipeline: state, plugins and console first, then the source's thread.
 
-use super::chains::Modules;
+use super::modules::Modules;
 use super::process::Process;
 use super::reload;
 use super::status::StatusBoard;
@@ -11,7 +11,7 @@ use crate::config::Pipeline;
 use crate::console::Tail;
 use crate::dead_letter::DeadLetters;
 use crate::plugin::Engine;
-use crate::plugin::reload::{ModuleStore, ModuleWatcher};
+use crate::plugin::reload::{ModuleStore, ModuleWatcher, hash_hex};
 use crate::postgres::{Conninfo, install_crypto_provider};
 use crate::problem::{Exit, Problem};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest, tail: Tail)
     let watcher = if options.once || process.config.plugins.is_empty() {
         None
     } else {
+        super::config_watch::watch(&process)
+            .map_err(|error| Box::new(super::failure::bug(&format!("a thread for pipeline.yaml: {error}"))))?;
         Some(reload::watch(&process).map_err(|error| Box::new(unwatchable(&error)))?)
     };
     let (send, ended) = oneshot::channel();
@@ -53,6 +55,15 @@ pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest, tail: Tail)
 }
 
 impl Running {
+    /// Takes up a version of a plugin as if its file had changed to these bytes. Blocks until it counts; not to be
+    /// called on a runtime's thread.
+    ///
+    /// # Errors
+    /// Why it is refused; the version that runs goes on.
+    pub fn reload(&self, plugin: &str, module: &[u8]) -> Result<(), Box<Problem>> {
+        reload::changed(&self.process, plugin, module, &hash_of_module(module))
+    }
+
     /// Waits until it has ended.
     pub async fn ended(self) -> Result<Ended, Box<Problem>> {
         match self.ended.await {
@@ -68,11 +79,11 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     let dead_letters = DeadLetters::open(&config.state_dir, &config.name, &config.dead_letters)?;
     let engine = Engine::new(Some(config.state_dir.join("compiled"))).map_err(|error| Box::new(error.problem()))?;
     let kept = ModuleStore::open(&config.state_dir).map_err(|error| Box::new(no_store(&error)))?;
-    let modules = Modules::load(kept, &engine, &config.plugins)?;
+    let modules = Modules::load(kept, &engine, &config, &store)?;
     let status = StatusBoard::new();
     for plugin in &config.plugins {
-        if let Some(module) = modules.newest(&plugin.name) {
-            status.runs(&plugin.name, &module);
+        if let Some(taken) = modules.newest(&plugin.name) {
+            status.runs(&plugin.name, &taken.module);
         }
     }
     Ok(Process {
@@ -85,10 +96,16 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         stats: Arc::default(),
         metrics: Arc::default(),
         live: Arc::default(),
+        recent: Arc::default(),
         status,
         tail,
         workers: tokio::runtime::Handle::current(),
     })
+}
+
+fn hash_of_module(module: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    hash_hex(&Sha256::digest(module).into())
 }
 
 fn no_store(error: &std::io::Error) -> Problem {

@@ -10,7 +10,7 @@ use super::{chains, copies, known};
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
 use crate::decode::Decoder;
-use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, Queue};
+use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue};
 use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext};
@@ -210,6 +210,12 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
         },
         position: ready.start,
         resent_until: ready.flushed,
+        probation: ProbationLimits {
+            time: config.reload.probation.0,
+            batches: config.reload.probation_batches as u64,
+        },
+        probation_told: super::reload::probation_told(process),
+        recent: Arc::clone(&process.recent),
     };
     let lane = spawn_intake(parts, Arc::clone(&ended));
     let (acknowledging_stop, stopped) = watch::channel(());

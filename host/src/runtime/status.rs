@@ -22,6 +22,11 @@ struct PluginStatus {
     version: Option<String>,
     /// Hash, where there was one, and reason of the last refusal since the running version took over.
     refused: Option<(Option<String>, String)>,
+    /// When the running version took over, in seconds since 1970.
+    since: u64,
+    /// Whether it gives way to the one before where it breaks.
+    on_probation: bool,
+    rollbacks: u64,
     reloads: u64,
     reloads_refused: u64,
 }
@@ -93,6 +98,22 @@ impl StatusBoard {
         status.running = Some(module.hash_hex().to_owned());
         status.version = module.manifest().version.clone();
         status.refused = None;
+        status.on_probation = false;
+        status.since = super::reload::now();
+    }
+
+    pub(super) fn on_probation(&self, plugin: &str, on_probation: bool) {
+        if let Some(status) = self.lock().plugins.get_mut(plugin) {
+            status.on_probation = on_probation;
+        }
+    }
+
+    /// The running version broke on probation, and the one before runs again.
+    pub(super) fn rolled_back(&self, plugin: &str, module: &Module) {
+        self.runs(plugin, module);
+        if let Some(status) = self.lock().plugins.get_mut(plugin) {
+            status.rollbacks += 1;
+        }
     }
 
     pub(super) fn reloaded(&self, plugin: &str, module: &Module) {
@@ -111,6 +132,11 @@ impl StatusBoard {
             reason,
             "the changed plugin is refused; the version that runs goes on"
         );
+        self.note_refused(plugin, hash, reason);
+    }
+
+    /// As [`Self::refused`], where it has been said.
+    pub(super) fn note_refused(&self, plugin: &str, hash: Option<&str>, reason: &str) {
         let mut inner = self.lock();
         let status = inner.plugins.entry(plugin.to_owned()).or_default();
         status.reloads_refused += 1;
@@ -154,7 +180,7 @@ impl StatusBoard {
         let plugins: Vec<Value> = inner
             .plugins
             .iter()
-            .map(|(name, plugin)| of_plugin(name, plugin))
+            .map(|(name, plugin)| of_plugin(process, name, plugin))
             .collect();
         json!({
             "pipeline": process.config.name,
@@ -226,7 +252,13 @@ fn of_sink(name: &str, sink: &SinkHandle) -> Value {
     })
 }
 
-fn of_plugin(name: &str, plugin: &PluginStatus) -> Value {
+fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
+    let routes = process
+        .config
+        .routes
+        .iter()
+        .filter(|route| route.plugins.iter().any(|used| used == name));
+    let routes: Vec<String> = routes.map(crate::pipeline::route_key).collect();
     let refused = plugin
         .refused
         .as_ref()
@@ -235,6 +267,10 @@ fn of_plugin(name: &str, plugin: &PluginStatus) -> Value {
         "name": name,
         "version": plugin.version,
         "hash": plugin.running,
+        "routes": routes,
+        "since": plugin.since,
+        "on_probation": plugin.on_probation,
+        "rollbacks": plugin.rollbacks,
         "reloads": plugin.reloads,
         "reloads_refused": plugin.reloads_refused,
         "refused": refused,

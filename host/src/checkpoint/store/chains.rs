@@ -8,7 +8,7 @@ use super::format::{CHAINS, decode, encode};
 use super::{ChainVersion, StateStore};
 use crate::batch::Lsn;
 use crate::problem::Problem;
-use redb::ReadTransaction;
+use redb::{ReadTransaction, ReadableTable};
 
 impl StateStore {
     /// The versions of `route` with the commit that each holds from, oldest first.
@@ -28,21 +28,26 @@ impl StateStore {
     /// Forgets the versions that no replay can need: those before the newest one at or below `acknowledged`.
     /// Returns how many are left.
     pub fn prune_chain_versions(&self, route: &str, acknowledged: Lsn) -> Result<usize, Problem> {
-        let versions = self.chain_versions(route)?;
-        let keep_from = versions
-            .iter()
-            .rposition(|(from, _)| *from <= acknowledged)
-            .unwrap_or(0);
-        if keep_from > 0 {
-            let first_kept = versions[keep_from].0;
-            self.write(|transaction| {
-                let mut chains = transaction.open_table(CHAINS)?;
-                chains.retain_in((route, 0)..(route, first_kept.0), |_, _| false)?;
-                Ok(())
-            })?;
-        }
-        Ok(versions.len() - keep_from)
+        self.write(|transaction| {
+            let mut chains = transaction.open_table(CHAINS)?;
+            prune(&mut chains, route, acknowledged)?;
+            Ok(chains.range((route, 0)..=(route, u64::MAX))?.count())
+        })
     }
+}
+
+/// Removes the versions of `route` before the newest one at or below `acknowledged`.
+pub(super) fn prune(
+    chains: &mut redb::Table<'_, (&str, u64), &[u8]>,
+    route: &str,
+    acknowledged: Lsn,
+) -> Result<(), Failure> {
+    let newest = match chains.range((route, 0)..=(route, acknowledged.0))?.next_back() {
+        Some(entry) => entry?.0.value().1,
+        None => return Ok(()),
+    };
+    chains.retain_in((route, 0)..(route, newest), |_, _| false)?;
+    Ok(())
 }
 
 pub(super) fn versions(transaction: &ReadTransaction, route: &str) -> Result<Vec<(Lsn, ChainVersion)>, Failure> {

@@ -33,6 +33,7 @@ pub(super) type UnitValue<'a> = (&'a [u8], &'a str, u64, bool);
 
 pub(super) const POSITION: &str = "position";
 pub(super) const IDENTITY_DOCUMENT: &str = "identity";
+pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
 

@@ -14,6 +14,7 @@ mod copies;
 mod failure;
 mod folder;
 mod format;
+mod plugins;
 mod records;
 mod summary;
 #[cfg(test)]
@@ -21,7 +22,9 @@ mod tests;
 
 pub use failure::{STATE_DISK_FULL, STATE_HELD};
 pub use folder::StateFolder as FolderLock;
-pub use records::{ChainVersion, CopyState, Identity, Mark, PluginVersion, TableCopy, UnitRecord};
+pub use records::{
+    ChainVersion, CopyState, Identity, Mark, PluginRecord, PluginVersion, RanVersion, SetAside, TableCopy, UnitRecord,
+};
 
 use super::Stored;
 use crate::batch::Lsn;

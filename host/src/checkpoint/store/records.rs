@@ -18,6 +18,20 @@ pub struct Identity {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainVersion {
     pub plugins: Vec<PluginVersion>,
+    /// What it gives way to where it breaks, for as long as it is on probation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Vec<PluginVersion>>,
+}
+
+impl ChainVersion {
+    /// Whether rows go through the same code with the same configuration.
+    pub fn is_same(&self, other: &Self) -> bool {
+        same(&self.plugins, &other.plugins)
+    }
+}
+
+pub(crate) fn same(left: &[PluginVersion], right: &[PluginVersion]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.is_same(right))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +39,46 @@ pub struct PluginVersion {
     pub name: String,
     /// SHA-256 of the module, in hex: the name under which the module store has it.
     pub module: String,
-    /// Hash of the config that it was started with, in hex. The config itself may hold secrets and stays out.
+    /// Keyed hash of the config that it was started with, in hex.
     pub config: String,
+    /// The config as the file had it: secrets are references.
+    #[serde(default)]
+    pub written: serde_json::Value,
+    /// Its limits, so that it can be run again once it is out of the file.
+    #[serde(default)]
+    pub limits: serde_json::Value,
+}
+
+impl PluginVersion {
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name && self.module == other.module && self.config == other.config
+    }
+}
+
+/// What is known of a plugin's versions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginRecord {
+    /// Those that ran well, the newest last.
+    pub good: Vec<RanVersion>,
+    /// Not taken up again.
+    #[serde(default)]
+    pub set_aside: Option<SetAside>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RanVersion {
+    pub version: PluginVersion,
+    /// Seconds since 1970.
+    pub since: u64,
+}
+
+/// A version that broke, or that somebody went back from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    pub version: PluginVersion,
+    pub reason: String,
+    /// Seconds since 1970.
+    pub since: u64,
 }
 
 /// How far the copy of a table has come.

@@ -51,8 +51,13 @@ fn chain(module: &str) -> ChainVersion {
         name: "mask".into(),
         module: module.into(),
         config: "00".into(),
+        written: serde_json::Value::Null,
+        limits: serde_json::Value::Null,
     };
-    ChainVersion { plugins: vec![plugin] }
+    ChainVersion {
+        plugins: vec![plugin],
+        fallback: None,
+    }
 }
 
 fn copy(epoch: u32) -> TableCopy {

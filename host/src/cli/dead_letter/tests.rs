@@ -194,6 +194,10 @@ fn a_folder_without_a_store_stays_without_one() {
 struct Host(DeadLetters);
 
 impl Status for Host {
+    fn roll_back(&self, _: &str) -> Result<Value, Box<Problem>> {
+        unreachable!("letters only")
+    }
+
     fn ready(&self) -> Readiness {
         Readiness {
             ready: true,

@@ -79,9 +79,18 @@ impl ModuleStore {
         }
     }
 
+    /// As [`Self::retain`], by hashes as they are written.
+    pub fn retain_hex(&self, keep: &HashSet<String>) -> io::Result<usize> {
+        let kept = keep.iter().map(|hash| self.folder.join(format!("{hash}.wasm")));
+        self.remove_others(&kept.collect())
+    }
+
     /// Removes every module but those in `keep`, and what an interrupted `put` left. Returns how many went.
     pub fn retain(&self, keep: &HashSet<ModuleHash>) -> io::Result<usize> {
-        let kept: HashSet<PathBuf> = keep.iter().map(|hash| self.path(hash)).collect();
+        self.remove_others(&keep.iter().map(|hash| self.path(hash)).collect())
+    }
+
+    fn remove_others(&self, kept: &HashSet<PathBuf>) -> io::Result<usize> {
         let mut removed = 0;
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();

@@ -140,6 +140,11 @@ pub(crate) fn chain_that_stops() -> Chain {
     guest.chain().unwrap()
 }
 
+/// A chain whose plugin breaks on its first batch.
+pub(crate) fn chain_that_breaks() -> Chain {
+    filter(wishes(&[0], &[], None), arr(&[i(77)])).chain().unwrap()
+}
+
 pub(super) fn transform(schema: Vec<u8>, batch: Vec<u8>) -> Guest {
     Guest {
         kind: "transform",

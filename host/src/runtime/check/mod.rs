@@ -105,7 +105,7 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
 pub(super) async fn first_run(process: &Process, catalog: &Catalog, system_identifier: u64) -> Vec<Problem> {
     let config = &process.config;
     let mut problems = Vec::new();
-    let module = |name: &str| process.modules.newest(name);
+    let module = |name: &str| process.modules.newest(name).map(|taken| taken.module);
     let mut started = routes::start(&process.engine, config, module, &mut problems);
     let ways = routes::ways(config, &catalog.tables, &mut started, |_, _| None, &mut problems);
     for of_sink in &config.sinks {

@@ -1,0 +1,99 @@
+//! pipeline.yaml is edited: what it says of a plugin's config and limits is taken up as a changed module is. Whatever
+//! else differs waits for a restart, which is said.
+
+use super::modules::Taken;
+use super::process::Process;
+use super::reload::{Trust, take_up};
+use crate::config::{self, Pipeline, Plugin};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How often the file is looked at. It is read once two looks have found the same.
+const POLL: Duration = Duration::from_millis(250);
+
+type Stamp = (u64, u64, i64, i64);
+
+/// Looks at the file for as long as the process lives.
+pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<()> {
+    let of_process = Arc::downgrade(process);
+    let file = process.config.file.clone();
+    let mut taken = stamp(&file);
+    let mut seen = taken;
+    let thread = std::thread::Builder::new().name("config-watch".into());
+    thread.spawn(move || {
+        loop {
+            std::thread::sleep(POLL);
+            let Some(process) = of_process.upgrade() else { return };
+            let now = stamp(&file);
+            let settled = now == seen;
+            seen = now;
+            if settled && now != taken {
+                taken = now;
+                take(&process, &file);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// `None` where there is no file.
+fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+fn take(process: &Arc<Process>, file: &Path) {
+    let fresh = match config::load(file) {
+        Ok(fresh) => fresh,
+        Err(problems) => {
+            for problem in problems {
+                tracing::warn!(
+                    code = problem.code,
+                    "pipeline.yaml has changed and isn't taken up: {}",
+                    problem.headline
+                );
+            }
+            return;
+        }
+    };
+    if rest(&fresh) != rest(&process.config) {
+        tracing::warn!("pipeline.yaml has changed in more than config and limits of plugins: a restart takes that up");
+    }
+    for plugin in &fresh.plugins {
+        let _one = process.modules.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = process.modules.newest(&plugin.name) else {
+            continue;
+        };
+        if plugin.config == running.plugin.config
+            && plugin.limits == running.plugin.limits
+            && plugin.policies == running.plugin.policies
+        {
+            continue;
+        }
+        let taken = Taken {
+            module: running.module,
+            plugin: Arc::new(Plugin {
+                module: running.plugin.module.clone(),
+                ..plugin.clone()
+            }),
+        };
+        let hash = taken.module.hash_hex().to_owned();
+        if let Err(problem) = take_up(process, taken, Trust::Probation) {
+            let reason = format!("with its new config: {}", super::reload::reason(&problem));
+            process.status.refused(&plugin.name, Some(&hash), &reason);
+        }
+    }
+}
+
+/// What isn't taken up, as texts that can be compared. A changed password isn't seen.
+fn rest(pipeline: &Pipeline) -> (String, Vec<String>) {
+    let of_plugin = |plugin: &Plugin| format!("{} {:?}", plugin.name, plugin.module);
+    let plugins = pipeline.plugins.iter().map(of_plugin).collect();
+    let others = Pipeline {
+        plugins: Vec::new(),
+        ..pipeline.clone()
+    };
+    (format!("{others:?}"), plugins)
+}

@@ -1,0 +1,67 @@
+//! A plugin's config is edited while it runs, and a plugin is taken out of the file: both as a changed module.
+
+use rowmill_tests::{Host, Shop};
+
+const TABLES: &str = "CREATE TABLE people (id bigint PRIMARY KEY, email text);";
+
+fn pipeline(shop: &Shop, method: &str) -> String {
+    let rest = format!(
+        "plugins:
+  mask_pii:
+    module: mask_pii.wasm
+    config: {{ columns: {{ email: {method} }}, salt: \"${{SALT:-pepper}}\" }}
+routes:
+  - {{ tables: [public.people], plugins: [mask_pii], sinks: [warehouse] }}"
+    );
+    shop.pipeline_of("public.people", &rest)
+}
+
+fn insert(shop: &Shop, id: u64) {
+    shop.source(&format!("INSERT INTO people VALUES ({id}, 'ada@example.com')"))
+        .unwrap();
+}
+
+fn wait(shop: &Shop, host: &mut Host, id: u64, condition: &str) {
+    let query = format!("SELECT {condition} FROM people WHERE id = {id}");
+    shop.wait_target(host, &query, "t").unwrap();
+}
+
+#[test]
+fn a_new_config_counts_without_a_restart() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, "hash")).unwrap();
+    insert(&shop, 1);
+    wait(&shop, &mut host, 1, "email ~ '^[0-9a-f]+$'");
+
+    let file = shop.folder().join("pipeline.yaml");
+    std::fs::write(&file, pipeline(&shop, "redact")).unwrap();
+    let counts = |host: &mut Host, words: &str| {
+        let path = shop.folder().join("log");
+        shop.wait_for(host, words, || Ok(std::fs::read_to_string(&path)?.contains(words)))
+            .unwrap();
+    };
+    counts(&mut host, "a new version of the route's plugins counts");
+    insert(&shop, 2);
+    wait(&shop, &mut host, 2, "email !~ '^[0-9a-f]{8,}$' AND email !~ 'ada'");
+
+    // What the plugin refuses changes nothing, and is told.
+    std::fs::write(&file, pipeline(&shop, "scramble")).unwrap();
+    counts(&mut host, "with its new config");
+    insert(&shop, 3);
+    wait(&shop, &mut host, 3, "email !~ '^[0-9a-f]{8,}$' AND email !~ 'ada'");
+
+    // A plugin that is out of the file doesn't keep the pipeline from starting.
+    host.kill().unwrap();
+    let rest = "routes:\n  - { tables: [public.people], sinks: [warehouse], on_new_column: drop }";
+    let mut host = Host::run(shop.folder(), &shop.pipeline_of("public.people", rest)).unwrap();
+    // What committed before the server's end at the start may have been delivered by the version before.
+    let log = shop.folder().join("log");
+    shop.wait_for(&mut host, "it streams", || {
+        Ok(std::fs::read_to_string(&log)?.matches("\"streaming\"").count() == 2)
+    })
+    .unwrap();
+    insert(&shop, 4);
+    wait(&shop, &mut host, 4, "email = 'ada@example.com'");
+    host.terminate().unwrap();
+}
