@@ -5,7 +5,7 @@ use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Op, Row};
 use crate::checkpoint::PluginVersion;
 use crate::dead_letter::Held;
-use crate::plugin::{Aside, AsideCause, Chain, Counts, GuestMetrics, PluginError, Processed};
+use crate::plugin::{Chain, Counts, GuestMetrics, PluginError, Processed};
 use crate::problem::Problem;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -244,24 +244,15 @@ impl LaneChain {
         if self.probation.is_none() {
             return self.once(call, batch, rows).map_err(|error| Box::new(error.problem()));
         }
-        let (before, aside, counts) = (rows.clone(), call.processed.aside.len(), call.processed.counts);
+        // The first fault decides: nothing is tried row by row before.
+        self.chain.iter_mut().for_each(|chain| chain.strict(true));
         let done = self.once(call, batch, rows);
-        let error = match (&done, call.processed.aside[aside..].iter().find_map(fault)) {
-            (Err(error), _) => error.clone(),
-            (Ok(()), Some(fault)) => fault,
-            (Ok(()), None) => return Ok(()),
-        };
-        if !self.roll_back(call.route, call.warden, batch, &before, &error)? {
-            return done.map_err(|error| Box::new(error.problem()));
+        self.chain.iter_mut().for_each(|chain| chain.strict(false));
+        let Err(error) = done else { return Ok(()) };
+        if self.roll_back(call.route, call.warden, batch, rows, &error)? {
+            return self.transform(call, batch, rows);
         }
-        if done.is_ok() && first_whole(batch, &before).is_none() {
-            // A part of these transactions has left: what of the rest it breaks on is set aside.
-            return Ok(());
-        }
-        *rows = before;
-        call.processed.aside.truncate(aside);
-        call.processed.counts = counts;
-        self.transform(call, batch, rows)
+        self.once(call, batch, rows).map_err(|error| Box::new(error.problem()))
     }
 
     /// Goes back to the version before, where the chain is on probation and one of its new plugins has failed: from the
@@ -345,14 +336,6 @@ impl LaneChain {
         self.probation = None;
         warden.tell(route, id, ProbationEnd::Passed);
         Ok(())
-    }
-}
-
-/// The fault that a change was set aside for.
-fn fault(aside: &Aside) -> Option<PluginError> {
-    match &aside.cause {
-        AsideCause::Fault(fault) => Some(PluginError::Fault(fault.clone())),
-        AsideCause::Row(_) => None,
     }
 }
 

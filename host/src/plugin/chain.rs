@@ -250,6 +250,11 @@ impl Chain {
         self.stages.iter().any(Stage::is_worn)
     }
 
+    /// Whether a fault is an error at once, whatever the plugins' policies are.
+    pub(crate) fn strict(&mut self, strict: bool) {
+        self.stages.iter_mut().for_each(|stage| stage.strict(strict));
+    }
+
     /// Hands over what the plugins counted since the last time.
     pub fn take_metrics(&mut self, into: &GuestMetrics) {
         for stage in &mut self.stages {

@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 #[derive(Debug)]
 pub(crate) struct Stage {
+    /// The policy in the place of which it stops, while it is strict.
+    lenient: Option<crate::config::OnFault>,
     engine: Arc<Engine>,
     plugin: PluginVersion,
     use_as: Mode,
@@ -106,6 +108,7 @@ impl Stage {
             messages: asks(manifest::FEATURE_MESSAGES),
         };
         Ok(Self {
+            lenient: None,
             engine: Arc::clone(engine),
             plugin: plugin.clone(),
             use_as,
@@ -168,6 +171,16 @@ impl Stage {
 
     pub fn memory_bytes(&self) -> usize {
         self.instance.memory_bytes()
+    }
+
+    /// Whether a fault is an error at once, whatever the policy is.
+    pub fn strict(&mut self, strict: bool) {
+        let policy = &mut self.plugin.policies.on_fault;
+        if strict {
+            self.lenient = Some(std::mem::replace(policy, crate::config::OnFault::Stop));
+        } else if let Some(lenient) = self.lenient.take() {
+            *policy = lenient;
+        }
     }
 
     pub fn is_worn(&self) -> bool {
