@@ -154,6 +154,12 @@ const PLUGIN: Block = Block {
             "What the plugin may use.",
         ),
         Key::default(
+            "features",
+            &Shape::ListOrNone(&Shape::Choice(&["kv"])),
+            "",
+            "What the plugin may use beyond its rows: `kv`, entries by key that the host keeps for it.",
+        ),
+        Key::default(
             "allow_schema_change",
             &Shape::Choice(&["true", "false"]),
             "false",
@@ -193,6 +199,12 @@ const LIMITS: Block = Block {
             &Shape::Duration(Duration::from_secs(1), Duration::from_secs(600)),
             "30s",
             "How long its compilation may take.",
+        ),
+        Key::default(
+            "kv",
+            &Shape::Size(ByteSize::kib(64), ByteSize::mib(2048)),
+            "64MiB",
+            "Keys and values of all its entries; they are held in memory.",
         ),
     ],
 };

@@ -118,6 +118,8 @@ pub struct Limits {
     pub module: ByteSize,
     /// 30 s.
     pub compile_time: Duration,
+    /// Keys and values of its entries, 64 MiB; `None` where its `features` don't name `kv`.
+    pub kv: Option<ByteSize>,
 }
 
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 //! hands them to the lanes.
 
 use super::columns::{KnownColumns, route_key};
+use super::hold::{CHECKPOINT_IDLE, Hold, Released};
 use super::job::Job;
 use super::lane::{LaneChain, Takeover};
 use super::lanes::Lanes;
@@ -39,8 +40,9 @@ pub struct Swap {
     /// One for each lane.
     pub chains: Vec<Chain>,
     pub version: ChainVersion,
-    /// Told the position from which on the chain counts.
-    pub done: tokio::sync::oneshot::Sender<Lsn>,
+    /// Told the position from which on the chain counts; or why it doesn't: its plugins don't take what the running
+    /// ones keep.
+    pub done: tokio::sync::oneshot::Sender<Result<Lsn, Box<Problem>>>,
 }
 
 /// A route as the pipeline runs it.
@@ -50,6 +52,8 @@ pub struct RouteParts {
     pub lanes: Vec<LaneChain>,
     /// Indexes of its sinks.
     pub sinks: Vec<usize>,
+    /// The name under which what its plugins keep is stored.
+    pub state_name: String,
 }
 
 /// Called with what a sink is about to get.
@@ -112,6 +116,8 @@ pub struct Intake {
     position: Lsn,
     resent_until: Lsn,
     between_transactions: bool,
+    hold: Hold,
+    frontier: Arc<Frontier<Mark>>,
 }
 
 impl Intake {
@@ -124,12 +130,13 @@ impl Intake {
             queue: Arc::clone(&parts.queue),
             sinks: parts.routes.iter().map(|route| route.sinks.clone()).collect(),
             outlets: parts.outlets,
-            frontier: parts.frontier,
+            frontier: Arc::clone(&parts.frontier),
             stats: Arc::clone(&parts.stats),
             tap: parts.tap,
             sequence: 0,
         };
         let mut chains: Vec<Vec<LaneChain>> = (0..parts.lanes.max(1)).map(|_| Vec::new()).collect();
+        let hold = Hold::new(parts.routes.iter().map(|route| route.state_name.clone()).collect());
         for route in parts.routes {
             let mut of_route = route.lanes.into_iter();
             chains
@@ -150,6 +157,8 @@ impl Intake {
             position: parts.position,
             resent_until: parts.resent_until,
             between_transactions: true,
+            hold,
+            frontier: parts.frontier,
         })
     }
 
@@ -164,12 +173,19 @@ impl Intake {
 
     fn work(&mut self) -> Result<LaneEnd, LaneEnd> {
         loop {
-            let wait = if self.merger.is_done() { IDLE_POLL } else { UNIT_POLL };
+            let wait = match () {
+                () if !self.merger.is_done() => UNIT_POLL,
+                () if self.hold.is_held() => CHECKPOINT_IDLE,
+                () => IDLE_POLL,
+            };
             match self.queue.pop(wait) {
                 Popped::Item(Input::Batch(batch)) => self.streamed(batch)?,
                 Popped::Item(Input::Swap(swap)) => self.swaps.push_back(swap),
-                Popped::Item(Input::Finish) | Popped::Closed => return Ok(LaneEnd::Finished),
-                Popped::TimedOut => {}
+                Popped::Item(Input::Finish) | Popped::Closed => {
+                    self.checkpoint()?;
+                    return Ok(LaneEnd::Finished);
+                }
+                Popped::TimedOut => self.checkpoint()?,
             }
             if self.between_transactions {
                 self.at_boundary()?;
@@ -207,7 +223,7 @@ impl Intake {
             }
             if unit.batches.is_empty() {
                 // Nothing was left of it. That it is done has to be stored all the same, behind what was sent before.
-                self.lanes()?.mark(marks)?;
+                self.mark(marks)?;
                 continue;
             }
             let last = unit.batches.len() - 1;
@@ -238,31 +254,64 @@ impl Intake {
             }
             under_way
         });
+        self.mark(marks)
+    }
+
+    /// Marks without a batch, to be stored behind what was sent before.
+    fn mark(&mut self, marks: Vec<Mark>) -> Result<(), LaneEnd> {
+        let marks = self.hold.mark(marks);
         if marks.is_empty() {
             return Ok(());
         }
         self.lanes()?.mark(marks)
     }
 
+    /// Whether what the plugins keep may be stored now: between two transactions, and with no table half copied.
+    fn may_checkpoint(&self) -> bool {
+        self.between_transactions && self.merger.is_done() && self.copied_tables.is_empty()
+    }
+
+    /// Lets go of what is held where the stream is silent or ends.
+    fn checkpoint(&mut self) -> Result<(), LaneEnd> {
+        if !self.hold.is_held() || !self.may_checkpoint() {
+            return Ok(());
+        }
+        let released = self.hold.checkpoint();
+        let rows = vec![Vec::new(); self.states.len()];
+        self.send(Batch::default(), rows, Vec::new(), released, true)
+    }
+
     /// Makes the new chain durable before its first output, then lets it take over: at once, or where what an earlier
     /// run may have delivered ends. Whatever is sent again meets the version that it met before.
     fn swap(&mut self, swap: Swap) -> Result<(), LaneEnd> {
-        let state = &mut self.states[swap.route];
+        let state = &self.states[swap.route];
         let from = self.position.max(self.resent_until).max(state.newest_from);
-        let recorded = self.store.put_chain_version(&state.key, from, &swap.version);
-        recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
-        state.newest_from = from;
-        state.stateful |= swap.chains.iter().any(Chain::is_stateful);
         let (route, later) = (swap.route, (from > self.position).then_some(from));
+        let stateful = state.stateful || swap.chains.iter().any(Chain::is_stateful);
         let takeover = |chain| Takeover {
             route,
             chain,
             from: later,
         };
-        let takeovers = swap.chains.into_iter().map(takeover).collect();
+        let mut takeovers: Vec<Takeover> = swap.chains.into_iter().map(takeover).collect();
+        if stateful && !takeovers.is_empty() {
+            let first = takeovers.remove(0);
+            match self.lanes()?.prepare(first)? {
+                Ok(first) => takeovers.insert(0, first),
+                Err(problem) => {
+                    let _ = swap.done.send(Err(problem));
+                    return Ok(());
+                }
+            }
+        }
+        let state = &mut self.states[swap.route];
+        let recorded = self.store.put_chain_version(&state.key, from, &swap.version);
+        recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        state.newest_from = from;
+        state.stateful = stateful;
         self.lanes()?.take_over(takeovers);
         // Whoever asked may have gone; the swap counts all the same.
-        let _ = swap.done.send(from);
+        let _ = swap.done.send(Ok(from));
         Ok(())
     }
 
@@ -276,16 +325,40 @@ impl Intake {
             let tables = batch.relations.iter().map(|relation| relation.oid);
             tables.filter(|oid| self.merger.is_copying(*oid)).collect()
         };
-        let pinned = self
+        let stateful = self
             .states
             .iter()
             .zip(&rows)
             .any(|(state, rows)| state.stateful && !rows.is_empty());
+        let may = self.may_checkpoint() && batch.ends_at_commit();
+        let waiting = self.frontier.marked();
+        let released = self
+            .hold
+            .pass(&batch, marks, stateful, may, waiting, &self.stats.states);
+        self.send(batch, rows, copying, released, stateful)
+    }
+
+    fn send(
+        &mut self,
+        batch: Batch,
+        rows: Vec<Vec<Row>>,
+        copying: Vec<u32>,
+        released: Released,
+        stateful: bool,
+    ) -> Result<(), LaneEnd> {
+        let Released {
+            position,
+            marks,
+            checkpoint,
+        } = released;
+        let pinned = stateful || checkpoint.is_some();
         let job = Job {
             batch,
             rows,
             copying,
             marks,
+            position,
+            checkpoint,
         };
         self.lanes()?.process(job, pinned)
     }

@@ -1,7 +1,8 @@
 //! A batch on its way through the lanes, before and behind them.
 
-use crate::batch::{Batch, Row};
+use crate::batch::{Batch, Lsn, Row};
 use crate::checkpoint::Mark;
+use std::sync::Arc;
 
 /// A batch whose rows know their routes, for one lane.
 #[derive(Debug)]
@@ -13,6 +14,10 @@ pub(super) struct Job {
     pub copying: Vec<u32>,
     /// Stored once the batch is durable everywhere.
     pub marks: Vec<Mark>,
+    /// The position that may be acknowledged then; `Lsn(0)` where it doesn't move.
+    pub position: Lsn,
+    /// Whether what the plugins keep is to be stored with it; the names under which, by route.
+    pub checkpoint: Option<Arc<[String]>>,
 }
 
 /// A batch that went through every chain.
@@ -22,4 +27,5 @@ pub(super) struct Done {
     /// What is left of each route's rows, and what became of them.
     pub rows: Vec<Vec<Row>>,
     pub marks: Vec<Mark>,
+    pub position: Lsn,
 }

@@ -27,7 +27,7 @@ pub(super) struct Takeover {
 
 #[derive(Debug)]
 pub(super) struct Lane {
-    routes: Vec<LaneChain>,
+    pub(super) routes: Vec<LaneChain>,
 }
 
 impl Lane {
@@ -41,7 +41,9 @@ impl Lane {
             mut batch,
             mut rows,
             copying,
-            marks,
+            mut marks,
+            position,
+            checkpoint,
         } = job;
         for (route, rows) in self.routes.iter_mut().zip(&mut rows) {
             route.transform(&mut batch, rows)?;
@@ -49,7 +51,15 @@ impl Lane {
                 spare_copied(&batch, rows, &copying);
             }
         }
-        Ok(Done { batch, rows, marks })
+        if let Some(names) = checkpoint {
+            self.checkpoint(&names, &mut marks)?;
+        }
+        Ok(Done {
+            batch,
+            rows,
+            marks,
+            position,
+        })
     }
 
     pub(super) fn take_over(&mut self, takeover: Takeover) {
@@ -81,7 +91,10 @@ impl LaneChain {
         let split = rows.iter().position(|row| row.transaction as usize >= first);
         let mut later = rows.split_off(split.unwrap_or(rows.len()));
         self.run(batch, rows)?;
-        self.chain = self.later.pop_front().map(|(_, chain)| chain);
+        if let Some((_, mut chain)) = self.later.pop_front() {
+            self.bequeath(&mut chain)?;
+            self.chain = Some(chain);
+        }
         self.transform(batch, &mut later)?;
         rows.append(&mut later);
         Ok(())

@@ -16,13 +16,16 @@
 
 mod codes;
 mod columns;
+mod hold;
 mod intake;
 mod job;
 mod lane;
+mod lane_state;
 mod lanes;
 mod outflow;
 mod queue;
 mod routes;
+mod state_stats;
 mod stats;
 
 pub use codes::CODES;
@@ -32,4 +35,5 @@ pub use lane::LaneChain;
 pub use outflow::Outlet;
 pub use queue::{Closed, Popped, Queue};
 pub use routes::{LiveRelations, takes};
+pub use state_stats::{StateSize, now_ms};
 pub use stats::LaneStats;

@@ -74,6 +74,7 @@ fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
         config: Arc::new(config),
         lanes: vec![LaneChain { chain, later }],
         sinks: sinks.to_vec(),
+        state_name: table.to_owned(),
     }
 }
 
@@ -255,7 +256,7 @@ fn a_new_version_leaves_alone_what_is_sent_again() {
     bench.push(batch);
     let got = bench.run(vec![route("orders", &[0], Some(chain_that(false)))], 1, 0x30);
     assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/20:0 insert orders"]);
-    assert_eq!(counts_from.blocking_recv(), Ok(Lsn(0x30)));
+    assert_eq!(counts_from.blocking_recv().unwrap().unwrap(), Lsn(0x30));
     assert_eq!(
         bench.store.chain_versions("public.orders").unwrap(),
         [(Lsn(0x30), version)]

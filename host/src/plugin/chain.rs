@@ -7,6 +7,7 @@ use super::fill::fill_from_old;
 use super::instance::Mode;
 use super::plan::Plan;
 use super::stage::Stage;
+use super::state::Kept;
 use crate::batch::{Batch, Relation, Row};
 use crate::config::{FilterMode, Limits};
 use rustc_hash::FxHashMap;
@@ -36,7 +37,7 @@ pub enum ChainOutcome {
 /// called again.
 #[derive(Debug)]
 pub struct Chain {
-    stages: Vec<Stage>,
+    pub(super) stages: Vec<Stage>,
     stateful: bool,
     /// By the relation's index.
     outcomes: FxHashMap<u32, ChainOutcome>,
@@ -56,7 +57,26 @@ impl Chain {
         filter: FilterMode,
         mode: Mode,
     ) -> Result<Self, PluginError> {
-        let stages = plugins.iter().map(|plugin| Stage::new(engine, plugin, filter, mode));
+        Self::with_kept(engine, plugins, filter, mode, Vec::new())
+    }
+
+    /// The same, with what each plugin has kept. Where there is less of it than plugins, the rest begins empty.
+    ///
+    /// # Errors
+    ///
+    /// A plugin that can't take up what it has kept, too.
+    pub fn with_kept(
+        engine: &Arc<Engine>,
+        plugins: &[PluginVersion],
+        filter: FilterMode,
+        mode: Mode,
+        kept: Vec<Kept>,
+    ) -> Result<Self, PluginError> {
+        let mut kept = kept.into_iter();
+        let stages = plugins.iter().map(|plugin| {
+            let kept = kept.next().unwrap_or_default();
+            Stage::new(engine, plugin, filter, mode, kept)
+        });
         Ok(Self {
             stateful: plugins.iter().any(|plugin| plugin.module.manifest().keeps_state()),
             stages: stages.collect::<Result<_, _>>()?,

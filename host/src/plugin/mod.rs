@@ -45,6 +45,8 @@ mod write;
 #[cfg(feature = "engine")]
 mod chain;
 #[cfg(feature = "engine")]
+mod chain_state;
+#[cfg(feature = "engine")]
 mod code_cache;
 #[cfg(feature = "engine")]
 mod compiled;
@@ -57,7 +59,13 @@ mod host;
 #[cfg(feature = "engine")]
 mod instance;
 #[cfg(feature = "engine")]
+mod kv;
+#[cfg(feature = "engine")]
 mod stage;
+#[cfg(feature = "engine")]
+mod stage_state;
+#[cfg(feature = "engine")]
+mod state;
 #[cfg(feature = "engine")]
 mod wasi;
 
@@ -68,6 +76,8 @@ pub(crate) mod tests;
 pub use chain::{Chain, ChainOutcome, PluginVersion};
 pub use codes::CODES;
 #[cfg(feature = "engine")]
+pub use chain_state::Names;
+#[cfg(feature = "engine")]
 pub use compiled::Module;
 #[cfg(feature = "engine")]
 pub use engine::Engine;
@@ -76,4 +86,8 @@ pub use error::{Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace}
 pub use host::Metric;
 #[cfg(feature = "engine")]
 pub use instance::Mode;
+#[cfg(feature = "engine")]
+pub use kv::SharedEntries;
 pub use manifest::{Kind, Manifest};
+#[cfg(feature = "engine")]
+pub use state::{Kept, State};

@@ -9,6 +9,7 @@ use super::instance::{Failed, Instance, Mode};
 use super::manifest::Kind;
 use super::plan::{self, Entry, Plan};
 use super::schema_reply::{self, SchemaReply};
+use super::state::{Keeper, Kept};
 use super::transform;
 use crate::batch::{Batch, Op, Relation, Row, Truncate};
 use crate::config::FilterMode;
@@ -17,8 +18,12 @@ use std::sync::Arc;
 
 #[derive(Debug)]
 pub(crate) struct Stage {
-    engine: Arc<Engine>,
-    instance: Instance,
+    pub(super) engine: Arc<Engine>,
+    pub(super) plugin: PluginVersion,
+    pub(super) use_as: Mode,
+    pub(super) instance: Instance,
+    /// What the plugin keeps from call to call.
+    pub(super) keeper: Keeper,
     kind: Kind,
     images: Images,
     mode: FilterMode,
@@ -29,7 +34,7 @@ pub(crate) struct Stage {
     version_of: FxHashMap<u32, u32>,
     /// By the relation's index in the batch at hand.
     entries: Vec<Entry>,
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     scratch: transform::Scratch,
     out: Vec<Row>,
 }
@@ -40,12 +45,16 @@ impl Stage {
         plugin: &PluginVersion,
         mode: FilterMode,
         use_as: Mode,
+        kept: Kept,
     ) -> Result<Self, PluginError> {
-        let instance = Instance::new(engine, plugin, use_as)?;
+        let instance = Instance::new(engine, plugin, use_as, &kept)?;
         let kind = plugin.module.manifest().kind;
         Ok(Self {
             engine: Arc::clone(engine),
+            plugin: plugin.clone(),
+            use_as,
             instance,
+            keeper: Keeper::new(plugin.module.manifest(), kept),
             kind,
             images: match (kind, mode) {
                 (Kind::Transform, _) => Images::All,
@@ -89,7 +98,10 @@ impl Stage {
         if let Some(at) = self.plan_of.get(&relation.index) {
             return Ok(*at);
         }
-        let plan = self.ask(relation)?;
+        let mut request = Vec::new();
+        plan::request(relation, self.version_of.get(&relation.oid).copied(), &mut request);
+        let plan = self.ask(relation, &request)?;
+        self.keeper.announced(&request);
         let at = self.plans.len() as u32;
         self.plans.push(plan);
         self.plan_of.insert(relation.index, at);
@@ -97,16 +109,14 @@ impl Stage {
         Ok(at)
     }
 
-    fn ask(&mut self, relation: &Arc<Relation>) -> Result<Plan, PluginError> {
-        let mut request = Vec::new();
-        plan::request(relation, self.version_of.get(&relation.oid).copied(), &mut request);
+    fn ask(&mut self, relation: &Arc<Relation>, request: &[u8]) -> Result<Plan, PluginError> {
         let table = relation.full_name();
         let name = self.instance.name.clone();
         let refused = |cause: String, help: String| {
             let headline = format!("plugin {name} can't work on table {table}");
             PluginError::refused_because(error::SCHEMA, headline, cause, help)
         };
-        let range = match self.instance.schema(&request) {
+        let range = match self.instance.schema(request) {
             Ok(range) => range,
             Err(Failed::Fault(fault)) => return Err(PluginError::Fault(fault)),
             Err(Failed::TooLarge) => {
@@ -193,7 +203,9 @@ impl Stage {
                 &mut self.out,
             ),
         };
-        applied.map_err(|unapplied| self.unapplied(batch, rows, unapplied))
+        let fanned_out = applied.map_err(|unapplied| self.unapplied(batch, rows, unapplied))?;
+        self.accepted()?;
+        Ok(fanned_out)
     }
 
     /// The row of the call that a guest row belongs to.

@@ -6,6 +6,7 @@
 //! recorded one.
 
 use super::process::Process;
+use super::states::{States, state_name};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, ChainVersion};
 use crate::config;
@@ -100,19 +101,28 @@ impl Modules {
 /// The routes as a pipeline that starts at `start` runs them. `flushed` is where the server's WAL ends now.
 pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<RouteParts>, Box<Problem>> {
     let routes = &process.config.routes;
-    routes
-        .iter()
-        .map(|route| of_route(process, route, start, flushed))
+    let kept = States::load(process)?;
+    kept.report(process);
+    (0..routes.len())
+        .map(|at| of_route(process, at, &kept, start, flushed))
         .collect()
 }
 
-fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) -> Result<RouteParts, Box<Problem>> {
+fn of_route(
+    process: &Process,
+    at: usize,
+    kept: &States,
+    start: Lsn,
+    flushed: Lsn,
+) -> Result<RouteParts, Box<Problem>> {
+    let route = &process.config.routes[at];
     let sink_at = |name: &String| process.config.sinks.iter().position(|sink| sink.name == *name);
     let sinks = route.sinks.iter().filter_map(sink_at).collect();
     let mut parts = RouteParts {
         config: Arc::new(route.clone()),
         lanes: Vec::new(),
         sinks,
+        state_name: state_name(&process.config.routes, at),
     };
     if route.plugins.is_empty() {
         return Ok(parts);
@@ -130,10 +140,13 @@ fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) 
         recorded.push((from, present));
     }
     let first = recorded.iter().rposition(|(from, _)| *from <= start).unwrap_or(0);
-    for _ in 0..process.config.lanes {
+    for number in 0..process.config.lanes {
         let mut lane = LaneChain::default();
         for (from, version) in recorded.iter().skip(first) {
-            let chain = chain(process, route, version)?;
+            // What is kept goes to the version at the start, in the lane that all rows of a stateful route take; from
+            // there it is handed on.
+            let kept = (number == 0 && lane.chain.is_none()).then_some((kept, parts.state_name.as_str()));
+            let chain = chain(process, route, version, kept)?;
             if lane.chain.is_none() {
                 lane.chain = Some(chain);
             } else {
@@ -163,7 +176,12 @@ pub(super) fn present(process: &Process, route: &config::Route) -> ChainVersion 
 
 /// Starts the plugins of a version. Their configuration is the present one: what it was isn't kept, as it may hold
 /// secrets; that it was another one is said.
-pub(super) fn chain(process: &Process, route: &config::Route, version: &ChainVersion) -> Result<Chain, Box<Problem>> {
+pub(super) fn chain(
+    process: &Process,
+    route: &config::Route,
+    version: &ChainVersion,
+    kept: Option<(&States, &str)>,
+) -> Result<Chain, Box<Problem>> {
     let mut plugins = Vec::new();
     for recorded in &version.plugins {
         let Some(plugin) = process
@@ -190,7 +208,9 @@ pub(super) fn chain(process: &Process, route: &config::Route, version: &ChainVer
             limits: plugin.limits,
         });
     }
-    Chain::new(&process.engine, &plugins, route.filter, Mode::Live).map_err(|error| Box::new(error.problem()))
+    let kept = kept.map_or_else(Vec::new, |(states, name)| states.of_chain(name, &plugins));
+    Chain::with_kept(&process.engine, &plugins, route.filter, Mode::Live, kept)
+        .map_err(|error| Box::new(error.problem()))
 }
 
 fn config_hash(plugin: &config::Plugin) -> String {

@@ -3,6 +3,7 @@
 
 use super::chains;
 use super::process::Process;
+use super::states::{States, state_name};
 use crate::batch::Relation;
 use crate::config;
 use crate::pipeline::{Input, Swap, route_key};
@@ -94,6 +95,7 @@ fn try_version(process: &Arc<Process>, name: &str, bytes: &[u8]) -> Result<Arc<M
         let live = process.live.of_route(*at);
         let candidate = versions(process, route, Some((name, &module)));
         let running = versions(process, route, None);
+        takes_state(process, *at, route, &candidate)?;
         if !plugin.allow_schema_change {
             same_shape(process, route, &running, &candidate, &live)?;
         }
@@ -107,17 +109,25 @@ fn try_version(process: &Arc<Process>, name: &str, bytes: &[u8]) -> Result<Arc<M
         }
         ready.push((*at, *route, chains));
     }
+    let before = process.modules.newest(name);
     process.modules.accept(name, Arc::clone(&module));
     for (at, route, chains) in ready {
-        swap(process, at, route, chains);
+        if let Err(problem) = swap(process, at, route, chains) {
+            if let Some(before) = before {
+                process.modules.accept(name, before);
+            }
+            return Err(problem);
+        }
     }
     Ok(module)
 }
 
 /// Hands the chains to the lanes of the present session and waits until it has taken over. Between sessions there is
 /// none; the next one begins with the new version.
-fn swap(process: &Process, at: usize, route: &config::Route, chains: Vec<Chain>) {
-    let Some(lane) = process.modules.lane() else { return };
+fn swap(process: &Process, at: usize, route: &config::Route, chains: Vec<Chain>) -> Result<(), Box<Problem>> {
+    let Some(lane) = process.modules.lane() else {
+        return Ok(());
+    };
     let (done, swapped) = oneshot::channel();
     let version = chains::present(process, route);
     let swap = Swap {
@@ -127,13 +137,18 @@ fn swap(process: &Process, at: usize, route: &config::Route, chains: Vec<Chain>)
         done,
     };
     if lane.push_now(Input::Swap(Box::new(swap))).is_err() {
-        return;
+        return Ok(());
     }
     let waited = process
         .workers
         .block_on(async { tokio::time::timeout(SWAP_TIMEOUT, swapped).await });
-    if let Ok(Ok(position)) = waited {
-        tracing::info!(route = route_key(route), %position, "a new version of the route's plugins counts");
+    match waited {
+        Ok(Ok(Ok(position))) => {
+            tracing::info!(route = route_key(route), %position, "a new version of the route's plugins counts");
+            Ok(())
+        }
+        Ok(Ok(Err(problem))) => Err(problem),
+        _ => Ok(()),
     }
 }
 
@@ -154,6 +169,22 @@ fn versions(process: &Process, route: &config::Route, exchanged: Option<(&str, &
         })
     };
     route.plugins.iter().filter_map(of_plugin).collect()
+}
+
+/// A version that doesn't take what is stored is refused before anything is swapped.
+fn takes_state(
+    process: &Process,
+    at: usize,
+    route: &config::Route,
+    candidate: &[PluginVersion],
+) -> Result<(), Box<Problem>> {
+    if !candidate.iter().any(|plugin| plugin.module.manifest().keeps_state()) {
+        return Ok(());
+    }
+    let kept = States::load(process)?.of_chain(&state_name(&process.config.routes, at), candidate);
+    Chain::with_kept(&process.engine, candidate, route.filter, Mode::Candidate, kept)
+        .map(drop)
+        .map_err(|error| Box::new(error.problem()))
 }
 
 /// A version whose output has another shape than the running one's is refused: the sinks were set up for that.

@@ -87,6 +87,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
         let (table_oid, epoch) = match *mark {
             Mark::UnitDone(unit) => (unit.table_oid, unit.epoch),
             Mark::TableDone { table_oid, epoch } => (table_oid, epoch),
+            Mark::State(_) | Mark::Entries(_) => continue,
         };
         let stored = copies
             .get(table_oid)?
@@ -106,6 +107,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
                 copy.state = CopyState::Finished;
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
             }
+            Mark::State(_) | Mark::Entries(_) => {}
         }
     }
     Ok(())

@@ -14,13 +14,17 @@ mod copies;
 mod failure;
 mod folder;
 mod format;
+mod plugins;
 mod records;
 mod summary;
 #[cfg(test)]
 mod tests;
 
 pub use failure::{STATE_DISK_FULL, STATE_HELD};
-pub use records::{ChainVersion, CopyState, Identity, Mark, PluginVersion, TableCopy, UnitRecord};
+pub use plugins::StoredState;
+pub use records::{
+    ChainVersion, CopyState, Identity, Mark, PluginEntries, PluginState, PluginVersion, TableCopy, UnitRecord,
+};
 
 use super::Stored;
 use crate::batch::Lsn;
@@ -108,6 +112,7 @@ impl StateStore {
                     numbers.insert(POSITION, lsn.0)?;
                 }
             }
+            plugins::apply(transaction, marks)?;
             copies::apply(transaction, marks)
         })
     }

@@ -31,6 +31,7 @@ pub(super) fn limits() -> Limits {
         output: ByteSize(1 << 20),
         module: ByteSize(1 << 20),
         compile_time: Duration(std::time::Duration::from_secs(30)),
+        kv: None,
     }
 }
 
