@@ -6,6 +6,7 @@ mod host;
 mod lines;
 mod shop;
 mod tagger;
+mod totals;
 mod workload;
 
 pub use cluster::{Cluster, ClusterOptions, free_port};
@@ -14,4 +15,5 @@ pub use host::{Host, binary, plugin, wait_until};
 pub use lines::Lines;
 pub use shop::{LONG, Shop};
 pub use tagger::{tag, tagger};
+pub use totals::{Columns, Keeps, POISON, totals};
 pub use workload::{Random, SHOP, Writers};

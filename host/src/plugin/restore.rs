@@ -124,6 +124,10 @@ impl Instance {
         }
     }
 
+    pub fn is_dead(&self) -> bool {
+        self.dead
+    }
+
     /// The entries by key, where it has some.
     pub fn entries(&self) -> Option<super::SharedEntries> {
         self.store.data().kv.as_ref().map(|kv| kv.entries.clone())

@@ -86,6 +86,10 @@ impl Stage {
         })
     }
 
+    pub fn is_broken(&self) -> bool {
+        self.instance.is_dead()
+    }
+
     pub fn entries(&self) -> Option<super::SharedEntries> {
         self.instance.entries()
     }

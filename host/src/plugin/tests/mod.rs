@@ -9,6 +9,7 @@ mod membership;
 mod replies;
 mod shape;
 mod speed;
+mod state;
 
 use super::write;
 use super::{Chain, Engine, Mode, PluginError, PluginVersion};
