@@ -1,5 +1,8 @@
 //! Benchmarks of Rowmill beside its peers. README.md says what each compares.
 
+mod capture;
+mod engine;
+mod orders;
 mod report;
 mod stream;
 mod timed;
@@ -29,6 +32,13 @@ enum Benchmark {
         #[arg(long, default_value_t = 5)]
         pairs: usize,
     },
+    /// Captured bytes through decoding and plugins into discard, without a server: on one core, and in lanes
+    Engine {
+        #[arg(long, default_value_t = 500_000)]
+        rows: u64,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
 }
 
 fn main() -> Result<()> {
@@ -45,5 +55,6 @@ fn main() -> Result<()> {
             transaction,
             pairs,
         }),
+        Benchmark::Engine { rows, rounds } => engine::run(&engine::Options { rows, rounds }),
     }
 }

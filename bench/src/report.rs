@@ -11,7 +11,7 @@ pub struct Side {
     pub runs: Vec<Taken>,
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -76,15 +76,20 @@ pub fn report(name: &str, rows: u64, ours: &Side, theirs: &Side) -> Result<()> {
     let cpu = ours.cpu_per_million(rows) / theirs.cpu_per_million(rows);
     println!("rate {rate:.2} x (pairs {low:.2} to {high:.2}), CPU per row {cpu:.2} x");
     let report = json!({
-        "benchmark": name,
         "rows": rows,
-        "machine": machine(),
         "ours": ours.json(rows),
         "theirs": theirs.json(rows),
         "rate_ratio": rate,
         "rate_ratio_spread": [low, high],
         "cpu_ratio": cpu,
     });
+    store(name, report)
+}
+
+/// Writes `target/bench/NAME.json`, with the machine that it was measured on.
+pub fn store(name: &str, mut report: Value) -> Result<()> {
+    report["benchmark"] = json!(name);
+    report["machine"] = machine();
     std::fs::create_dir_all("target/bench")?;
     let path = format!("target/bench/{name}.json");
     std::fs::write(&path, serde_json::to_string_pretty(&report)?)?;

@@ -1,5 +1,6 @@
 //! The stream over TCP through two plugins into `discard`, beside `pg_recvlogical` to /dev/null.
 
+use crate::orders::{self, DATABASE};
 use crate::report::{Side, report};
 use crate::timed::{Taken, timed};
 use anyhow::Result;
@@ -14,11 +15,9 @@ pub struct Options {
     pub pairs: usize,
 }
 
-const DATABASE: &str = "postgres";
-
 pub fn run(options: &Options) -> Result<()> {
     let cluster = cluster(options)?;
-    let end = load(&cluster, options)?;
+    let end = orders::load(&cluster, options.rows, options.transaction)?;
     let folder = tempfile::tempdir()?;
     let mut ours = Side {
         name: "rowmill, filter + mask, discard",
@@ -52,12 +51,7 @@ fn cluster(options: &Options) -> Result<Cluster> {
     ];
     let settings = settings.iter().map(ToString::to_string).collect();
     let cluster = Cluster::start_with(&ClusterOptions { settings, hba: vec![] })?;
-    let columns =
-        "id bigint PRIMARY KEY, status text, email text, phone text, total numeric, note text, at timestamptz";
-    cluster.sql(
-        DATABASE,
-        &format!("CREATE TABLE orders ({columns}); CREATE PUBLICATION bench FOR TABLE orders"),
-    )?;
+    orders::create(&cluster)?;
     for pair in 0..=options.pairs {
         for side in ["peer", "rowmill"] {
             cluster.sql(
@@ -67,25 +61,6 @@ fn cluster(options: &Options) -> Result<Cluster> {
         }
     }
     Ok(cluster)
-}
-
-/// Writes the rows, and returns the position behind them.
-fn load(cluster: &Cluster, options: &Options) -> Result<String> {
-    println!("loading {} rows", options.rows);
-    for first in (0..options.rows).step_by(options.transaction as usize) {
-        let last = (first + options.transaction).min(options.rows) - 1;
-        cluster.sql(
-            DATABASE,
-            &format!(
-                "INSERT INTO orders SELECT n, CASE WHEN n % 10 = 0 THEN 'open' ELSE 'paid' END,
-                 'customer' || n || '@example.com', '+49 30 ' || lpad(n::text, 8, '0'), (n % 10000) / 100.0,
-                 'a note of some forty characters, more or less', '2026-01-01'::timestamptz + n * interval '1 s'
-                 FROM generate_series({first}, {last}) n"
-            ),
-        )?;
-    }
-    cluster.sql(DATABASE, "CHECKPOINT")?;
-    cluster.sql(DATABASE, "SELECT pg_current_wal_flush_lsn()")
 }
 
 fn peer(cluster: &Cluster, pair: usize, end: &str) -> Result<Taken> {

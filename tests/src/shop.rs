@@ -62,7 +62,7 @@ impl Shop {
         Ok(copy)
     }
 
-    /// A pipeline of both tables into the target.
+    /// A pipeline of both tables into the target, in two lanes: tests with other pipelines run in the default of one.
     pub fn pipeline(&self) -> String {
         self.pipeline_of(
             "public.orders, public.customers",
@@ -77,6 +77,7 @@ impl Shop {
         let mut text = format!(
             "name: shop
 console: off
+lanes: 2
 source:
   postgres:
     url: {source}

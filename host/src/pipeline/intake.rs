@@ -13,7 +13,7 @@ use super::stats::LaneStats;
 use crate::batch::{Batch, CopyUnit, Lsn, Row};
 use crate::checkpoint::{ChainVersion, Frontier, Mark, StateStore};
 use crate::config;
-use crate::plugin::Chain;
+use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
 use crate::snapshot::{Merger, TableProgress};
 use std::collections::VecDeque;
@@ -82,6 +82,8 @@ pub struct Parts {
     pub frontier: Arc<Frontier<Mark>>,
     pub store: StateStore,
     pub stats: Arc<LaneStats>,
+    /// Given what the plugins count.
+    pub metrics: Arc<GuestMetrics>,
     pub tap: Tap,
     /// Told how far the copies have come.
     pub copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
@@ -147,7 +149,7 @@ impl Intake {
             queue: parts.queue,
             routes: Routes::new(configs, parts.known, parts.live),
             states,
-            lanes: Some(Lanes::new(chains, outflow)?),
+            lanes: Some(Lanes::new(chains, &parts.metrics, outflow)?),
             merger: parts.merger,
             store: parts.store,
             stats: parts.stats,

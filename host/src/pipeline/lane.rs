@@ -2,9 +2,10 @@
 
 use super::job::{Done, Job};
 use crate::batch::{Batch, Lsn, Op, Row};
-use crate::plugin::Chain;
+use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The plugins of one route in one lane.
 #[derive(Debug, Default)]
@@ -27,12 +28,17 @@ pub(super) struct Takeover {
 
 #[derive(Debug)]
 pub(super) struct Lane {
+<<<<<<< HEAD
     pub(super) routes: Vec<LaneChain>,
+=======
+    routes: Vec<LaneChain>,
+    metrics: Arc<GuestMetrics>,
+>>>>>>> main
 }
 
 impl Lane {
-    pub(super) fn new(routes: Vec<LaneChain>) -> Self {
-        Self { routes }
+    pub(super) fn new(routes: Vec<LaneChain>, metrics: Arc<GuestMetrics>) -> Self {
+        Self { routes, metrics }
     }
 
     /// Takes the batch through every route's chain.
@@ -47,6 +53,9 @@ impl Lane {
         } = job;
         for (route, rows) in self.routes.iter_mut().zip(&mut rows) {
             route.transform(&mut batch, rows)?;
+            if let Some(chain) = &mut route.chain {
+                chain.take_metrics(&self.metrics);
+            }
             if !copying.is_empty() {
                 spare_copied(&batch, rows, &copying);
             }

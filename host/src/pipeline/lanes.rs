@@ -17,7 +17,9 @@ use super::job::{Done, Job};
 use super::lane::{Lane, LaneChain, Takeover};
 use super::outflow::Outflow;
 use crate::checkpoint::Mark;
+use crate::plugin::GuestMetrics;
 use crate::problem::{Exit, Problem};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
 
@@ -54,11 +56,16 @@ pub(super) enum Lanes {
 
 impl Lanes {
     /// `chains[lane][route]`
-    pub(super) fn new(chains: Vec<Vec<LaneChain>>, outflow: Outflow) -> Result<Self, LaneEnd> {
+    pub(super) fn new(
+        chains: Vec<Vec<LaneChain>>,
+        metrics: &Arc<GuestMetrics>,
+        outflow: Outflow,
+    ) -> Result<Self, LaneEnd> {
         let count = chains.len();
-        let mut lanes = chains.into_iter().map(Lane::new);
+        let lane = |routes| Lane::new(routes, Arc::clone(metrics));
+        let mut lanes = chains.into_iter().map(lane);
         if count <= 1 {
-            let lane = lanes.next().unwrap_or_else(|| Lane::new(Vec::new()));
+            let lane = lanes.next().unwrap_or_else(|| lane(Vec::new()));
             return Ok(Self::Inline { lane, outflow });
         }
         let (tickets, taken) = mpsc::sync_channel(count * JOBS_PER_LANE);

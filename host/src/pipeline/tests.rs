@@ -141,6 +141,7 @@ impl Bench {
             frontier: Arc::clone(&self.frontier),
             store: self.store.clone(),
             stats: Arc::default(),
+            metrics: Arc::default(),
             tap: Box::new(|_, _| {}),
             copied: Box::new(|_| {}),
             position: Lsn(0x8),

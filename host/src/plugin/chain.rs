@@ -5,6 +5,7 @@ use super::engine::Engine;
 use super::error::{FaultKind, PluginError};
 use super::fill::fill_from_old;
 use super::instance::Mode;
+use super::metrics::GuestMetrics;
 use super::plan::Plan;
 use super::stage::Stage;
 use super::state::Kept;
@@ -171,17 +172,11 @@ impl Chain {
         self.stages.iter().any(Stage::is_worn)
     }
 
-    /// What the plugins counted since the last time, with the plugin's name.
-    pub fn take_metrics(&mut self) -> Vec<(String, super::Metric)> {
-        let of = |stage: &mut Stage| {
-            let name = stage.plugin().to_owned();
-            stage
-                .take_metrics()
-                .into_iter()
-                .map(move |metric| (name.clone(), metric))
-                .collect::<Vec<_>>()
-        };
-        self.stages.iter_mut().flat_map(of).collect()
+    /// Hands over what the plugins counted since the last time.
+    pub fn take_metrics(&mut self, into: &GuestMetrics) {
+        for stage in &mut self.stages {
+            stage.take_metrics(into);
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 use super::deadline::Deadline;
 use super::encode::Seed;
 use super::error::{GUEST_TEXT_MAX, guest_text};
+<<<<<<< HEAD
 use super::kv;
+=======
+use super::metrics::{COUNTER, HISTOGRAM, Metric};
+>>>>>>> main
 use rowmill_abi::IMPORT_MODULE;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -22,16 +26,6 @@ const METRIC_NAME_MAX: usize = 100;
 const TABLE_ELEMENTS_MAX: usize = 10_000;
 /// Tables of a guest: one for indirect calls, one for references, and some to spare.
 const TABLES_MAX: usize = 8;
-
-/// A metric of a plugin, since it was last taken.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metric {
-    pub name: String,
-    /// 0 counter (the sum), 1 gauge (the last value), 2 histogram (the sum; `count` has how many).
-    pub kind: i32,
-    pub value: f64,
-    pub count: u64,
-}
 
 /// Memory and table bounds, and whether one was reached.
 #[derive(Debug)]
@@ -128,25 +122,14 @@ impl HostState {
     }
 
     fn metric(&mut self, kind: i32, name: &str, value: f64) {
-        let full = self.metrics.len() >= METRICS_MAX;
-        match self
-            .metrics
-            .iter_mut()
-            .find(|metric| metric.kind == kind && metric.name == name)
-        {
-            Some(metric) => {
-                metric.value = if kind == 1 { value } else { metric.value + value };
-                metric.count += 1;
-            }
-            None if !full => {
-                self.metrics.push(Metric {
-                    name: name.to_owned(),
-                    kind,
-                    value,
-                    count: 1,
-                });
-            }
-            None => {}
+        let known = |metric: &&mut Metric| metric.kind == kind && metric.name == name;
+        if let Some(metric) = self.metrics.iter_mut().find(known) {
+            return metric.observe(value);
+        }
+        if self.metrics.len() < METRICS_MAX && (COUNTER..=HISTOGRAM).contains(&kind) {
+            let mut metric = Metric::new(kind, name);
+            metric.observe(value);
+            self.metrics.push(metric);
         }
     }
 

@@ -226,8 +226,10 @@ impl Instance {
         self.memory.data_size(&self.store) > self.store.data().limiter.memory_bytes / 2
     }
 
-    pub fn take_metrics(&mut self) -> Vec<super::Metric> {
-        std::mem::take(&mut self.store.data_mut().metrics)
+    pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
+        for metric in self.store.data_mut().metrics.drain(..) {
+            into.add(&self.name, metric);
+        }
     }
 
     /// The instance must not be used again after what it has done.

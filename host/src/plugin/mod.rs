@@ -34,6 +34,7 @@ mod fill;
 mod filter;
 mod manifest;
 mod membership;
+pub mod metrics;
 mod module_file;
 mod plan;
 mod schema_reply;
@@ -83,11 +84,10 @@ pub use compiled::Module;
 pub use engine::Engine;
 pub use error::{Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
 #[cfg(feature = "engine")]
-pub use host::Metric;
-#[cfg(feature = "engine")]
 pub use instance::Mode;
 #[cfg(feature = "engine")]
 pub use kv::SharedEntries;
 pub use manifest::{Kind, Manifest};
+pub use metrics::{GuestMetrics, Metric};
 #[cfg(feature = "engine")]
 pub use state::{Kept, State};

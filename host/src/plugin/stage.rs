@@ -72,8 +72,8 @@ impl Stage {
         })
     }
 
-    pub fn take_metrics(&mut self) -> Vec<super::Metric> {
-        self.instance.take_metrics()
+    pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
+        self.instance.take_metrics(into);
     }
 
     pub fn fault(&mut self, kind: FaultKind, message: String) -> Box<error::Fault> {
@@ -82,10 +82,6 @@ impl Stage {
 
     pub fn is_worn(&self) -> bool {
         self.instance.is_worn()
-    }
-
-    pub fn plugin(&self) -> &str {
-        &self.instance.name
     }
 
     /// What the plugin makes of a relation; asks it the first time.

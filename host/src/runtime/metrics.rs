@@ -79,6 +79,9 @@ impl Feed {
                 sink.update(handle);
             }
         }
+        for (plugin, metric) in self.process.metrics.take() {
+            self.registry.guest(&self.process.config.name, &plugin, &metric);
+        }
         for (name, reloads, refused) in self.process.status.reloads() {
             let of_plugin = || self.registry.plugin(&self.process.config.name, &name);
             let plugin = self.plugins.entry(name.clone()).or_insert_with(of_plugin);

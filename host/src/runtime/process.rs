@@ -6,7 +6,7 @@ use crate::checkpoint::StateStore;
 use crate::config::Pipeline;
 use crate::console::Tail;
 use crate::pipeline::{LaneStats, LiveRelations};
-use crate::plugin::Engine;
+use crate::plugin::{Engine, GuestMetrics};
 use crate::postgres::Conninfo;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub(crate) struct Process {
     pub(super) engine: Arc<Engine>,
     pub(super) modules: Modules,
     pub(super) stats: Arc<LaneStats>,
+    /// What the plugins count.
+    pub(super) metrics: Arc<GuestMetrics>,
     pub(super) live: Arc<LiveRelations>,
     pub(super) status: StatusBoard,
     /// Rows as they leave, as JSON lines, rendered only while somebody listens.

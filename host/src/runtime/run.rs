@@ -80,6 +80,7 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         engine,
         modules,
         stats: Arc::default(),
+        metrics: Arc::default(),
         live: Arc::default(),
         status,
         tail,

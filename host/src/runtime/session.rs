@@ -200,6 +200,7 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
         frontier: Arc::clone(&frontier),
         store: process.store.clone(),
         stats: Arc::clone(&process.stats),
+        metrics: Arc::clone(&process.metrics),
         tap: super::tap::tap(process, ready.system_identifier),
         copied: {
             let process = Arc::clone(process);

@@ -3,12 +3,15 @@
 //! Handles are resolved once, when a pipeline starts; whoever knows a number sets it once a second.
 
 use super::build::{VERSION, WASM_ENGINE};
+use super::guest::GuestTotals;
+use crate::plugin::Metric;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// A gauge of positions, sizes and counts, none of which is ever negative.
@@ -101,6 +104,7 @@ pub struct Registry {
     pipelines: PipelineFamilies,
     sinks: SinkFamilies,
     reloads: Family<ReloadLabels, Counter>,
+    guests: Arc<GuestTotals>,
 }
 
 impl Default for Registry {
@@ -120,11 +124,14 @@ impl Registry {
             "New versions of a plugin, by outcome",
             reloads.clone(),
         );
+        let guests = Arc::<GuestTotals>::default();
+        registry.register_collector(Box::new(Arc::clone(&guests)));
         Self {
             pipelines: PipelineFamilies::register(&mut registry),
             sinks: SinkFamilies::register(&mut registry),
             registry,
             reloads,
+            guests,
         }
     }
 
@@ -150,6 +157,11 @@ impl Registry {
             reloads: reloads("ok"),
             reloads_refused: reloads("refused"),
         }
+    }
+
+    /// Adds what a plugin has counted itself.
+    pub fn guest(&self, pipeline: &str, plugin: &str, metric: &Metric) {
+        self.guests.add(pipeline, plugin, metric);
     }
 
     /// The text that Prometheus reads.
@@ -191,6 +203,30 @@ mod tests {
         }
         assert!(text.contains("wasm_engine=\"wasmtime 48.0.8\""), "{text}");
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn what_plugins_count_stands_under_their_name() {
+        let registry = Registry::new();
+        let metric = |kind, name: &str, values: &[f64]| {
+            let mut metric = Metric::new(kind, name);
+            values.iter().for_each(|value| metric.observe(*value));
+            metric
+        };
+        registry.guest("shop", "mask", &metric(0, "rows masked", &[2.0]));
+        registry.guest("shop", "mask", &metric(0, "rows masked", &[3.0]));
+        registry.guest("shop", "mask", &metric(1, "size", &[7.0, 4.0]));
+        registry.guest("shop", "mask", &metric(2, "length", &[0.05, 5e9]));
+        let text = registry.encode();
+        for line in [
+            "rowmill_plugin_rows_masked_total{pipeline=\"shop\",plugin=\"mask\"} 5.0",
+            "rowmill_plugin_size{pipeline=\"shop\",plugin=\"mask\"} 4.0",
+            "rowmill_plugin_length_count{pipeline=\"shop\",plugin=\"mask\"} 2",
+            "rowmill_plugin_length_bucket{le=\"0.1\",pipeline=\"shop\",plugin=\"mask\"} 1",
+            "rowmill_plugin_length_bucket{le=\"+Inf\",pipeline=\"shop\",plugin=\"mask\"} 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
     }
 
     #[test]

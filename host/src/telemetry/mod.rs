@@ -4,6 +4,7 @@
 //! the plugins, *delivered* to a sink, *durable* there, *acknowledged* to the server.
 
 mod build;
+mod guest;
 mod logs;
 mod metrics;
 
