@@ -41,6 +41,14 @@ pub mod manifest {
     pub const FEATURE_TRUNCATES: &str = "truncates";
     /// Feature: logical messages are handed to the plugin.
     pub const FEATURE_MESSAGES: &str = "messages";
+    /// Feature: the imports `kv_get`, `kv_put` and `kv_delete`.
+    pub const FEATURE_KV: &str = "kv";
+    /// State scope: no state.
+    pub const SCOPE_NONE: &str = "none";
+    /// State scope: all changes of one row meet the same instance.
+    pub const SCOPE_KEY: &str = "key";
+    /// State scope: one instance sees all rows.
+    pub const SCOPE_WHOLE: &str = "whole";
 }
 
 /// First element of every reply.
@@ -95,6 +103,31 @@ pub mod part {
     pub const MIDDLE: u8 = 2;
     pub const LAST: u8 = 3;
 }
+
+/// `flags` of a truncate, as pgoutput has them.
+pub mod truncate {
+    pub const CASCADE: u8 = 1;
+    pub const RESTART_IDENTITY: u8 = 2;
+}
+
+/// What `kv_get`, `kv_put` and `kv_delete` answer, and their bounds.
+pub mod kv {
+    /// `kv_get`: there is no value.
+    pub const NONE: i32 = -1;
+    /// `kv_put`, `kv_delete`: done.
+    pub const DONE: i32 = 0;
+    /// `kv_put`: over quota; `kv_put`, `kv_delete`: called outside of a batch.
+    pub const REFUSED: i32 = -1;
+    /// The longest key, in bytes: it becomes part of a key of the host's store.
+    pub const KEY_LEN_MAX: usize = 1_024;
+    /// The longest value, in bytes: what is larger belongs into several entries.
+    pub const VALUE_LEN_MAX: usize = 65_536;
+    /// Keys and values of one plugin together, in bytes, unless pipeline.yaml says otherwise.
+    pub const QUOTA_DEFAULT_BYTES: u64 = 64 << 20;
+}
+
+/// What the global `rowmill_row` holds outside of a row.
+pub const NO_ROW: i32 = -1;
 
 /// Default of a transform's reply.
 pub mod default {
