@@ -41,7 +41,11 @@ pub fn totals(keeps: Keeps, columns: Columns, version: u8) -> Result<Vec<u8>> {
         text("state_scope"),
         text(if has_state { "whole" } else { "none" }),
         text("features"),
-        if has_entries { format!("\\91{}", text("kv")) } else { "\\90".to_owned() },
+        if has_entries {
+            format!("\\91{}", text("kv"))
+        } else {
+            "\\90".to_owned()
+        },
     ];
     let imports = r#"(import "rowmill" "kv_get" (func $get (param i32 i32 i32 i32) (result i32)))
   (import "rowmill" "kv_put" (func $put_entry (param i32 i32 i32 i32) (result i32)))"#;

@@ -20,7 +20,6 @@ const TABLES: &str = "
     CREATE TABLE visits (id bigint PRIMARY KEY, customer bigint, amount bigint, total bigint);
 ";
 const REST: &str = "reload: { settle: 20ms, interval: 50ms }
-lanes: 2
 plugins:
   total: { module: total.wasm }
   by_customer: { module: by_customer.wasm, features: [kv] }
@@ -140,7 +139,11 @@ fn wait_right(shop: &Shop, host: &mut Host) -> Result<()> {
                 .filter_map(|row| Some((row["new"]["id"].as_i64()?, row["new"]["total"].as_i64()?)))
                 .collect();
             let wrong = expected.iter().find(|(id, total)| found.get(id) != Some(total));
-            ensure!(wrong.is_none(), "{table}: expected {wrong:?}, found {:?}", wrong.map(|(id, _)| found.get(id)));
+            ensure!(
+                wrong.is_none(),
+                "{table}: expected {wrong:?}, found {:?}",
+                wrong.map(|(id, _)| found.get(id))
+            );
             lines.streamed_once()?;
             Ok(Some(()))
         })?;
@@ -177,15 +180,18 @@ fn a_new_version_takes_over_with_the_state() {
         let log = log.clone();
         move || Ok(std::fs::read_to_string(&log)?.contains(text))
     };
-    shop.wait_target(&mut host, "SELECT count(*) > 20 FROM orders", "t").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) > 20 FROM orders", "t")
+        .unwrap();
     install(&shop, "total", &totals(Keeps::State, COLUMNS, 2).unwrap()).unwrap();
-    shop.wait_for(&mut host, "version 2 runs", says("the plugin was reloaded")).unwrap();
+    shop.wait_for(&mut host, "version 2 runs", says("the plugin was reloaded"))
+        .unwrap();
     let rows = shop.target("SELECT count(*) + 20 FROM orders").unwrap();
     let more = format!("SELECT count(*) > {rows} FROM orders");
     shop.wait_target(&mut host, &more, "t").unwrap();
     // Its state is of version 2 now: version 1 is refused, and version 2 goes on.
     install(&shop, "total", &totals(Keeps::State, COLUMNS, 1).unwrap()).unwrap();
-    shop.wait_for(&mut host, "version 1 is refused", says("the changed plugin is refused")).unwrap();
+    shop.wait_for(&mut host, "version 1 is refused", says("the changed plugin is refused"))
+        .unwrap();
     install(&shop, "total", &totals(Keeps::State, COLUMNS, 2).unwrap()).unwrap();
     host.kill().unwrap();
     let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();

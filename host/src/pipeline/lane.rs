@@ -28,12 +28,8 @@ pub(super) struct Takeover {
 
 #[derive(Debug)]
 pub(super) struct Lane {
-<<<<<<< HEAD
     pub(super) routes: Vec<LaneChain>,
-=======
-    routes: Vec<LaneChain>,
     metrics: Arc<GuestMetrics>,
->>>>>>> main
 }
 
 impl Lane {

@@ -35,5 +35,5 @@ pub use lane::LaneChain;
 pub use outflow::Outlet;
 pub use queue::{Closed, Popped, Queue};
 pub use routes::{LiveRelations, takes};
-pub use state_stats::{StateSize, now_ms};
+pub use state_stats::StateSize;
 pub use stats::LaneStats;

@@ -15,6 +15,13 @@ pub struct StateSize {
     pub taken_ms: u64,
 }
 
+impl StateSize {
+    /// How long ago it was given.
+    pub fn age_seconds(&self) -> f64 {
+        now_ms().saturating_sub(self.taken_ms) as f64 / 1e3
+    }
+}
+
 /// Written by the outflow once a checkpoint passes, read by whoever shows progress.
 #[derive(Debug, Default)]
 pub struct StateStats {
@@ -61,7 +68,8 @@ impl StateStats {
 
     /// By plugin and route.
     pub fn sizes(&self) -> Vec<(String, String, StateSize)> {
-        let of = |((plugin, route), size): (&(String, String), &StateSize)| (plugin.clone(), route.clone(), size.clone());
+        let of =
+            |((plugin, route), size): (&(String, String), &StateSize)| (plugin.clone(), route.clone(), size.clone());
         self.lock().iter().map(of).collect()
     }
 
@@ -70,8 +78,8 @@ impl StateStats {
     }
 }
 
-/// Now, in ms since 1970.
-pub fn now_ms() -> u64 {
+/// In ms since 1970.
+fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_millis() as u64)

@@ -17,7 +17,7 @@ impl Chain {
         let mut states = Vec::new();
         let mut names = Names::default();
         for stage in &mut self.stages {
-            let name = names.next(stage.plugin());
+            let name = names.next(&stage.plugin.name);
             if let Some(state) = stage.checkpoint()? {
                 states.push((name, state));
             }
@@ -38,11 +38,11 @@ impl Chain {
         let mut kept: HashMap<String, Kept> = HashMap::new();
         let mut names = Names::default();
         for stage in &mut old.stages {
-            kept.insert(names.next(stage.plugin()), stage.bequeath()?);
+            kept.insert(names.next(&stage.plugin.name), stage.bequeath()?);
         }
         let mut names = Names::default();
         for stage in &mut self.stages {
-            if let Some(kept) = kept.remove(&names.next(stage.plugin())) {
+            if let Some(kept) = kept.remove(&names.next(&stage.plugin.name)) {
                 stage.inherit(kept)?;
             }
         }

@@ -190,15 +190,26 @@ fn check_features(manifest: &Manifest) -> Result<(), PluginError> {
 fn check_state(file: &ModuleFile<'_>, manifest: &Manifest) -> Result<(), PluginError> {
     let scope = manifest.state_scope.as_str();
     if !SCOPES.contains(&scope) {
-        let headline = format!("the plugin's manifest names the state scope `{}`", guest_text(scope.as_bytes()));
-        return Err(PluginError::refused(error::UNREADABLE, headline, "name one of `none`, `key`, `whole`"));
+        let headline = format!(
+            "the plugin's manifest names the state scope `{}`",
+            guest_text(scope.as_bytes())
+        );
+        return Err(PluginError::refused(
+            error::UNREADABLE,
+            headline,
+            "name one of `none`, `key`, `whole`",
+        ));
     }
     if !manifest.has_state() {
         return Ok(());
     }
     if manifest.state_version == 0 {
         let headline = format!("the plugin has the state scope `{scope}` and no state version");
-        return Err(PluginError::refused(error::UNREADABLE, headline, "give it a `state_version` of 1 or more"));
+        return Err(PluginError::refused(
+            error::UNREADABLE,
+            headline,
+            "give it a `state_version` of 1 or more",
+        ));
     }
     if !file.exports.contains(&(CHECKPOINT, KIND_FUNCTION)) {
         return Err(PluginError::refused(

@@ -3,11 +3,8 @@
 use super::deadline::Deadline;
 use super::encode::Seed;
 use super::error::{GUEST_TEXT_MAX, guest_text};
-<<<<<<< HEAD
 use super::kv;
-=======
 use super::metrics::{COUNTER, HISTOGRAM, Metric};
->>>>>>> main
 use rowmill_abi::IMPORT_MODULE;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;

@@ -158,7 +158,11 @@ impl Instance {
             Ok(range) => range,
             Err(Failed::Fault(fault)) => return Err(PluginError::Fault(fault)),
             Err(Failed::TooLarge) => {
-                let what = if state.is_some() { "state and configuration" } else { "the configuration" };
+                let what = if state.is_some() {
+                    "state and configuration"
+                } else {
+                    "the configuration"
+                };
                 let headline = format!("{what} of plugin {} doesn't fit into its memory", self.name);
                 return Err(PluginError::refused(
                     error::INIT,

@@ -204,7 +204,12 @@ pub(crate) fn define(linker: &mut Linker<HostState>, name: &str) -> wasmtime::Re
         "kv_get" => linker.func_wrap(
             IMPORT_MODULE,
             name,
-            |mut caller: Caller<'_, HostState>, key: i32, key_len: i32, out: i32, out_cap: i32| -> wasmtime::Result<i32> {
+            |mut caller: Caller<'_, HostState>,
+             key: i32,
+             key_len: i32,
+             out: i32,
+             out_cap: i32|
+             -> wasmtime::Result<i32> {
                 let (memory, host) = memory(&mut caller)?;
                 let key = range(key, key_len, memory.len())?;
                 let out = range(out, out_cap, memory.len())?;
@@ -220,7 +225,12 @@ pub(crate) fn define(linker: &mut Linker<HostState>, name: &str) -> wasmtime::Re
         "kv_put" => linker.func_wrap(
             IMPORT_MODULE,
             name,
-            |mut caller: Caller<'_, HostState>, key: i32, key_len: i32, value: i32, value_len: i32| -> wasmtime::Result<i32> {
+            |mut caller: Caller<'_, HostState>,
+             key: i32,
+             key_len: i32,
+             value: i32,
+             value_len: i32|
+             -> wasmtime::Result<i32> {
                 let (memory, host) = memory(&mut caller)?;
                 let key = range(key, key_len, memory.len())?;
                 let value = range(value, value_len, memory.len())?;

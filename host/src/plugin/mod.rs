@@ -75,9 +75,9 @@ pub(crate) mod tests;
 
 #[cfg(feature = "engine")]
 pub use chain::{Chain, ChainOutcome, PluginVersion};
-pub use codes::CODES;
 #[cfg(feature = "engine")]
 pub use chain_state::Names;
+pub use codes::CODES;
 #[cfg(feature = "engine")]
 pub use compiled::Module;
 #[cfg(feature = "engine")]

@@ -13,7 +13,8 @@ impl Stage {
         self.keeper.accepted(|| instance.last_call(encoder));
         if self.keeper.wants_base() {
             // No fault of this call, which was accepted: trying it again would count it twice.
-            self.rebase().map_err(|error| error::state_not_given(self.plugin(), &error))?;
+            self.rebase()
+                .map_err(|error| error::state_not_given(&self.plugin.name, &error))?;
         }
         Ok(())
     }

@@ -108,13 +108,7 @@ pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<
         .collect()
 }
 
-fn of_route(
-    process: &Process,
-    at: usize,
-    kept: &States,
-    start: Lsn,
-    flushed: Lsn,
-) -> Result<RouteParts, Box<Problem>> {
+fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Lsn) -> Result<RouteParts, Box<Problem>> {
     let route = &process.config.routes[at];
     let sink_at = |name: &String| process.config.sinks.iter().position(|sink| sink.name == *name);
     let sinks = route.sinks.iter().filter_map(sink_at).collect();

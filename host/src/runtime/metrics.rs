@@ -117,6 +117,13 @@ impl Feed {
         metrics.lag_seconds.set(lag_seconds(process));
         let retained = health.retained.and_then(|bytes| u64::try_from(bytes).ok());
         metrics.slot_retained_bytes.set(retained.unwrap_or(0));
+        let sizes = stats.states.sizes();
+        metrics
+            .state_bytes
+            .set(sizes.iter().map(|(_, _, size)| size.bytes).sum());
+        let taken = sizes.iter().map(|(_, _, size)| size.age_seconds());
+        metrics.state_age_seconds.set(taken.fold(0.0, f64::max));
+        raise(&metrics.checkpoints, of(&stats.states.checkpoints));
         metrics.copying.set(stats.copying.load(Ordering::Relaxed).into());
         metrics.ready.set(status.not_ready(process).is_none().into());
     }

@@ -115,5 +115,8 @@ pub enum Mark {
     /// The rows of the unit are durable everywhere.
     UnitDone(CopyUnit),
     /// The last unit of the table is.
-    TableDone { table_oid: u32, epoch: u32 },
+    TableDone {
+        table_oid: u32,
+        epoch: u32,
+    },
 }

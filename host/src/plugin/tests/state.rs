@@ -213,7 +213,10 @@ fn state_of_a_newer_version_is_refused_and_left_as_it_is() {
     through(&mut new, &orders, &[(1, 5)]).unwrap();
     let mut old = chain(version(Keeps::State, 1), Kept::default()).unwrap();
     let refused = text_of(&old.inherit(&mut new).unwrap_err());
-    assert!(refused.contains("E0317") && refused.contains("newer version"), "{refused}");
+    assert!(
+        refused.contains("E0317") && refused.contains("newer version"),
+        "{refused}"
+    );
     assert_eq!(through(&mut new, &orders, &[(1, 1)]).unwrap(), [6]);
 }
 
