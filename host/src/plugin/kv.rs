@@ -5,7 +5,7 @@
 //! then they can be taken back. The entries of a plugin are one thing, however many instances it has.
 
 use super::host::{HostState, memory, range};
-use crate::checkpoint::PluginEntries;
+use crate::checkpoint::{EntryBytes, PluginEntries};
 use rowmill_abi::IMPORT_MODULE;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ pub(crate) const IMPORTS: [&str; 3] = ["kv_get", "kv_put", "kv_delete"];
 #[derive(Clone)]
 pub struct Entries {
     plugin: Arc<str>,
-    map: HashMap<Box<[u8]>, Box<[u8]>>,
+    map: HashMap<EntryBytes, EntryBytes>,
     /// Keys and values, in bytes.
     used: u64,
     quota: u64,
@@ -128,7 +128,7 @@ pub(crate) struct Access {
     /// Whether the call at hand may write.
     pub writable: bool,
     /// What was there before each write of the calls that weren't accepted yet.
-    undo: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    undo: Vec<(EntryBytes, Option<EntryBytes>)>,
 }
 
 impl Access {

@@ -5,7 +5,7 @@
 
 use super::failure::Failure;
 use super::format::{NUMBERS, PLUGIN_ENTRIES, PLUGIN_STATES, POSITION};
-use super::{Mark, PluginEntries, PluginState, StateStore};
+use super::{EntryBytes, Mark, PluginEntries, PluginState, StateStore};
 use crate::batch::Lsn;
 use crate::problem::Problem;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
@@ -29,7 +29,7 @@ impl StateStore {
     }
 
     /// All entries that a plugin has by key.
-    pub fn plugin_entries(&self, plugin: &str) -> Result<Vec<(Box<[u8]>, Box<[u8]>)>, Problem> {
+    pub fn plugin_entries(&self, plugin: &str) -> Result<Vec<(EntryBytes, EntryBytes)>, Problem> {
         self.read(|transaction| {
             let stored = transaction.open_table(PLUGIN_ENTRIES)?;
             let mut entries = Vec::new();

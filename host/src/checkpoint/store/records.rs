@@ -90,11 +90,14 @@ impl fmt::Debug for PluginState {
     }
 }
 
+/// A key or a value of a plugin's entry.
+pub type EntryBytes = Box<[u8]>;
+
 /// What a plugin has written by key since the last time; `None` for a key that it has deleted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PluginEntries {
     pub plugin: String,
-    pub writes: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    pub writes: Vec<(EntryBytes, Option<EntryBytes>)>,
 }
 
 impl fmt::Debug for PluginEntries {

@@ -115,6 +115,11 @@ pub(crate) fn chain_that(drops: bool) -> Chain {
     guest.chain().unwrap()
 }
 
+/// A chain that keeps a running total of column 2 in column 3, all `int8`: its state is the total, little-endian.
+pub(crate) fn chain_that_counts() -> Chain {
+    state::chain(state::version(rowmill_tests::Keeps::State, 1), super::Kept::default()).unwrap()
+}
+
 /// A chain whose plugin asks for the pipeline to stop at its first row.
 pub(crate) fn chain_that_stops() -> Chain {
     let stop = arr(&[i(0), i(0), arr(&[arr(&[i(0), i(7), s("enough")])])]);

@@ -30,7 +30,7 @@ fn with_entries() -> Limits {
     }
 }
 
-fn version(keeps: Keeps, version: u8) -> PluginVersion {
+pub(super) fn version(keeps: Keeps, version: u8) -> PluginVersion {
     let limits = with_entries();
     PluginVersion {
         name: "totals".to_owned(),
@@ -40,7 +40,7 @@ fn version(keeps: Keeps, version: u8) -> PluginVersion {
     }
 }
 
-fn chain(version: PluginVersion, kept: Kept) -> Result<Chain, PluginError> {
+pub(super) fn chain(version: PluginVersion, kept: Kept) -> Result<Chain, PluginError> {
     let membership = FilterMode::Membership;
     Chain::with_kept(&ENGINE, &[version], membership, Mode::Live, vec![kept])
 }
