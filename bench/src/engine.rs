@@ -214,6 +214,7 @@ fn route(pipeline: &Pipeline, lanes: usize) -> Result<RouteParts> {
         lanes: (0..lanes).map(of_lane).collect::<Result<_>>()?,
         config: Arc::new(config.clone()),
         sinks: vec![0],
+        state_name: String::new(),
     })
 }
 

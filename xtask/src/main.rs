@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod install;
+mod languages;
 mod plugins;
 mod run;
 mod test;
@@ -38,8 +39,12 @@ enum Task {
     },
     /// Formatting and lints
     Check,
-    /// Builds the plugins under plugins/ to WebAssembly
-    Plugins,
+    /// Builds the plugins under plugins/ to WebAssembly: those in Rust and in C
+    Plugins {
+        /// Those in AssemblyScript and Go too
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 fn main() -> Result<()> {
@@ -48,6 +53,6 @@ fn main() -> Result<()> {
         Task::Test { arguments } => test::test(&arguments),
         Task::Bench { arguments } => bench::bench(&arguments),
         Task::Check => test::check(),
-        Task::Plugins => plugins::build().map(|_| ()),
+        Task::Plugins { all } => plugins::all(all),
     }
 }

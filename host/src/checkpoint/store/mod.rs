@@ -23,7 +23,8 @@ mod tests;
 pub use failure::{STATE_DISK_FULL, STATE_HELD};
 pub use plugins::StoredState;
 pub use records::{
-    ChainVersion, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginState, PluginVersion, TableCopy, UnitRecord,
+    ChainVersion, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginState, PluginVersion, TableCopy,
+    UnitRecord,
 };
 
 use super::Stored;
