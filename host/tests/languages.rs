@@ -27,6 +27,7 @@ fn limits() -> Limits {
         output: ByteSize(64 << 20),
         module: ByteSize(16 << 20),
         compile_time: Duration(std::time::Duration::from_secs(300)),
+        kv: None,
     }
 }
 
