@@ -8,7 +8,7 @@ use anyhow::Result;
 pub const POISON: i64 = 666;
 
 /// Where its totals are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Keeps {
     /// One total of all rows, in its state.
     State,

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::config::{ByteSize, FilterMode};
-use crate::plugin::{Kept, SharedEntries, State};
+use crate::plugin::{Kept, Module, SharedEntries, State};
 use proptest::prelude::*;
 use rowmill_tests::{Columns, Keeps, POISON, totals};
+use std::collections::HashMap;
+use std::sync::Mutex;
 
 const INT8: u32 = 20;
 const COLUMNS: Columns = Columns {
@@ -31,10 +33,14 @@ fn with_entries() -> Limits {
 }
 
 pub(super) fn version(keeps: Keeps, version: u8) -> PluginVersion {
+    type Loaded = HashMap<(Keeps, u8), Arc<Module>>;
+    static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
     let limits = with_entries();
+    let load = || ENGINE.load(&totals(keeps, COLUMNS, version).unwrap(), &limits).unwrap();
+    let module = Arc::clone(LOADED.lock().unwrap().entry((keeps, version)).or_insert_with(load));
     PluginVersion {
         name: "totals".to_owned(),
-        module: ENGINE.load(&totals(keeps, COLUMNS, version).unwrap(), &limits).unwrap(),
+        module,
         config: serde_json::Value::Null,
         limits,
     }
@@ -66,7 +72,7 @@ fn through(chain: &mut Chain, orders: &Arc<Relation>, amounts: &[(i64, i64)]) ->
 
 /// What the totals must be.
 fn model(keeps: Keeps, amounts: &[(i64, i64)]) -> Vec<i64> {
-    let (mut all, mut by_customer) = (0, std::collections::HashMap::<i64, i64>::new());
+    let (mut all, mut by_customer) = (0, HashMap::<i64, i64>::new());
     let of = |(customer, amount): &(i64, i64)| {
         all += amount;
         let of_customer = by_customer.entry(*customer).or_default();
@@ -97,7 +103,7 @@ enum Between {
 #[derive(Default)]
 struct Stored {
     state: Option<State>,
-    entries: std::collections::HashMap<Box<[u8]>, Box<[u8]>>,
+    entries: HashMap<Box<[u8]>, Box<[u8]>>,
     rows: usize,
 }
 
