@@ -200,6 +200,7 @@ fn route(pipeline: &Pipeline, lanes: usize) -> Result<RouteParts> {
             module,
             config: plugin.config.clone(),
             limits: plugin.limits,
+            policies: plugin.policies,
         })
     });
     let versions = versions.collect::<Result<Vec<_>>>()?;

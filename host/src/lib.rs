@@ -14,6 +14,7 @@ pub mod plugin;
 pub mod pipeline;
 pub mod sink;
 pub mod checkpoint;
+pub mod dead_letter;
 #[cfg(feature = "engine")]
 pub mod runtime;
 pub mod console;

@@ -4,8 +4,8 @@
 use rowmill::batch::{
     Batch, Cell, Column, Lsn, OldImage, Op, Origin, Part, Relation, ReplicaIdentity, Row, Transaction, Truncate, Value,
 };
-use rowmill::config::{ByteSize, Duration, FilterMode, Limits};
-use rowmill::plugin::{Chain, ChainOutcome, Engine, Mode, PluginError, PluginVersion};
+use rowmill::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Policies};
+use rowmill::plugin::{Chain, ChainOutcome, Engine, Mode, PluginError, PluginVersion, Processed};
 use serde_json::json;
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
@@ -27,6 +27,7 @@ fn limits() -> Limits {
         output: ByteSize(64 << 20),
         module: ByteSize(16 << 20),
         compile_time: Duration(std::time::Duration::from_secs(300)),
+        isolation: Duration(std::time::Duration::from_secs(30)),
         kv: None,
     }
 }
@@ -47,6 +48,12 @@ fn version(name: &str, config: serde_json::Value) -> Option<PluginVersion> {
         module,
         config,
         limits,
+        // What a plugin can't take is an error here.
+        policies: Policies {
+            on_error: OnError::Stop,
+            on_fault: OnFault::Stop,
+            ..Policies::default()
+        },
     })
 }
 
@@ -163,7 +170,7 @@ fn batch(relation: &Arc<Relation>, changes: &[Change<'_>]) -> (Batch, Vec<Row>) 
 fn through(chain: &mut Chain, relation: &Arc<Relation>, changes: &[Change<'_>]) -> Result<Vec<String>, PluginError> {
     let (mut batch, mut rows) = batch(relation, changes);
     chain.relation(relation)?;
-    chain.process(&mut batch, &mut rows)?;
+    chain.process(&mut batch, &mut rows, &mut Processed::default())?;
     let image = |tuple| {
         let values = batch.values(tuple, relation).map(|value| match value {
             Value::Null => "null".to_owned(),
@@ -400,7 +407,7 @@ fn cost_per_row() {
             batch.arena.truncate(arena);
             let mut rows = all.clone();
             let started = std::time::Instant::now();
-            chain.process(&mut batch, &mut rows).unwrap();
+            chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
             started.elapsed().as_nanos()
         };
         let best = (0..ROUNDS).map(once).min()?;

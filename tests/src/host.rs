@@ -68,10 +68,14 @@ impl Host {
     /// Runs a verb to its end; fails where it doesn't end with `code`. Returns standard output and standard error.
     pub fn verb(folder: &Path, pipeline: &str, arguments: &[&str], code: i32) -> Result<(String, String)> {
         std::fs::write(folder.join("pipeline.yaml"), pipeline)?;
+        Self::verb_of(folder, &[arguments, &["pipeline.yaml"]].concat(), code)
+    }
+
+    /// The same for a verb that finds the pipeline.yaml of `folder` by itself.
+    pub fn verb_of(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
         let mut command = Command::new(binary()?);
         let output = command
             .args(arguments)
-            .arg("pipeline.yaml")
             .current_dir(folder)
             .stdin(Stdio::null())
             .output()?;

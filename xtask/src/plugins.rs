@@ -15,14 +15,16 @@ pub fn all(others: bool) -> Result<()> {
     Ok(())
 }
 
-/// Builds every crate under plugins/ and copies the modules to `plugins/NAME.wasm`. Returns name and size in bytes.
+/// Builds every crate under plugins/ and plugins/hostile/ and copies the modules to `plugins/NAME.wasm`. Returns name and size in bytes.
 pub fn build() -> Result<Vec<(String, u64)>> {
     install::wasm_target()?;
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(root().join("plugins")).context("plugins/")? {
-        let path = entry?.path();
-        if let (true, Some(name)) = (path.join("Cargo.toml").exists(), path.file_name()) {
-            names.push(name.to_string_lossy().into_owned());
+    for folder in ["plugins", "plugins/hostile"] {
+        for entry in std::fs::read_dir(root().join(folder)).context(folder)? {
+            let path = entry?.path();
+            if let (true, Some(name)) = (path.join("Cargo.toml").exists(), path.file_name()) {
+                names.push(name.to_string_lossy().into_owned());
+            }
         }
     }
     names.sort();

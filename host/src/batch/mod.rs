@@ -20,7 +20,7 @@ mod position;
 mod relation;
 
 pub use cell::{Cell, Value};
-pub use position::{CopyUnit, Lsn, Origin, Part, RowId, Transaction};
+pub use position::{CopyUnit, Lsn, Origin, Part, Replay, RowId, Transaction};
 pub use relation::{Column, Relation, ReplicaIdentity};
 
 use bytes::Bytes;

@@ -46,6 +46,18 @@ pub enum Origin {
     Stream,
     /// A unit of the snapshot, delivered at a commit boundary as if it were a transaction.
     Copy(CopyUnit),
+    /// A change that had been set aside and is sent again.
+    Replay(Replay),
+}
+
+/// A change that is sent again, out of its place: commit LSN, xid and ordinal are those that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Which replay: a letter that fails again and is sent later is another one then.
+    pub request: u32,
+    pub letter: u64,
+    /// The unit that it was copied with, where it was.
+    pub copy: Option<CopyUnit>,
 }
 
 /// A unit of the snapshot. Its numbers stay the same however often it is read again.
@@ -74,8 +86,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Whether it is delivered out of its place: a message that belongs to no transaction, or changes that waited
-    /// until their table was copied. A sink's position says nothing of it.
+    /// Whether it is delivered out of its place: a message that belongs to no transaction, changes that waited until
+    /// their table was copied, or changes that had been set aside. A sink's position says nothing of it.
     pub fn is_aside(&self) -> bool {
         self.part == Part::Whole && self.end_lsn == Lsn(0)
     }
@@ -86,7 +98,8 @@ impl Transaction {
 }
 
 /// The id by which a change is known at every sink, for ever: `system:commit LSN:ordinal:fan-out` for a streamed
-/// change, `system:copy epoch-table-unit:row:fan-out` for a copied row.
+/// change, `system:copy epoch-table-unit:row:fan-out` for a copied row, `system:replay request-letter:ordinal:fan-out`
+/// for one that is sent again: never the id that it had, by which a sink may know it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowId {
     pub system_identifier: u64,
@@ -109,6 +122,10 @@ impl fmt::Display for RowId {
             Origin::Copy(CopyUnit { epoch, table_oid, unit }) => {
                 let (system, row, fan_out) = (self.system_identifier, self.ordinal, self.fan_out);
                 write!(f, "{system}:copy{epoch}-{table_oid}-{unit}:{row}:{fan_out}")
+            }
+            Origin::Replay(Replay { request, letter, .. }) => {
+                let (system, row, fan_out) = (self.system_identifier, self.ordinal, self.fan_out);
+                write!(f, "{system}:replay{request}-{letter}:{row}:{fan_out}")
             }
         }
     }

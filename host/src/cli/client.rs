@@ -53,6 +53,42 @@ pub(super) async fn get_json(address: SocketAddr, path: &str) -> Result<serde_js
     }
 }
 
+/// What a console answered to a POST, whatever its code: `null` where it isn't JSON.
+pub(super) struct Answer {
+    pub(super) code: u16,
+    pub(super) body: serde_json::Value,
+}
+
+/// Sends JSON as a program of this machine does.
+pub(super) async fn post_json(address: SocketAddr, path: &str, body: &serde_json::Value) -> Result<Answer, Failure> {
+    let answer = timeout(PATIENCE, post(address, path, &body.to_string())).await;
+    match answer {
+        Ok(Ok(Ok(answer))) => Ok(answer),
+        Ok(Ok(Err(error))) => Err(unusable(address, &error)),
+        Ok(Err(error)) => Err(no_host(address, &error.to_string())),
+        Err(_) => Err(no_host(address, "no answer in time")),
+    }
+}
+
+async fn post(address: SocketAddr, path: &str, body: &str) -> std::io::Result<Result<Answer, String>> {
+    let mut stream = TcpStream::connect(address).await?;
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nX-Rowmill: 1\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut stream = BufReader::new(stream);
+    let code = match head(&mut stream).await {
+        Ok(code) => code,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut body = Vec::new();
+    stream.take(MAX_BODY_BYTES).read_to_end(&mut body).await?;
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Ok(Answer { code, body }))
+}
+
 async fn request(address: SocketAddr, path: &str) -> std::io::Result<Body> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");

@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod codes;
+mod dead_letter;
 mod demo;
 mod output;
 mod plugin;
@@ -67,6 +68,9 @@ enum Verb {
     Plugin(plugin_verb::Verb),
     /// Take down what a pipeline has left on the servers and on disk.
     Remove(remove::Args),
+    /// Changes that were set aside: look at them, send them again, give them up.
+    #[command(subcommand)]
+    DeadLetter(dead_letter::Verb),
     /// Replication slots of a pipeline.
     #[command(subcommand)]
     Slot(slot::Verb),
@@ -116,6 +120,7 @@ fn dispatch(verb: Verb, output: Output) -> Outcome {
         Verb::Schema => schema::run(output),
         Verb::Plugin(verb) => plugin_verb::run(verb, output),
         Verb::Remove(args) => remove::run(args, output),
+        Verb::DeadLetter(verb) => dead_letter::run(verb, output),
         Verb::Slot(verb) => slot::run(verb, output),
     }
 }

@@ -88,6 +88,16 @@ impl crate::console::Status for Told {
     fn status(&self) -> serde_json::Value {
         serde_json::json!({ "name": "shop" })
     }
+
+    fn dead_letters(
+        &self,
+        _: &str,
+        _: crate::dead_letter::Action,
+        _: &crate::dead_letter::Selection,
+        _: bool,
+    ) -> Option<Result<serde_json::Value, Box<Problem>>> {
+        None
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(super) fn convert(shape: &Shape, text: &str) -> Result<Value, Misfit> {
         Shape::Secret => Ok(Value::Secret(Secret::new(text))),
         Shape::Table => table(text).map(Value::Table),
         Shape::Address => address(text).map(Value::Address),
-        Shape::Duration(min, max) => unit::<Duration>(text, *min, *max, "ms, s, m, h").map(Value::Duration),
+        Shape::Duration(min, max) => unit::<Duration>(text, *min, *max, "ms, s, m, h, d").map(Value::Duration),
         Shape::Size(min, max) => unit::<ByteSize>(text, *min, *max, "B, KiB, MiB, GiB").map(Value::Size),
         Shape::Count(min, max) => match text.parse() {
             Ok(count) if (*min..=*max).contains(&count) => Ok(Value::Count(count)),

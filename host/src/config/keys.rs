@@ -56,6 +56,12 @@ pub(super) const PIPELINE: Block = Block {
             "Batches that go through the plugins at the same time; half of the machine's cores unless given.",
         ),
         Key::default(
+            "dead_letters",
+            &Shape::Block(&DEAD_LETTERS, Short::No),
+            "",
+            "Changes that a plugin couldn't take through: how many are kept, and for how long.",
+        ),
+        Key::default(
             "drain_timeout",
             &Shape::Duration(Duration::from_millis(100), Duration::from_secs(3600)),
             "30s",
@@ -77,6 +83,29 @@ const RELOAD: Block = Block {
             &Shape::Duration(Duration::from_millis(1), Duration::from_secs(3600)),
             "1s",
             "The shortest time between two reloads of a plugin.",
+        ),
+    ],
+};
+
+const DEAD_LETTERS: Block = Block {
+    keys: &[
+        Key::default(
+            "quota",
+            &Shape::Size(ByteSize::mib(1), ByteSize::mib(1 << 20)),
+            "1GiB",
+            "Bytes on disk; the pipeline stops rather than exceeding them.",
+        ),
+        Key::default(
+            "retention",
+            &Shape::Duration(Duration::from_secs(3600), Duration::from_secs(3650 * 86_400)),
+            "30d",
+            "Letters older than this are dropped, unless younger ones wait behind them.",
+        ),
+        Key::default(
+            "max_behind",
+            &Shape::Count(0, 1_000_000),
+            "10000",
+            "Changes of a table that may wait behind an earlier letter of their key.",
         ),
     ],
 };
@@ -165,6 +194,24 @@ const PLUGIN: Block = Block {
             "false",
             "Whether a reload may change the columns that come out.",
         ),
+        Key::default(
+            "on_error",
+            &Shape::Choice(&["dead_letter", "drop", "pass", "stop"]),
+            "dead_letter",
+            "What becomes of a change that the plugin rejects or can't be given; `pass` lets it go by the plugin.",
+        ),
+        Key::default(
+            "on_fault",
+            &Shape::Choice(&["isolate", "bypass", "stop"]),
+            "isolate",
+            "What becomes of a change that the plugin breaks on; `isolate` sets it aside, `bypass` lets it go by.",
+        ),
+        Key::default(
+            "max_faults",
+            &Shape::Count(1, 1_000_000),
+            "100",
+            "Faults within a minute beyond which the pipeline stops.",
+        ),
     ],
 };
 
@@ -199,6 +246,12 @@ const LIMITS: Block = Block {
             &Shape::Duration(Duration::from_secs(1), Duration::from_secs(600)),
             "30s",
             "How long its compilation may take.",
+        ),
+        Key::default(
+            "isolation",
+            &Shape::Duration(Duration::from_millis(10), Duration::from_secs(3600)),
+            "30s",
+            "CPU time for finding the changes of one batch that it breaks on; the wall clock may take ten times that.",
         ),
         Key::default(
             "kv",

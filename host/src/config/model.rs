@@ -21,6 +21,7 @@ pub struct Pipeline {
     pub reload: Reload,
     /// Batches that go through the plugins at the same time; half of the cores.
     pub lanes: usize,
+    pub dead_letters: DeadLetters,
     /// How long SIGTERM waits for what is under way; 30 s.
     pub drain_timeout: Duration,
     /// The folder of pipeline.yaml: relative paths start here.
@@ -83,6 +84,48 @@ pub struct Plugin {
     pub limits: Limits,
     /// Whether a reload may change the columns that come out.
     pub allow_schema_change: bool,
+    pub policies: Policies,
+}
+
+/// What becomes of changes that a plugin doesn't take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policies {
+    pub on_error: OnError,
+    pub on_fault: OnFault,
+    /// Faults within a minute beyond which the pipeline stops; 100.
+    pub max_faults: u32,
+}
+
+/// What becomes of a change that a plugin rejects, or that can't be given to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    #[default]
+    DeadLetter,
+    Drop,
+    /// It goes on as if there were no such plugin.
+    Pass,
+    Stop,
+}
+
+/// What becomes of a change that a plugin breaks on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFault {
+    /// It is set aside, and the batch's other changes go on.
+    #[default]
+    Isolate,
+    /// It goes on as if there were no such plugin, and so do the others.
+    Bypass,
+    Stop,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            on_error: OnError::default(),
+            on_fault: OnFault::default(),
+            max_faults: 100,
+        }
+    }
 }
 
 /// When a changed module is taken up.
@@ -92,6 +135,17 @@ pub struct Reload {
     pub settle: Duration,
     /// The shortest time between two reloads of a plugin; 1 s.
     pub interval: Duration,
+}
+
+/// Changes that are set aside.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLetters {
+    /// Bytes on disk; 1 GiB.
+    pub quota: ByteSize,
+    /// 30 days.
+    pub retention: Duration,
+    /// Changes of a table that may wait behind others; 10,000.
+    pub max_behind: usize,
 }
 
 impl fmt::Debug for Plugin {
@@ -120,6 +174,8 @@ pub struct Limits {
     pub compile_time: Duration,
     /// Keys and values of its entries, 64 MiB; `None` where its `features` don't name `kv`.
     pub kv: Option<ByteSize>,
+    /// CPU time for finding the changes of one batch that it breaks on; 30 s. The wall clock may take ten times that.
+    pub isolation: Duration,
 }
 
 #[derive(Clone, Debug)]

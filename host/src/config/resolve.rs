@@ -27,6 +27,11 @@ pub(super) fn pipeline(root: &Item, base: &Path) -> Option<Pipeline> {
             interval: root.get("reload")?.duration("interval")?,
         },
         lanes: root.count("lanes").unwrap_or_else(default_lanes),
+        dead_letters: DeadLetters {
+            quota: root.get("dead_letters")?.size("quota")?,
+            retention: root.get("dead_letters")?.duration("retention")?,
+            max_behind: root.get("dead_letters")?.count("max_behind")?,
+        },
         drain_timeout: root.duration("drain_timeout")?,
         base_dir: base.to_owned(),
         state_dir,
@@ -85,8 +90,27 @@ fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
                 true => Some(limits.size("kv")?),
                 false => None,
             },
+            isolation: limits.duration("isolation")?,
         },
         allow_schema_change: item.text("allow_schema_change")? == "true",
+        policies: policies(item)?,
+    })
+}
+
+fn policies(item: &Item) -> Option<Policies> {
+    Some(Policies {
+        on_error: match item.text("on_error")? {
+            "drop" => OnError::Drop,
+            "pass" => OnError::Pass,
+            "stop" => OnError::Stop,
+            _ => OnError::DeadLetter,
+        },
+        on_fault: match item.text("on_fault")? {
+            "bypass" => OnFault::Bypass,
+            "stop" => OnFault::Stop,
+            _ => OnFault::Isolate,
+        },
+        max_faults: u32::try_from(item.count("max_faults")?).ok()?,
     })
 }
 

@@ -58,7 +58,7 @@ fn shape(of: &Shape) -> Value {
         Shape::Table => json!({ "type": "string", "examples": [of.example()] }),
         Shape::Address => json!({ "type": "string", "examples": [of.example(), "off"] }),
         // A variable may stand in place of any value.
-        Shape::Duration(..) => json!({ "type": "string", "pattern": "^([0-9]+ ?(ms|s|m|h)|.*\\$\\{.*)$" }),
+        Shape::Duration(..) => json!({ "type": "string", "pattern": "^([0-9]+ ?(ms|s|m|h|d)|.*\\$\\{.*)$" }),
         Shape::Size(..) => json!({ "type": "string", "pattern": "^([0-9]+ ?(B|KiB|MiB|GiB)|.*\\$\\{.*)$" }),
         Shape::Count(min, max) => json!({ "anyOf": [
             { "type": "integer", "minimum": min, "maximum": max },

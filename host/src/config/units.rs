@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A duration written with its unit: `250ms`, `5s`, `2m`, `1h`.
+/// A duration written with its unit: `250ms`, `5s`, `2m`, `1h`, `30d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub std::time::Duration);
 
@@ -12,7 +12,13 @@ pub struct Duration(pub std::time::Duration);
 pub struct ByteSize(pub u64);
 
 /// Largest unit first: `Display` takes the first that divides.
-const DURATION_UNITS: &[(&str, u64)] = &[("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const DURATION_UNITS: &[(&str, u64)] = &[
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 const SIZE_UNITS: &[(&str, u64)] = &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Why a text is no duration or size.

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
 
-/// No request has a body; a small one is let pass unread.
+/// Few requests have a body, and those are small.
 const MAX_BODY_BYTES: u64 = 64 * 1024;
 
 /// Lets through what is addressed to the loopback interface by name: a page on the internet whose name was made to

@@ -6,8 +6,10 @@
 //! | `/readyz` | 200 while it makes progress, else 503 with the reason |
 //! | `/metrics` | OpenMetrics text |
 //! | `/api/status` | state, lag, copies, versions as JSON |
+//! | `POST /api/pipelines/NAME/dead-letters/drop`, `/replay` | drops dead letters, or has them sent again |
 //! | `/api/tail` | rows as they leave: JSON lines, or server-sent events where these are asked for |
 
+mod dead_letters;
 mod guard;
 mod listener;
 mod routes;
@@ -15,6 +17,7 @@ mod tail;
 
 pub use tail::Tail;
 
+use crate::dead_letter::{Action, Selection};
 use crate::problem::{Code, Exit, Problem};
 use crate::telemetry::Registry;
 use listener::GuardedListener;
@@ -45,6 +48,14 @@ pub trait Status: Send + Sync {
     fn ready(&self) -> Readiness;
     /// State, positions, lag, copies and versions. No row's value and no secret.
     fn status(&self) -> serde_json::Value;
+    /// Drops letters of a pipeline or has them sent again; waits for the disk. `None` where there is no such pipeline.
+    fn dead_letters(
+        &self,
+        pipeline: &str,
+        action: Action,
+        selection: &Selection,
+        force: bool,
+    ) -> Option<Result<serde_json::Value, Box<Problem>>>;
 }
 
 /// A console that has its port but doesn't answer yet.

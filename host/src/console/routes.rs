@@ -1,6 +1,7 @@
 //! What each path answers.
 
 use super::Status;
+use super::dead_letters;
 use super::guard::guard;
 use super::tail::Tail;
 use crate::telemetry::Registry;
@@ -8,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use futures_util::stream;
 use std::convert::Infallible;
@@ -31,6 +32,12 @@ struct Shared {
     stopped: watch::Receiver<bool>,
 }
 
+impl axum::extract::FromRef<Shared> for Arc<dyn Status> {
+    fn from_ref(shared: &Shared) -> Self {
+        Arc::clone(&shared.status)
+    }
+}
+
 pub(super) fn router(
     status: Arc<dyn Status>,
     metrics: Arc<Registry>,
@@ -43,6 +50,10 @@ pub(super) fn router(
         .route("/metrics", get(metrics_text))
         .route("/api/status", get(status_json))
         .route("/api/tail", get(tail_lines))
+        .route(
+            "/api/pipelines/{pipeline}/dead-letters/{action}",
+            post(dead_letters::carry_out),
+        )
         .layer(middleware::from_fn(guard))
         .with_state(Shared {
             status,

@@ -17,6 +17,16 @@ impl Status for Fixed {
     fn status(&self) -> serde_json::Value {
         json!({ "pipelines": [{ "name": "shop" }] })
     }
+
+    fn dead_letters(
+        &self,
+        pipeline: &str,
+        action: Action,
+        selection: &Selection,
+        force: bool,
+    ) -> Option<Result<serde_json::Value, Box<Problem>>> {
+        (pipeline == "shop").then(|| Ok(json!({ action.name(): format!("{selection:?} {force}") })))
+    }
 }
 
 async fn start(ready: bool) -> (SocketAddr, Tail, oneshot::Sender<()>) {
@@ -119,4 +129,48 @@ async fn a_port_that_is_taken_is_told() {
     };
     assert_eq!(problem.code, "E0910");
     assert!(problem.cause.is_some());
+}
+
+#[tokio::test]
+async fn letters_are_dropped_by_programs_and_by_no_other_site() {
+    let (address, _tail, _stop) = start(true).await;
+    let post = |pipeline: &str, action: &str, headers: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST /api/pipelines/{pipeline}/dead-letters/{action} HTTP/1.0\r\nHost: {address}\r\n{headers}\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    let own = "X-Rowmill: 1\r\n";
+    let answer = ask(address, &post("shop", "drop", own, r#"{"letters":[3]}"#)).await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert!(answer.ends_with(r#"{"drop":"Numbers([3]) false"}"#), "{answer}");
+    let same = format!("{own}Origin: http://{address}\r\nSec-Fetch-Site: same-origin\r\n");
+    let answer = ask(address, &post("shop", "replay", &same, r#"{"all":true,"force":true}"#)).await;
+    assert!(answer.ends_with(r#"{"replay":"All true"}"#), "{answer}");
+    for foreign in [
+        "",
+        "X-Rowmill: 1\r\nOrigin: http://evil.example\r\n",
+        "X-Rowmill: 1\r\nOrigin: null\r\n",
+        "X-Rowmill: 1\r\nSec-Fetch-Site: cross-site\r\n",
+    ] {
+        let answer = ask(address, &post("shop", "drop", foreign, r#"{"all":true}"#)).await;
+        assert!(answer.starts_with("HTTP/1.0 403"), "{foreign}: {answer}");
+    }
+    for (pipeline, action, body, code) in [
+        ("other", "drop", r#"{"all":true}"#, 404),
+        ("shop", "burn", r#"{"all":true}"#, 404),
+        ("shop", "drop", "{}", 400),
+        ("shop", "drop", r#"{"all":true,"table":"a.b"}"#, 400),
+        ("shop", "drop", r#"{"everything":true}"#, 400),
+        ("shop", "drop", "", 400),
+    ] {
+        let answer = ask(address, &post(pipeline, action, own, body)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.0 {code}")), "{body}: {answer}");
+    }
+    assert!(
+        get(address, "/api/pipelines/shop/dead-letters/drop")
+            .await
+            .starts_with("HTTP/1.0 405")
+    );
 }

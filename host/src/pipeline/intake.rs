@@ -6,6 +6,7 @@ use super::hold::{CHECKPOINT_IDLE, Hold, Released};
 use super::job::Job;
 use super::lane::{LaneChain, Takeover};
 use super::lanes::Lanes;
+use super::notices::Notices;
 use super::outflow::{Outflow, Outlet};
 use super::queue::{Popped, Queue};
 use super::routes::{LiveRelations, Routes};
@@ -13,6 +14,7 @@ use super::stats::LaneStats;
 use crate::batch::{Batch, CopyUnit, Lsn, Row};
 use crate::checkpoint::{ChainVersion, Frontier, Mark, StateStore};
 use crate::config;
+use crate::dead_letter::{self, DeadLetters, Held, RouteId};
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
 use crate::snapshot::{Merger, TableProgress};
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 /// How often the intake looks for copied units that are ready while the stream is silent.
 const UNIT_POLL: Duration = Duration::from_millis(2);
+/// How often it looks whether dead letters that it has to wait for are durable.
+const HOLD_POLL: Duration = Duration::from_millis(1);
 /// How long it sleeps at most when there is nothing to look for.
 const IDLE_POLL: Duration = Duration::from_secs(1);
 
@@ -81,6 +85,7 @@ pub struct Parts {
     pub merger: Merger,
     pub frontier: Arc<Frontier<Mark>>,
     pub store: StateStore,
+    pub letters: DeadLetters,
     pub stats: Arc<LaneStats>,
     /// Given what the plugins count.
     pub metrics: Arc<GuestMetrics>,
@@ -96,10 +101,14 @@ pub struct Parts {
 /// What is known of a route here; its plugins are in the lanes.
 struct RouteState {
     key: String,
+    /// As the dead letters know it.
+    id: RouteId,
+    has_plugins: bool,
     /// From where the newest version counts.
     newest_from: Lsn,
     /// Whether its plugins keep state, so that one lane has to see all of its rows.
     stateful: bool,
+    wants_messages: bool,
 }
 
 pub struct Intake {
@@ -110,6 +119,7 @@ pub struct Intake {
     lanes: Option<Lanes>,
     merger: Merger,
     store: StateStore,
+    letters: DeadLetters,
     stats: Arc<LaneStats>,
     copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     swaps: VecDeque<Box<Swap>>,
@@ -127,14 +137,25 @@ impl Intake {
     /// Threads that can't be started.
     pub fn new(parts: Parts) -> Result<Self, LaneEnd> {
         let configs = parts.routes.iter().map(|route| Arc::clone(&route.config)).collect();
-        let states = parts.routes.iter().map(RouteState::new).collect();
+        let keys = parts.routes.iter().map(|route| route_key(&route.config));
+        let names = dead_letter::route_names(keys);
+        let ids: Vec<RouteId> = names.iter().map(|name| parts.letters.route(name)).collect();
+        let states = parts
+            .routes
+            .iter()
+            .zip(&ids)
+            .map(|(route, id)| RouteState::new(route, *id));
+        let states: Vec<RouteState> = states.collect();
         let outflow = Outflow {
             queue: Arc::clone(&parts.queue),
             sinks: parts.routes.iter().map(|route| route.sinks.clone()).collect(),
+            routes: ids,
+            letters: parts.letters.clone(),
             outlets: parts.outlets,
             frontier: Arc::clone(&parts.frontier),
             stats: Arc::clone(&parts.stats),
             tap: parts.tap,
+            notices: Notices::default(),
             sequence: 0,
         };
         let mut chains: Vec<Vec<LaneChain>> = (0..parts.lanes.max(1)).map(|_| Vec::new()).collect();
@@ -145,13 +166,18 @@ impl Intake {
                 .iter_mut()
                 .for_each(|lane| lane.push(of_route.next().unwrap_or_default()));
         }
+        let mut routes = Routes::new(configs, parts.known, parts.live);
+        for (route, state) in states.iter().enumerate() {
+            routes.send_messages(route, state.wants_messages);
+        }
         Ok(Self {
             queue: parts.queue,
-            routes: Routes::new(configs, parts.known, parts.live),
+            routes,
             states,
             lanes: Some(Lanes::new(chains, &parts.metrics, outflow)?),
             merger: parts.merger,
             store: parts.store,
+            letters: parts.letters,
             stats: parts.stats,
             copied: parts.copied,
             swaps: VecDeque::new(),
@@ -209,6 +235,7 @@ impl Intake {
         while let Some(swap) = self.swaps.pop_front() {
             self.swap(*swap)?;
         }
+        self.replay()?;
         if self.merger.is_done() {
             return Ok(());
         }
@@ -280,7 +307,7 @@ impl Intake {
         }
         let released = self.hold.checkpoint();
         let rows = vec![Vec::new(); self.states.len()];
-        self.send(Batch::default(), rows, Vec::new(), released, true)
+        self.send(Batch::default(), rows, released)
     }
 
     /// Makes the new chain durable before its first output, then lets it take over: at once, or where what an earlier
@@ -289,6 +316,7 @@ impl Intake {
         let state = &self.states[swap.route];
         let from = self.position.max(self.resent_until).max(state.newest_from);
         let (route, later) = (swap.route, (from > self.position).then_some(from));
+        let wants_messages = swap.chains.iter().any(Chain::wants_messages);
         let stateful = state.stateful || swap.chains.iter().any(Chain::is_stateful);
         let takeover = |chain| Takeover {
             route,
@@ -311,9 +339,52 @@ impl Intake {
         recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
         state.newest_from = from;
         state.stateful = stateful;
+        state.wants_messages |= wants_messages;
+        self.routes.send_messages(route, state.wants_messages);
         self.lanes()?.take_over(takeovers);
         // Whoever asked may have gone; the swap counts all the same.
         let _ = swap.done.send(Ok(from));
+        Ok(())
+    }
+
+    /// Dead letters that somebody wants to be sent again. Where the store says so, the stream waits until that is
+    /// settled.
+    fn replay(&mut self) -> Result<(), LaneEnd> {
+        let Some(mut replay) = self.letters.take_replay().map_err(LaneEnd::Problem)? else {
+            return Ok(());
+        };
+        let hold = replay.hold;
+        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
+        for (id, of_route) in &replay.rows {
+            if let Some(route) = self.states.iter().position(|state| state.id == *id) {
+                rows[route].clone_from(of_route);
+            }
+        }
+        let batch = std::mem::take(&mut replay.batch);
+        // What they do to a state is stored together with the news that they have arrived.
+        let stateful = self.has_state(&rows);
+        let may = self.may_checkpoint();
+        let mut released = self
+            .hold
+            .pass(&batch, Vec::new(), stateful, false, 0, &self.stats.states);
+        if stateful && may {
+            released = self.hold.checkpoint();
+        }
+        let job = Job {
+            copying: self.copying(&batch),
+            batch,
+            rows,
+            waiting: Vec::new(),
+            keep_rows: false,
+            marks: released.marks,
+            position: released.position,
+            checkpoint: released.checkpoint,
+            replay: Some(Box::new(replay)),
+        };
+        self.process(job)?;
+        while hold && self.letters.is_under_way() && !self.queue.is_closed() {
+            std::thread::sleep(HOLD_POLL);
+        }
         Ok(())
     }
 
@@ -321,48 +392,64 @@ impl Intake {
     fn pass_on(&mut self, mut batch: Batch, marks: Vec<Mark>) -> Result<(), LaneEnd> {
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
-        let copying = if self.merger.is_done() {
-            Vec::new()
-        } else {
-            let tables = batch.relations.iter().map(|relation| relation.oid);
-            tables.filter(|oid| self.merger.is_copying(*oid)).collect()
-        };
-        let stateful = self
-            .states
-            .iter()
-            .zip(&rows)
-            .any(|(state, rows)| state.stateful && !rows.is_empty());
+        let stateful = self.has_state(&rows);
         let may = self.may_checkpoint() && batch.ends_at_commit();
         let waiting = self.frontier.marked();
         let released = self
             .hold
             .pass(&batch, marks, stateful, may, waiting, &self.stats.states);
-        self.send(batch, rows, copying, released, stateful)
+        self.send(batch, rows, released)
     }
 
-    fn send(
-        &mut self,
-        batch: Batch,
-        rows: Vec<Vec<Row>>,
-        copying: Vec<u32>,
-        released: Released,
-        stateful: bool,
-    ) -> Result<(), LaneEnd> {
-        let Released {
-            position,
-            marks,
-            checkpoint,
-        } = released;
-        let pinned = stateful || checkpoint.is_some();
+    /// Whether rows of routes with state are among them.
+    fn has_state(&self, rows: &[Vec<Row>]) -> bool {
+        let with_state = |(state, rows): (&RouteState, &Vec<Row>)| state.stateful && !rows.is_empty();
+        self.states.iter().zip(rows).any(with_state)
+    }
+
+    fn send(&mut self, batch: Batch, rows: Vec<Vec<Row>>, released: Released) -> Result<(), LaneEnd> {
+        let several = self.lanes.as_ref().is_some_and(Lanes::are_several);
         let job = Job {
+            waiting: self.waiting(&batch, &rows),
+            copying: self.copying(&batch),
             batch,
             rows,
-            copying,
-            marks,
-            position,
-            checkpoint,
+            keep_rows: several || !self.letters.is_empty(),
+            marks: released.marks,
+            position: released.position,
+            checkpoint: released.checkpoint,
+            replay: None,
         };
+        self.process(job)
+    }
+
+    fn process(&mut self, job: Job) -> Result<(), LaneEnd> {
+        let pinned = job.checkpoint.is_some() || self.has_state(&job.rows);
         self.lanes()?.process(job, pinned)
+    }
+
+    /// The tables of a batch that are being copied.
+    fn copying(&self, batch: &Batch) -> Vec<u32> {
+        if self.merger.is_done() {
+            return Vec::new();
+        }
+        let tables = batch.relations.iter().map(|relation| relation.oid);
+        tables.filter(|oid| self.merger.is_copying(*oid)).collect()
+    }
+
+    /// Changes that have to wait behind dead letters, by route; nothing at all where there are no letters.
+    fn waiting(&self, batch: &Batch, rows: &[Vec<Row>]) -> Vec<Held> {
+        if self.letters.is_empty() {
+            return Vec::new();
+        }
+        let of_route = |(state, rows): (&RouteState, &Vec<Row>)| {
+            if state.has_plugins {
+                self.letters.waiting(state.id, batch, rows)
+            } else {
+                Held::default()
+            }
+        };
+        self.states.iter().zip(rows).map(of_route).collect()
     }
 
     fn lanes(&mut self) -> Result<&mut Lanes, LaneEnd> {
@@ -371,16 +458,16 @@ impl Intake {
 }
 
 impl RouteState {
-    fn new(route: &RouteParts) -> Self {
-        let chains = route
-            .lanes
-            .iter()
-            .flat_map(|lane| lane.chain.iter().chain(lane.later.iter().map(|(_, chain)| chain)));
+    fn new(route: &RouteParts, id: RouteId) -> Self {
+        let chains = || route.lanes.iter().flat_map(LaneChain::chains);
         let newest = route.lanes.first().and_then(|lane| lane.later.back());
         Self {
             key: route_key(&route.config),
+            id,
+            has_plugins: chains().next().is_some(),
             newest_from: newest.map_or(Lsn(0), |(from, _)| *from),
-            stateful: chains.into_iter().any(Chain::is_stateful),
+            stateful: chains().any(Chain::is_stateful),
+            wants_messages: chains().any(Chain::wants_messages),
         }
     }
 }

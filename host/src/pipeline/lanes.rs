@@ -104,6 +104,10 @@ impl Lanes {
         }
     }
 
+    pub(super) fn are_several(&self) -> bool {
+        matches!(self, Self::Threads { .. })
+    }
+
     /// Marks without a batch, to be stored behind what was sent before.
     pub(super) fn mark(&mut self, marks: Vec<Mark>) -> Result<(), LaneEnd> {
         match self {

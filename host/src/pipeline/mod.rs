@@ -22,6 +22,7 @@ mod job;
 mod lane;
 mod lane_state;
 mod lanes;
+mod notices;
 mod outflow;
 mod queue;
 mod routes;

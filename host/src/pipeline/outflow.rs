@@ -1,11 +1,15 @@
-//! The ordered end of the lanes: what went through the plugins is numbered and handed to the sinks.
+//! The ordered end of the lanes: what plugins couldn't take is set aside, the rest is numbered and handed to the sinks.
 
 use super::intake::{Input, LaneEnd, Tap};
-use super::job::Done;
+use super::job::{Done, Side};
+use super::notices::Notices;
 use super::queue::Queue;
 use super::stats::LaneStats;
 use crate::batch::{Batch, Delivery, Lsn, Row};
 use crate::checkpoint::{Frontier, Mark};
+use crate::dead_letter::{self, Cause, DeadLetters, PluginName, ReplayBatch, RouteId};
+use crate::plugin::{Aside, AsideCause};
+use crate::problem::Problem;
 use crate::sink::driver::SinkHandle;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,21 +32,65 @@ pub(super) struct Outflow {
     pub(super) queue: Arc<Queue<Input>>,
     /// Indexes of each route's sinks.
     pub(super) sinks: Vec<Vec<usize>>,
+    /// The routes as the dead letters know them.
+    pub(super) routes: Vec<RouteId>,
+    pub(super) letters: DeadLetters,
     pub(super) outlets: Vec<Outlet>,
     pub(super) frontier: Arc<Frontier<Mark>>,
     pub(super) stats: Arc<LaneStats>,
     /// Called with what each sink is about to get, while somebody watches.
     pub(super) tap: Tap,
+    pub(super) notices: Notices,
     pub(super) sequence: u64,
 }
 
 impl Outflow {
-    pub(super) fn deliver(&mut self, done: Done) -> Result<(), LaneEnd> {
+    pub(super) fn deliver(&mut self, mut done: Done) -> Result<(), LaneEnd> {
+        self.stats.plugins(&done.counts);
+        let sides = std::mem::take(&mut done.sides);
+        match done.replay.take() {
+            Some(replay) => self.keep_back(&mut done, sides, &replay),
+            None => self.set_aside(&done.batch, &mut done.rows, sides),
+        }
+        .map_err(LaneEnd::Problem)?;
+        self.hand_over(done)
+    }
+
+    /// What plugins couldn't take, and what has to wait behind it, leaves the rows and is durable on return.
+    fn set_aside(&mut self, batch: &Batch, rows: &mut [Vec<Row>], sides: Vec<Side>) -> Result<(), Box<Problem>> {
+        for ((rows, side), route) in rows.iter_mut().zip(sides).zip(&self.routes) {
+            if side.before.is_empty() {
+                continue;
+            }
+            let asides = self.notices.tell(side.asides);
+            let held = self
+                .letters
+                .set_aside(*route, batch, &side.before, asides, &side.waiting)?;
+            held.retain_rest(rows);
+        }
+        Ok(())
+    }
+
+    /// Of letters that were sent again, those that failed again stay where they are.
+    fn keep_back(&mut self, done: &mut Done, sides: Vec<Side>, replay: &ReplayBatch) -> Result<(), Box<Problem>> {
+        let mut asides = Vec::new();
+        for side in sides {
+            asides.extend(self.notices.tell(side.asides));
+        }
+        asides.extend(strangers(replay, &self.routes));
+        let held = self.letters.failed_again(replay, asides)?;
+        done.rows.iter_mut().for_each(|rows| held.retain_rest(rows));
+        done.marks.push(Mark::Replayed(replay.ticket.0));
+        Ok(())
+    }
+
+    fn hand_over(&mut self, done: Done) -> Result<(), LaneEnd> {
         let Done {
             batch,
             mut rows,
             marks,
             position,
+            ..
         } = done;
         self.stats.states.checkpointed(&marks);
         self.sequence += 1;
@@ -85,6 +133,33 @@ impl Drop for Outflow {
         self.queue.close();
         for outlet in &self.outlets {
             outlet.handle.close();
+        }
+    }
+}
+
+/// Letters of routes that aren't in the file any more: there is nowhere to send them.
+fn strangers<'a>(replay: &'a ReplayBatch, routes: &'a [RouteId]) -> impl Iterator<Item = dead_letter::Aside> + use<'a> {
+    let unknown = replay.rows.iter().filter(|(route, _)| !routes.contains(route));
+    unknown.flat_map(|(_, rows)| rows).map(|row| dead_letter::Aside {
+        row: *row,
+        cause: Cause::new("no_route", "its route isn't in the file any more"),
+        plugin: PluginName::default(),
+    })
+}
+
+impl From<Aside> for dead_letter::Aside {
+    fn from(aside: Aside) -> Self {
+        Self {
+            row: aside.row,
+            cause: match &aside.cause {
+                AsideCause::Row(kind) => Cause::from(kind),
+                AsideCause::Fault(fault) => Cause::from(&**fault),
+            },
+            plugin: PluginName {
+                name: aside.plugin,
+                version: aside.version,
+                hash: aside.hash,
+            },
         }
     }
 }

@@ -102,6 +102,10 @@ impl<T> Queue<T> {
         }
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     pub fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();

@@ -43,18 +43,27 @@ pub(super) struct Routes {
     ways: FxHashMap<u32, Arc<[Way]>>,
     known: Box<dyn KnownColumns>,
     live: Arc<LiveRelations>,
+    /// By route: whether its plugins ask for logical messages.
+    messages: Vec<bool>,
 }
 
 impl Routes {
     pub(super) fn new(routes: Vec<Arc<Route>>, known: Box<dyn KnownColumns>, live: Arc<LiveRelations>) -> Self {
         let keys = routes.iter().map(|route| route_key(route)).collect();
+        let messages = vec![false; routes.len()];
         Self {
             routes,
             keys,
             ways: FxHashMap::default(),
             known,
             live,
+            messages,
         }
+    }
+
+    /// Whether logical messages go to the route.
+    pub(super) fn send_messages(&mut self, route: usize, asked: bool) {
+        self.messages[route] = asked;
     }
 
     /// Hands every row of the batch to the routes of its relation: `rows[route]` gets its own copy, pointing at the
@@ -75,8 +84,11 @@ impl Routes {
         for row in taken {
             match row.op {
                 Op::Truncate => truncate(batch, &by_relation, row, rows),
-                // Messages belong to plugins and sinks that ask for them; none does yet.
-                Op::Message => {}
+                // Messages belong to plugins that ask for them; no sink does.
+                Op::Message => {
+                    let asked = rows.iter_mut().zip(&self.messages).filter(|(_, asks)| **asks);
+                    asked.for_each(|(rows, _)| rows.push(row));
+                }
                 _ => {
                     for (route, relation) in &by_relation[row.relation as usize] {
                         rows[*route].push(Row {

@@ -78,10 +78,19 @@ fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
     }
 }
 
+fn letter_limits() -> crate::config::DeadLetters {
+    crate::config::DeadLetters {
+        quota: ByteSize(1 << 20),
+        retention: crate::config::Duration(Duration::from_secs(3600)),
+        max_behind: 100,
+    }
+}
+
 struct Bench {
     runtime: tokio::runtime::Runtime,
     folder: tempfile::TempDir,
     store: StateStore,
+    letters: DeadLetters,
     queue: Arc<Queue<Input>>,
     frontier: Arc<Frontier<Mark>>,
 }
@@ -92,6 +101,7 @@ impl Bench {
         Self {
             runtime: tokio::runtime::Runtime::new().unwrap(),
             store: StateStore::open(folder.path(), "shop").unwrap(),
+            letters: DeadLetters::open(folder.path(), "shop", &letter_limits()).unwrap(),
             folder,
             queue: Arc::new(Queue::new(1 << 20)),
             frontier: Arc::new(Frontier::new(sinks)),
@@ -140,6 +150,7 @@ impl Bench {
             merger,
             frontier: Arc::clone(&self.frontier),
             store: self.store.clone(),
+            letters: self.letters.clone(),
             stats: Arc::default(),
             metrics: Arc::default(),
             tap: Box::new(|_, _| {}),

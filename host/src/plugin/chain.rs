@@ -1,16 +1,17 @@
 //! The plugins of a route, in order, with an instance of each for one lane.
 
+use super::aside::{Aside, Counts, Processed};
 use super::compiled::Module;
 use super::engine::Engine;
-use super::error::{FaultKind, PluginError};
+use super::error::PluginError;
 use super::fill::fill_from_old;
 use super::instance::Mode;
 use super::metrics::GuestMetrics;
 use super::plan::Plan;
-use super::stage::Stage;
+use super::stage::{Left, Stage};
 use super::state::Kept;
-use crate::batch::{Batch, Relation, Row};
-use crate::config::{FilterMode, Limits};
+use crate::batch::{Batch, Op, Relation, Row};
+use crate::config::{FilterMode, Limits, Policies};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub struct PluginVersion {
     pub module: Arc<Module>,
     pub config: serde_json::Value,
     pub limits: Limits,
+    pub policies: Policies,
 }
 
 /// What the chain makes of a relation.
@@ -34,8 +36,8 @@ pub enum ChainOutcome {
     Drop,
 }
 
-/// One lane's instances of a route's plugins. After a [`PluginError::Fault`] make a new one: the broken instance isn't
-/// called again.
+/// One lane's instances of a route's plugins. A broken instance is never called again: a new one takes its place, within
+/// the call or, after an error, in the next one.
 #[derive(Debug)]
 pub struct Chain {
     pub(super) stages: Vec<Stage>,
@@ -44,6 +46,12 @@ pub struct Chain {
     outcomes: FxHashMap<u32, ChainOutcome>,
     /// The rows as they came, to be put back where a stage fails.
     original: Vec<Row>,
+    /// Changes that left on the way, with the index of the stage.
+    left: Vec<(usize, Left)>,
+    left_of_stage: Vec<Left>,
+    /// By stage, since the chain began.
+    counts: Vec<Counts>,
+    wants_messages: bool,
 }
 
 impl Chain {
@@ -78,17 +86,27 @@ impl Chain {
             let kept = kept.next().unwrap_or_default();
             Stage::new(engine, plugin, filter, mode, kept)
         });
+        let stages: Vec<Stage> = stages.collect::<Result<_, _>>()?;
         Ok(Self {
             stateful: plugins.iter().any(|plugin| plugin.module.manifest().keeps_state()),
-            stages: stages.collect::<Result<_, _>>()?,
             outcomes: FxHashMap::default(),
             original: Vec::new(),
+            left: Vec::new(),
+            left_of_stage: Vec::new(),
+            counts: vec![Counts::default(); stages.len()],
+            wants_messages: stages.iter().any(Stage::wants_messages),
+            stages,
         })
     }
 
     /// Whether a plugin keeps something from row to row: then one lane has to see all of them.
     pub fn is_stateful(&self) -> bool {
         self.stateful
+    }
+
+    /// The rows of the last call as they came in.
+    pub fn original(&self) -> &[Row] {
+        &self.original
     }
 
     /// Asks the plugins what they make of a relation; remembered by its index. Call it for every relation of the route
@@ -128,42 +146,95 @@ impl Chain {
 
     /// Takes the rows of one route through its plugins. `rows` become what is left of them; what plugins wrote is
     /// appended to the batch. A row's relation may become another one. Rows of a relation that [`Self::relation`] calls
-    /// passed by may as well not come here at all.
+    /// passed by may as well not come here at all. Logical messages end here, where a plugin asks for them.
+    ///
+    /// Changes that a plugin doesn't take, or breaks on, leave `rows` and are appended to `processed`, as the plugin's
+    /// policies say; a change is all rows with one transaction and ordinal.
     ///
     /// # Errors
     ///
-    /// A row's own error, or a plugin's fault. Then `rows` are as they were, so that a retry is exact.
-    pub fn process(&mut self, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
+    /// A row's own error or a plugin's fault where the policy is to stop, a plugin that asks for a stop, that breaks too
+    /// often, or that doesn't start again after a fault. Then `rows` and `processed` are as they were, so that a retry is
+    /// exact.
+    pub fn process(
+        &mut self,
+        batch: &mut Batch,
+        rows: &mut Vec<Row>,
+        processed: &mut Processed,
+    ) -> Result<(), PluginError> {
         if self.stages.is_empty() || rows.is_empty() {
             return Ok(());
         }
         self.original.clear();
         self.original.extend_from_slice(rows);
-        let processed = self.run(batch, rows);
-        if processed.is_err() {
+        self.left.clear();
+        let mut counts = Counts::default();
+        if let Err(error) = self.run(batch, rows, &mut counts) {
             rows.clear();
             rows.extend_from_slice(&self.original);
+            return Err(error);
         }
-        processed
+        processed.counts += counts;
+        if !self.left.is_empty() {
+            self.set_aside(&mut processed.aside);
+        }
+        Ok(())
     }
 
-    fn run(&mut self, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
+    fn run(&mut self, batch: &mut Batch, rows: &mut Vec<Row>, counts: &mut Counts) -> Result<(), PluginError> {
         for row in rows.iter_mut() {
             fill_from_old(batch, row);
         }
-        let mut fanned_out = None;
+        let mut fanned_out = false;
         for (at, stage) in self.stages.iter_mut().enumerate() {
-            if stage.process(batch, rows)? {
-                fanned_out = Some(at);
-            }
+            self.left_of_stage.clear();
+            let done = stage.process(batch, rows, &mut self.left_of_stage);
+            self.counts[at] += stage.counts();
+            *counts += stage.counts();
+            fanned_out |= done?;
+            self.left.extend(self.left_of_stage.drain(..).map(|left| (at, left)));
         }
-        if let Some(stage) = fanned_out {
-            number(rows).map_err(|()| {
-                let what = "plugins make more than 65,536 rows of one change".to_owned();
-                PluginError::Fault(self.stages[stage].fault(FaultKind::Breach, what))
-            })?;
+        if self.wants_messages {
+            rows.retain(|row| row.op != Op::Message);
+        }
+        if fanned_out {
+            number(rows);
         }
         Ok(())
+    }
+
+    /// Tells which changes left, each with its row as it came in.
+    #[cold]
+    fn set_aside(&mut self, aside: &mut Vec<Aside>) {
+        let change = |row: &Row| (row.transaction, row.ordinal);
+        let came: FxHashMap<(u32, u64), Row> = self.original.iter().map(|row| (change(row), *row)).collect();
+        let before = aside.len();
+        for (at, left) in self.left.drain(..) {
+            let (Some(cause), Some(row)) = (left.cause, came.get(&left.change)) else {
+                continue;
+            };
+            let plugin = self.stages[at].plugin();
+            aside.push(Aside {
+                row: *row,
+                plugin: plugin.name.clone(),
+                version: plugin.module.manifest().version.clone(),
+                hash: plugin.module.hash_hex().to_owned(),
+                place: left.place,
+                cause,
+            });
+        }
+        aside[before..].sort_by_key(|aside| change(&aside.row));
+    }
+
+    /// Whether a plugin asks for logical messages. Without one, there is no use in sending them through the chain.
+    pub fn wants_messages(&self) -> bool {
+        self.wants_messages
+    }
+
+    /// What has happened at each plugin since the chain began, failed calls included.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
+        let names = self.stages.iter().map(|stage| stage.plugin().name.as_str());
+        names.zip(self.counts.iter().copied())
     }
 
     /// Whether a guest has taken more than half of the memory that it may have: time for a new chain, at a commit, before
@@ -180,15 +251,19 @@ impl Chain {
     }
 }
 
-/// Numbers the rows that were made of one change, so that each has an id of its own.
-fn number(rows: &mut [Row]) -> Result<(), ()> {
+/// Numbers the rows that were made of one change, so that each has an id of its own. The stages see to it that there
+/// aren't more of them than numbers.
+fn number(rows: &mut [Row]) {
     let mut last = None;
-    let mut count = 0u32;
+    let mut count = 0u16;
     for row in rows {
         let change = (row.transaction, row.ordinal);
-        count = if last == Some(change) { count + 1 } else { 0 };
-        row.fan_out = u16::try_from(count).map_err(|_| ())?;
+        count = if last == Some(change) {
+            count.saturating_add(1)
+        } else {
+            0
+        };
+        row.fan_out = count;
         last = Some(change);
     }
-    Ok(())
 }

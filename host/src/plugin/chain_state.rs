@@ -49,18 +49,6 @@ impl Chain {
         Ok(())
     }
 
-    /// New instances in the place of those that broke, which have met exactly the calls that were accepted.
-    ///
-    /// # Errors
-    ///
-    /// A plugin that breaks at what it has taken before.
-    pub fn renew(&mut self) -> Result<(), PluginError> {
-        self.stages.iter_mut().try_for_each(|stage| match stage.is_broken() {
-            true => stage.renew(),
-            false => Ok(()),
-        })
-    }
-
     /// The entries by key of its plugins.
     pub fn entries(&self) -> impl Iterator<Item = SharedEntries> + use<'_> {
         self.stages.iter().filter_map(super::stage::Stage::entries)

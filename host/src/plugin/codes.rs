@@ -51,10 +51,18 @@ pub const CODES: &[Code] = &[
         explanation: "The ABI knows it and this version of Rowmill does not do it yet.",
     },
     Code {
+        code: "E0309",
+        title: "the plugin's configuration doesn't fit its schema",
+        explanation: "The plugin brings a JSON Schema along for what stands under `config:`. Each place that doesn't \
+                      fit is named by its path, with what was expected and the kind of what was found; values are \
+                      not shown. Values with a variable are texts.",
+    },
+    Code {
         code: "E0310",
         title: "the plugin broke while it ran",
         explanation: "It trapped, ran into a limit of time or memory, or gave a reply that breaks the contract. \
-                      Nothing of the batch has left, so after a fix the rows are sent through again.",
+                      With `on_fault: stop` that ends the pipeline, and so does a plugin that breaks before it gets \
+                      rows. Nothing of the batch has left, so after a fix the rows are sent through again.",
     },
     Code {
         code: "E0311",
@@ -68,6 +76,20 @@ pub const CODES: &[Code] = &[
         explanation: "A plugin may stop the pipeline where going on would be wrong. The cause is its own text.",
     },
     Code {
+        code: "E0313",
+        title: "the plugin breaks too often",
+        explanation: "Each change that a plugin breaks on is set aside or passed on, as `on_fault` says, until there \
+                      are more than `max_faults` within a minute. Then the plugin is taken to be broken as a whole. \
+                      Nothing of the batch has left; the cause shows the last fault.",
+    },
+    Code {
+        code: "E0314",
+        title: "what the plugin breaks on can't be found",
+        explanation: "Where a plugin breaks on a batch, its rows are tried in ever smaller parts until the one that \
+                      is to blame is found. `limits.isolation` bounds the time for that. Nothing of the batch has \
+                      left. A plugin that exports `rowmill_row` names the row at once.",
+    },
+    Code {
         code: "E0317",
         title: "a plugin can't take up its state",
         explanation: "A plugin's state is stored with the version of the module that gave it. A module takes state of \
@@ -78,6 +100,13 @@ pub const CODES: &[Code] = &[
         code: "E0319",
         title: "the WebAssembly engine can't be set up",
         explanation: "The machine can't run the engine, or the folder for compiled code is not this user's alone.",
+    },
+    Code {
+        code: "E0315",
+        title: "changes may go by a plugin",
+        explanation: "`on_error: pass` and `on_fault: bypass` let a change go on without the plugin that didn't take \
+                      it: unfiltered, unmasked. A plugin that guards data must never be passed by. A warning: it \
+                      stops nothing.",
     },
     Code {
         code: "E0320",

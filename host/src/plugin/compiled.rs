@@ -7,7 +7,7 @@ use super::manifest::{Manifest, SCOPES};
 use super::module_file::{Import, KIND_FUNCTION, KIND_MEMORY, ModuleFile};
 use super::wasi;
 use crate::config::Limits;
-use rowmill_abi::{ABI_MAJOR, ABI_MINOR, IMPORT_MODULE, manifest};
+use rowmill_abi::{ABI_MAJOR, ABI_MINOR, IMPORT_MODULE};
 use std::collections::HashSet;
 use wasmtime::{ExternType, InstancePre, Linker, ValType};
 
@@ -42,6 +42,7 @@ const FUNCTIONS: [(&str, &[ValType], Option<ValType>); 6] = [
 const MEMORY: &str = "memory";
 pub(crate) const CHECKPOINT: &str = "rowmill_checkpoint";
 pub(crate) const MIGRATE: &str = "rowmill_migrate";
+const ROW: &str = "rowmill_row";
 const REBUILD: &str = "rebuild the plugin with the `rowmill-plugin` crate of this version";
 
 impl Module {
@@ -145,7 +146,6 @@ pub(crate) fn check(file: &ModuleFile<'_>, limits: &Limits) -> Result<Manifest, 
             "only functions of `rowmill` and a stub of WASI are offered",
         ));
     }
-    check_features(&manifest)?;
     check_state(file, &manifest)?;
     check_entries(file, &manifest, limits)?;
     Ok(manifest)
@@ -168,22 +168,6 @@ fn check_exports(file: &ModuleFile<'_>) -> Result<(), PluginError> {
         format!("the plugin lacks exports: {}", missing.join(", ")),
         REBUILD,
     ))
-}
-
-fn check_features(manifest: &Manifest) -> Result<(), PluginError> {
-    let unsupported = |what: &str| {
-        Err(PluginError::refused(
-            error::UNSUPPORTED,
-            format!("the plugin asks for {what}, which this version can't do yet"),
-            format!("build the plugin without {what}"),
-        ))
-    };
-    let asks = |feature: &str| manifest.features.iter().any(|asked| asked == feature);
-    match () {
-        () if asks(manifest::FEATURE_TRUNCATES) => unsupported("truncates"),
-        () if asks(manifest::FEATURE_MESSAGES) => unsupported("messages"),
-        () => Ok(()),
-    }
 }
 
 /// A plugin that keeps state can give it, and says in which version.
@@ -289,6 +273,11 @@ fn wrong_exports(module: &wasmtime::Module) -> Vec<String> {
         {
             wrong.push(name.to_owned());
         }
+    }
+    if let Some(row) = module.get_export(ROW)
+        && !matches!(&row, ExternType::Global(global) if global.content().is_i32())
+    {
+        wrong.push(ROW.to_owned());
     }
     wrong
 }

@@ -10,7 +10,7 @@ use wasmtime::UpdateDeadline;
 /// How often the epoch advances: also how exactly limits are kept.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// How much longer than its CPU limit a call may take by the wall clock.
-const WALL_FACTOR: u32 = 10;
+pub(crate) const WALL_FACTOR: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) struct Deadline {
@@ -55,7 +55,7 @@ fn ticks(time: Duration) -> u64 {
 }
 
 /// CPU time of this thread. Where the clock can't be read, zero: the wall clock then decides alone.
-fn thread_cpu_time() -> Duration {
+pub(crate) fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     #[allow(
         unsafe_code,

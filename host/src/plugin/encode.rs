@@ -7,7 +7,7 @@ use super::plan::{Entry, InUse, Plan};
 use super::values::{Presence, encode};
 use super::write;
 use crate::batch::{Batch, OldImage, Op, Origin, Part, Row, Tuple};
-use rowmill_abi::{image, op, part};
+use rowmill_abi::{image, op, part, truncate};
 
 /// Encoded rows of one call; a single row may be larger.
 pub(crate) const CALL_BYTES_MAX: usize = 256 * 1024;
@@ -52,11 +52,11 @@ pub(crate) struct Seed {
     pub ordinal: u64,
 }
 
-/// A row that can't be encoded.
-#[derive(Debug)]
-pub(crate) struct Unencodable {
-    pub row: usize,
-    pub kind: RowErrorKind,
+/// Which operations without a row the plugin asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wants {
+    pub truncates: bool,
+    pub messages: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +71,11 @@ pub(crate) struct Encoder {
     pub images: u32,
     /// One per guest row, where the plugin asks for random bytes.
     pub seeds: Vec<Seed>,
+    /// Rows of the call that can't be encoded: index among the stage's rows, and why.
+    pub refused: Vec<(usize, RowErrorKind)>,
+    /// Whether those go on as they are.
+    pub pass_refused: bool,
+    pub wants: Wants,
     want_seeds: bool,
     transactions: Vec<CallTransaction>,
 }
@@ -93,38 +98,35 @@ impl Encoder {
         entries: &[Entry],
         plans: &[Plan],
         images: Images,
-    ) -> Result<usize, Unencodable> {
+    ) -> usize {
         let before = from.checked_sub(1).map(|last| rows[last].transaction);
         self.body.clear();
         self.marks.clear();
         self.seeds.clear();
         self.transactions.clear();
+        self.refused.clear();
         self.images = 0;
         for (at, row) in rows.iter().enumerate().skip(from) {
-            let plan = match row.op {
-                Op::Truncate | Op::Message => &Plan::PassBy,
-                _ => &plans[entries[row.relation as usize].plan as usize],
-            };
-            let plan = match plan {
-                Plan::PassBy => {
-                    self.marks.push(0);
-                    continue;
-                }
-                Plan::Drop => {
-                    self.marks.push(mark::DROP);
-                    continue;
-                }
-                Plan::Use(plan) => plan,
-            };
             let (start, images_before) = (self.body.len(), self.images);
-            let marks = self
-                .change(plan, batch, row, images)
-                .map_err(|kind| Unencodable { row: at, kind })?;
+            let encoded = match row.op {
+                Op::Truncate | Op::Message => self.rowless(batch, row, entries, plans),
+                _ => match &plans[entries[row.relation as usize].plan as usize] {
+                    Plan::PassBy => Ok(0),
+                    Plan::Drop => Ok(mark::DROP),
+                    Plan::Use(plan) => self.change(plan, batch, row, images),
+                },
+            };
+            let marks = match encoded {
+                Ok(marks) => marks,
+                Err(kind) => {
+                    self.take_back(start, images_before);
+                    self.refused.push((at, kind));
+                    if self.pass_refused { 0 } else { mark::DROP }
+                }
+            };
             if self.body.len() > CALL_BYTES_MAX && images_before > 0 {
-                self.body.truncate(start);
-                self.images = images_before;
-                self.seeds.truncate(images_before as usize);
-                return Ok(at);
+                self.take_back(start, images_before);
+                return at;
             }
             self.marks.push(marks);
             if self.images > images_before
@@ -141,7 +143,69 @@ impl Encoder {
                 });
             }
         }
-        Ok(rows.len())
+        rows.len()
+    }
+
+    /// As if the row at hand had never been encoded.
+    #[cold]
+    fn take_back(&mut self, start: usize, images_before: u32) {
+        self.body.truncate(start);
+        self.images = images_before;
+        self.seeds.truncate(images_before as usize);
+    }
+
+    /// A truncate or a message, where the plugin asks for such: `[nil, 3, flags, [relation, ...]]` with those relations
+    /// that it uses, `[nil, 5, transactional, [prefix, content]]`.
+    #[cold]
+    fn rowless(&mut self, batch: &Batch, row: &Row, entries: &[Entry], plans: &[Plan]) -> Result<u8, RowErrorKind> {
+        let out = &mut self.body;
+        match row.op {
+            Op::Truncate if self.wants.truncates => {
+                let Some(truncate) = batch.truncates.get(row.extra as usize) else {
+                    return Ok(0);
+                };
+                let is_used = |at: &&u32| {
+                    let plan = entries.get(**at as usize).map(|entry| entry.plan as usize);
+                    matches!(plan.and_then(|plan| plans.get(plan)), Some(Plan::Use(_)))
+                };
+                let used = truncate.relations.iter().filter(is_used);
+                let count = used.clone().count();
+                if count == 0 {
+                    return Ok(0);
+                }
+                write::array(out, 4);
+                write::nil(out);
+                out.push(op::TRUNCATE);
+                out.push(
+                    if truncate.cascade { truncate::CASCADE } else { 0 }
+                        | if truncate.restart_identity {
+                            truncate::RESTART_IDENTITY
+                        } else {
+                            0
+                        },
+                );
+                write::array(out, count);
+                for at in used {
+                    write::uint(out, u64::from(batch.relations[*at as usize].index));
+                }
+            }
+            Op::Message if self.wants.messages => {
+                let Some(message) = batch.messages.get(row.extra as usize) else {
+                    return Ok(0);
+                };
+                write::array(out, 4);
+                write::nil(out);
+                out.push(op::MESSAGE);
+                write::bool(out, message.transactional);
+                write::array(out, 2);
+                write::str(out, message.prefix.as_bytes());
+                write::bin_header(out, message.content.len());
+                out.extend_from_slice(&message.content);
+            }
+            _ => return Ok(0),
+        }
+        self.shipped(batch, row);
+        Ok(mark::NEW)
     }
 
     fn change(&mut self, plan: &InUse, batch: &Batch, row: &Row, images: Images) -> Result<u8, RowErrorKind> {
@@ -181,12 +245,15 @@ impl Encoder {
         self.images += 1;
         if self.want_seeds {
             let transaction = batch.transaction(row);
-            let position = match transaction.origin {
-                Origin::Stream => transaction.commit_lsn.0,
-                Origin::Copy(unit) => {
-                    (u64::from(unit.table_oid) << 32 | u64::from(unit.unit)) ^ (u64::from(unit.epoch) << 56)
-                }
+            let unit = match transaction.origin {
+                Origin::Copy(unit) => Some(unit),
+                // The same bytes as it had, or would have had.
+                Origin::Replay(replay) => replay.copy,
+                Origin::Stream => None,
             };
+            let position = unit.map_or(transaction.commit_lsn.0, |unit| {
+                (u64::from(unit.table_oid) << 32 | u64::from(unit.unit)) ^ (u64::from(unit.epoch) << 56)
+            });
             self.seeds.push(Seed {
                 position,
                 ordinal: row.ordinal << 16 | u64::from(row.fan_out),

@@ -3,6 +3,7 @@
 use crate::batch::Lsn;
 use crate::problem::{Exit, Problem};
 use std::fmt;
+use std::time::Duration;
 
 /// The module is no WebAssembly core module, too large, or its manifest can't be read.
 pub const UNREADABLE: &str = "E0301";
@@ -20,6 +21,8 @@ pub const INIT: &str = "E0306";
 pub const SCHEMA: &str = "E0307";
 /// It asks for something that this version doesn't do.
 pub const UNSUPPORTED: &str = "E0308";
+/// Its configuration isn't what its JSON Schema asks for.
+pub const CONFIG: &str = "E0309";
 /// It broke while it ran.
 pub const FAULT: &str = "E0310";
 /// A row of which the plugin, or the host on its behalf, can't make anything.
@@ -28,6 +31,12 @@ pub const ROW: &str = "E0311";
 pub const STOP: &str = "E0312";
 /// It can't take up the state that is stored for it, or give the one it has.
 pub const STATE: &str = "E0317";
+/// It breaks too often.
+pub const TOO_MANY_FAULTS: &str = "E0313";
+/// What it breaks on wasn't found within the time for it.
+pub const UNSETTLED: &str = "E0314";
+/// Its configuration lets changes go by it; a warning.
+pub const GOES_BY: &str = "E0315";
 /// The engine itself can't be set up here.
 pub const ENGINE: &str = "E0319";
 
@@ -48,6 +57,9 @@ pub enum PluginError {
     /// One row's own error; the plugin itself is well.
     #[error("{0}")]
     Row(Box<RowError>),
+    /// It broke once more than it may, or what it breaks on can't be found.
+    #[error("{0}")]
+    GaveUp(Box<GaveUp>),
 }
 
 impl PluginError {
@@ -76,7 +88,65 @@ impl PluginError {
                 Problem::new(FAULT, Exit::Plugin, headline, help).with_cause(fault.details())
             }
             Self::Row(error) => error.problem(),
+            Self::GaveUp(gave_up) => gave_up.problem(),
         }
+    }
+}
+
+/// Changes are no longer set aside one by one: more would be lost by going on than by stopping.
+#[derive(Clone, Debug)]
+pub struct GaveUp {
+    /// The last one.
+    pub fault: Box<Fault>,
+    pub reason: GaveUpReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GaveUpReason {
+    /// The breaker: more faults than `max_faults` within the window.
+    TooManyFaults { faults: u32, window: Duration },
+    /// So many rows of the batch are still to be tried when the time is over.
+    TooLong { budget: Duration, rows: usize },
+}
+
+impl GaveUp {
+    fn problem(&self) -> Problem {
+        let plugin = &self.fault.plugin;
+        let (code, headline, help) = match self.reason {
+            GaveUpReason::TooManyFaults { .. } => (
+                TOO_MANY_FAULTS,
+                format!("plugin {plugin} ({}) breaks too often", self.fault.hash),
+                "fix the plugin and put the new module in its place, then start again".to_owned(),
+            ),
+            GaveUpReason::TooLong { .. } => (
+                UNSETTLED,
+                format!(
+                    "plugin {plugin} ({}) breaks on rows that can't be told",
+                    self.fault.hash
+                ),
+                format!("fix the plugin, or raise `limits: isolation` of plugin {plugin}"),
+            ),
+        };
+        Problem::new(code, Exit::Plugin, headline, help).with_cause(self)
+    }
+}
+
+impl fmt::Display for GaveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason {
+            GaveUpReason::TooManyFaults { faults, window } => {
+                let seconds = window.as_secs();
+                write!(
+                    f,
+                    "{faults} faults within {seconds} s, more than its `max_faults`; the last: "
+                )?;
+            }
+            GaveUpReason::TooLong { budget, rows } => write!(
+                f,
+                "after {budget:?} of trying, {rows} rows of a batch are still in doubt; the last fault: "
+            )?,
+        }
+        self.fault.fmt(f)
     }
 }
 
@@ -89,6 +159,8 @@ pub enum FaultKind {
     Timeout,
     /// It wanted more memory than its limit.
     Memory,
+    /// Its reply is larger than its limit.
+    Output,
     /// Its reply isn't what the ABI says.
     BadReply,
     /// Its reply does what it has not declared, or must not do.
@@ -105,6 +177,7 @@ impl fmt::Display for FaultKind {
             Self::Trap => "trapped",
             Self::Timeout => "ran into its time limit",
             Self::Memory => "ran into its memory limit",
+            Self::Output => "gave a reply beyond its limit",
             Self::BadReply => "gave a reply that can't be read",
             Self::Breach => "broke its contract",
             Self::Retryable => "failed and may be tried again",
@@ -134,11 +207,14 @@ impl fmt::Display for RowPlace {
     }
 }
 
-/// A plugin broke. Holds no row values but what the plugin itself put into its panic.
+/// A plugin broke. Holds no row values but what the plugin itself put into its panic or message: its author needs that
+/// text, so it goes into logs and dead letters as it is.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub kind: FaultKind,
     pub plugin: String,
+    /// As its manifest has it.
+    pub version: Option<String>,
     /// The beginning of the module's SHA-256, in hex.
     pub hash: String,
     /// What happened, in words.
@@ -152,7 +228,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn details(&self) -> String {
+    /// What happened in one line: message, panic, row.
+    pub fn summary(&self) -> String {
         let mut text = self.message.clone();
         if let Some(panic) = &self.panic {
             text.push_str("; panic: ");
@@ -161,6 +238,11 @@ impl Fault {
         if let Some(row) = &self.row {
             text.push_str(&format!("; at {row}"));
         }
+        text
+    }
+
+    fn details(&self) -> String {
+        let mut text = self.summary();
         if let Some(backtrace) = &self.backtrace {
             text.push('\n');
             text.push_str(backtrace);

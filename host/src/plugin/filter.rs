@@ -4,6 +4,7 @@ use super::cursor::{BadReply, Cursor, Reply, Scalar, open};
 use super::encode::{Encoder, mark};
 use super::error::{RowErrorKind, guest_text};
 use super::membership::{Fate, Verdict, fate};
+use super::refused::Refused;
 use crate::batch::{Batch, Cell, OldImage, Op, Relation, Row, Tuple};
 use crate::config::FilterMode;
 
@@ -16,9 +17,10 @@ pub(crate) enum Unapplied {
         image: u32,
         what: String,
     },
-    Row {
+    /// It asks for the pipeline to stop, at this guest row.
+    Stop {
         image: u32,
-        kind: RowErrorKind,
+        reason: String,
     },
     Failed {
         retryable: bool,
@@ -82,7 +84,9 @@ impl Verdicts<'_> {
     }
 }
 
-fn verdicts<'a>(reply: &'a [u8], images: u32) -> Result<Verdicts<'a>, Unapplied> {
+type Rejects = Vec<(u32, RowErrorKind)>;
+
+fn verdicts(reply: &[u8], images: u32) -> Result<(Verdicts<'_>, Rejects), Unapplied> {
     let (mut cursor, left) = done(reply)?;
     if left == 0 || left > 2 {
         return Ok(cursor.bad("a filter's reply is [0, verdict, rejects]")?);
@@ -94,17 +98,22 @@ fn verdicts<'a>(reply: &'a [u8], images: u32) -> Result<Verdicts<'a>, Unapplied>
         Scalar::Bin(_) => return Ok(start.bad("a bitmap of the wrong length")?),
         _ => return Ok(start.bad("a verdict is a boolean or a bitmap")?),
     };
-    if left == 2 && !cursor.nil() {
-        rejects(&mut cursor, images)?;
-    }
+    let rejects = match left == 2 && !cursor.nil() {
+        true => rejects(&mut cursor, images)?,
+        false => Vec::new(),
+    };
     cursor.finish()?;
-    Ok(verdicts)
+    Ok((verdicts, rejects))
 }
 
-/// The first reject is the error of its row.
-fn rejects(cursor: &mut Cursor<'_>, images: u32) -> Result<(), Unapplied> {
-    let mut first = None;
-    for _ in 0..cursor.array()? {
+/// The rejected guest rows, ascending, each once.
+fn rejects(cursor: &mut Cursor<'_>, images: u32) -> Result<Rejects, Unapplied> {
+    let count = cursor.array()?;
+    if count > images as usize {
+        return Ok(cursor.bad("more rejects than rows")?);
+    }
+    let mut rejects = Vec::with_capacity(count);
+    for _ in 0..count {
         if cursor.array()? != 3 || images == 0 {
             return Ok(cursor.bad("a reject is [row, code, reason]")?);
         }
@@ -113,15 +122,11 @@ fn rejects(cursor: &mut Cursor<'_>, images: u32) -> Result<(), Unapplied> {
             code: code(cursor)?,
             reason: reason(cursor)?,
         };
-        first.get_or_insert(Unapplied::Row { image, kind });
+        rejects.push((image, kind));
     }
-    match first {
-        Some(reject) => {
-            cursor.finish()?;
-            Err(reject)
-        }
-        None => Ok(()),
-    }
+    rejects.sort_by_key(|(image, _)| *image);
+    rejects.dedup_by_key(|(image, _)| *image);
+    Ok(rejects)
 }
 
 /// Applies a filter's reply to the rows of a call: what is left of them goes to `out`.
@@ -132,10 +137,12 @@ pub(crate) fn apply(
     mode: FilterMode,
     batch: &mut Batch,
     out: &mut Vec<Row>,
+    refused: &mut Refused,
 ) -> Result<(), Unapplied> {
-    let verdicts = verdicts(reply, encoder.images)?;
+    let (verdicts, rejects) = verdicts(reply, encoder.images)?;
+    let mut rejects = rejects.into_iter().peekable();
     let mut image = 0;
-    for (row, marks) in rows.iter().zip(&encoder.marks) {
+    for (at, (row, marks)) in rows.iter().zip(&encoder.marks).enumerate() {
         // No image of it was shipped: passed by, or a delete that can't be judged.
         if marks & mark::SHIPPED == 0 {
             if marks & mark::DROP == 0 {
@@ -151,17 +158,20 @@ pub(crate) fn apply(
             verdicts.of(image - 1)
         };
         let (old, new) = (judged(mark::OLD), judged(mark::NEW));
+        if rejects.peek().is_some_and(|(rejected, _)| *rejected < image) {
+            while let Some((_, kind)) = rejects.next_if(|(rejected, _)| *rejected < image) {
+                if refused.list.last().is_none_or(|(last, _)| *last != refused.base + at) {
+                    refused.add(at, kind, row, out);
+                }
+            }
+            continue;
+        }
         match fate(mode, row.op, old, new) {
             Fate::Pass => out.push(*row),
             Fate::Drop => {}
             fate => match settle(fate, row, batch) {
                 Some(row) => out.push(row),
-                None => {
-                    return Err(Unapplied::Row {
-                        image: image.saturating_sub(1),
-                        kind: RowErrorKind::NoKey,
-                    });
-                }
+                None => refused.add(at, RowErrorKind::NoKey, row, out),
             },
         }
     }

@@ -13,7 +13,10 @@ use super::write;
 use crate::batch::Batch;
 use rowmill_abi::{ABI_VERSION, mode};
 use std::ops::Range;
-use wasmtime::{Global, Memory, Store, StoreContextMut, Trap, TypedFunc, UpdateDeadline, Val, WasmBacktrace};
+use wasmtime::{
+    Global, Instance as Guest, Memory, Mutability, Store, StoreContextMut, Trap, TypedFunc, UpdateDeadline, Val,
+    WasmBacktrace,
+};
 
 /// State: taking it up, giving it, and running calls again.
 #[path = "restore.rs"]
@@ -42,17 +45,29 @@ pub(crate) struct Instance {
     batch: TypedFunc<(i32, i32), i64>,
     /// Where the plugin keeps state.
     checkpoint: Option<TypedFunc<(), i64>>,
-    /// The row that the guest works on, where it says.
-    row: Option<Global>,
+    /// Where the guest says which row it works on, if it does.
+    row: Option<RowAtWork>,
     /// The buffer that the guest gave for its input: address and size.
     input: Range<usize>,
     output_max: u64,
     sequence: u64,
     pub name: String,
+    version: Option<String>,
     pub hash: String,
     /// Whether it broke: then it is never called again.
     dead: bool,
 }
+
+/// Where a guest writes the index of the row that it works on.
+#[derive(Clone, Copy)]
+enum RowAtWork {
+    Global(Global),
+    /// Address of four bytes in linear memory, little-endian.
+    Memory(usize),
+}
+
+/// What stands there as long as the guest says nothing.
+const NO_ROW: i32 = -1;
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,12 +103,13 @@ impl Instance {
             },
         );
         let (name, hash) = (plugin.name.clone(), plugin.module.hash_short().to_owned());
+        let version = plugin.module.manifest().version.clone();
         begin(&mut store);
         let started = (|store: &mut Store<HostState>| {
             let instance = plugin.module.pre.instantiate(&mut *store)?;
             let memory = instance.get_memory(&mut *store, "memory");
             let memory = memory.ok_or_else(|| wasmtime::Error::msg("it has no memory"))?;
-            let row = instance.get_global(&mut *store, "rowmill_row");
+            let row = row_at_work(&mut *store, &instance);
             if let Some(initialize) = instance.get_func(&mut *store, "_initialize") {
                 initialize.typed::<(), ()>(&*store)?.call(&mut *store, ())?;
             }
@@ -110,7 +126,7 @@ impl Instance {
         })(&mut store);
         let (memory, row, abi, init, alloc, free, schema, batch, state) = match started {
             Ok(started) => started,
-            Err(error) => return Err(PluginError::Fault(fault(&mut store, &name, &hash, &error))),
+            Err(error) => return Err(PluginError::Fault(fault(&mut store, &name, version, &hash, &error))),
         };
         check_abi(abi, plugin.module.manifest())?;
         let output_max = plugin.limits.output.0;
@@ -127,6 +143,7 @@ impl Instance {
             output_max,
             sequence: 0,
             name,
+            version,
             hash,
             dead: false,
         };
@@ -201,6 +218,7 @@ impl Instance {
         host.commit_us.clear();
         host.commit_us.extend(encoder.commit_times(batch));
         std::mem::swap(&mut host.seeds, &mut encoder.seeds);
+        self.forget_row();
         let called = self.call_batch(&[&encoder.head, &encoder.body]);
         std::mem::swap(&mut self.store.data_mut().seeds, &mut encoder.seeds);
         called
@@ -236,12 +254,26 @@ impl Instance {
         }
     }
 
+    /// What an instance counted before it broke isn't lost.
+    pub fn inherit_metrics(&mut self, broken: &mut Self) {
+        let mut metrics = std::mem::take(&mut broken.store.data_mut().metrics);
+        let own = &mut self.store.data_mut().metrics;
+        metrics.append(own);
+        *own = metrics;
+    }
+
     /// The instance must not be used again after what it has done.
     pub fn fault(&mut self, kind: FaultKind, message: String) -> Box<Fault> {
         self.die();
+        self.failure(kind, message)
+    }
+
+    /// What it has done leaves it usable.
+    pub fn failure(&self, kind: FaultKind, message: String) -> Box<Fault> {
         Box::new(Fault {
             kind,
             plugin: self.name.clone(),
+            version: self.version.clone(),
             hash: self.hash.clone(),
             message,
             row: None,
@@ -250,11 +282,41 @@ impl Instance {
         })
     }
 
+    pub fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    pub fn kill(&mut self) {
+        self.die();
+    }
+
     /// The guest row that the guest says it works on.
     pub fn row_at_work(&mut self) -> Option<u32> {
-        match self.row?.get(&mut self.store) {
-            Val::I32(row) => u32::try_from(row).ok(),
-            _ => None,
+        let row = match self.row? {
+            RowAtWork::Global(global) => match global.get(&mut self.store) {
+                Val::I32(row) => row,
+                _ => NO_ROW,
+            },
+            RowAtWork::Memory(at) => {
+                let bytes = self.memory.data(&self.store).get(at..at + size_of::<i32>())?;
+                i32::from_le_bytes(bytes.try_into().ok()?)
+            }
+        };
+        u32::try_from(row).ok()
+    }
+
+    /// What an earlier call left there says nothing of this one.
+    fn forget_row(&mut self) {
+        match self.row {
+            None => {}
+            // It was checked to be a mutable i32.
+            Some(RowAtWork::Global(global)) => drop(global.set(&mut self.store, Val::I32(NO_ROW))),
+            Some(RowAtWork::Memory(at)) => {
+                let memory = self.memory.data_mut(&mut self.store);
+                if let Some(bytes) = memory.get_mut(at..at + size_of::<i32>()) {
+                    bytes.copy_from_slice(&NO_ROW.to_le_bytes());
+                }
+            }
         }
     }
 
@@ -294,10 +356,11 @@ impl Instance {
         let message = if reply == 0 {
             "it answered nothing".to_owned()
         } else if len as u64 > self.output_max {
-            format!(
+            let message = format!(
                 "its reply of {len} bytes is larger than the limit of {}",
                 self.output_max
-            )
+            );
+            return Err(Failed::Fault(self.failure(FaultKind::Output, message)));
         } else if start + len > memory_len {
             format!("its reply lies outside of its memory of {memory_len} bytes")
         } else {
@@ -311,20 +374,34 @@ impl Instance {
         if len <= self.input.len() {
             return Ok(());
         }
-        let size = len
-            .max(INPUT_BYTES_MIN)
-            .checked_next_power_of_two()
-            .ok_or(Failed::TooLarge)?;
-        let size_wasm = i32::try_from(size).map_err(|_| Failed::TooLarge)?;
+        if len as u64 > self.store.data().limiter.memory_bytes as u64 {
+            return Err(Failed::TooLarge);
+        }
+        let wanted = len.max(INPUT_BYTES_MIN).checked_next_power_of_two();
+        let wanted = wanted.ok_or(Failed::TooLarge)?;
         if !self.input.is_empty() {
             let old = std::mem::take(&mut self.input);
             let freed = self.free.call(&mut self.store, (old.start as i32, old.len() as i32));
             freed.map_err(|error| self.trapped(&error))?;
         }
-        let start = self
-            .alloc
-            .call(&mut self.store, size_wasm)
-            .map_err(|error| self.trapped(&error))?;
+        // A buffer that is larger than it need be may not fit where one that isn't does.
+        let (mut start, mut size) = (0, 0);
+        for bytes in [wanted, len.next_multiple_of(8)] {
+            size = bytes;
+            let bytes = i32::try_from(bytes).map_err(|_| Failed::TooLarge)?;
+            start = match self.alloc.call(&mut self.store, bytes) {
+                Ok(start) => start,
+                Err(error) => {
+                    let failed = self.trapped(&error);
+                    // It gave up for want of memory, before it has seen a row.
+                    let no_memory = self.store.data().limiter.memory_hit;
+                    return Err(if no_memory { Failed::TooLarge } else { failed });
+                }
+            };
+            if start != 0 {
+                break;
+            }
+        }
         if start == 0 {
             return Err(Failed::TooLarge);
         }
@@ -347,7 +424,8 @@ impl Instance {
 
     fn trapped(&mut self, error: &wasmtime::Error) -> Failed {
         self.die();
-        Failed::Fault(fault(&mut self.store, &self.name, &self.hash, error))
+        let version = self.version.clone();
+        Failed::Fault(fault(&mut self.store, &self.name, version, &self.hash, error))
     }
 }
 
@@ -399,7 +477,26 @@ fn init_request(
     Ok(request)
 }
 
-fn fault(store: &mut Store<HostState>, name: &str, hash: &str, error: &wasmtime::Error) -> Box<Fault> {
+/// Either a mutable global that holds the row, or an immutable one that holds the row's address, as a `static` is
+/// exported. What lies outside of the memory counts as nothing.
+fn row_at_work(store: &mut Store<HostState>, guest: &Guest) -> Option<RowAtWork> {
+    let global = guest.get_global(&mut *store, "rowmill_row")?;
+    if global.ty(&*store).mutability() == Mutability::Var {
+        return Some(RowAtWork::Global(global));
+    }
+    match global.get(&mut *store) {
+        Val::I32(address) => Some(RowAtWork::Memory(address as u32 as usize)),
+        _ => None,
+    }
+}
+
+fn fault(
+    store: &mut Store<HostState>,
+    name: &str,
+    version: Option<String>,
+    hash: &str,
+    error: &wasmtime::Error,
+) -> Box<Fault> {
     let host = store.data_mut();
     let kind = if host.deadline.expired {
         FaultKind::Timeout
@@ -416,6 +513,7 @@ fn fault(store: &mut Store<HostState>, name: &str, hash: &str, error: &wasmtime:
     Box::new(Fault {
         kind,
         plugin: name.to_owned(),
+        version,
         hash: hash.to_owned(),
         message,
         row: None,

@@ -39,7 +39,8 @@ pub(crate) enum Fate {
 pub(crate) fn fate(mode: FilterMode, op: Op, old: Verdict, new: Verdict) -> Fate {
     use Verdict::{Match, NoMatch, Unjudged};
     match (op, mode) {
-        (Op::Truncate | Op::Message, _) => Fate::Pass,
+        (Op::Truncate, _) => Fate::Pass,
+        (Op::Message, _) => pass_if(new != NoMatch),
         (Op::Insert | Op::Read, _) => pass_if(new == Match),
         // A delete that can't be judged is passed on: deleting what isn't there does no harm.
         (Op::Delete, _) => pass_if(old != NoMatch),
@@ -92,7 +93,10 @@ mod tests {
             (Op::Delete, NoMatch, Unjudged, Drop, Drop),
             (Op::Delete, Unjudged, Unjudged, Pass, Pass),
             (Op::Truncate, Unjudged, Unjudged, Pass, Pass),
+            (Op::Truncate, Unjudged, NoMatch, Pass, Pass),
             (Op::Message, Unjudged, Unjudged, Pass, Pass),
+            (Op::Message, Unjudged, Match, Pass, Pass),
+            (Op::Message, Unjudged, NoMatch, Drop, Drop),
         ];
         for (op, old, new, membership, event) in table {
             assert_eq!(

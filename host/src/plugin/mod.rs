@@ -11,7 +11,8 @@
 //! A stage asks each plugin once per relation what it wants ([`plan`]), ships only those columns ([`encode`]), and takes
 //! back a bitmap or patches ([`filter`], [`transform`]). Whatever comes back from a guest is hostile until [`cursor`]
 //! has read it. Nothing of a batch goes on before the whole reply is checked; rows are indexes into a batch whose
-//! tuples are never changed in place, so a failed call leaves them as they were.
+//! tuples are never changed in place, so a failed call leaves them as they were, and its rows can be tried again in parts
+//! until the one that is to blame is found ([`stage`]).
 //!
 //! Only `engine`, `compiled`, `host`, `wasi`, `deadline` and `instance` know the WebAssembly runtime; all the rest builds
 //! without it.
@@ -27,7 +28,9 @@
 pub mod error;
 pub mod reload;
 
+mod aside;
 mod codes;
+mod config_schema;
 mod cursor;
 mod encode;
 mod fill;
@@ -37,12 +40,15 @@ mod membership;
 pub mod metrics;
 mod module_file;
 mod plan;
+mod refused;
 mod schema_reply;
 mod shapes;
 mod transform;
 mod values;
 mod write;
 
+#[cfg(feature = "engine")]
+mod breaker;
 #[cfg(feature = "engine")]
 mod chain;
 #[cfg(feature = "engine")]
@@ -73,6 +79,7 @@ mod wasi;
 #[cfg(all(test, feature = "engine"))]
 pub(crate) mod tests;
 
+pub use aside::{Aside, AsideCause, Counts, Processed};
 #[cfg(feature = "engine")]
 pub use chain::{Chain, ChainOutcome, PluginVersion};
 #[cfg(feature = "engine")]
@@ -82,7 +89,7 @@ pub use codes::CODES;
 pub use compiled::Module;
 #[cfg(feature = "engine")]
 pub use engine::Engine;
-pub use error::{Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
+pub use error::{Fault, FaultKind, GaveUp, GaveUpReason, PluginError, RowError, RowErrorKind, RowPlace};
 #[cfg(feature = "engine")]
 pub use instance::Mode;
 #[cfg(feature = "engine")]

@@ -124,10 +124,6 @@ impl Instance {
         }
     }
 
-    pub fn is_dead(&self) -> bool {
-        self.dead
-    }
-
     /// The entries by key, where it has some.
     pub fn entries(&self) -> Option<super::SharedEntries> {
         self.store.data().kv.as_ref().map(|kv| kv.entries.clone())
@@ -154,6 +150,9 @@ impl Instance {
                 self.call_batch(&[&call.request])
             }
         };
+        // Counted already, and written already.
+        self.store.data_mut().metrics.clear();
+        self.accept();
         called.map(|_: Range<usize>| ()).map_err(|failed| match failed {
             Failed::Fault(fault) => PluginError::Fault(fault),
             Failed::TooLarge => {

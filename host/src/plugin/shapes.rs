@@ -6,13 +6,23 @@ use crate::batch::{Column, Relation};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Tables and topics that the rows of one output may be sent to. Each is a relation that sinks keep what they know of,
+/// so that a plugin that takes values for names must come to an end.
+const ROUTES_MAX: usize = 1_000;
+/// As for the names of outputs.
+const NAME_MAX: usize = 255;
+
 type Made = (Shape, Arc<Relation>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Shapes {
     /// By the index of the input relation.
     made: Mutex<HashMap<u32, Vec<Made>>>,
+    /// By the index of the output relation, by schema and table.
+    routed: Mutex<HashMap<u32, Routed>>,
 }
+
+type Routed = HashMap<(String, String), Arc<Relation>>;
 
 impl Shapes {
     /// The relation of that shape made of `input`; `None` where it would have too many cells.
@@ -27,6 +37,39 @@ impl Shapes {
         let relation = Arc::new(build(input, shape)?);
         known.push((shape.clone(), Arc::clone(&relation)));
         Some(relation)
+    }
+}
+
+impl Shapes {
+    /// An output relation under another name: `schema.table`, or `table` in the same schema. The error says what is
+    /// wrong with the name.
+    pub fn routed(&self, output: &Arc<Relation>, name: &str) -> Result<Arc<Relation>, &'static str> {
+        let (schema, table) = name.split_once('.').unwrap_or((&output.schema, name));
+        for part in [schema, table] {
+            if part.is_empty() || part.len() > NAME_MAX || part.contains(char::is_control) {
+                return Err("a part of its name is empty, too long or holds a control character");
+            }
+        }
+        if schema == output.schema && table == output.table {
+            return Ok(Arc::clone(output));
+        }
+        let mut routed = self.routed.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_output = routed.entry(output.index).or_default();
+        let name = (schema.to_owned(), table.to_owned());
+        if let Some(relation) = of_output.get(&name) {
+            return Ok(Arc::clone(relation));
+        }
+        if of_output.len() >= ROUTES_MAX {
+            return Err("it is one more than the 1,000 tables that the rows of an output may be sent to");
+        }
+        let relation = Arc::new(Relation {
+            index: Relation::next_index(),
+            schema: name.0.clone(),
+            table: name.1.clone(),
+            ..Relation::clone(output)
+        });
+        of_output.insert(name, Arc::clone(&relation));
+        Ok(relation)
     }
 }
 

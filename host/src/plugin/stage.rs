@@ -1,19 +1,29 @@
-//! One plugin of a chain: plans its relations, calls it, applies what it answers.
+//! One plugin of a chain: calls it with the rows of a batch, applies what it answers.
 
+mod isolate;
+mod plans;
+mod settle;
+mod truncate;
+
+use super::aside::{AsideCause, Counts};
+use super::breaker::Breaker;
 use super::chain::PluginVersion;
-use super::encode::{Encoder, Images};
+use super::encode::{Encoder, Images, Wants, mark};
 use super::engine::Engine;
-use super::error::{self, FaultKind, PluginError, RowError, RowErrorKind, RowPlace, guest_text};
+use super::error::{Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
 use super::filter::{self, Unapplied};
 use super::instance::{Failed, Instance, Mode};
 use super::manifest::Kind;
-use super::plan::{self, Entry, Plan};
-use super::schema_reply::{self, SchemaReply};
+use super::plan::{Entry, Plan};
+use super::refused::Refused;
 use super::state::{Keeper, Kept};
 use super::transform;
-use crate::batch::{Batch, Op, Relation, Row, Truncate};
-use crate::config::FilterMode;
-use rustc_hash::FxHashMap;
+use crate::batch::{Batch, Op, Row};
+use crate::config::{FilterMode, OnError};
+use plans::Asked;
+use rowmill_abi::manifest;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -24,19 +34,60 @@ pub(crate) struct Stage {
     pub(super) instance: Instance,
     /// What the plugin keeps from call to call.
     pub(super) keeper: Keeper,
+    /// Counts the instances.
+    generation: u32,
     kind: Kind,
     images: Images,
     mode: FilterMode,
     plans: Vec<Plan>,
+    /// What each plan was made of.
+    asked: Vec<Asked>,
     /// Index into `plans` by the relation's index.
     plan_of: FxHashMap<u32, u32>,
-    /// The version of a table that was planned last, by its OID.
+    /// The version of a table that the instance was told of last, by its OID.
     version_of: FxHashMap<u32, u32>,
     /// By the relation's index in the batch at hand.
     entries: Vec<Entry>,
     pub(super) encoder: Encoder,
     scratch: transform::Scratch,
     out: Vec<Row>,
+    refused: Refused,
+    /// Rows that it breaks on, ascending: index among the stage's rows.
+    faulted: Vec<(usize, Box<Fault>)>,
+    /// Changes that left in this stage: transaction and ordinal.
+    left: FxHashSet<(u32, u64)>,
+    breaker: Breaker,
+    /// Of the batch at hand.
+    counts: Counts,
+}
+
+/// A change that left the chain at this stage.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub change: (u32, u64),
+    pub place: RowPlace,
+    /// `None` where the configuration says that it be dropped.
+    pub cause: Option<AsideCause>,
+}
+
+/// A call that came to nothing: no row of it has gone on.
+struct Broken {
+    rows: Range<usize>,
+    /// The row to blame, where the guest or the reply names one.
+    hint: Option<usize>,
+    /// The one row that the guest got, where it was one.
+    only: Option<usize>,
+    why: Why,
+}
+
+enum Why {
+    Fault(Box<Fault>),
+    /// The rows don't fit into the guest.
+    TooLarge {
+        bytes: usize,
+    },
+    /// It asks for the pipeline to stop.
+    Stop(PluginError),
 }
 
 impl Stage {
@@ -47,261 +98,258 @@ impl Stage {
         use_as: Mode,
         kept: Kept,
     ) -> Result<Self, PluginError> {
+        super::config_schema::check(plugin)?;
         let instance = Instance::new(engine, plugin, use_as, &kept)?;
-        let kind = plugin.module.manifest().kind;
+        let of_module = plugin.module.manifest();
+        let asks = |feature: &str| of_module.features.iter().any(|asked| asked == feature);
+        let pass = plugin.policies.on_error == OnError::Pass;
+        let mut encoder = Encoder::new(plugin.module.imports_random);
+        encoder.pass_refused = pass;
+        encoder.wants = Wants {
+            truncates: asks(manifest::FEATURE_TRUNCATES),
+            messages: asks(manifest::FEATURE_MESSAGES),
+        };
         Ok(Self {
             engine: Arc::clone(engine),
             plugin: plugin.clone(),
             use_as,
             instance,
             keeper: Keeper::new(plugin.module.manifest(), kept),
-            kind,
-            images: match (kind, mode) {
+            generation: 0,
+            kind: of_module.kind,
+            images: match (of_module.kind, mode) {
                 (Kind::Transform, _) => Images::All,
                 (Kind::Filter, FilterMode::Membership) => Images::Judged,
                 (Kind::Filter, FilterMode::Event) => Images::Newest,
             },
             mode,
             plans: Vec::new(),
+            asked: Vec::new(),
             plan_of: FxHashMap::default(),
             version_of: FxHashMap::default(),
             entries: Vec::new(),
-            encoder: Encoder::new(plugin.module.imports_random),
+            encoder,
             scratch: transform::Scratch::default(),
             out: Vec::new(),
+            refused: Refused {
+                pass,
+                ..Refused::default()
+            },
+            faulted: Vec::new(),
+            left: FxHashSet::default(),
+            breaker: Breaker::new(plugin.policies.max_faults),
+            counts: Counts::default(),
         })
     }
 
+    /// Hands over what the plugin counted since the last time.
     pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
         self.instance.take_metrics(into);
-    }
-
-    pub fn fault(&mut self, kind: FaultKind, message: String) -> Box<error::Fault> {
-        self.instance.fault(kind, message)
     }
 
     pub fn is_worn(&self) -> bool {
         self.instance.is_worn()
     }
 
-    /// What the plugin makes of a relation; asks it the first time.
-    pub fn plan(&mut self, relation: &Arc<Relation>) -> Result<&Plan, PluginError> {
-        let at = self.plan_index(relation)?;
-        Ok(&self.plans[at as usize])
+    pub fn plugin(&self) -> &PluginVersion {
+        &self.plugin
     }
 
-    fn plan_index(&mut self, relation: &Arc<Relation>) -> Result<u32, PluginError> {
-        if let Some(at) = self.plan_of.get(&relation.index) {
-            return Ok(*at);
+    pub fn wants_messages(&self) -> bool {
+        self.encoder.wants.messages
+    }
+
+    /// Of the last batch.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Takes rows through the plugin; changes that it doesn't take are appended to `left`. Where it fails, `rows` are as
+    /// they were. Tells whether a row was fanned out.
+    pub fn process(
+        &mut self,
+        batch: &mut Batch,
+        rows: &mut Vec<Row>,
+        left: &mut Vec<Left>,
+    ) -> Result<bool, PluginError> {
+        self.counts = Counts::default();
+        if self.instance.is_dead() {
+            self.entries.clear();
+            self.renew()?;
         }
-        let mut request = Vec::new();
-        plan::request(relation, self.version_of.get(&relation.oid).copied(), &mut request);
-        let plan = self.ask(relation, &request)?;
-        self.keeper.announced(&request);
-        let at = self.plans.len() as u32;
-        self.plans.push(plan);
-        self.plan_of.insert(relation.index, at);
-        self.version_of.insert(relation.oid, relation.version);
-        Ok(at)
-    }
-
-    fn ask(&mut self, relation: &Arc<Relation>, request: &[u8]) -> Result<Plan, PluginError> {
-        let table = relation.full_name();
-        let name = self.instance.name.clone();
-        let refused = |cause: String, help: String| {
-            let headline = format!("plugin {name} can't work on table {table}");
-            PluginError::refused_because(error::SCHEMA, headline, cause, help)
-        };
-        let range = match self.instance.schema(request) {
-            Ok(range) => range,
-            Err(Failed::Fault(fault)) => return Err(PluginError::Fault(fault)),
-            Err(Failed::TooLarge) => {
-                let cause = "its columns don't fit into the plugin's memory".to_owned();
-                return Err(refused(cause, format!("raise `limits: memory` of plugin {name}")));
-            }
-        };
-        let reply = schema_reply::parse(self.instance.reply(range), relation.columns.len());
-        let mend = || format!("take {table} out of the routes of plugin {name}, or mend what the plugin names");
-        match reply {
-            Err(bad) => Err(PluginError::Fault(
-                self.instance.fault(FaultKind::BadReply, bad.to_string()),
-            )),
-            Ok(SchemaReply::PassBy) => Ok(Plan::PassBy),
-            Ok(SchemaReply::Drop) => Ok(Plan::Drop),
-            Ok(SchemaReply::Refuse(reason) | SchemaReply::Failed(reason)) => {
-                Err(refused(guest_text(reason.as_bytes()), mend()))
-            }
-            Ok(SchemaReply::Use(wishes)) => plan::build(self.kind, &wishes, relation, &self.engine.shapes)
-                .map(|plan| Plan::Use(Box::new(plan)))
-                .map_err(|unmet| refused(unmet.what, unmet.help)),
-        }
-    }
-
-    /// Takes rows through the plugin. Where it fails, `rows` are as they were. Tells whether a row was fanned out.
-    pub fn process(&mut self, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<bool, PluginError> {
         if !self.map_relations(batch, rows)? {
             return Ok(false);
         }
         self.out.clear();
+        self.refused.list.clear();
+        self.faulted.clear();
+        self.scratch.begin();
         let mut fanned_out = false;
         let mut from = 0;
         while from < rows.len() {
-            let filled = self
-                .encoder
-                .fill(batch, rows, from, &self.entries, &self.plans, self.images);
-            let to = match filled {
+            from = match self.attempt(batch, rows, from..rows.len(), &mut fanned_out) {
                 Ok(to) => to,
-                Err(bad) => return Err(self.row_error(batch, Some(&rows[bad.row]), bad.kind)),
+                Err(broken) => self.isolate(batch, rows, broken, &mut fanned_out)?,
             };
-            fanned_out |= self.call(batch, &rows[from..to], rows.get(to).map(|row| row.transaction))?;
-            from = to;
+        }
+        if fanned_out || !self.refused.list.is_empty() || !self.faulted.is_empty() {
+            self.settle(batch, rows, fanned_out, left)?;
         }
         self.map_truncates(batch);
         std::mem::swap(rows, &mut self.out);
         Ok(fanned_out)
     }
 
-    fn call(&mut self, batch: &mut Batch, rows: &[Row], next: Option<u32>) -> Result<bool, PluginError> {
+    /// One call, with as many of the rows as go into it. Returns where it ended. Where it comes to nothing, nothing of
+    /// it is left.
+    fn attempt(
+        &mut self,
+        batch: &mut Batch,
+        rows: &[Row],
+        of: Range<usize>,
+        fanned_out: &mut bool,
+    ) -> Result<usize, Box<Broken>> {
+        let Range { start: from, end } = of;
+        let (out, refused) = (self.out.len(), self.refused.list.len());
+        let to = self
+            .encoder
+            .fill(batch, &rows[..end], from, &self.entries, &self.plans, self.images);
+        let next = rows.get(to).map(|row| row.transaction);
+        match self.call(batch, &rows[from..to], from, next) {
+            Ok(fan_out) => {
+                *fanned_out |= fan_out;
+                self.refused.list.append(&mut self.encoder.refused);
+                Ok(to)
+            }
+            Err((hint, why)) => {
+                self.out.truncate(out);
+                self.refused.list.truncate(refused);
+                if self.keeper.keeps() {
+                    // It may have counted what is tried again.
+                    self.instance.kill();
+                }
+                Err(self.broken(from..to, hint, why))
+            }
+        }
+    }
+
+    #[cold]
+    fn broken(&self, rows: Range<usize>, hint: Option<u32>, why: Why) -> Box<Broken> {
+        let row = |image| self.encoder.row_of_image(image).map(|at| rows.start + at);
+        let is_shipped = |marks: &&u8| **marks & mark::SHIPPED != 0;
+        let is_one = self.encoder.marks.iter().filter(is_shipped).count() == 1;
+        Box::new(Broken {
+            hint: hint.and_then(row),
+            only: if is_one { row(0) } else { None },
+            rows,
+            why,
+        })
+    }
+
+    /// Calls the guest with what the encoder holds. The error has the guest row to blame, where that is known.
+    fn call(
+        &mut self,
+        batch: &mut Batch,
+        rows: &[Row],
+        base: usize,
+        next: Option<u32>,
+    ) -> Result<bool, (Option<u32>, Why)> {
         if self.encoder.images == 0 {
             let kept = rows.iter().zip(&self.encoder.marks);
-            self.out.extend(
-                kept.filter(|(_, marks)| **marks & super::encode::mark::DROP == 0)
-                    .map(|(row, _)| *row),
-            );
+            self.out
+                .extend(kept.filter(|(_, marks)| **marks & mark::DROP == 0).map(|(row, _)| *row));
             return Ok(false);
         }
         let range = match self.instance.batch(&mut self.encoder, batch, next) {
             Ok(range) => range,
             Err(Failed::TooLarge) => {
                 let bytes = self.encoder.body.len();
-                return Err(self.row_error(batch, self.row(rows, 0), RowErrorKind::TooLarge { bytes }));
+                return Err((None, Why::TooLarge { bytes }));
             }
-            Err(Failed::Fault(mut fault)) => {
+            Err(Failed::Fault(fault)) => {
                 let at_work = matches!(fault.kind, FaultKind::Trap | FaultKind::Timeout | FaultKind::Memory);
                 let image = at_work.then(|| self.instance.row_at_work()).flatten();
-                fault.row = image
-                    .and_then(|image| self.row(rows, image))
-                    .map(|row| place(batch, row));
-                return Err(PluginError::Fault(fault));
+                return Err((image, Why::Fault(fault)));
             }
         };
+        self.refused.base = base;
         let reply = self.instance.reply(range);
+        let (encoder, out, refused) = (&self.encoder, &mut self.out, &mut self.refused);
         let applied = match self.kind {
-            Kind::Filter => filter::apply(reply, &self.encoder, rows, self.mode, batch, &mut self.out).map(|()| false),
+            Kind::Filter => filter::apply(reply, encoder, rows, self.mode, batch, out, refused).map(|()| false),
             Kind::Transform => transform::apply(
                 reply,
-                &self.encoder,
+                encoder,
                 rows,
                 &self.plans,
                 &mut self.entries,
                 &mut self.scratch,
+                &self.engine.shapes,
                 batch,
-                &mut self.out,
+                out,
+                refused,
             ),
         };
         let fanned_out = applied.map_err(|unapplied| self.unapplied(batch, rows, unapplied))?;
-        self.accepted()?;
+        self.accepted().map_err(|error| (None, Why::Stop(error)))?;
         Ok(fanned_out)
     }
 
-    /// The row of the call that a guest row belongs to.
-    fn row<'a>(&self, rows: &'a [Row], image: u32) -> Option<&'a Row> {
-        self.encoder.row_of_image(image).and_then(|at| rows.get(at))
-    }
-
-    fn row_error(&self, batch: &Batch, row: Option<&Row>, kind: RowErrorKind) -> PluginError {
-        let row = row.map_or_else(
-            || RowPlace {
-                relation: "?".to_owned(),
-                commit_lsn: crate::batch::Lsn(0),
-                ordinal: 0,
-            },
-            |row| place(batch, row),
-        );
-        PluginError::Row(Box::new(RowError {
-            plugin: self.instance.name.clone(),
-            row,
-            kind,
-        }))
-    }
-
-    fn unapplied(&mut self, batch: &Batch, rows: &[Row], unapplied: Unapplied) -> PluginError {
+    #[cold]
+    fn unapplied(&mut self, batch: &Batch, rows: &[Row], unapplied: Unapplied) -> (Option<u32>, Why) {
         let (kind, message, image) = match unapplied {
-            Unapplied::Row { image, kind } => return self.row_error(batch, self.row(rows, image), kind),
+            Unapplied::Stop { image, reason } => {
+                let row = self.encoder.row_of_image(image).and_then(|at| rows.get(at));
+                let place = row.map_or_else(unknown_place, |row| place(batch, row));
+                return (
+                    Some(image),
+                    Why::Stop(self.row_error(place, RowErrorKind::Stop { reason })),
+                );
+            }
             Unapplied::Bad(bad) => (FaultKind::BadReply, bad.to_string(), None),
             Unapplied::Breach { image, what } => (FaultKind::Breach, what, Some(image)),
             Unapplied::Failed {
                 retryable: true,
                 message,
-            } => (FaultKind::Retryable, message, None),
+            } => {
+                // It says itself that it is well.
+                let failure = self.instance.failure(FaultKind::Retryable, message);
+                return (None, Why::Fault(failure));
+            }
             Unapplied::Failed {
                 retryable: false,
                 message,
             } => (FaultKind::Fatal, message, None),
         };
-        let mut fault = self.instance.fault(kind, message);
-        fault.row = image
-            .and_then(|image| self.row(rows, image))
-            .map(|row| place(batch, row));
-        PluginError::Fault(fault)
+        (image, Why::Fault(self.instance.fault(kind, message)))
     }
 
-    /// Finds the plans of the rows' relations. Tells whether any row is to be looked at.
-    fn map_relations(&mut self, batch: &Batch, rows: &[Row]) -> Result<bool, PluginError> {
-        self.entries.clear();
-        self.entries.resize(batch.relations.len(), Entry::UNKNOWN);
-        let mut any = false;
-        for row in rows {
-            if matches!(row.op, Op::Truncate | Op::Message) {
-                any |= row.op == Op::Truncate;
-                continue;
-            }
-            if self.entries[row.relation as usize].plan == Entry::UNKNOWN.plan {
-                let plan = self.plan_index(&batch.relations[row.relation as usize])?;
-                self.entries[row.relation as usize].plan = plan;
-                any |= !matches!(self.plans[plan as usize], Plan::PassBy);
-            }
-        }
-        Ok(any)
-    }
-
-    /// A truncate of a table is one of all that was made of it.
-    fn map_truncates(&mut self, batch: &mut Batch) {
-        let (plans, plan_of) = (&self.plans, &self.plan_of);
-        self.out.retain_mut(|row| {
-            if row.op != Op::Truncate {
-                return true;
-            }
-            let Some(truncate) = batch.truncates.get(row.extra as usize) else {
-                return true;
-            };
-            let before = truncate.clone();
-            let mut relations = Vec::with_capacity(before.relations.len());
-            for index in &before.relations {
-                let known = plan_of.get(&batch.relations[*index as usize].index);
-                match known.map(|at| &plans[*at as usize]) {
-                    None | Some(Plan::PassBy) => relations.push(*index),
-                    Some(Plan::Drop) => {}
-                    Some(Plan::Use(plan)) => {
-                        relations.extend(plan.outputs.iter().map(|output| batch.relation_index(&output.relation)));
-                    }
-                }
-            }
-            if relations.is_empty() {
-                return false;
-            }
-            if relations != before.relations {
-                row.extra = batch.truncates.len() as u32;
-                batch.truncates.push(Truncate { relations, ..before });
-            }
-            true
-        });
+    fn row_error(&self, row: RowPlace, kind: RowErrorKind) -> PluginError {
+        PluginError::Row(Box::new(RowError {
+            plugin: self.plugin.name.clone(),
+            row,
+            kind,
+        }))
     }
 }
 
-fn place(batch: &Batch, row: &Row) -> RowPlace {
+fn unknown_place() -> RowPlace {
     RowPlace {
-        relation: batch.relation(row).full_name(),
+        relation: "?".to_owned(),
+        commit_lsn: crate::batch::Lsn(0),
+        ordinal: 0,
+    }
+}
+
+/// Where a row stands. Truncates and messages have no table of their own.
+fn place(batch: &Batch, row: &Row) -> RowPlace {
+    let relation = match row.op {
+        Op::Truncate => "truncate".to_owned(),
+        Op::Message => "message".to_owned(),
+        _ => batch.relation(row).full_name(),
+    };
+    RowPlace {
+        relation,
         commit_lsn: batch.transaction(row).commit_lsn,
         ordinal: row.ordinal,
     }

@@ -1,7 +1,6 @@
 //! The stage's part in what its plugin keeps: see `state`.
 
 use super::error::{self, PluginError};
-use super::instance::Instance;
 use super::stage::Stage;
 use super::state::{Kept, State};
 
@@ -16,23 +15,6 @@ impl Stage {
             self.rebase()
                 .map_err(|error| error::state_not_given(&self.plugin.name, &error))?;
         }
-        Ok(())
-    }
-
-    /// A new instance in the place of a broken one, which has met exactly the calls that were accepted.
-    ///
-    /// # Errors
-    ///
-    /// A plugin that breaks at what it has taken before, or refuses its own state.
-    pub fn renew(&mut self) -> Result<(), PluginError> {
-        // The broken one first: what it has written by key and nobody has accepted goes with it.
-        self.keeper.kept.entries = self.instance.entries();
-        let mut instance = Instance::new(&self.engine, &self.plugin, self.use_as, &self.keeper.kept)?;
-        for call in self.keeper.calls() {
-            instance.again(call)?;
-        }
-        instance.accept();
-        self.instance = instance;
         Ok(())
     }
 
@@ -70,13 +52,7 @@ impl Stage {
     ///
     /// Where it can't take that up. Then it is not to be used.
     pub fn inherit(&mut self, kept: Kept) -> Result<(), PluginError> {
-        self.keeper.kept = kept;
-        let mut instance = Instance::new(&self.engine, &self.plugin, self.use_as, &self.keeper.kept)?;
-        for call in self.keeper.calls() {
-            instance.again(call)?;
-        }
-        self.instance = instance;
-        Ok(())
+        self.renew_with(kept)
     }
 
     /// What the next version begins with.
@@ -85,10 +61,6 @@ impl Stage {
             state: self.checkpoint()?,
             entries: self.instance.entries(),
         })
-    }
-
-    pub fn is_broken(&self) -> bool {
-        self.instance.is_dead()
     }
 
     pub fn entries(&self) -> Option<super::SharedEntries> {

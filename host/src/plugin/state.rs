@@ -89,12 +89,15 @@ impl Keeper {
         }
     }
 
+    /// Whether calls leave something behind.
+    pub fn keeps(&self) -> bool {
+        self.has_state || self.has_entries
+    }
+
     /// A relation was announced and the answer taken.
     pub fn announced(&mut self, request: &[u8]) {
         if self.has_state {
             self.journal.push(Call::Schema(request.to_vec()));
-        } else {
-            self.told.push(request.to_vec());
         }
     }
 

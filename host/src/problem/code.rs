@@ -21,6 +21,7 @@ const STAGES: &[&[Code]] = &[
     crate::pipeline::CODES,
     crate::sink::CODES,
     crate::checkpoint::CODES,
+    crate::dead_letter::CODES,
     #[cfg(feature = "engine")]
     crate::runtime::CODES,
     crate::console::CODES,

@@ -73,6 +73,16 @@ impl Problem {
         self
     }
 
+    /// Another Rowmill's problem, as [`Self::to_json`] writes it; `None` where it has no code of ours.
+    pub fn from_json(value: &serde_json::Value) -> Option<Self> {
+        let text = |name: &str| value.get(name)?.as_str().map(str::to_owned);
+        let code = text("code")?;
+        let code = codes().into_iter().find(|known| known.code == code)?.code;
+        let mut problem = Self::new(code, Exit::Usage, text("headline")?, text("help")?);
+        problem.cause = text("cause");
+        Some(problem)
+    }
+
     pub fn with_place(mut self, place: Place) -> Self {
         self.place = Some(Box::new(place));
         self

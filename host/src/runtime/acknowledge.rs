@@ -3,6 +3,7 @@
 use super::process::Process;
 use crate::batch::Lsn;
 use crate::checkpoint::{Advance, Frontier, Mark, STATE_DISK_FULL};
+use crate::dead_letter::Ticket;
 use crate::problem::Problem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,7 @@ pub(super) async fn acknowledge(
             match store(&process, advance.lsn, advance.marks.clone()).await {
                 Ok(()) => {
                     publish(&process, &acknowledged, advance.lsn);
+                    settle_letters(&process, advance).await?;
                     pending = None;
                     full = false;
                 }
@@ -67,6 +69,27 @@ async fn store(process: &Process, lsn: Option<Lsn>, marks: Vec<Mark>) -> Result<
     let store = process.store.clone();
     let stored = tokio::task::spawn_blocking(move || store.advance(lsn, &marks)).await;
     stored.unwrap_or_else(|error| Err(super::failure::bug(&format!("the state store: {error}"))))
+}
+
+/// Dead letters that were sent again and are durable now are gone. Of those that are gone, what the server doesn't send
+/// again is forgotten; old ones are dropped.
+async fn settle_letters(process: &Process, advance: &Advance<Mark>) -> Result<(), Box<Problem>> {
+    let letters = process.dead_letters.clone();
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let ticket = |mark: &Mark| match mark {
+        Mark::Replayed(ticket) => Some(Ticket(*ticket)),
+        _ => None,
+    };
+    let (lsn, tickets): (_, Vec<Ticket>) = (advance.lsn, advance.marks.iter().filter_map(ticket).collect());
+    let settle = move || {
+        tickets.into_iter().try_for_each(|ticket| letters.settle(ticket))?;
+        lsn.inspect(|lsn| letters.acknowledged(*lsn));
+        letters.tick()
+    };
+    let settled = tokio::task::spawn_blocking(settle).await;
+    settled.unwrap_or_else(|error| Err(Box::new(super::failure::bug(&format!("the dead letters: {error}")))))
 }
 
 fn publish(process: &Process, acknowledged: &watch::Sender<Lsn>, lsn: Option<Lsn>) {

@@ -200,6 +200,7 @@ pub(super) fn chain(
             module,
             config: plugin.config.clone(),
             limits: plugin.limits,
+            policies: plugin.policies,
         });
     }
     let kept = kept.map_or_else(Vec::new, |(states, name)| states.of_chain(name, &plugins));

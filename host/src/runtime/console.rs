@@ -2,6 +2,8 @@
 
 use super::run::Running;
 use crate::console::{Readiness, Status};
+use crate::dead_letter::{self, Action, Selection};
+use crate::problem::Problem;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -32,5 +34,16 @@ impl Status for Pipelines {
     fn status(&self) -> Value {
         let pipelines: Vec<Value> = self.0.iter().map(|process| process.status.json(process)).collect();
         json!({ "pipelines": pipelines })
+    }
+
+    fn dead_letters(
+        &self,
+        pipeline: &str,
+        action: Action,
+        selection: &Selection,
+        force: bool,
+    ) -> Option<Result<Value, Box<Problem>>> {
+        let process = self.0.iter().find(|process| process.config.name == pipeline)?;
+        Some(dead_letter::carry_out(&process.dead_letters, action, selection, force))
     }
 }

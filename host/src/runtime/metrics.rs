@@ -124,6 +124,14 @@ impl Feed {
         let taken = sizes.iter().map(|(_, _, size)| size.age_seconds());
         metrics.state_age_seconds.set(taken.fold(0.0, f64::max));
         raise(&metrics.checkpoints, of(&stats.states.checkpoints));
+        let letters = process.dead_letters.counts();
+        metrics.dead_letters.set(letters.letters as u64);
+        metrics.dead_letter_blocked_keys.set(letters.blocked_keys as u64);
+        metrics.dead_letter_bytes.set(letters.bytes);
+        raise(&metrics.dead_letters_set_aside, letters.set_aside);
+        raise(&metrics.dead_letters_replayed, letters.replayed);
+        raise(&metrics.dead_letters_dropped, letters.dropped);
+        raise(&metrics.dead_letters_expired, letters.expired);
         metrics.copying.set(stats.copying.load(Ordering::Relaxed).into());
         metrics.ready.set(status.not_ready(process).is_none().into());
     }

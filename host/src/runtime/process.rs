@@ -5,6 +5,7 @@ use super::status::StatusBoard;
 use crate::checkpoint::StateStore;
 use crate::config::Pipeline;
 use crate::console::Tail;
+use crate::dead_letter::DeadLetters;
 use crate::pipeline::{LaneStats, LiveRelations};
 use crate::plugin::{Engine, GuestMetrics};
 use crate::postgres::Conninfo;
@@ -14,6 +15,8 @@ pub(crate) struct Process {
     pub(super) config: Arc<Pipeline>,
     pub(super) source: Conninfo,
     pub(super) store: StateStore,
+    /// Changes that were set aside.
+    pub(super) dead_letters: DeadLetters,
     pub(super) engine: Arc<Engine>,
     pub(super) modules: Modules,
     pub(super) stats: Arc<LaneStats>,

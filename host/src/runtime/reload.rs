@@ -166,6 +166,7 @@ fn versions(process: &Process, route: &config::Route, exchanged: Option<(&str, &
             module,
             config,
             limits,
+            policies: plugin.policies,
         })
     };
     route.plugins.iter().filter_map(of_plugin).collect()

@@ -9,6 +9,7 @@ use super::supervise::{Ended, RunOptions, supervise};
 use crate::checkpoint::StateStore;
 use crate::config::Pipeline;
 use crate::console::Tail;
+use crate::dead_letter::DeadLetters;
 use crate::plugin::Engine;
 use crate::plugin::reload::{ModuleStore, ModuleWatcher};
 use crate::postgres::{Conninfo, install_crypto_provider};
@@ -64,6 +65,7 @@ impl Running {
 fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     let source = Conninfo::parse(config.source.url.reveal()).map_err(|error| Box::new(Problem::from(error)))?;
     let store = StateStore::open(&config.state_dir, &config.name)?;
+    let dead_letters = DeadLetters::open(&config.state_dir, &config.name, &config.dead_letters)?;
     let engine = Engine::new(Some(config.state_dir.join("compiled"))).map_err(|error| Box::new(error.problem()))?;
     let kept = ModuleStore::open(&config.state_dir).map_err(|error| Box::new(no_store(&error)))?;
     let modules = Modules::load(kept, &engine, &config.plugins)?;
@@ -77,6 +79,7 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         config: Arc::new(config),
         source,
         store,
+        dead_letters,
         engine,
         modules,
         stats: Arc::default(),

@@ -156,6 +156,7 @@ async fn conclude(
 fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Result<Running, Box<Problem>> {
     let config = &process.config;
     let frontier = Arc::new(Frontier::new(config.sinks.len()));
+    process.dead_letters.begin_session();
     let queue = Arc::new(Queue::new(QUEUE_BYTES));
     let ended = Arc::new(Notify::new());
     // The lane's counters outlive it: a bounded run must not take an earlier session's position for this one's.
@@ -199,6 +200,7 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
         merger,
         frontier: Arc::clone(&frontier),
         store: process.store.clone(),
+        letters: process.dead_letters.clone(),
         stats: Arc::clone(&process.stats),
         metrics: Arc::clone(&process.metrics),
         tap: super::tap::tap(process, ready.system_identifier),

@@ -182,6 +182,7 @@ impl StatusBoard {
                 "delivered": stats.rows_delivered.load(Ordering::Relaxed),
                 "transactions": stats.transactions.load(Ordering::Relaxed),
             },
+            "dead_letters": of_letters(process),
             "copies": inner.copies.iter().map(of_copy).collect::<Vec<_>>(),
             "plugins": plugins,
             "states": stats.states.sizes().iter().map(of_state).collect::<Vec<_>>(),
@@ -206,6 +207,15 @@ pub(super) fn lag_seconds(process: &Process) -> f64 {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |now| now.as_micros() as i64);
     ((now - POSTGRES_EPOCH_US - commit_us) as f64 / 1e6).max(0.0)
+}
+
+fn of_letters(process: &Process) -> Value {
+    let counts = process.dead_letters.counts();
+    json!({
+        "letters": counts.letters,
+        "blocked_keys": counts.blocked_keys,
+        "bytes": counts.bytes,
+    })
 }
 
 fn of_sink(name: &str, sink: &SinkHandle) -> Value {

@@ -80,6 +80,13 @@ metrics! {
     state_bytes: Level = "state_bytes", "Bytes of state that the plugins gave at the last checkpoint";
     state_age_seconds: Seconds = "state_age_seconds", "Age of the last checkpoint of the plugins' state; 0 without one";
     checkpoints: Counter = "checkpoints", "Times the plugins were asked for their state";
+    dead_letters: Level = "dead_letters", "Changes that stand in dead letters";
+    dead_letter_blocked_keys: Level = "dead_letter_blocked_keys", "Keys whose changes wait behind a dead letter";
+    dead_letter_bytes: Level = "dead_letter_bytes", "Bytes of the dead letters' file";
+    dead_letters_set_aside: Counter = "dead_letters_set_aside", "Changes set aside";
+    dead_letters_replayed: Counter = "dead_letters_replayed", "Dead letters delivered in the end";
+    dead_letters_dropped: Counter = "dead_letters_dropped", "Dead letters dropped by hand";
+    dead_letters_expired: Counter = "dead_letters_expired", "Dead letters dropped for their age";
     copying: Level = "copying", "1 while tables are being copied";
     ready: Level = "ready", "1 while the pipeline makes progress";
 }

@@ -83,6 +83,12 @@ pub mod op {
     pub const MESSAGE: u8 = 5;
 }
 
+/// `flags` of a truncate, as Postgres sends them.
+pub mod truncate {
+    pub const CASCADE: u8 = 1;
+    pub const RESTART_IDENTITY: u8 = 2;
+}
+
 /// `image` of a row.
 pub mod image {
     pub const NEW: u8 = 0;
@@ -102,12 +108,6 @@ pub mod part {
     pub const FIRST: u8 = 1;
     pub const MIDDLE: u8 = 2;
     pub const LAST: u8 = 3;
-}
-
-/// `flags` of a truncate, as pgoutput has them.
-pub mod truncate {
-    pub const CASCADE: u8 = 1;
-    pub const RESTART_IDENTITY: u8 = 2;
 }
 
 /// What `kv_get`, `kv_put` and `kv_delete` answer, and their bounds.

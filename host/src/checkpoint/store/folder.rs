@@ -13,7 +13,7 @@ const GROUP_AND_OTHERS: u32 = 0o077;
 const LOCK_TEXT_LIMIT: u64 = 32;
 
 /// A state folder that this process alone works in.
-pub(super) struct StateFolder {
+pub struct StateFolder {
     path: PathBuf,
     /// The lock goes with the descriptor, however the process ends.
     _lock: File,
@@ -44,6 +44,14 @@ impl StateFolder {
             path: path.to_owned(),
             _lock: lock,
         })
+    }
+
+    /// For whoever works in the folder without its database.
+    ///
+    /// # Errors
+    /// [`super::STATE_HELD`] where another process has it.
+    pub fn take(path: &Path) -> Result<Self, Problem> {
+        Self::lock(path)
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -21,6 +21,7 @@ mod summary;
 mod tests;
 
 pub use failure::{STATE_DISK_FULL, STATE_HELD};
+pub use folder::StateFolder as FolderLock;
 pub use plugins::StoredState;
 pub use records::{
     ChainVersion, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginState, PluginVersion, TableCopy,

@@ -122,4 +122,6 @@ pub enum Mark {
         table_oid: u32,
         epoch: u32,
     },
+    /// The round of dead letters with this ticket is. The state store keeps nothing of it.
+    Replayed(u64),
 }

@@ -38,9 +38,7 @@ fn only_what_is_read_is_shipped() {
         row(&mut batch, Op::Read, None, Some(&["1000", "null"])),
     ];
     let mut encoder = Encoder::new(true);
-    let to = encoder
-        .fill(&batch, &rows, 0, ENTRY, &plan(&relation, &[1, 0]), Images::All)
-        .unwrap();
+    let to = encoder.fill(&batch, &rows, 0, ENTRY, &plan(&relation, &[1, 0]), Images::All);
     encoder.finish(&batch, 3, None);
     let got = [encoder.head.clone(), encoder.body.clone()].concat();
     let index = i64::from(relation.index);
@@ -80,7 +78,7 @@ fn large_batches_are_cut_between_changes() {
     let mut parts = Vec::new();
     let mut from = 0;
     while from < rows.len() {
-        let to = encoder.fill(&batch, &rows, from, ENTRY, &plans, Images::All).unwrap();
+        let to = encoder.fill(&batch, &rows, from, ENTRY, &plans, Images::All);
         assert!(encoder.body.len() <= CALL_BYTES_MAX);
         encoder.finish(&batch, 0, rows.get(to).map(|row| row.transaction));
         let mut head = Cursor::new(&encoder.head);
@@ -108,6 +106,6 @@ fn a_single_row_may_be_larger() {
         .chain()
         .unwrap();
     let mut rows = rows.to_vec();
-    chain.process(&mut batch, &mut rows).unwrap();
+    chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
     assert_eq!(shown(&batch, &rows), ["insert 1 short"]);
 }

@@ -5,6 +5,8 @@ use super::*;
 use crate::plugin::encode::{Encoder, Images};
 use crate::plugin::manifest::Manifest;
 use crate::plugin::module_file::ModuleFile;
+use crate::plugin::refused::Refused;
+use crate::plugin::shapes::Shapes;
 use crate::plugin::{filter, schema_reply, transform};
 use proptest::prelude::*;
 
@@ -23,7 +25,7 @@ fn apply(reply: &[u8]) {
     ];
     let plans = plan(&relation, &[1, 0]);
     let mut encoder = Encoder::new(false);
-    encoder.fill(&batch, &rows, 0, ENTRY, &plans, Images::All).unwrap();
+    encoder.fill(&batch, &rows, 0, ENTRY, &plans, Images::All);
     let (mut out, mut scratch) = (Vec::new(), transform::Scratch::default());
     let mut entries = ENTRY.to_vec();
     let applied = transform::apply(
@@ -33,8 +35,10 @@ fn apply(reply: &[u8]) {
         &plans,
         &mut entries,
         &mut scratch,
+        &Shapes::default(),
         &mut batch,
         &mut out,
+        &mut Refused::default(),
     );
     if applied.is_ok() {
         for row in &out {
@@ -49,7 +53,15 @@ fn apply(reply: &[u8]) {
         }
     }
     out.clear();
-    let _ = filter::apply(reply, &encoder, &rows, FilterMode::Membership, &mut batch, &mut out);
+    let _ = filter::apply(
+        reply,
+        &encoder,
+        &rows,
+        FilterMode::Membership,
+        &mut batch,
+        &mut out,
+        &mut Refused::default(),
+    );
     let _ = schema_reply::parse(reply, 2);
     let _ = Manifest::parse(reply);
     let _ = ModuleFile::parse(reply);
@@ -65,6 +77,11 @@ fn honest() -> impl Strategy<Value = Vec<u8>> {
             patch(1, 1, s("longer text"))
         ])),
         Just(actions(&[arr(&[i(2), i(4), arr(&[made.clone(), made])])])),
+        Just(actions(&[
+            arr(&[i(0), i(5), s("a.b"), nil()]),
+            arr(&[i(1), i(5), s("a.b"), arr(&[i(1), s("m")])]),
+            arr(&[i(2), i(6), i(4), s("no")]),
+        ])),
         Just(arr(&[i(0), bin(&[0b101]), arr(&[arr(&[i(1), i(4), s("no")])])])),
         Just(wishes(
             &[0, 1],

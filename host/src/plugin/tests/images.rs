@@ -19,7 +19,7 @@ fn masked(
     let mut chain = transform(wishes(columns, columns, None), reply).chain()?;
     let mut batch = batch(&people());
     let mut rows = vec![row(&mut batch, op, old, new)];
-    chain.process(&mut batch, &mut rows)?;
+    chain.process(&mut batch, &mut rows, &mut Processed::default())?;
     Ok(shown(&batch, &rows))
 }
 
@@ -102,6 +102,6 @@ fn a_later_plugin_gets_the_mask_and_not_the_value() {
         Some((FULL, &["1", "a@b"])),
         Some(&["1", "~"]),
     )];
-    chain.process(&mut batch, &mut rows).unwrap();
+    chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
     assert_eq!(shown(&batch, &rows), ["update (1 m) 1 m"]);
 }

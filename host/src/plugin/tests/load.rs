@@ -79,7 +79,11 @@ fn files_of_wasi_are_imported_but_never_work() {
     let mut chain = guest.chain().unwrap();
     let mut batch = batch(&people());
     let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a"]))];
-    let text = text_of(&chain.process(&mut batch, &mut rows).unwrap_err());
+    let text = text_of(
+        &chain
+            .process(&mut batch, &mut rows, &mut Processed::default())
+            .unwrap_err(),
+    );
     assert!(text.contains("answered nothing"), "{text}");
 }
 
@@ -180,4 +184,31 @@ fn compiled_code_is_kept_in_a_private_folder() {
     *code.last_mut().unwrap() ^= 1;
     std::fs::write(&kept[0], code).unwrap();
     Engine::new(Some(cache)).unwrap().load(&bytes, &limits()).unwrap();
+}
+
+#[test]
+fn a_config_that_does_not_fit_the_schema_is_refused() {
+    let schema = r#"{"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}}"#;
+    let guest = Guest {
+        config_schema: Some(schema),
+        ..good()
+    };
+    let text = text_of(&guest.chain().unwrap_err());
+    for part in ["E0309", "config.a[1]", "expected a whole number, found a text"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let guest = Guest {
+        config_schema: Some("{"),
+        ..good()
+    };
+    assert!(text_of(&guest.chain().unwrap_err()).contains("is no JSON"));
+}
+
+#[test]
+fn the_row_at_work_is_a_number() {
+    let guest = Guest {
+        row: r#"(global (export "rowmill_row") i64 (i64.const 0))"#,
+        ..good()
+    };
+    assert!(refusal(&guest.wat()).contains("rowmill_row"));
 }

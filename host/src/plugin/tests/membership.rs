@@ -26,7 +26,7 @@ fn judged(
     let mut batch = batch(&accounts());
     let mut rows = vec![row(&mut batch, op, old, new)];
     assert!(images <= 2);
-    chain.process(&mut batch, &mut rows)?;
+    chain.process(&mut batch, &mut rows, &mut Processed::default())?;
     Ok(shown(&batch, &rows))
 }
 
@@ -112,7 +112,11 @@ fn a_row_without_a_key_can_not_leave_the_set() {
     let mut chain = Chain::new(&ENGINE, &[version], FilterMode::Membership, Mode::Live).unwrap();
     let mut batch = batch(&table(&[("a", TEXT, false)]));
     let mut rows = vec![row(&mut batch, Op::Update, None, Some(&["x"]))];
-    let text = text_of(&chain.process(&mut batch, &mut rows).unwrap_err());
+    let text = text_of(
+        &chain
+            .process(&mut batch, &mut rows, &mut Processed::default())
+            .unwrap_err(),
+    );
     assert!(text.contains("no key"), "{text}");
 }
 
@@ -132,7 +136,7 @@ fn truncates_pass() {
         row(&mut batch, Op::Truncate, None, None),
         row(&mut batch, Op::Insert, None, NEW),
     ];
-    chain.process(&mut batch, &mut rows).unwrap();
+    chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
     assert_eq!(shown(&batch, &rows), ["truncate"]);
     assert_eq!(rows[0].extra, 0);
 }

@@ -4,19 +4,22 @@ mod encoding;
 mod faults;
 mod hostile;
 mod images;
+mod isolation;
 mod load;
 mod membership;
 mod replies;
+mod routes;
+mod rowless;
 mod shape;
 mod speed;
 mod state;
 
 use super::write;
-use super::{Chain, Engine, Mode, PluginError, PluginVersion};
+use super::{Chain, Engine, Mode, PluginError, PluginVersion, Processed};
 use crate::batch::{
     Batch, Cell, Column, Lsn, OldImage, Op, Origin, Part, Relation, ReplicaIdentity, Row, Transaction, Tuple, Value,
 };
-use crate::config::{ByteSize, Duration, FilterMode, Limits};
+use crate::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Policies};
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
@@ -33,6 +36,7 @@ pub(super) fn limits() -> Limits {
         module: ByteSize(1 << 20),
         compile_time: Duration(std::time::Duration::from_secs(30)),
         kv: None,
+        isolation: Duration(std::time::Duration::from_secs(10)),
     }
 }
 
@@ -95,7 +99,19 @@ pub(super) struct Guest {
     pub body: Option<&'static str>,
     /// Further fields of the module, imports first.
     pub imports: &'static str,
+    pub policies: Policies,
+    /// How `rowmill_row` is declared; the batch's body writes it as `$row`.
+    pub row: &'static str,
+    pub features: &'static [&'static str],
+    pub config_schema: Option<&'static str>,
 }
+
+/// Whatever a plugin doesn't take is an error: most tests are about which.
+pub(super) const STOP: Policies = Policies {
+    on_error: OnError::Stop,
+    on_fault: OnFault::Stop,
+    max_faults: 100,
+};
 
 pub(super) fn filter(schema: Vec<u8>, batch: Vec<u8>) -> Guest {
     Guest {
@@ -106,6 +122,10 @@ pub(super) fn filter(schema: Vec<u8>, batch: Vec<u8>) -> Guest {
         batch,
         body: None,
         imports: "",
+        policies: STOP,
+        row: r#"(global $row (export "rowmill_row") (mut i32) (i32.const 0))"#,
+        features: &[],
+        config_schema: None,
     }
 }
 
@@ -151,8 +171,13 @@ impl Guest {
         let data = |at: usize, bytes: &[u8]| format!("(data (i32.const {at}) \"{}\")", quoted(bytes));
         let heap = (BATCH_AT + self.batch.len()).next_multiple_of(65_536);
         let section = {
-            let mut section = vec![0x81];
-            section.extend([s("kind"), s(self.kind)].concat());
+            let mut fields = vec![s("kind"), s(self.kind), s("version"), s("0.3.1"), s("features")];
+            fields.push(arr(&self.features.iter().map(|feature| s(feature)).collect::<Vec<_>>()));
+            if let Some(schema) = self.config_schema {
+                fields.extend([s("config_schema"), s(schema)]);
+            }
+            let mut section = vec![0x80 | (fields.len() / 2) as u8];
+            section.extend(fields.concat());
             quoted(&section)
         };
         format!(
@@ -161,7 +186,7 @@ impl Guest {
                 (memory (export "memory") {pages})
                 {data}
                 (global $next (mut i32) (i32.const {heap}))
-                (global $row (export "rowmill_row") (mut i32) (i32.const 0))
+                {row}
                 (func (export "rowmill_abi") (result i32) (i32.const {abi}))
                 (func (export "rowmill_alloc") (param $len i32) (result i32) (local $at i32)
                     (local.set $at (global.get $next))
@@ -176,6 +201,7 @@ impl Guest {
                 (func (export "rowmill_batch") (param $ptr i32) (param $len i32) (result i64) {batch})
                 (@custom "rowmill.plugin" "{section}"))"#,
             imports = self.imports,
+            row = self.row,
             pages = heap / 65_536,
             data = [
                 data(INIT_AT, &self.init),
@@ -199,6 +225,7 @@ impl Guest {
             module,
             config: serde_json::json!({"a": [1, "x"]}),
             limits,
+            policies: self.policies,
         })
     }
 

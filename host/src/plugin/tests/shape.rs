@@ -16,7 +16,7 @@ fn one(chain: &mut Chain, old: Option<(OldImage, &[&str])>, new: Option<&[&str]>
     let mut batch = batch(&people());
     let op = if new.is_some() { Op::Update } else { Op::Delete };
     let mut rows = vec![row(&mut batch, op, old, new)];
-    chain.process(&mut batch, &mut rows)?;
+    chain.process(&mut batch, &mut rows, &mut Processed::default())?;
     assert_eq!(rows.len(), 1);
     Ok((batch, rows[0]))
 }
@@ -38,7 +38,7 @@ fn passed_by_and_dropped() {
         restart_identity: false,
     });
     let mut rows = vec![row_insert(&mut batch), super::row(&mut batch, Op::Truncate, None, None)];
-    chain.process(&mut batch, &mut rows).unwrap();
+    chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
     assert!(rows.is_empty());
 }
 
@@ -100,7 +100,7 @@ fn rows_fan_out_into_several_outputs() {
     let relation = people();
     let mut batch = batch(&relation);
     let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a b"]))];
-    chain.process(&mut batch, &mut rows).unwrap();
+    chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
     assert_eq!(shown(&batch, &rows), ["insert 1 a b", "insert a", "insert b"]);
     let ids: Vec<_> = rows
         .iter()
@@ -115,7 +115,7 @@ fn rows_fan_out_into_several_outputs() {
         restart_identity: false,
     });
     let mut rows = vec![row(&mut batch, Op::Truncate, None, None)];
-    chain.process(&mut batch, &mut rows).unwrap();
+    chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
     let truncate = &batch.truncates[rows[0].extra as usize];
     let tables: Vec<_> = truncate
         .relations

@@ -51,7 +51,7 @@ fn filter_and_patch() {
         rows.clear();
         rows.extend_from_slice(&all);
         let started = Instant::now();
-        chain.process(&mut batch, &mut rows).unwrap();
+        chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
         least = least.min(started.elapsed().as_nanos());
         assert_eq!(rows.len(), ROWS);
     }

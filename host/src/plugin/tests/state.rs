@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{ByteSize, FilterMode};
-use crate::plugin::{Kept, Module, SharedEntries, State};
+use crate::plugin::{Kept, Module, Processed, SharedEntries, State};
 use proptest::prelude::*;
 use rowmill_tests::{Columns, Keeps, POISON, totals};
 use std::collections::HashMap;
@@ -43,6 +43,10 @@ pub(super) fn version(keeps: Keeps, version: u8) -> PluginVersion {
         module,
         config: serde_json::Value::Null,
         limits,
+        policies: crate::config::Policies {
+            max_faults: 1_000_000,
+            ..crate::config::Policies::default()
+        },
     }
 }
 
@@ -62,7 +66,7 @@ fn through(chain: &mut Chain, orders: &Arc<Relation>, amounts: &[(i64, i64)]) ->
         row.ordinal = at as u64;
         rows.push(row);
     }
-    chain.process(&mut batch, &mut rows)?;
+    chain.process(&mut batch, &mut rows, &mut Processed::default())?;
     let total = |row: &Row| match batch.value(row.new.unwrap(), 3) {
         Value::Text(text) => std::str::from_utf8(text).unwrap().parse().unwrap(),
         other => panic!("{other:?}"),
@@ -163,12 +167,12 @@ proptest! {
                 break;
             }
             let batch = &amounts[at..(at + len).min(amounts.len())];
+            let mut rows = batch.to_vec();
             if matches!(between, Between::Fault) {
-                let poisoned = [batch, &[(1, POISON)]].concat();
-                prop_assert!(through(&mut chain, &orders, &poisoned).is_err());
-                chain.renew().unwrap();
+                rows.insert(len * 7919 % (batch.len() + 1), (1, POISON));
             }
-            let totals = through(&mut chain, &orders, batch).unwrap();
+            let totals = through(&mut chain, &orders, &rows).unwrap();
+            prop_assert_eq!(totals.len(), batch.len());
             // What was delivered before a crash and comes again must be the same.
             for (place, total) in (at..).zip(totals) {
                 match delivered.get(place) {
@@ -207,8 +211,7 @@ fn state_of_an_older_version_is_migrated() {
     let given = new.checkpoint().unwrap();
     assert_eq!((given[0].1.version, given[0].1.bytes.len()), (2, 9));
     // And it finds its way back after a fault, from state that is its own by now.
-    assert!(through(&mut new, &orders, &[(1, POISON)]).is_err());
-    new.renew().unwrap();
+    assert_eq!(through(&mut new, &orders, &[(1, POISON)]).unwrap(), [0i64; 0]);
     assert_eq!(through(&mut new, &orders, &[(1, 1)]).unwrap(), [13]);
 }
 
@@ -248,8 +251,7 @@ fn a_long_journal_is_cut_and_a_fault_still_loses_nothing() {
     for at in 1..=600 {
         assert_eq!(through(&mut chain, &orders, &[(1, 1)]).unwrap(), [at]);
         if at % 199 == 0 {
-            assert!(through(&mut chain, &orders, &[(1, 1), (1, POISON)]).is_err());
-            chain.renew().unwrap();
+            assert_eq!(through(&mut chain, &orders, &[(1, POISON)]).unwrap(), [0i64; 0]);
         }
     }
 }
@@ -272,7 +274,6 @@ fn the_quota_bounds_the_entries() {
     let mut chain = chain(version(Keeps::Entries, 1), kept).unwrap();
     // 16 bytes an entry, and at most one for each 64 bytes.
     assert_eq!(through(&mut chain, &orders, &[(1, 5)]).unwrap(), [5]);
-    assert!(through(&mut chain, &orders, &[(2, 5)]).is_err());
-    chain.renew().unwrap();
+    assert_eq!(through(&mut chain, &orders, &[(2, 5)]).unwrap(), [0i64; 0]);
     assert_eq!(through(&mut chain, &orders, &[(1, 5)]).unwrap(), [10]);
 }

@@ -1,6 +1,7 @@
 //! One image: carried on, patched, replaced, or made into several rows.
 
-use super::{Applied, Apply, Image, Unapplied, breach};
+use super::route::NO_ROUTE;
+use super::{Applied, Apply, Image, Target, Unapplied, breach};
 use crate::batch::{Batch, Cell, OldImage, Op, Row, Tuple, Value};
 use crate::plugin::plan::{InUse, Output};
 use crate::plugin::values::{Decoded, decode};
@@ -168,11 +169,15 @@ impl Apply<'_, '_> {
             };
             let unchanged = op == Op::Upsert;
             let tuple = Some(self.replace(&plan.outputs[output], Image { unchanged, ..image })?);
-            if !self.cursor.nil() {
-                return breach(image.index, "sending a row to another target is not supported yet");
-            }
+            let route = match self.cursor.nil() {
+                true => NO_ROUTE,
+                false => {
+                    let name = self.cursor.str()?;
+                    self.route(&plan.outputs[output], name, image.index)?
+                }
+            };
             let (new, old) = if op == Op::Delete { (None, tuple) } else { (tuple, None) };
-            let relation = self.relation(plan, output, row.relation);
+            let relation = self.relation(plan, Target { output, route }, row.relation);
             let old_image = OldImage::Full;
             self.out.push(Row {
                 op,
@@ -183,9 +188,25 @@ impl Apply<'_, '_> {
                 ..*row
             });
         }
+        self.bounded(row, image)
+    }
+
+    /// A stage before may have made several rows of the change already.
+    fn bounded(&mut self, row: &Row, image: Image) -> Applied<()> {
+        let is_same = |other: &Row| (other.transaction, other.ordinal) == (row.transaction, row.ordinal);
+        if self.out.get(self.change_start).is_some_and(|first| !is_same(first)) {
+            let from_end = self.out.iter().rev().take_while(|other| is_same(other)).count();
+            self.change_start = self.out.len() - from_end;
+        }
+        if self.out.len().saturating_sub(self.change_start) > ROWS_OF_CHANGE_MAX {
+            return breach(image.index, "plugins make more than 65,536 rows of one change");
+        }
         Ok(())
     }
 }
+
+/// Rows of a change are told apart by 16 bits.
+pub(crate) const ROWS_OF_CHANGE_MAX: usize = 1 << 16;
 
 #[inline]
 fn cell(batch: &mut Batch, tuple: Tuple, slot: u16) -> &mut Cell {

@@ -3,14 +3,18 @@
 //! Applying only appends to the batch: tuples are copied before they are written, and rows go to a list of their own.
 //! So a reply whose last byte is wrong has changed nothing that anybody sees.
 
-mod image;
+pub(crate) mod image;
+mod route;
 
 use crate::batch::{Batch, OldImage, Op, Row, Tuple};
 use crate::plugin::cursor::Cursor;
 use crate::plugin::encode::{Encoder, mark};
 use crate::plugin::error::RowErrorKind;
 use crate::plugin::filter::{Unapplied, code, done, reason};
-use crate::plugin::plan::{Entry, InUse, Plan};
+use crate::plugin::plan::{Entry, InUse, Output, Plan};
+use crate::plugin::refused::Refused;
+use crate::plugin::shapes::Shapes;
+use route::{NO_ROUTE, Routes};
 use rowmill_abi::{action, default};
 
 type Applied<T> = Result<T, Unapplied>;
@@ -20,6 +24,29 @@ type Applied<T> = Result<T, Unapplied>;
 pub(crate) struct Scratch {
     /// Output columns that the image at hand was given.
     written: Vec<usize>,
+    routes: Routes,
+}
+
+impl Scratch {
+    /// What follows is of another batch.
+    pub fn begin(&mut self) {
+        self.routes.begin();
+    }
+}
+
+/// Where an image goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Target {
+    output: usize,
+    /// Index of the route, or [`NO_ROUTE`].
+    route: u32,
+}
+
+impl Target {
+    const FIRST: Self = Self {
+        output: 0,
+        route: NO_ROUTE,
+    };
 }
 
 /// An image as it was shipped.
@@ -54,9 +81,11 @@ impl Image {
 struct Change<'a> {
     plan: &'a InUse,
     row: Row,
-    output: usize,
-    old_output: Option<usize>,
+    target: Target,
+    old_target: Option<Target>,
     dropped: bool,
+    /// Why the plugin doesn't take it.
+    rejected: Option<RowErrorKind>,
     /// Whether rows took its place.
     fanned_out: bool,
 }
@@ -73,6 +102,11 @@ struct Apply<'a, 'r> {
     entries: &'a mut [Entry],
     out: &'a mut Vec<Row>,
     written: &'a mut Vec<usize>,
+    routes: &'a mut Routes,
+    shapes: &'a Shapes,
+    refused: &'a mut Refused,
+    /// Where in `out` the rows of the change at hand begin; a stage before may have made several rows of it.
+    change_start: usize,
 }
 
 /// Applies a transform's reply to the rows of a call: what becomes of them goes to `out`. Tells whether a row was fanned
@@ -85,8 +119,10 @@ pub(crate) fn apply(
     plans: &[Plan],
     entries: &mut [Entry],
     scratch: &mut Scratch,
+    shapes: &Shapes,
     batch: &mut Batch,
     out: &mut Vec<Row>,
+    refused: &mut Refused,
 ) -> Applied<bool> {
     let (mut cursor, left) = done(reply)?;
     if left != 2 {
@@ -95,7 +131,8 @@ pub(crate) fn apply(
     let drops = cursor.index(usize::from(default::DROP))? == usize::from(default::DROP);
     let left = cursor.array()?;
     let images = encoder.images;
-    let written = &mut scratch.written;
+    let Scratch { written, routes } = scratch;
+    let change_start = out.len();
     let mut apply = Apply {
         cursor,
         left,
@@ -106,21 +143,29 @@ pub(crate) fn apply(
         entries,
         out,
         written,
+        routes,
+        shapes,
+        refused,
+        change_start,
     };
     apply.advance(0)?;
     let mut image = 0;
     let mut any_fan_out = false;
-    for (row, marks) in rows.iter().zip(&encoder.marks) {
+    for (at, (row, marks)) in rows.iter().zip(&encoder.marks).enumerate() {
         if marks & mark::SHIPPED == 0 {
             if marks & mark::DROP == 0 {
                 apply.out.push(*row);
             }
             continue;
         }
+        if matches!(row.op, Op::Truncate | Op::Message) {
+            apply.rowless(row, at, &mut image)?;
+            continue;
+        }
         let Plan::Use(plan) = &plans[apply.entries[row.relation as usize].plan as usize] else {
             continue;
         };
-        any_fan_out |= apply.change(plan, row, *marks, &mut image)?;
+        any_fan_out |= apply.change(plan, row, at, *marks, &mut image)?;
     }
     apply.cursor.finish()?;
     Ok(any_fan_out)
@@ -149,27 +194,33 @@ impl Apply<'_, '_> {
         Ok(())
     }
 
-    fn change(&mut self, plan: &InUse, row: &Row, marks: u8, image: &mut u32) -> Applied<bool> {
+    fn change(&mut self, plan: &InUse, row: &Row, at: usize, marks: u8, image: &mut u32) -> Applied<bool> {
         let before = self.out.len();
         let mut change = Change {
             plan,
             row: *row,
-            output: 0,
-            old_output: None,
+            target: Target::FIRST,
+            old_target: None,
             dropped: false,
+            rejected: None,
             fanned_out: false,
         };
         if let (Some(old), true) = (row.old, marks & mark::OLD != 0) {
             let shipped = Image::new(row, *image, old, true, marks);
             change.row.old = Some(self.image(&mut change, shipped)?);
-            change.old_output = Some(change.output);
+            change.old_target = Some(change.target);
             *image += 1;
         }
         if let (Some(new), true) = (row.new, marks & mark::NEW != 0) {
-            change.output = 0;
+            change.target = Target::FIRST;
             let shipped = Image::new(row, *image, new, false, marks);
             change.row.new = Some(self.image(&mut change, shipped)?);
             *image += 1;
+        }
+        if let Some(kind) = change.rejected {
+            self.out.truncate(before);
+            self.refused.add(at, kind, row, self.out);
+            return Ok(false);
         }
         if change.dropped {
             self.out.truncate(before);
@@ -178,21 +229,25 @@ impl Apply<'_, '_> {
         if change.fanned_out {
             return Ok(true);
         }
-        if change.row.new.is_some() && change.old_output.is_some_and(|old| old != change.output) {
-            let what = "the two images of a change go to different outputs".to_owned();
+        if change.row.new.is_some() && change.old_target.is_some_and(|old| old != change.target) {
+            let what = "the two images of a change go to different tables".to_owned();
             return Err(Unapplied::Breach {
                 image: *image - 1,
                 what,
             });
         }
-        change.row.relation = self.relation(plan, change.output, row.relation);
+        change.row.relation = self.relation(plan, change.target, row.relation);
         self.out.push(change.row);
         Ok(false)
     }
 
     /// The index of an output relation in the batch.
     #[inline]
-    fn relation(&mut self, plan: &InUse, output: usize, input: u32) -> u32 {
+    fn relation(&mut self, plan: &InUse, target: Target, input: u32) -> u32 {
+        if target.route != NO_ROUTE {
+            return self.routes.relation(target.route, self.batch);
+        }
+        let output = target.output;
         let target = &plan.outputs[output];
         if target.same {
             return input;
@@ -223,15 +278,7 @@ impl Apply<'_, '_> {
     /// Does what the action at hand says, of which `len` elements are left.
     fn act(&mut self, change: &mut Change<'_>, image: Image, len: usize) -> Applied<Tuple> {
         let plan = change.plan;
-        let kind = self.cursor.index(usize::from(action::STOP))? as u8;
-        let wanted = match kind {
-            action::PASS | action::DROP => 1,
-            action::REPLACE | action::REJECT | action::ROUTE => 3,
-            _ => 2,
-        };
-        if len != wanted {
-            return Ok(self.cursor.bad("an action with the wrong number of elements")?);
-        }
+        let kind = self.kind(len)?;
         let made = match kind {
             action::PASS => self.carry(plan, image)?,
             action::DROP => {
@@ -240,8 +287,8 @@ impl Apply<'_, '_> {
             }
             action::PATCH => self.patch(plan, image)?,
             action::REPLACE => {
-                change.output = self.cursor.index(plan.outputs.len() - 1)?;
-                self.replace(&plan.outputs[change.output], image)?
+                change.target.output = self.cursor.index(plan.outputs.len() - 1)?;
+                self.replace(&plan.outputs[change.target.output], image)?
             }
             action::FAN_OUT => {
                 if image.old {
@@ -251,28 +298,82 @@ impl Apply<'_, '_> {
                 change.fanned_out = true;
                 image.tuple
             }
-            action::ROUTE => return breach(image.index, "sending a row to another target is not supported yet"),
-            action::REJECT => {
-                let kind = RowErrorKind::Rejected {
-                    code: code(&mut self.cursor)?,
-                    reason: reason(&mut self.cursor)?,
-                };
-                return Err(Unapplied::Row {
-                    image: image.index,
-                    kind,
-                });
+            action::ROUTE => {
+                let name = self.cursor.str()?;
+                change.target.route = self.route(&plan.outputs[0], name, image.index)?;
+                if self.cursor.nil() {
+                    self.carry(plan, image)?
+                } else {
+                    self.patch(plan, image)?
+                }
             }
             _ => {
-                let kind = RowErrorKind::Stop {
-                    reason: reason(&mut self.cursor)?,
-                };
-                return Err(Unapplied::Row {
-                    image: image.index,
-                    kind,
-                });
+                let rejected = self.refusal(kind, image.index)?;
+                change.rejected.get_or_insert(rejected);
+                image.tuple
             }
         };
         Ok(made)
+    }
+
+    /// What an action does, of which `len` elements are left.
+    fn kind(&mut self, len: usize) -> Applied<u8> {
+        let kind = self.cursor.index(usize::from(action::STOP))? as u8;
+        let wanted = match kind {
+            action::PASS | action::DROP => 1,
+            action::REPLACE | action::REJECT | action::ROUTE => 3,
+            _ => 2,
+        };
+        if len != wanted {
+            return Ok(self.cursor.bad("an action with the wrong number of elements")?);
+        }
+        Ok(kind)
+    }
+
+    fn route(&mut self, output: &Output, name: &str, image: u32) -> Applied<u32> {
+        match self.routes.find(&output.relation, name, self.shapes) {
+            Ok(route) => Ok(route),
+            Err(what) => breach(image, format!("it sends a row to a table of which {what}")),
+        }
+    }
+
+    /// A reject; a stop ends all.
+    #[cold]
+    fn refusal(&mut self, kind: u8, image: u32) -> Applied<RowErrorKind> {
+        if kind == action::REJECT {
+            return Ok(RowErrorKind::Rejected {
+                code: code(&mut self.cursor)?,
+                reason: reason(&mut self.cursor)?,
+            });
+        }
+        let reason = reason(&mut self.cursor)?;
+        Err(Unapplied::Stop { image, reason })
+    }
+
+    /// What becomes of a truncate or a message.
+    #[cold]
+    fn rowless(&mut self, row: &Row, at: usize, image: &mut u32) -> Applied<()> {
+        let index = *image;
+        *image += 1;
+        let Some((_, len)) = self.next.filter(|(of, _)| *of == index) else {
+            if !self.drops {
+                self.out.push(*row);
+            }
+            return Ok(());
+        };
+        match self.kind(len)? {
+            action::PASS => self.out.push(*row),
+            action::DROP => {}
+            kind @ (action::REJECT | action::STOP) => {
+                let kind = self.refusal(kind, index)?;
+                self.refused.add(at, kind, row, self.out);
+            }
+            _ => {
+                let what = "a truncate or a message can be passed, dropped or rejected; outputs belong to tables";
+                return breach(index, what);
+            }
+        }
+        self.advance(index + 1)
     }
 }
 

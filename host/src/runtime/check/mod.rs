@@ -8,14 +8,15 @@ pub use sample::Sample;
 
 use super::process::Process;
 use crate::batch::Relation;
-use crate::config::{self, Pipeline};
+use crate::config::{self, OnError, OnFault, Pipeline, Policies};
+use crate::plugin::error::GOES_BY;
 use crate::plugin::reload::{ModuleRefusal, read_module};
 use crate::plugin::{Engine, Module};
 use crate::postgres::install_crypto_provider;
 use crate::problem::{Exit, Problem};
 use crate::sink::{self, SinkContext, SinkError};
 use crate::source::catalog::Catalog;
-use crate::source::preflight::Notice;
+use crate::source::preflight::{Level, Notice};
 use routes::Way;
 use source::Source;
 use std::collections::HashMap;
@@ -61,7 +62,10 @@ impl Checked {
 /// Checks a pipeline whose file is good. `sample` rows of each table are sent through its plugins; 0 for none.
 pub async fn check(config: &Pipeline, sample: usize) -> Checked {
     install_crypto_provider();
-    let mut checked = Checked::default();
+    let mut checked = Checked {
+        notices: config.plugins.iter().filter_map(goes_by).collect(),
+        ..Checked::default()
+    };
     let modules = modules(config, &mut checked);
     let mut started = match &modules {
         Some((engine, modules)) => {
@@ -123,6 +127,26 @@ fn context(config: &Pipeline, of_sink: &config::Sink, system_identifier: u64) ->
         system_identifier,
         state_dir: config.state_dir.clone(),
     }
+}
+
+/// A plugin that changes may go by.
+fn goes_by(plugin: &config::Plugin) -> Option<Notice> {
+    let Policies { on_error, on_fault, .. } = plugin.policies;
+    let (settings, defaults) = match (on_error == OnError::Pass, on_fault == OnFault::Bypass) {
+        (true, true) => ("`on_error: pass` and `on_fault: bypass`", "`dead_letter` and `isolate`"),
+        (true, false) => ("`on_error: pass`", "`dead_letter`"),
+        (false, true) => ("`on_fault: bypass`", "`isolate`"),
+        (false, false) => return None,
+    };
+    Some(Notice {
+        code: GOES_BY,
+        level: Level::Warning,
+        headline: format!("changes may go by plugin {} unfiltered and unmasked", plugin.name),
+        detail: Some(format!("{settings} of plugin {}", plugin.name)),
+        help: Some(format!(
+            "take the default, {defaults}, unless the plugin guards nothing"
+        )),
+    })
 }
 
 type Modules = HashMap<String, Arc<Module>>;
@@ -249,5 +273,41 @@ async fn samples(
                 *chain = routes::Started::Broken;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_that_pass_a_plugin_by_are_warned_of() {
+        let config = |policies: &str| {
+            let text = format!(
+                "name: shop\nsource:\n  postgres:\n    url: ${{URL:-postgres://h/d}}\n    tables: [public.t]\n\
+                 plugins:\n  mask:\n    module: mask.wasm\n{policies}\
+                 routes:\n  - tables: [public.t]\n    plugins: [mask]\n    sinks: [out]\nsinks:\n  out: discard\n"
+            );
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("mask.wasm"), b"").unwrap();
+            let file = folder.path().join("pipeline.yaml");
+            config::load_text(&file, &text, &|_| None).unwrap()
+        };
+        let warned = |policies: &str| {
+            let config = config(policies);
+            config
+                .plugins
+                .iter()
+                .filter_map(goes_by)
+                .map(|notice| notice.detail.unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert!(warned("").is_empty());
+        assert!(warned("    on_error: drop\n    on_fault: stop\n    max_faults: 5\n").is_empty());
+        assert_eq!(warned("    on_error: pass\n"), ["`on_error: pass` of plugin mask"]);
+        assert_eq!(
+            warned("    on_error: pass\n    on_fault: bypass\n"),
+            ["`on_error: pass` and `on_fault: bypass` of plugin mask"]
+        );
     }
 }

@@ -64,6 +64,7 @@ fn versions(
             module: module(name)?,
             config: plugin.config.clone(),
             limits: plugin.limits,
+            policies: plugin.policies,
         })
     };
     route.plugins.iter().map(of_plugin).collect()

@@ -3,7 +3,7 @@
 use super::routes::{Started, Way};
 use crate::batch::{Batch, CopyUnit, Lsn, Origin, Part, Relation, Row, Transaction};
 use crate::decode::CopyDecoder;
-use crate::plugin::ChainOutcome;
+use crate::plugin::{ChainOutcome, Processed};
 use crate::problem::{Exit, Problem};
 use crate::sink::json;
 use crate::source::catalog::Table;
@@ -105,7 +105,11 @@ fn through(
     let boxed = |error: crate::plugin::PluginError| Box::new(error.problem());
     let mut rows = vec![row];
     if chain.relation(relation).map_err(boxed)? != ChainOutcome::PassBy {
-        chain.process(batch, &mut rows).map_err(boxed)?;
+        let mut processed = Processed::default();
+        chain.process(batch, &mut rows, &mut processed).map_err(boxed)?;
+        if let Some(aside) = processed.aside.first() {
+            return Err(Box::new(aside.problem()));
+        }
     }
     Ok(rows)
 }

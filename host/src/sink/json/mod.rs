@@ -22,7 +22,7 @@ mod shape;
 mod text;
 mod time;
 
-use crate::batch::{Batch, Message, Op, Origin, Row, Transaction, Truncate, Tuple, Value};
+use crate::batch::{Batch, Message, Op, Origin, Replay, Row, Transaction, Truncate, Tuple, Value};
 use crate::sink::SinkError;
 use rustc_hash::FxHashMap;
 use shape::Shape;
@@ -30,6 +30,13 @@ use std::io::Write;
 
 /// Shapes kept before all are let go: far more than there are tables, far less than hurts.
 const SHAPES_MAX: usize = 10_000;
+
+/// A time in µs since 2000 as the lines have it, without quotes.
+pub fn time_text(us: i64) -> String {
+    let mut text = Vec::new();
+    time::push(&mut text, us);
+    String::from_utf8_lossy(&text).trim_matches('"').to_owned()
+}
 
 /// A row that has no JSON form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,15 +91,26 @@ impl Encoder {
                 "{{\"id\":\"{system}:copy{}-{}-{}:",
                 unit.epoch, unit.table_oid, unit.unit
             ),
+            Origin::Replay(replay) => write!(
+                self.head,
+                "{{\"id\":\"{system}:replay{}-{}:",
+                replay.request, replay.letter
+            ),
         };
-        let _ = match transaction.origin {
-            Origin::Stream => write!(self.tail, ",\"xid\":{},\"position\":\"{lsn}\"", transaction.xid),
-            Origin::Copy(_) => write!(self.tail, ",\"position\":\"{lsn}\""),
+        let copied = matches!(
+            transaction.origin,
+            Origin::Copy(_) | Origin::Replay(Replay { copy: Some(_), .. })
+        );
+        let _ = if copied {
+            write!(self.tail, ",\"position\":\"{lsn}\"")
+        } else {
+            write!(self.tail, ",\"xid\":{},\"position\":\"{lsn}\"", transaction.xid)
         };
         self.tail.extend_from_slice(b",\"commit_time\":");
-        match transaction.origin {
-            Origin::Stream => time::push(&mut self.tail, transaction.commit_us),
-            Origin::Copy(_) => self.tail.extend_from_slice(b"null"),
+        if copied {
+            self.tail.extend_from_slice(b"null");
+        } else {
+            time::push(&mut self.tail, transaction.commit_us);
         }
         self.tail.extend_from_slice(b"}\n");
     }

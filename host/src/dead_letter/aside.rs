@@ -1,0 +1,278 @@
+//! Which changes of a batch are set aside, and behind what.
+//!
+//! Order per key holds across letters: a change waits behind an earlier letter of its old or its new key, and blocks
+//! both of them in turn. What an earlier run has set aside is set aside again when the server sends it again, whatever
+//! the plugin makes of it this time; what came before a letter is never blocked by it. So a change is delivered or
+//! stands in a letter, however often the stream is read again.
+
+use super::cause::{Cause, PluginName};
+use super::fault;
+use super::index::Asked;
+use super::key;
+use super::letter::{Change, Letter};
+use super::line::Record;
+use super::store::{DeadLetters, RouteId, State, now_us};
+use crate::batch::{Batch, Op, Origin, Row};
+use crate::problem::Problem;
+
+/// Letters that are kept: some hundred bytes of memory each.
+const LETTERS_MAX: usize = 1_000_000;
+
+/// A change that a plugin couldn't take through.
+#[derive(Clone, Debug)]
+pub struct Aside {
+    /// Told by its transaction and ordinal: which of the plugin's rows it was doesn't matter.
+    pub row: Row,
+    pub cause: Cause,
+    pub plugin: PluginName,
+}
+
+/// Changes of a batch that are not to be delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Transaction's index and ordinal, ascending.
+    changes: Vec<(u32, u64)>,
+}
+
+impl Held {
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether the row is, or was made of, a change that is held.
+    pub fn holds(&self, row: &Row) -> bool {
+        self.changes.binary_search(&(row.transaction, row.ordinal)).is_ok()
+    }
+
+    /// Takes the held ones out of what the plugins made.
+    pub fn retain_rest(&self, rows: &mut Vec<Row>) {
+        if !self.is_empty() {
+            rows.retain(|row| !self.holds(row));
+        }
+    }
+
+    pub(super) fn of(mut changes: Vec<(u32, u64)>) -> Self {
+        changes.sort_unstable();
+        changes.dedup();
+        Self { changes }
+    }
+}
+
+impl DeadLetters {
+    /// Sets aside `asides` and what has to wait behind them or behind earlier letters. `rows` are the rows of the route
+    /// as they went into its plugins, in order. On return all of it is durable, and what is held must not be delivered.
+    ///
+    /// # Errors
+    /// No room, or too many that wait: the pipeline has to stop, nothing of the batch may go on.
+    pub fn set_aside(
+        &self,
+        route: RouteId,
+        batch: &Batch,
+        rows: &[Row],
+        asides: Vec<Aside>,
+        waiting: &Held,
+    ) -> Result<Held, Box<Problem>> {
+        if asides.is_empty() && waiting.is_empty() && self.is_empty() {
+            return Ok(Held::default());
+        }
+        self.with(|state| {
+            let walked = Walk::new(state, route, batch, waiting).walk(rows, asides);
+            // What is in memory is ahead of what is on disk now.
+            state.broken |= walked.is_err();
+            walked
+        })
+    }
+
+    /// Which of the rows of a route have to wait behind letters that are there now: it is no use to show them to the
+    /// plugins, which may break on every change of a row. Nothing is recorded: hand the result to [`Self::set_aside`],
+    /// which holds them whatever has become of those letters meanwhile.
+    pub fn waiting(&self, route: RouteId, batch: &Batch, rows: &[Row]) -> Held {
+        if self.is_empty() {
+            return Held::default();
+        }
+        let none = Held::default();
+        self.with(|state| Walk::new(state, route, batch, &none).waiting(rows))
+    }
+}
+
+struct Walk<'a> {
+    state: &'a mut State,
+    route: RouteId,
+    batch: &'a Batch,
+    /// Changes that the plugins haven't seen, so they can't go on.
+    waiting: &'a Held,
+    records: Vec<Record>,
+    held: Vec<(u32, u64)>,
+    now_us: i64,
+    /// By the relation's index in the batch: the shape of its key, and whether letters are there.
+    shapes: Vec<Option<u64>>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(state: &'a mut State, route: RouteId, batch: &'a Batch, waiting: &'a Held) -> Self {
+        Self {
+            state,
+            route,
+            batch,
+            waiting,
+            records: Vec::new(),
+            held: Vec::new(),
+            now_us: now_us(),
+            shapes: vec![None; batch.relations.len()],
+        }
+    }
+
+    fn walk(mut self, rows: &[Row], mut asides: Vec<Aside>) -> Result<Held, Box<Problem>> {
+        if asides.is_empty() && self.waiting.is_empty() && !self.is_concerned() {
+            return Ok(Held::default());
+        }
+        asides.sort_by_key(|aside| (aside.row.transaction, aside.row.ordinal));
+        let mut asides = asides.into_iter().peekable();
+        for row in rows {
+            let place = (row.transaction, row.ordinal);
+            while asides
+                .next_if(|aside| (aside.row.transaction, aside.row.ordinal) < place)
+                .is_some()
+            {}
+            let of_row = |aside: &Aside| (aside.row.transaction, aside.row.ordinal) == place;
+            let mut aside = asides.next_if(of_row);
+            // The first stage that refused it has said why.
+            while asides.next_if(of_row).is_some() {}
+            self.change(row, aside.take())?;
+        }
+        self.state.append(std::mem::take(&mut self.records))?;
+        Ok(Held::of(self.held))
+    }
+
+    /// Up to a truncate, behind which a table's letters block nothing.
+    fn waiting(mut self, rows: &[Row]) -> Held {
+        if !self.is_concerned() {
+            return Held::default();
+        }
+        let is_row = |row: &&Row| row.op != Op::Truncate;
+        for row in rows.iter().take_while(is_row).filter(|row| row.op != Op::Message) {
+            if self.blocker(row).is_some() {
+                self.held.push((row.transaction, row.ordinal));
+            }
+        }
+        Held::of(self.held)
+    }
+
+    /// Whether any row of the batch can be blocked or known.
+    fn is_concerned(&self) -> bool {
+        let (index, route) = (&self.state.index, self.route.0);
+        let tables = || {
+            self.batch
+                .relations
+                .iter()
+                .any(|relation| index.concerns(route, relation.oid))
+        };
+        let first = self.batch.transactions.first();
+        first.is_some_and(|first| first.commit_lsn <= index.newest()) || tables()
+    }
+
+    fn change(&mut self, row: &Row, aside: Option<Aside>) -> Result<(), Box<Problem>> {
+        match (row.op, aside) {
+            (Op::Truncate, None) => self.truncate(row),
+            (Op::Message, None) => {}
+            (Op::Truncate | Op::Message, Some(aside)) => return Err(fault::no_row(&aside.plugin.name)),
+            (_, aside) => return self.row_change(row, aside),
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, row: &Row) {
+        let Some(truncate) = self.batch.truncates.get(row.extra as usize) else {
+            return;
+        };
+        let order = Change::of(self.batch, row).order();
+        for at in &truncate.relations {
+            let Some(relation) = self.batch.relations.get(*at as usize) else {
+                continue;
+            };
+            let letters = self.state.index.supersede(self.route.0, relation.oid, order);
+            if !letters.is_empty() {
+                let table = relation.full_name();
+                tracing::warn!(
+                    table,
+                    letters = letters.len(),
+                    "the table was truncated: its dead letters block nothing"
+                );
+                self.records.push(Record::Superseded { letters });
+            }
+        }
+    }
+
+    fn row_change(&mut self, row: &Row, aside: Option<Aside>) -> Result<(), Box<Problem>> {
+        let order = Change::of(self.batch, row).order();
+        let streamed = self.batch.transaction(row).origin == Origin::Stream;
+        if streamed
+            && order.lsn <= self.state.index.newest()
+            && self.state.index.knows((self.route.0, order.lsn.0, order.ordinal))
+        {
+            self.held.push((row.transaction, row.ordinal));
+            return Ok(());
+        }
+        let behind = self.blocker(row);
+        if aside.is_none() && behind.is_none() && !self.waiting.holds(row) {
+            return Ok(());
+        }
+        self.held.push((row.transaction, row.ordinal));
+        self.letter(row, aside, behind)
+    }
+
+    fn blocker(&mut self, row: &Row) -> Option<u64> {
+        let relation = self.batch.relation(row);
+        if !self.state.index.concerns(self.route.0, relation.oid) {
+            return None;
+        }
+        let shape = *self.shapes[row.relation as usize].get_or_insert_with(|| key::shape_of(relation));
+        let asked = Asked {
+            route: self.route.0,
+            oid: relation.oid,
+            shape,
+            order: Change::of(self.batch, row).order(),
+        };
+        let mut scratch = std::mem::take(&mut self.state.scratch);
+        let mut blocker = None;
+        let known = key::each(self.batch, row, &mut scratch, |key| {
+            blocker = blocker.or_else(|| self.state.index.blocker(asked, Some(key)));
+        });
+        if !known {
+            blocker = blocker.or_else(|| self.state.index.blocker(asked, None));
+        }
+        self.state.scratch = scratch;
+        blocker
+    }
+
+    fn letter(&mut self, row: &Row, aside: Option<Aside>, behind: Option<u64>) -> Result<(), Box<Problem>> {
+        let route = self.state.routes[self.route.0 as usize].clone();
+        let mut letter = Letter::of(self.batch, row, &route, self.now_us);
+        if let Some(aside) = aside {
+            letter.cause = Some(aside.cause);
+            letter.plugin = Some(aside.plugin);
+        }
+        letter.behind = behind;
+        letter.number = self.state.next_letter;
+        let entry = self.state.entry(&letter, super::line::Place { offset: 0, len: 0 });
+        if entry.digest.is_some_and(|digest| self.state.index.has_copied(&digest)) {
+            return Ok(());
+        }
+        let max = self.state.limits.max_behind;
+        if behind.is_some() && self.state.index.behind(entry.route, entry.oid) >= max {
+            return Err(fault::behind(&entry.table, max));
+        }
+        if self.state.index.entries.len() >= LETTERS_MAX {
+            return Err(fault::too_many(LETTERS_MAX));
+        }
+        self.state.next_letter += 1;
+        self.state.counts.set_aside += 1;
+        self.state.index.insert(letter.number, entry);
+        self.records.push(Record::Letter(Box::new(letter)));
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! What is known in memory of the letters: which keys they block, and which changes they are of.
+
+use super::key::Keys;
+use super::letter::{Letter, Standing};
+use super::line::Place;
+use crate::batch::Lsn;
+use rustc_hash::{FxHashMap, FxHashSet};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A letter without its values.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub place: Place,
+    pub route: u32,
+    pub oid: u32,
+    /// `schema.table`
+    pub table: Arc<str>,
+    /// Of its table's key columns.
+    pub shape: u64,
+    pub keys: Keys,
+    pub order: Standing,
+    pub behind: bool,
+    pub superseded: bool,
+    pub set_aside_us: i64,
+    /// What a copied row is known by: its place in a unit may be another row's once the unit is read again.
+    pub digest: Option<RowDigest>,
+}
+
+pub(super) type RowDigest = [u8; 16];
+
+impl Entry {
+    pub(super) fn new(letter: &Letter, route: u32, table: Arc<str>, place: Place) -> Self {
+        Self {
+            place,
+            route,
+            oid: letter.table.oid,
+            table,
+            shape: super::key::shape(letter.table.key_columns()),
+            keys: Keys::of_letter(letter),
+            order: letter.change.order(),
+            behind: letter.behind.is_some(),
+            superseded: false,
+            set_aside_us: letter.set_aside_us,
+            digest: letter.change.copy.is_some().then(|| digest(letter)),
+        }
+    }
+}
+
+/// The copied row itself, wherever it was merged. Without a key there may be several of the same values: rather twice
+/// than never.
+fn digest(letter: &Letter) -> RowDigest {
+    let keyless = letter.table.columns.iter().all(|column| column.key) || letter.table.key_columns().next().is_none();
+    let ordinal = keyless.then_some(letter.change.ordinal);
+    let row = serde_json::to_vec(&(&letter.route, letter.change.copy, ordinal, &letter.new, &letter.old));
+    let whole = Sha256::digest(row.unwrap_or_default());
+    let mut digest = RowDigest::default();
+    digest.copy_from_slice(&whole[..size_of::<RowDigest>()]);
+    digest
+}
+
+/// A streamed change: route, commit LSN, ordinal.
+pub(super) type ChangeId = (u32, u64, u64);
+
+/// The letters that block something of a table of a route.
+#[derive(Debug, Default)]
+struct Table {
+    keys: FxHashMap<Box<[u8]>, BTreeSet<u64>>,
+    /// Those of which a key value isn't known: they may be of any row.
+    wild: BTreeSet<u64>,
+    all: BTreeSet<u64>,
+    /// How many letters have keys of each shape.
+    shapes: FxHashMap<u64, usize>,
+    behind: usize,
+}
+
+impl Table {
+    /// Whether keys can be told apart, so that one letter doesn't concern all rows.
+    fn is_exact(&self, shape: u64) -> bool {
+        self.wild.is_empty() && self.shapes.len() <= 1 && self.shapes.keys().all(|known| *known == shape)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub entries: BTreeMap<u64, Entry>,
+    tables: FxHashMap<(u32, u32), Table>,
+    /// Changes that stand in a letter, or stood in one and may be sent again by the server.
+    known: FxHashMap<ChangeId, Option<u64>>,
+    copied: FxHashMap<RowDigest, u64>,
+    /// The newest position among `known`.
+    newest: Lsn,
+    ghosts: usize,
+    pub blocked_keys: usize,
+    /// Bytes of the lines of letters that are there.
+    pub live_bytes: u64,
+}
+
+/// A change to be judged: its keys one after the other.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub route: u32,
+    pub oid: u32,
+    pub shape: u64,
+    pub order: Standing,
+}
+
+impl Index {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.known.is_empty()
+    }
+
+    /// Whether changes of the table may be blocked.
+    pub(super) fn concerns(&self, route: u32, oid: u32) -> bool {
+        self.tables.contains_key(&(route, oid))
+    }
+
+    pub(super) fn newest(&self) -> Lsn {
+        self.newest
+    }
+
+    /// Whether the streamed change stands in a letter, or stood in one.
+    pub(super) fn knows(&self, id: ChangeId) -> bool {
+        self.known.contains_key(&id)
+    }
+
+    pub(super) fn has_copied(&self, digest: &RowDigest) -> bool {
+        self.copied.contains_key(digest)
+    }
+
+    /// The letter that a key has to wait behind. `None` for the key: it isn't known.
+    pub(super) fn blocker(&self, asked: Asked, key: Option<&[u8]>) -> Option<u64> {
+        let table = self.tables.get(&(asked.route, asked.oid))?;
+        let blocks = |number: &&u64| {
+            self.entries
+                .get(number)
+                .is_some_and(|entry| precedes(entry, asked.order))
+        };
+        let among = match key {
+            Some(key) if table.is_exact(asked.shape) => table.keys.get(key)?,
+            _ => &table.all,
+        };
+        among.iter().find(blocks).copied()
+    }
+
+    pub(super) fn behind(&self, route: u32, oid: u32) -> usize {
+        self.tables.get(&(route, oid)).map_or(0, |table| table.behind)
+    }
+
+    pub(super) fn insert(&mut self, number: u64, entry: Entry) {
+        self.live_bytes += entry.place.len;
+        match entry.digest {
+            Some(digest) => {
+                self.copied.insert(digest, number);
+            }
+            None => {
+                let id = (entry.route, entry.order.lsn.0, entry.order.ordinal);
+                if self.known.insert(id, Some(number)) == Some(None) {
+                    self.ghosts -= 1;
+                }
+                self.newest = self.newest.max(entry.order.lsn);
+            }
+        }
+        if !entry.superseded {
+            self.block(number, &entry);
+        }
+        self.entries.insert(number, entry);
+    }
+
+    fn block(&mut self, number: u64, entry: &Entry) {
+        let table = self.tables.entry((entry.route, entry.oid)).or_default();
+        table.all.insert(number);
+        *table.shapes.entry(entry.shape).or_default() += 1;
+        table.behind += usize::from(entry.behind);
+        for key in &entry.keys.own {
+            let numbers = table.keys.entry(key.clone()).or_default();
+            self.blocked_keys += usize::from(numbers.is_empty());
+            numbers.insert(number);
+        }
+        if entry.keys.wild {
+            table.wild.insert(number);
+        }
+    }
+
+    fn unblock(&mut self, number: u64, entry: &Entry) {
+        let place = (entry.route, entry.oid);
+        let Some(table) = self.tables.get_mut(&place) else {
+            return;
+        };
+        if !table.all.remove(&number) {
+            return;
+        }
+        table.wild.remove(&number);
+        table.behind -= usize::from(entry.behind);
+        if let Some(count) = table.shapes.get_mut(&entry.shape) {
+            *count -= 1;
+            if *count == 0 {
+                table.shapes.remove(&entry.shape);
+            }
+        }
+        for key in &entry.keys.own {
+            if let Some(numbers) = table.keys.get_mut(key) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    table.keys.remove(key);
+                    self.blocked_keys -= 1;
+                }
+            }
+        }
+        if table.all.is_empty() {
+            self.tables.remove(&place);
+        }
+    }
+
+    /// Takes a letter out. The server may send its change again for as long as it isn't acknowledged, so it stays
+    /// known.
+    pub(super) fn remove(&mut self, number: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&number)?;
+        self.live_bytes -= entry.place.len;
+        self.unblock(number, &entry);
+        match entry.digest {
+            Some(digest) => {
+                self.copied.remove(&digest);
+            }
+            None => self.ghost((entry.route, entry.order.lsn.0, entry.order.ordinal)),
+        }
+        Some(entry)
+    }
+
+    pub(super) fn ghost(&mut self, id: ChangeId) {
+        if self.known.insert(id, None) != Some(None) {
+            self.ghosts += 1;
+        }
+        self.newest = self.newest.max(Lsn(id.1));
+    }
+
+    pub(super) fn ghosts(&self) -> impl Iterator<Item = ChangeId> {
+        self.known
+            .iter()
+            .filter(|(_, letter)| letter.is_none())
+            .map(|(id, _)| *id)
+    }
+
+    /// What committed before `lsn` is never sent again.
+    pub(super) fn acknowledged(&mut self, lsn: Lsn) {
+        if self.ghosts > 0 {
+            self.known.retain(|id, letter| letter.is_some() || id.1 >= lsn.0);
+            self.ghosts = self.known.values().filter(|letter| letter.is_none()).count();
+        }
+    }
+
+    /// The letters of a table that a truncate at `order` makes meaningless.
+    pub(super) fn supersede(&mut self, route: u32, oid: u32, order: Standing) -> Vec<u64> {
+        let Some(table) = self.tables.get(&(route, oid)) else {
+            return Vec::new();
+        };
+        let before = |number: &&u64| self.entries.get(number).is_some_and(|entry| entry.order < order);
+        let numbers: Vec<u64> = table.all.iter().filter(before).copied().collect();
+        numbers.iter().for_each(|number| self.mark_superseded(*number));
+        numbers
+    }
+
+    pub(super) fn mark_superseded(&mut self, number: u64) {
+        if let Some(mut entry) = self.entries.remove(&number) {
+            self.unblock(number, &entry);
+            entry.superseded = true;
+            self.entries.insert(number, entry);
+        }
+    }
+
+    pub(super) fn set_place(&mut self, number: u64, place: Place) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            self.live_bytes = self.live_bytes - entry.place.len + place.len;
+            entry.place = place;
+        }
+    }
+
+    /// All letters that share a key with `number`, directly or through others, itself included: those whose order
+    /// among each other counts.
+    pub(super) fn group(&self, number: u64) -> FxHashSet<u64> {
+        let mut group = FxHashSet::default();
+        let mut open = vec![number];
+        while let Some(number) = open.pop() {
+            if !group.insert(number) {
+                continue;
+            }
+            let Some(entry) = self.entries.get(&number).filter(|entry| !entry.superseded) else {
+                continue;
+            };
+            let Some(table) = self.tables.get(&(entry.route, entry.oid)) else {
+                continue;
+            };
+            if !table.is_exact(entry.shape) {
+                open.extend(table.all.iter().filter(|other| !group.contains(other)));
+                continue;
+            }
+            for numbers in entry.keys.own.iter().filter_map(|key| table.keys.get(key)) {
+                open.extend(numbers.iter().filter(|other| !group.contains(other)));
+            }
+        }
+        group
+    }
+}
+
+/// Whether a change at `order` comes behind the letter. A unit that is read again may be merged elsewhere, so copied
+/// rows of a key wait behind each other wherever they are.
+fn precedes(entry: &Entry, order: Standing) -> bool {
+    entry.order < order || !order.streamed && !entry.order.streamed
+}

@@ -1,0 +1,40 @@
+//! Truncates follow the shapes that a plugin gives to tables.
+
+use super::Stage;
+use crate::batch::{Batch, Op, Truncate};
+use crate::plugin::plan::Plan;
+
+impl Stage {
+    /// A truncate of a table is one of all that was made of it.
+    pub(super) fn map_truncates(&mut self, batch: &mut Batch) {
+        let (plans, plan_of) = (&self.plans, &self.plan_of);
+        self.out.retain_mut(|row| {
+            if row.op != Op::Truncate {
+                return true;
+            }
+            let Some(truncate) = batch.truncates.get(row.extra as usize) else {
+                return true;
+            };
+            let before = truncate.clone();
+            let mut relations = Vec::with_capacity(before.relations.len());
+            for index in &before.relations {
+                let known = plan_of.get(&batch.relations[*index as usize].index);
+                match known.map(|at| &plans[*at as usize]) {
+                    None | Some(Plan::PassBy) => relations.push(*index),
+                    Some(Plan::Drop) => {}
+                    Some(Plan::Use(plan)) => {
+                        relations.extend(plan.outputs.iter().map(|output| batch.relation_index(&output.relation)));
+                    }
+                }
+            }
+            if relations.is_empty() {
+                return false;
+            }
+            if relations != before.relations {
+                row.extra = batch.truncates.len() as u32;
+                batch.truncates.push(Truncate { relations, ..before });
+            }
+            true
+        });
+    }
+}

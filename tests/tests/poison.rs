@@ -1,0 +1,142 @@
+//! Rows that break a plugin cost themselves alone: the others go on in order, and what was set aside arrives once the
+//! plugin is mended.
+
+use rowmill_tests::{Host, LONG, Random, Shop, free_port, wait_until};
+use std::time::Duration;
+
+const TABLE: &str = "CREATE TABLE items (id int PRIMARY KEY, kind text, n bigint)";
+const PIPELINE: &str = "plugins:
+  picky: { module: picky.wasm, limits: { time: 50ms, memory: 8MiB } }
+routes:
+  - { tables: [public.items], plugins: [picky], sinks: [warehouse] }";
+
+/// What the target should hold: everything, with one added to `n`.
+const RIGHT: &str =
+    "SELECT count(*) || ' ' || coalesce(sum(hashtext(id || ' ' || kind || ' ' || n)::bigint), 0) FROM items";
+const EXPECTED: &str =
+    "SELECT count(*) || ' ' || coalesce(sum(hashtext(id || ' ' || kind || ' ' || (n + 1))::bigint), 0) FROM items";
+const FAULTS: [&str; 6] = ["panic", "loop", "memory", "overflow", "bounds", "reject"];
+
+fn shop() -> Shop {
+    let shop = Shop::with(TABLE).unwrap();
+    shop.plugin("picky").unwrap();
+    shop
+}
+
+/// The letters that are there.
+fn letters(shop: &Shop) -> Vec<serde_json::Value> {
+    let (listed, _) = Host::verb_of(shop.folder(), &["--output", "json", "dead-letter", "list"], 0).unwrap();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    listed["letters"].as_array().unwrap().clone()
+}
+
+fn replay_all(shop: &Shop) {
+    Host::verb_of(shop.folder(), &["dead-letter", "replay", "--all"], 0).unwrap();
+}
+
+fn pipeline(shop: &Shop) -> String {
+    let console = format!("console: 127.0.0.1:{}", free_port().unwrap());
+    shop.pipeline_of("public.items", PIPELINE)
+        .replace("console: off", &console)
+}
+
+/// Puts the mended plugin in the place of the one that breaks.
+fn mend(shop: &Shop, host: &Host) {
+    std::fs::rename(shop.plugin("picky_mended").unwrap(), shop.folder().join("picky.wasm")).unwrap();
+    wait_until("the mended plugin", LONG, || {
+        Ok(host.log().contains("was reloaded").then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
+    let shop = shop();
+    let pipeline = pipeline(&shop);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    let insert = |id: usize, kind: &str| shop.source(&format!("INSERT INTO items VALUES ({id}, '{kind}', {id})"));
+    // Once this has arrived, the rest is streamed.
+    insert(5_000, "good").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items", "1").unwrap();
+    // One transaction with poison in the middle of good rows, and some of its rows' later changes.
+    let mut rows: Vec<String> = Vec::new();
+    for id in 0..600 {
+        let kind = if id % 100 == 50 { FAULTS[id / 100] } else { "good" };
+        rows.push(format!("({id}, '{kind}', {id})"));
+    }
+    let many = format!("INSERT INTO items VALUES {}", rows.join(", "));
+    shop.source(&format!("{many}; UPDATE items SET n = n + 1000 WHERE id % 50 = 0"))
+        .unwrap();
+    insert(1_000, "good").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items", "596")
+        .unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id % 100 = 50", "0")
+        .unwrap();
+    shop.wait_target(&mut host, "SELECT n FROM items WHERE id = 100", "1101")
+        .unwrap();
+    let listed = letters(&shop);
+    assert_eq!(listed.len(), 12, "{listed:?}");
+    let log = host.log();
+    assert!(log.contains("no price list has an entry for this row"), "{log}");
+    assert!(log.contains("picky/src/lib.rs"), "{log}");
+
+    // The later change of a row that is set aside waits behind it; a delete does too.
+    shop.source("UPDATE items SET kind = 'good' WHERE id = 50; DELETE FROM items WHERE id = 150; UPDATE items SET id = 2000 WHERE id = 250")
+        .unwrap();
+    insert(1_001, "good").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id >= 1000", "3")
+        .unwrap();
+
+    // A mended plugin, and the letters are sent again.
+    mend(&shop, &host);
+    replay_all(&shop);
+    let expected = shop.source(EXPECTED).unwrap();
+    shop.wait_target(&mut host, RIGHT, &expected).unwrap();
+    wait_until("no letter is left", LONG, || {
+        Ok(letters(&shop).is_empty().then_some(()))
+    })
+    .unwrap();
+    host.terminate().unwrap();
+}
+
+/// Poison at random under load, kills at random moments: in the end everything but the letters is there, and with them
+/// sent again, everything.
+#[test]
+fn poison_and_kills_lose_and_double_nothing() {
+    let shop = shop();
+    let pipeline = pipeline(&shop);
+    let mut random = Random::new(7);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    for turn in 0..15u64 {
+        for _ in 0..20 {
+            let id = random.below(300);
+            let kind = match random.below(12) {
+                0 => FAULTS[random.below(6) as usize],
+                _ => "good",
+            };
+            let change = match random.below(4) {
+                0 => format!("DELETE FROM items WHERE id = {id}"),
+                1 => format!(
+                    "UPDATE items SET id = id + 1000 WHERE id = {id} AND NOT EXISTS (SELECT FROM items WHERE id = {id} + 1000)"
+                ),
+                _ => format!(
+                    "INSERT INTO items VALUES ({id}, '{kind}', {turn}) ON CONFLICT (id) DO UPDATE SET n = items.n + 1, kind = '{kind}'"
+                ),
+            };
+            shop.source(&change).unwrap();
+        }
+        // The moment of the kill is what is tested.
+        std::thread::sleep(Duration::from_millis(random.below(300)));
+        host.kill().unwrap();
+        host = Host::run(shop.folder(), &pipeline).unwrap();
+    }
+    shop.source("INSERT INTO items VALUES (9999, 'good', 1)").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id = 9999", "1")
+        .unwrap();
+    assert!(!letters(&shop).is_empty());
+    mend(&shop, &host);
+    replay_all(&shop);
+    let expected = shop.source(EXPECTED).unwrap();
+    shop.wait_target(&mut host, RIGHT, &expected).unwrap();
+    host.terminate().unwrap();
+}
