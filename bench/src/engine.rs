@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rowmill::batch::Lsn;
 use rowmill::checkpoint::{Frontier, StateStore};
 use rowmill::config::{self, Pipeline};
+use rowmill::dead_letter::DeadLetters;
 use rowmill::decode::Decoder;
 use rowmill::pipeline::{Input, Intake, KnownColumns, LaneChain, LaneEnd, Outlet, Parts, Queue, RouteParts};
 use rowmill::plugin::{Chain, Engine, Mode, PluginVersion};
@@ -140,6 +141,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         merger,
         frontier: Arc::clone(&frontier),
         store: StateStore::open(folder.path(), "bench")?,
+        letters: DeadLetters::open(folder.path(), "bench", &pipeline.dead_letters)?,
         stats: Arc::default(),
         metrics: Arc::default(),
         tap: Box::new(|_, _| {}),

@@ -22,6 +22,8 @@ pub mod telemetry;
 #[cfg(feature = "engine")]
 pub mod demo;
 #[cfg(feature = "engine")]
+pub mod plugin_tools;
+#[cfg(feature = "engine")]
 pub mod cli;
 
 #[cfg(test)]

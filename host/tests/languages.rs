@@ -48,11 +48,11 @@ fn version(name: &str, config: serde_json::Value) -> Option<PluginVersion> {
         module,
         config,
         limits,
-        // What a plugin can't take is an error here.
+        // What a plugin doesn't take is an error here: the tests are about which.
         policies: Policies {
             on_error: OnError::Stop,
             on_fault: OnFault::Stop,
-            ..Policies::default()
+            max_faults: 100,
         },
     })
 }

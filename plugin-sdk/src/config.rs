@@ -40,6 +40,20 @@ pub(crate) fn find(input: &[u8]) -> Result<&[u8]> {
     Ok(reader.raw()?)
 }
 
+/// The state in what comes into `rowmill_init`, where there is some.
+pub(crate) fn find_state(input: &[u8]) -> Result<Option<&[u8]>> {
+    let mut reader = Reader::new(input);
+    reader.array()?;
+    // ABI, features of the host, name, config, mode, limits.
+    for _ in 0..6 {
+        reader.skip()?;
+    }
+    match reader.token()? {
+        Token::Bin(state) => Ok(Some(state)),
+        _ => Ok(None),
+    }
+}
+
 /// An error while reading. Names kinds, never values: a config holds secrets.
 #[derive(Debug)]
 struct Bad(String);

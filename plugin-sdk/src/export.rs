@@ -4,11 +4,28 @@
 #[doc(hidden)]
 #[macro_export]
 macro_rules! export {
-    ($plugin:ty) => {
+    ($plugin:ty, stateful) => {
+        $crate::export!($plugin);
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
-            static GUEST: $crate::export::Slot<$plugin> = $crate::export::Slot::new();
+            #[unsafe(no_mangle)]
+            extern "C" fn rowmill_checkpoint() -> u64 {
+                GUEST.call(0, 0, |guest, _| guest.checkpoint())
+            }
 
+            #[unsafe(no_mangle)]
+            extern "C" fn rowmill_migrate(old_version: u32, ptr: u32, len: u32) -> u64 {
+                GUEST.call(ptr, len, |guest, state| guest.migrate(old_version, state))
+            }
+        };
+    };
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        static GUEST: $crate::export::Slot<$plugin> = $crate::export::Slot::new();
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
             #[unsafe(no_mangle)]
             extern "C" fn rowmill_abi() -> i32 {
                 $crate::export::ABI_VERSION
@@ -48,7 +65,14 @@ macro_rules! export {
 }
 
 #[cfg(target_arch = "wasm32")]
+pub(crate) use wasm::at_row;
+#[cfg(target_arch = "wasm32")]
 pub use wasm::{ABI_VERSION, Slot, alloc, free, report_panics};
+
+/// Tells the host which row is worked on; natively there is none.
+#[cfg(not(target_arch = "wasm32"))]
+#[inline]
+pub(crate) fn at_row(_index: i32) {}
 
 #[cfg(target_arch = "wasm32")]
 #[expect(
@@ -60,8 +84,19 @@ mod wasm {
     use crate::host;
     use std::alloc::Layout;
     use std::cell::UnsafeCell;
+    use std::sync::atomic::{AtomicI32, Ordering};
 
     pub use rowmill_abi::ABI_VERSION;
+
+    /// The row being worked on, exported as the global that holds its address.
+    #[unsafe(no_mangle)]
+    pub static rowmill_row: AtomicI32 = AtomicI32::new(rowmill_abi::NO_ROW);
+
+    /// Tells the host which row is worked on.
+    #[inline]
+    pub(crate) fn at_row(index: i32) {
+        rowmill_row.store(index, Ordering::Relaxed);
+    }
 
     /// What the ABI promises of buffers.
     const ALIGNMENT: usize = 8;
@@ -107,8 +142,11 @@ mod wasm {
 
         /// Runs one call; the reply is packed as `ptr << 32 | len`.
         pub fn call(&self, ptr: u32, len: u32, run: impl for<'g> FnOnce(&'g mut Guest<P>, &[u8]) -> &'g [u8]) -> u64 {
-            // SAFETY: by the ABI the host has put `len` bytes at `ptr`, a buffer from `rowmill_alloc`.
-            let input = unsafe { std::slice::from_raw_parts(ptr as *const u8, len as usize) };
+            let input = match ptr {
+                0 => &[],
+                // SAFETY: by the ABI the host has put `len` bytes at `ptr`, a buffer from `rowmill_alloc`.
+                _ => unsafe { std::slice::from_raw_parts(ptr as *const u8, len as usize) },
+            };
             // SAFETY: see `Sync`: nobody else borrows the guest during the call.
             let guest = unsafe { &mut *self.0.get() }.get_or_insert_default();
             let reply = run(guest, input);

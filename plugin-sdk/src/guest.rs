@@ -7,7 +7,7 @@ use crate::plugin::{Filter, Transform};
 use crate::projection::{Choice, Named, Projection};
 use crate::relation::Relation;
 use crate::row::Row;
-use crate::{Error, Patch, Result, config};
+use crate::{Error, Patch, Result, Stateful, config, export};
 use rowmill_abi::{Malformed, Writer, default, reply, schema_action};
 
 /// A filter or a transform, as the exports need it.
@@ -17,6 +17,8 @@ pub trait Plugin: Sized + 'static {
     /// Starts with a config that is MessagePack.
     fn start(config: &[u8]) -> Result<Self>;
     fn schema(&mut self, relation: &Relation) -> Result<Projection<Self::Table>>;
+    /// Where it has state.
+    fn stateful(&mut self) -> Option<&mut dyn Stateful>;
     /// Writes the elements of the reply that follow its status.
     #[doc(hidden)]
     fn batch(&mut self, batch: &mut Batch<'_, Self::Table>, out: &mut Writer) -> Result<(), Stop>;
@@ -105,6 +107,10 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
         F::start(config).map(Self)
     }
 
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        self.0.stateful()
+    }
+
     fn schema(&mut self, relation: &Relation) -> Result<Projection<F::Table>> {
         self.0.schema(relation)
     }
@@ -117,6 +123,7 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
         batch.buffers.bitmap.resize(count.div_ceil(8) as usize, 0);
         batch.buffers.rejects.clear();
         for index in 0..count {
+            export::at_row(index as i32);
             let head = batch.rows.read(index, &mut batch.buffers.offsets)?;
             let matches = match self.judge(batch, &head, index)? {
                 Ok(matches) => matches,
@@ -167,6 +174,10 @@ impl<T: Transform> Plugin for TransformPlugin<T> {
         T::start(config).map(Self)
     }
 
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        self.0.stateful()
+    }
+
     fn schema(&mut self, relation: &Relation) -> Result<Projection<T::Table>> {
         self.0.schema(relation)
     }
@@ -179,6 +190,7 @@ impl<T: Transform> Plugin for TransformPlugin<T> {
         // Taken out, so that a patch can borrow it beside the rest.
         let mut scratch = std::mem::take(&mut batch.buffers.scratch);
         for index in 0..batch.rows.count {
+            export::at_row(index as i32);
             let head = batch.rows.read(index, &mut batch.buffers.offsets)?;
             let Some(relation) = head.relation else {
                 continue;
@@ -226,11 +238,42 @@ impl<P: Plugin> Default for Guest<P> {
 impl<P: Plugin> Guest<P> {
     /// `rowmill_init`; the reply stays as it is until the next call.
     pub fn init(&mut self, input: &[u8]) -> &[u8] {
-        match config::find(input).and_then(P::start) {
+        let started = config::find(input).and_then(P::start).and_then(|mut plugin| {
+            if let (Some(stateful), Some(state)) = (plugin.stateful(), config::find_state(input)?) {
+                stateful.restore(state)?;
+            }
+            Ok(plugin)
+        });
+        match started {
             Ok(plugin) => {
                 self.plugin = Some(plugin);
                 self.done()
             }
+            Err(error) => self.fail(error.reason()),
+        }
+    }
+
+    /// `rowmill_checkpoint`: `[0, state]`.
+    pub fn checkpoint(&mut self) -> &[u8] {
+        let Some(stateful) = self.plugin.as_mut().and_then(P::stateful) else {
+            return self.fail(NOT_STARTED);
+        };
+        let mut state = Writer::new();
+        stateful.checkpoint(&mut state);
+        self.out.clear();
+        self.out.array(2);
+        self.out.uint(reply::DONE.into());
+        self.out.bin(state.as_slice());
+        self.out.as_slice()
+    }
+
+    /// `rowmill_migrate`
+    pub fn migrate(&mut self, old_version: u32, state: &[u8]) -> &[u8] {
+        let Some(stateful) = self.plugin.as_mut().and_then(P::stateful) else {
+            return self.fail(NOT_STARTED);
+        };
+        match stateful.migrate(old_version, state) {
+            Ok(()) => self.done(),
             Err(error) => self.fail(error.reason()),
         }
     }
@@ -292,6 +335,7 @@ impl<P: Plugin> Guest<P> {
             }
             Err(malformed) => Err(malformed.into()),
         };
+        export::at_row(rowmill_abi::NO_ROW);
         match result {
             Ok(()) => self.out.as_slice(),
             Err(Stop::Malformed(malformed)) => self.fail(&format!("the batch can't be read: {malformed}")),

@@ -59,9 +59,11 @@ pub mod host;
 pub mod macro_support;
 mod patch;
 mod plugin;
+pub mod postgres;
 mod projection;
 mod relation;
 mod row;
+mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod value;
@@ -73,6 +75,7 @@ pub use projection::{Output, OutputColumn, Projection, ReadColumn, Selection, Wr
 pub use relation::{Column, Relation, types};
 pub use row::{Image, Op, ReadKey, Row, Transaction};
 pub use rowmill_plugin_macros::{config, filter, plugin, transform};
+pub use state::Stateful;
 pub use value::{ToValue, Value};
 
 /// The codec that values are written with.
@@ -85,7 +88,7 @@ pub use {schemars, serde};
 pub mod prelude {
     pub use crate::host::{self, Level};
     pub use crate::{
-        Error, Filter, Image, Op, Output, Patch, Projection, ReadColumn, Relation, Result, Row, Selection, Transform,
-        Value, WriteColumn, config, filter, plugin, transform,
+        Error, Filter, Image, Op, Output, Patch, Projection, ReadColumn, Relation, Result, Row, Selection, Stateful,
+        Transform, Value, WriteColumn, config, filter, plugin, transform,
     };
 }

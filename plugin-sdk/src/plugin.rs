@@ -26,6 +26,12 @@ pub trait Filter: Sized + 'static {
         Self::new(crate::config::read(config)?)
     }
 
+    /// Where the plugin has state; for the macros.
+    #[doc(hidden)]
+    fn stateful(&mut self) -> Option<&mut dyn crate::Stateful> {
+        None
+    }
+
     /// Chooses what is read of a table. Called for each version of each table. An error refuses the table.
     fn schema(&mut self, relation: &Relation) -> Result<Projection<Self::Table>>;
 
@@ -51,6 +57,12 @@ pub trait Transform: Sized + 'static {
     #[doc(hidden)]
     fn start(config: &[u8]) -> Result<Self> {
         Self::new(crate::config::read(config)?)
+    }
+
+    /// Where the plugin has state; for the macros.
+    #[doc(hidden)]
+    fn stateful(&mut self) -> Option<&mut dyn crate::Stateful> {
+        None
     }
 
     /// Chooses what is read and written of a table, and its new shape. Called for each version of each table. An

@@ -1,5 +1,6 @@
 //! A row as plugins see it: a cursor over the batch that decodes a value when it is asked for, and allocates nothing.
 
+use crate::postgres::{self, FromText};
 use crate::projection::{Named, ReadColumn};
 use crate::relation::Relation;
 use crate::value::Value;
@@ -210,6 +211,160 @@ impl<'a> Row<'a> {
             Token::Nil => Ok(None),
             other => Err(self.no(other, position, "a bytea")),
         }
+    }
+
+    /// A value of a type that comes as Postgres' text, such as those of [`postgres`]; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row, postgres::Date};
+    /// fn born(row: &Row) -> Result<Option<Date>> {
+    ///     row.get("born")
+    /// }
+    /// ```
+    pub fn get<T: FromText<'a>>(&self, column: impl ReadKey) -> Result<Option<T>> {
+        let position = column.position(self.read)?;
+        let token = self.token(position)?;
+        let text = match token {
+            Token::Str(text) => std::str::from_utf8(text)?,
+            Token::Nil => return Ok(None),
+            other => return Err(self.no(other, position, T::WANTED)),
+        };
+        match T::from_text(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.no(token, position, T::WANTED)),
+        }
+    }
+
+    /// A uuid; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.uuid("c")?.is_some())
+    /// }
+    /// ```
+    pub fn uuid(&self, column: impl ReadKey) -> Result<Option<postgres::Uuid>> {
+        self.get(column)
+    }
+
+    /// A date; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.date("c")?.is_some())
+    /// }
+    /// ```
+    pub fn date(&self, column: impl ReadKey) -> Result<Option<postgres::Date>> {
+        self.get(column)
+    }
+
+    /// A time; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.time("c")?.is_some())
+    /// }
+    /// ```
+    pub fn time(&self, column: impl ReadKey) -> Result<Option<postgres::Time>> {
+        self.get(column)
+    }
+
+    /// A time with time zone; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.time_tz("c")?.is_some())
+    /// }
+    /// ```
+    pub fn time_tz(&self, column: impl ReadKey) -> Result<Option<postgres::TimeTz>> {
+        self.get(column)
+    }
+
+    /// A timestamp; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.timestamp("c")?.is_some())
+    /// }
+    /// ```
+    pub fn timestamp(&self, column: impl ReadKey) -> Result<Option<postgres::Timestamp>> {
+        self.get(column)
+    }
+
+    /// A timestamptz; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.timestamp_tz("c")?.is_some())
+    /// }
+    /// ```
+    pub fn timestamp_tz(&self, column: impl ReadKey) -> Result<Option<postgres::TimestampTz>> {
+        self.get(column)
+    }
+
+    /// An interval; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.interval("c")?.is_some())
+    /// }
+    /// ```
+    pub fn interval(&self, column: impl ReadKey) -> Result<Option<postgres::Interval>> {
+        self.get(column)
+    }
+
+    /// A numeric, without loss; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.numeric("c")?.is_some())
+    /// }
+    /// ```
+    pub fn numeric(&self, column: impl ReadKey) -> Result<Option<postgres::Numeric<'a>>> {
+        self.get(column)
+    }
+
+    /// A json or jsonb, read as far as it is asked for; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.json("c")?.is_some())
+    /// }
+    /// ```
+    pub fn json(&self, column: impl ReadKey) -> Result<Option<postgres::Json<'a>>> {
+        self.get(column)
+    }
+
+    /// An array; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.array("c")?.is_some())
+    /// }
+    /// ```
+    pub fn array(&self, column: impl ReadKey) -> Result<Option<postgres::Array<'a>>> {
+        self.get(column)
+    }
+
+    /// A range; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_set(row: &Row) -> Result<bool> {
+    ///     Ok(row.range("c")?.is_some())
+    /// }
+    /// ```
+    pub fn range(&self, column: impl ReadKey) -> Result<Option<postgres::Range<'a>>> {
+        self.get(column)
     }
 
     /// Whether it is NULL, which neither unchanged nor absent values are.

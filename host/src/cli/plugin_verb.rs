@@ -1,5 +1,7 @@
 //! `rowmill plugin`: the arguments; what they do stands in `plugin/`.
 
+mod tools;
+
 use super::output::Failure;
 use super::plugin::{build, new};
 use super::{DONE, Outcome, Output, codes};
@@ -13,6 +15,72 @@ pub enum Verb {
     New(New),
     /// Build a plugin's crate to a module.
     Build(Build),
+    /// Run golden samples through the module, under several cuts; exit code 5 where the output isn't the expected one.
+    Test(Test),
+    /// What a row costs: encoding, call, check and application together.
+    Bench(Bench),
+    /// What a module says of itself, and what it wants of tables.
+    Inspect(Inspect),
+    /// The plugin ABI's own tests, for a module in any language; exit code 5 where one fails.
+    Conform(Conform),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Test {
+    /// The module, or its crate, which is built first.
+    #[arg(default_value = ".", value_name = "MODULE")]
+    pub path: PathBuf,
+    /// The folder of samples; `NAME.samples` beside the module or in the crate otherwise.
+    #[arg(long, value_name = "FOLDER")]
+    pub samples: Option<PathBuf>,
+    /// The plugin's configuration, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write what comes out as what is expected.
+    #[arg(long)]
+    pub bless: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Bench {
+    /// The module, or its crate, which is built first.
+    #[arg(default_value = ".", value_name = "MODULE")]
+    pub path: PathBuf,
+    /// The folder of samples; `NAME.samples` beside the module or in the crate otherwise.
+    #[arg(long, value_name = "FOLDER")]
+    pub samples: Option<PathBuf>,
+    /// The plugin's configuration, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Changes of a batch: the samples are repeated until there are so many.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rows: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Inspect {
+    /// The module, or its crate, which is built first.
+    #[arg(default_value = ".", value_name = "MODULE")]
+    pub path: PathBuf,
+    /// Tables to show it: a file of samples, or of its tables' lines alone.
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    /// The plugin's configuration, as JSON: tables are shown to a started plugin.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Conform {
+    /// The module, or its crate, which is built first.
+    #[arg(default_value = ".", value_name = "MODULE")]
+    pub path: PathBuf,
+    /// Samples of tables that the plugin is made for, in addition to the suite's own.
+    #[arg(long, value_name = "FOLDER")]
+    pub samples: Option<PathBuf>,
+    /// The plugin's configuration, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +116,10 @@ pub(super) fn run(verb: Verb, output: Output) -> Outcome {
     match verb {
         Verb::New(args) => make(&args, output),
         Verb::Build(args) => build(&args, output),
+        Verb::Test(args) => tools::test(&args, output),
+        Verb::Bench(args) => tools::bench(&args, output),
+        Verb::Inspect(args) => tools::inspect(&args, output),
+        Verb::Conform(args) => tools::conform(&args, output),
     }
 }
 
@@ -65,7 +137,9 @@ fn make(args: &New, mut output: Output) -> Outcome {
     let value = json!({ "name": created.name, "folder": folder, "files": created.files, "sdk": sdk });
     output.value(&value, |_| {
         let mut lines: Vec<String> = created.files.iter().map(|file| format!("{folder}/{file}")).collect();
-        lines.push(format!("with the SDK {sdk}; build it: `rowmill plugin build {folder}`"));
+        lines.push(format!(
+            "with the SDK {sdk}; next: `cargo test` there, then `rowmill plugin build {folder}`"
+        ));
         lines.join("\n")
     })?;
     Ok(DONE)
@@ -75,12 +149,16 @@ fn build(args: &Build, mut output: Output) -> Outcome {
     let built = build::build(&args.path, args.out.as_deref()).map_err(failure)?;
     let path = built.path.display().to_string();
     let value = json!({ "module": path, "size_bytes": built.size_bytes });
-    output.value(&value, |_| format!("{path}: {} bytes", built.size_bytes))?;
+    let beyond = match built.size_bytes > build::SIZE_MAX_BYTES {
+        true => format!(", more than the {} that a plugin should need", build::SIZE_MAX_BYTES),
+        false => String::new(),
+    };
+    output.value(&value, |_| format!("{path}: {} bytes{beyond}", built.size_bytes))?;
     Ok(DONE)
 }
 
 /// What isn't put into words where it happened is a file or folder that can't be used.
-fn failure(error: anyhow::Error) -> Failure {
+pub(super) fn failure(error: anyhow::Error) -> Failure {
     match error.downcast::<Problem>() {
         Ok(problem) => problem.into(),
         Err(error) => {

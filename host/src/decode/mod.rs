@@ -20,7 +20,7 @@ mod types;
 pub use copy::CopyDecoder;
 pub use pgoutput::Decoder;
 pub use relations::{ColumnHint, TableHint};
-pub use types::builtin_type_name;
+pub use types::{builtin_type_name, builtin_type_oid};
 
 use crate::batch::Lsn;
 

@@ -6,6 +6,12 @@ pub fn builtin_type_name(oid: u32) -> Option<&'static str> {
     Some(BUILTIN[at].1)
 }
 
+/// The OID of a built-in type, by the name that [`builtin_type_name`] gives it.
+pub fn builtin_type_oid(name: &str) -> Option<u32> {
+    let entry = BUILTIN.iter().find(|(_, known)| *known == name)?;
+    Some(entry.0)
+}
+
 /// Ascending by OID, from `pg_type.dat`.
 const BUILTIN: &[(u32, &str)] = &[
     (16, "boolean"),

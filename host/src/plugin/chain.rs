@@ -25,6 +25,14 @@ pub struct PluginVersion {
     pub policies: Policies,
 }
 
+/// The columns that a plugin works on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Projection {
+    pub reads: Vec<String>,
+    /// Of its first output.
+    pub writes: Vec<String>,
+}
+
 /// What the chain makes of a relation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainOutcome {
@@ -235,6 +243,25 @@ impl Chain {
     pub fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
         let names = self.stages.iter().map(|stage| stage.plugin().name.as_str());
         names.zip(self.counts.iter().copied())
+    }
+
+    /// What each plugin reads and writes of a relation that [`Self::relation`] was asked about; a plugin that isn't
+    /// called for it is left out.
+    pub fn projections(&self, relation: &Relation) -> Vec<Projection> {
+        self.stages
+            .iter()
+            .filter_map(|stage| stage.projection(relation))
+            .collect()
+    }
+
+    /// Fuel of all calls so far, where the engine is a metered one.
+    pub fn fuel_used(&mut self) -> u64 {
+        self.stages.iter_mut().map(Stage::fuel_used).sum()
+    }
+
+    /// Memory of all guests now.
+    pub fn memory_bytes(&self) -> usize {
+        self.stages.iter().map(Stage::memory_bytes).sum()
     }
 
     /// Whether a guest has taken more than half of the memory that it may have: time for a new chain, at a commit, before

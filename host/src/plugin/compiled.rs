@@ -65,6 +65,23 @@ impl Module {
         &self.manifest
     }
 
+    /// What it imports, as `module.name`.
+    pub fn imports(&self) -> Vec<String> {
+        let imports = self.pre.module().imports();
+        imports
+            .map(|import| format!("{}.{}", import.module(), import.name()))
+            .collect()
+    }
+
+    /// The names of what it exports.
+    pub fn exports(&self) -> Vec<String> {
+        self.pre
+            .module()
+            .exports()
+            .map(|export| export.name().to_owned())
+            .collect()
+    }
+
     /// Links what was compiled of checked bytes.
     pub(crate) fn link(hash: [u8; 32], manifest: Manifest, module: &wasmtime::Module) -> Result<Self, PluginError> {
         let wrong = wrong_exports(module);

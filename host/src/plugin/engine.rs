@@ -27,6 +27,8 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     cache: Option<CodeCache>,
     pub(crate) shapes: Shapes,
+    /// Whether calls are bounded and counted by fuel, the same on every machine, rather than by time.
+    pub(crate) is_metered: bool,
     /// Held while something compiles: one at a time.
     compiling: Arc<Mutex<()>>,
 }
@@ -46,8 +48,22 @@ impl Engine {
     ///
     /// Where the folder can't be made this user's own, or the machine can't run the engine.
     pub fn new(cache_dir: Option<PathBuf>) -> Result<Arc<Self>, PluginError> {
+        Self::with(cache_dir, false)
+    }
+
+    /// An engine for tests of plugins: what a call costs is counted in fuel, and bounded by it, so that a result never
+    /// hangs on the machine. Code runs a fifth to a half slower; none is kept.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`].
+    pub fn metered() -> Result<Arc<Self>, PluginError> {
+        Self::with(None, true)
+    }
+
+    fn with(cache_dir: Option<PathBuf>, is_metered: bool) -> Result<Arc<Self>, PluginError> {
         let help = "report this with the output of `rowmill --version`";
-        let wasmtime = wasmtime::Engine::new(&settings()).map_err(|cause| {
+        let wasmtime = wasmtime::Engine::new(settings().consume_fuel(is_metered)).map_err(|cause| {
             let headline = "the WebAssembly engine can't run on this machine";
             PluginError::refused_because(error::ENGINE, headline, format!("{cause:#}"), help)
         })?;
@@ -77,6 +93,7 @@ impl Engine {
             wasmtime,
             cache,
             shapes: Shapes::default(),
+            is_metered,
             compiling: Arc::default(),
         }))
     }

@@ -140,6 +140,7 @@ pub(crate) fn apply(
     refused: &mut Refused,
 ) -> Result<(), Unapplied> {
     let (verdicts, rejects) = verdicts(reply, encoder.images)?;
+    let any_reject = !rejects.is_empty();
     let mut rejects = rejects.into_iter().peekable();
     let mut image = 0;
     for (at, (row, marks)) in rows.iter().zip(&encoder.marks).enumerate() {
@@ -158,7 +159,7 @@ pub(crate) fn apply(
             verdicts.of(image - 1)
         };
         let (old, new) = (judged(mark::OLD), judged(mark::NEW));
-        if rejects.peek().is_some_and(|(rejected, _)| *rejected < image) {
+        if any_reject && rejects.peek().is_some_and(|(rejected, _)| *rejected < image) {
             while let Some((_, kind)) = rejects.next_if(|(rejected, _)| *rejected < image) {
                 if refused.list.last().is_none_or(|(last, _)| *last != refused.base + at) {
                     refused.add(at, kind, row, out);

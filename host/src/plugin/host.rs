@@ -63,6 +63,10 @@ pub(crate) struct HostState {
     pub plugin: Arc<str>,
     pub limiter: Limiter,
     pub deadline: Deadline,
+    /// Whether fuel is counted, whether it has been filled up once, and what was burnt.
+    pub is_metered: bool,
+    pub has_fuel: bool,
+    pub fuel_used: u64,
     /// What the guest said as it panicked.
     pub panic: Option<String>,
     /// Of the call at hand.
@@ -85,6 +89,9 @@ impl HostState {
                 memory_hit: false,
             },
             deadline: Deadline::new(time),
+            is_metered: false,
+            has_fuel: false,
+            fuel_used: 0,
             panic: None,
             commit_us: Vec::new(),
             seeds: Vec::new(),

@@ -102,6 +102,7 @@ impl Instance {
                 Ok(store.data_mut().deadline.look())
             },
         );
+        store.data_mut().is_metered = engine.is_metered;
         let (name, hash) = (plugin.name.clone(), plugin.module.hash_short().to_owned());
         let version = plugin.module.manifest().version.clone();
         begin(&mut store);
@@ -242,6 +243,17 @@ impl Instance {
     /// The bytes of a reply. It was checked to lie in memory, which never shrinks.
     pub fn reply(&self, range: Range<usize>) -> &[u8] {
         self.memory.data(&self.store).get(range).unwrap_or_default()
+    }
+
+    /// Fuel of all calls so far; 0 where none is counted.
+    pub fn fuel_used(&mut self) -> u64 {
+        account_fuel(&mut self.store);
+        self.store.data().fuel_used
+    }
+
+    /// The guest's memory now. It never shrinks.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.data_size(&self.store)
     }
 
     pub fn is_worn(&self) -> bool {
@@ -429,8 +441,28 @@ impl Instance {
     }
 }
 
+/// Fuel of one call. An optimised guest burns about a thousand per row, so that this stops endless loops alone.
+const FUEL_PER_CALL: u64 = 10_000_000_000;
+
+/// Adds what was burnt since the last time, and fills up.
+fn account_fuel(store: &mut Store<HostState>) {
+    if !store.data().is_metered {
+        return;
+    }
+    // Before the first call there is none.
+    let left = store.get_fuel().unwrap_or(0);
+    let host = store.data_mut();
+    if host.has_fuel {
+        host.fuel_used += FUEL_PER_CALL.saturating_sub(left);
+    }
+    host.has_fuel = true;
+    // Only fails where the engine counts none.
+    let _ = store.set_fuel(FUEL_PER_CALL);
+}
+
 /// Starts the clock of a call.
 fn begin(store: &mut Store<HostState>) {
+    account_fuel(store);
     let host = store.data_mut();
     host.panic = None;
     host.limiter.memory_hit = false;
@@ -498,7 +530,8 @@ fn fault(
     error: &wasmtime::Error,
 ) -> Box<Fault> {
     let host = store.data_mut();
-    let kind = if host.deadline.expired {
+    let out_of_fuel = matches!(error.downcast_ref::<Trap>(), Some(Trap::OutOfFuel));
+    let kind = if host.deadline.expired || out_of_fuel {
         FaultKind::Timeout
     } else if host.limiter.memory_hit {
         FaultKind::Memory

@@ -81,7 +81,7 @@ pub(crate) mod tests;
 
 pub use aside::{Aside, AsideCause, Counts, Processed};
 #[cfg(feature = "engine")]
-pub use chain::{Chain, ChainOutcome, PluginVersion};
+pub use chain::{Chain, ChainOutcome, PluginVersion, Projection};
 #[cfg(feature = "engine")]
 pub use chain_state::Names;
 pub use codes::CODES;

@@ -8,6 +8,13 @@ pub struct Writer {
     bytes: Vec<u8>,
 }
 
+impl core::fmt::Write for Writer {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.bytes.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
 /// An array header whose length is filled in once it is known.
 #[derive(Debug)]
 #[must_use = "an open array has no length yet"]
@@ -111,6 +118,19 @@ impl Writer {
             len => self.length(0xd9, len),
         }
         self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    /// A text that is formatted in place; cut at 65,535 bytes.
+    pub fn display(&mut self, value: &impl core::fmt::Display) {
+        self.bytes.extend_from_slice(&[0xda, 0, 0]);
+        let start = self.bytes.len();
+        // Appending to a vector doesn't fail.
+        let _ = core::fmt::write(self, format_args!("{value}"));
+        let len = (self.bytes.len() - start).min(usize::from(u16::MAX));
+        self.bytes.truncate(start + len);
+        if let Some(place) = self.bytes.get_mut(start - 2..start) {
+            place.copy_from_slice(&(len as u16).to_be_bytes());
+        }
     }
 
     pub fn bin(&mut self, bytes: &[u8]) {

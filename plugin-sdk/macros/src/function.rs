@@ -163,7 +163,7 @@ fn rewritten(function: &ItemFn, subjects: &[Subject<'_>]) -> syn::Result<ItemFn>
 fn assembled(function: &ItemFn, kind: &str, implementation: TokenStream) -> syn::Result<TokenStream> {
     let (name, visibility) = (&function.sig.ident, &function.vis);
     let doc = format!("The plugin that the function `{name}` is.");
-    let section = manifest::section(kind, None)?;
+    let section = manifest::section(kind, None, None)?;
     Ok(quote! {
         #function
 

@@ -5,12 +5,13 @@ use quote::quote;
 use rowmill_abi::{ABI_VERSION, MANIFEST_SECTION, Writer, manifest as key};
 
 /// The section as an item of the crate that is compiled.
-pub fn section(kind: &str, config_schema: Option<&str>) -> syn::Result<TokenStream> {
+pub fn section(kind: &str, config_schema: Option<&str>, state: Option<(u32, &str)>) -> syn::Result<TokenStream> {
     let bytes = encode(
         kind,
         &package("CARGO_PKG_NAME")?,
         &package("CARGO_PKG_VERSION")?,
         config_schema,
+        state,
     );
     let (len, bytes) = (bytes.len(), Literal::byte_string(&bytes));
     Ok(quote! {
@@ -29,7 +30,7 @@ pub fn package(variable: &str) -> syn::Result<String> {
         .map_err(|_| syn::Error::new(Span::call_site(), format!("{variable} isn't set: build with cargo")))
 }
 
-fn encode(kind: &str, name: &str, version: &str, config_schema: Option<&str>) -> Vec<u8> {
+fn encode(kind: &str, name: &str, version: &str, config_schema: Option<&str>, state: Option<(u32, &str)>) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.map(if config_schema.is_some() { 9 } else { 8 });
     writer.str(key::ABI);
@@ -43,9 +44,10 @@ fn encode(kind: &str, name: &str, version: &str, config_schema: Option<&str>) ->
     writer.str(key::FEATURES);
     writer.array(0);
     writer.str(key::STATE_VERSION);
-    writer.uint(0);
+    let (state_version, state_scope) = state.unwrap_or((0, key::SCOPE_NONE));
+    writer.uint(state_version.into());
     writer.str(key::STATE_SCOPE);
-    writer.str("none");
+    writer.str(state_scope);
     if let Some(schema) = config_schema {
         writer.str(key::CONFIG_SCHEMA);
         writer.str(schema);

@@ -16,7 +16,27 @@ pub struct Subject<'a> {
     pub list: &'static str,
 }
 
-pub const ROW_METHODS: &[&str] = &["value", "text", "int", "float", "bool", "bytes", "is_null"];
+pub const ROW_METHODS: &[&str] = &[
+    "value",
+    "text",
+    "int",
+    "float",
+    "bool",
+    "bytes",
+    "is_null",
+    "get",
+    "uuid",
+    "date",
+    "time",
+    "time_tz",
+    "timestamp",
+    "timestamp_tz",
+    "interval",
+    "numeric",
+    "json",
+    "array",
+    "range",
+];
 pub const PATCH_METHODS: &[&str] = &["set"];
 
 pub fn resolve(tokens: TokenStream, subjects: &[Subject<'_>]) -> syn::Result<TokenStream> {

@@ -3,30 +3,58 @@
 use crate::manifest;
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use rowmill_abi::manifest::{KIND_FILTER, KIND_TRANSFORM};
+use rowmill_abi::manifest::{KIND_FILTER, KIND_TRANSFORM, SCOPE_KEY, SCOPE_WHOLE};
 use std::path::Path;
 use syn::parse::{Parse, ParseStream};
-use syn::{Ident, ImplItem, ItemImpl, LitStr, Token, parse_quote};
+use syn::{Ident, ImplItem, ItemImpl, LitInt, LitStr, Token, parse_quote};
 
-/// `config_schema = "config.schema.json"`
+/// `config_schema = "config.schema.json", state_version = 1, state_scope = "key"`
 #[derive(Default)]
 pub struct Arguments {
     config_schema: Option<LitStr>,
+    state_version: Option<LitInt>,
+    state_scope: Option<LitStr>,
 }
 
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        if input.is_empty() {
-            return Ok(Self::default());
+        let mut arguments = Self::default();
+        while !input.is_empty() {
+            let name: Ident = input.parse()?;
+            input.parse::<Token![=]>()?;
+            match name.to_string().as_str() {
+                "config_schema" => arguments.config_schema = Some(input.parse()?),
+                "state_version" => arguments.state_version = Some(input.parse()?),
+                "state_scope" => arguments.state_scope = Some(input.parse()?),
+                _ => {
+                    let expected = "expected `config_schema`, `state_version` or `state_scope`";
+                    return Err(syn::Error::new(name.span(), expected));
+                }
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
         }
-        let name: Ident = input.parse()?;
-        if name != "config_schema" {
-            return Err(syn::Error::new(name.span(), "expected `config_schema = \"file\"`"));
+        Ok(arguments)
+    }
+}
+
+impl Arguments {
+    /// Version and scope, where the plugin has state.
+    fn state(&self) -> syn::Result<Option<(u32, String)>> {
+        let (version, scope) = match (&self.state_version, &self.state_scope) {
+            (None, None) => return Ok(None),
+            (Some(version), Some(scope)) => (version, scope),
+            (Some(version), None) => return Err(syn::Error::new(version.span(), "state needs a `state_scope`, too")),
+            (None, Some(scope)) => return Err(syn::Error::new(scope.span(), "state needs a `state_version`, too")),
+        };
+        if !matches!(scope.value().as_str(), SCOPE_KEY | SCOPE_WHOLE) {
+            return Err(syn::Error::new(scope.span(), "expected \"key\" or \"whole\""));
         }
-        input.parse::<Token![=]>()?;
-        Ok(Self {
-            config_schema: Some(input.parse()?),
-        })
+        match version.base10_parse::<u32>()? {
+            number @ 1..=0x7fff_ffff => Ok(Some((number, scope.value()))),
+            _ => Err(syn::Error::new(version.span(), "a version is 1 or more")),
+        }
     }
 }
 
@@ -58,12 +86,22 @@ pub fn plugin(arguments: Arguments, mut implementation: ItemImpl) -> syn::Result
             });
         }
     }
+    let state = arguments.state()?;
+    if state.is_some() {
+        implementation.items.push(parse_quote! {
+            fn stateful(&mut self) -> Option<&mut dyn ::rowmill_plugin::Stateful> {
+                Some(self)
+            }
+        });
+    }
+    let stateful = state.as_ref().map(|_| quote! { , stateful });
+    let state = state.as_ref().map(|(version, scope)| (*version, scope.as_str()));
     let plugin = &implementation.self_ty;
     let (schema, tracked) = read_schema(arguments.config_schema.as_ref())?;
-    let section = manifest::section(kind, schema.as_deref())?;
+    let section = manifest::section(kind, schema.as_deref(), state)?;
     Ok(quote! {
         #implementation
-        ::rowmill_plugin::export!(::rowmill_plugin::guest::#adapter<#plugin>);
+        ::rowmill_plugin::export!(::rowmill_plugin::guest::#adapter<#plugin> #stateful);
         #section
         #tracked
     })

@@ -20,6 +20,10 @@ const PROFILE: [&str; 6] = [
     "profile.plugin.strip=\"debuginfo\"",
 ];
 
+/// What a transform with a configuration should need at most; a larger module loads slower, and hints at a dependency
+/// too many.
+pub const SIZE_MAX_BYTES: u64 = 200 * 1024;
+
 /// A module that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
@@ -58,7 +62,7 @@ fn tool(variable: &str, name: &str) -> OsString {
     std::env::var_os(variable).unwrap_or_else(|| name.into())
 }
 
-/// Refuses early where the target is missing: Cargo's own words for it are "can't find crate for `core`". Where it
+/// Installs the target where it is missing; refuses early where that can't be done: Cargo's own words for it are "can't find crate for `core`". Where it
 /// can't be told, Cargo shall try.
 fn check_target() -> anyhow::Result<()> {
     let libraries = Command::new(tool("RUSTC", "rustc"))
@@ -70,6 +74,13 @@ fn check_target() -> anyhow::Result<()> {
     };
     let folder = String::from_utf8_lossy(&libraries.stdout);
     if !libraries.status.success() || Path::new(folder.trim()).is_dir() {
+        return Ok(());
+    }
+    let added = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .stdout(Stdio::null())
+        .status();
+    if added.is_ok_and(|status| status.success()) {
         return Ok(());
     }
     let headline = format!("Rust's target {TARGET} is not installed");

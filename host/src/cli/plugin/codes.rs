@@ -11,6 +11,8 @@ pub const CODES: &[Code] = &[
     BUILD_FAILED,
     NO_MODULE,
     NO_CARGO,
+    BAD_CONFIG,
+    NO_SAMPLES,
 ];
 
 const fn code(code: &'static str, title: &'static str, explanation: &'static str) -> Code {
@@ -61,4 +63,16 @@ pub(super) const NO_CARGO: Code = code(
     "E0945",
     "Cargo can't be run",
     "Plugins written in Rust are built by Cargo. It is looked for in the variable `CARGO`, then on the path.",
+);
+pub(super) const BAD_CONFIG: Code = code(
+    "E0947",
+    "a plugin's configuration can't be read",
+    "`--config` of `rowmill plugin test`, `bench`, `inspect` and `conform` names a JSON file with what stands under \
+     `config:` in pipeline.yaml.",
+);
+pub(super) const NO_SAMPLES: Code = code(
+    "E0948",
+    "there are no samples, or they can't be read",
+    "Golden samples are files of JSON lines in the folder `NAME.samples` beside the module or in its crate. The cause \
+     names the file and the line.",
 );

@@ -1,7 +1,10 @@
-//! What a plugin's author needs: `rowmill plugin new` and `rowmill plugin build`.
+//! What a plugin's author needs: `rowmill plugin new`, `build`, `test`, `bench`, `inspect` and `conform`.
 
 pub mod build;
 mod codes;
+pub mod inspect;
 pub mod new;
+pub mod subject;
+pub mod test;
 
 pub use codes::CODES;

@@ -84,8 +84,6 @@ struct Change<'a> {
     target: Target,
     old_target: Option<Target>,
     dropped: bool,
-    /// Why the plugin doesn't take it.
-    rejected: Option<RowErrorKind>,
     /// Whether rows took its place.
     fanned_out: bool,
 }
@@ -105,6 +103,8 @@ struct Apply<'a, 'r> {
     routes: &'a mut Routes,
     shapes: &'a Shapes,
     refused: &'a mut Refused,
+    /// Why the plugin doesn't take the change at hand.
+    rejected: Option<RowErrorKind>,
     /// Where in `out` the rows of the change at hand begin; a stage before may have made several rows of it.
     change_start: usize,
 }
@@ -146,6 +146,7 @@ pub(crate) fn apply(
         routes,
         shapes,
         refused,
+        rejected: None,
         change_start,
     };
     apply.advance(0)?;
@@ -202,7 +203,6 @@ impl Apply<'_, '_> {
             target: Target::FIRST,
             old_target: None,
             dropped: false,
-            rejected: None,
             fanned_out: false,
         };
         if let (Some(old), true) = (row.old, marks & mark::OLD != 0) {
@@ -217,9 +217,9 @@ impl Apply<'_, '_> {
             change.row.new = Some(self.image(&mut change, shipped)?);
             *image += 1;
         }
-        if let Some(kind) = change.rejected {
+        if self.rejected.is_some() {
             self.out.truncate(before);
-            self.refused.add(at, kind, row, self.out);
+            self.reject(row, at);
             return Ok(false);
         }
         if change.dropped {
@@ -309,7 +309,7 @@ impl Apply<'_, '_> {
             }
             _ => {
                 let rejected = self.refusal(kind, image.index)?;
-                change.rejected.get_or_insert(rejected);
+                self.rejected.get_or_insert(rejected);
                 image.tuple
             }
         };
@@ -334,6 +334,13 @@ impl Apply<'_, '_> {
         match self.routes.find(&output.relation, name, self.shapes) {
             Ok(route) => Ok(route),
             Err(what) => breach(image, format!("it sends a row to a table of which {what}")),
+        }
+    }
+
+    #[cold]
+    fn reject(&mut self, row: &Row, at: usize) {
+        if let Some(kind) = self.rejected.take() {
+            self.refused.add(at, kind, row, self.out);
         }
     }
 

@@ -1,0 +1,91 @@
+//! What authors of plugins work with: golden samples, cuts of batches, the conformance suite, measurements.
+//!
+//! All of it runs the real module in the real host: the same [`Chain`] that a lane has.
+
+pub mod conform;
+pub mod cuts;
+pub mod golden;
+pub mod measure;
+pub mod samples;
+pub mod sections;
+
+use crate::batch::{Batch, Row};
+use crate::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Policies};
+use crate::plugin::{Chain, Engine, Mode, PluginError, PluginVersion, Processed};
+use std::sync::Arc;
+
+/// The limits that a plugin has where pipeline.yaml gives none.
+pub const DEFAULT_LIMITS: Limits = Limits {
+    memory: ByteSize::mib(64),
+    time: Duration::from_secs(1),
+    output: ByteSize::mib(64),
+    module: ByteSize::mib(16),
+    compile_time: Duration::from_secs(30),
+    isolation: Duration::from_secs(30),
+    kv: Some(ByteSize(64 << 20)),
+};
+
+/// An author wants to see what goes wrong, rather than what becomes of it.
+const STRICT: Policies = Policies {
+    on_error: OnError::Stop,
+    on_fault: OnFault::Stop,
+    max_faults: u32::MAX,
+};
+
+/// A plugin's code with its configuration, ready to be started as often as needed.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    engine: Arc<Engine>,
+    pub version: PluginVersion,
+}
+
+impl Subject {
+    /// # Errors
+    ///
+    /// A module that is refused.
+    pub fn new(
+        engine: &Arc<Engine>,
+        name: &str,
+        bytes: &[u8],
+        config: serde_json::Value,
+        limits: Limits,
+    ) -> Result<Self, PluginError> {
+        let version = PluginVersion {
+            name: name.to_owned(),
+            module: engine.load(bytes, &limits)?,
+            config,
+            limits,
+            policies: STRICT,
+        };
+        Ok(Self {
+            engine: Arc::clone(engine),
+            version,
+        })
+    }
+
+    /// A new instance.
+    ///
+    /// # Errors
+    ///
+    /// One that refuses its configuration, or breaks while it starts.
+    pub fn start(&self) -> Result<Chain, PluginError> {
+        Chain::new(
+            &self.engine,
+            std::slice::from_ref(&self.version),
+            FilterMode::Membership,
+            Mode::Test,
+        )
+    }
+
+    /// The same code with another configuration.
+    pub fn with_config(&self, config: serde_json::Value) -> Self {
+        let mut other = self.clone();
+        other.version.config = config;
+        other
+    }
+}
+
+/// Takes rows through a chain of which each error is final.
+pub(crate) fn process(chain: &mut Chain, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
+    chain.process(batch, rows, &mut Processed::default())
+}

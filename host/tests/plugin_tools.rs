@@ -1,0 +1,117 @@
+//! The verbs for authors of plugins, through the binary and with real modules (`cargo xtask plugins` builds them).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const SAMPLES: &str = r#"{"schema":"public","table":"orders","replica_identity":"full","columns":[{"name":"id","type":"bigint","key":true},{"name":"status","type":"text"}]}
+{"op":"insert","new":{"id":"1","status":"paid"}}
+{"op":"insert","new":{"id":"2","status":"open"}}
+{"op":"update","new":{"id":"1","status":"open"},"old":{"id":"1","status":"paid"}}
+"#;
+
+fn rowmill(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rowmill"))
+        .args(arguments)
+        .output()
+        .expect("the binary starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("it is text")
+}
+
+/// A module of the repository in a folder of its own, with samples beside it.
+fn with_samples(folder: &Path, plugin: &str) -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../plugins/{plugin}.wasm"));
+    let module = folder.join(format!("{plugin}.wasm"));
+    std::fs::copy(&built, &module).expect("cargo xtask plugins has built it");
+    let samples = folder.join(format!("{plugin}.samples"));
+    std::fs::create_dir(&samples).expect("a folder");
+    std::fs::write(samples.join("orders.jsonl"), SAMPLES).expect("a file");
+    module
+}
+
+#[test]
+fn samples_are_blessed_once_and_a_difference_ends_with_five() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = with_samples(folder.path(), "paid_only");
+    let module = module.to_str().expect("a path");
+    let run = |more: &[&str]| rowmill(&[&["plugin", "test", module], more].concat());
+
+    let unblessed = run(&[]);
+    assert_eq!(unblessed.status.code(), Some(5), "{}", text(&unblessed.stderr));
+    assert_eq!(run(&["--bless"]).status.code(), Some(0));
+    let expected = folder.path().join("paid_only.samples/orders.expected.jsonl");
+    let blessed = std::fs::read_to_string(&expected).expect("it was written");
+    assert_eq!(
+        blessed.lines().collect::<Vec<_>>(),
+        [
+            r#"{"op":"insert","new":{"id":"1","status":"paid"},"table":"public.orders"}"#,
+            r#"{"op":"delete","old":{"id":"1","status":"paid"},"table":"public.orders"}"#,
+        ]
+    );
+    let passed = run(&[]);
+    assert_eq!(passed.status.code(), Some(0), "{}", text(&passed.stdout));
+
+    std::fs::write(&expected, blessed.replace("insert", "read")).expect("a file");
+    let differs = run(&["--output", "json"]);
+    assert_eq!(differs.status.code(), Some(5));
+    let value: serde_json::Value = serde_json::from_slice(&differs.stdout).expect("it is JSON");
+    assert_eq!(value["files"][0]["verdict"], "differs");
+}
+
+#[test]
+fn fuel_is_the_same_on_every_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = with_samples(folder.path(), "paid_only");
+    let run = || {
+        let output = rowmill(&[
+            "plugin",
+            "test",
+            module.to_str().expect("a path"),
+            "--bless",
+            "--output",
+            "json",
+        ]);
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        value["files"][0]["fuel_per_change"].as_u64().expect("a number")
+    };
+    let first = run();
+    assert!(first > 0);
+    assert_eq!(first, run());
+}
+
+#[test]
+fn a_module_is_inspected_and_shown_a_table() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = with_samples(folder.path(), "paid_only");
+    let samples = folder.path().join("paid_only.samples/orders.jsonl");
+    let (module, samples) = (module.to_str().expect("a path"), samples.to_str().expect("a path"));
+    let output = rowmill(&["plugin", "inspect", module, "--schema", samples, "--output", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!(value["kind"], "filter");
+    assert_eq!(value["abi"], "1.0");
+    assert_eq!(value["tables"][0]["reads"], serde_json::json!(["status"]));
+}
+
+#[test]
+fn plugins_of_the_repository_conform() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("config.json");
+    std::fs::write(&config, r#"{"columns":["email","phone"],"salt":"0123456789abcdef"}"#).expect("a file");
+    for (plugin, more) in [
+        ("paid_only", vec![]),
+        ("mask_pii", vec!["--config", config.to_str().expect("a path")]),
+    ] {
+        let module = with_samples(folder.path(), plugin);
+        let output = rowmill(&[&["plugin", "conform", module.to_str().expect("a path")], &more[..]].concat());
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{plugin}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! Postgres' types beyond integers, floats, booleans, text and bytes, read from Postgres' own text without loss and,
+//! where they borrow from the batch, without allocation. What a plugin doesn't use isn't in its module.
+//!
+//! [`Row::get`](crate::Row::get) reads any of them, and each has an accessor of its own:
+//!
+//! | Postgres | here | accessor |
+//! | --- | --- | --- |
+//! | uuid | [`Uuid`] | [`Row::uuid`](crate::Row::uuid) |
+//! | date | [`Date`] | [`Row::date`](crate::Row::date) |
+//! | time, time with time zone | [`Time`], [`TimeTz`] | [`Row::time`](crate::Row::time), [`Row::time_tz`](crate::Row::time_tz) |
+//! | timestamp, timestamptz | [`Timestamp`], [`TimestampTz`] | [`Row::timestamp`](crate::Row::timestamp), [`Row::timestamp_tz`](crate::Row::timestamp_tz) |
+//! | interval | [`Interval`] | [`Row::interval`](crate::Row::interval) |
+//! | numeric | [`Numeric`], [`Decimal`] | [`Row::numeric`](crate::Row::numeric) |
+//! | json, jsonb | [`Json`] | [`Row::json`](crate::Row::json) |
+//! | any array | [`Array`] | [`Row::array`](crate::Row::array) |
+//! | any range | [`Range`] | [`Row::range`](crate::Row::range) |
+//!
+//! The text forms are those of the settings that Rowmill gives its sessions: `DateStyle` ISO, `IntervalStyle`
+//! postgres. What is infinite is so, and what Postgres can hold has a place: years BC, 24:00, NaN.
+
+mod array;
+mod date;
+mod decimal;
+mod interval;
+mod json;
+mod numeric;
+mod quoted;
+mod range;
+mod scan;
+mod time;
+mod timestamp;
+mod uuid;
+
+pub use array::{Array, Dimension, Element, Elements};
+pub use date::Date;
+pub use decimal::Decimal;
+pub use interval::Interval;
+pub use json::{Items, Json, JsonKind, Members};
+pub use numeric::Numeric;
+pub use range::{Bound, Range};
+pub use time::{Time, TimeTz};
+pub use timestamp::{Timestamp, TimestampTz};
+pub use uuid::Uuid;
+
+/// What can be read from Postgres' text. Implement it for types of your own, such as an enum.
+///
+/// ```
+/// use rowmill_plugin::postgres::FromText;
+///
+/// #[derive(Debug, PartialEq)]
+/// enum Status { Open, Paid }
+///
+/// impl FromText<'_> for Status {
+///     const WANTED: &'static str = "an order's status";
+///
+///     fn from_text(text: &str) -> Option<Self> {
+///         match text {
+///             "open" => Some(Self::Open),
+///             "paid" => Some(Self::Paid),
+///             _ => None,
+///         }
+///     }
+/// }
+///
+/// # use rowmill_plugin::prelude::*;
+/// fn is_paid(row: &Row) -> Result<bool> {
+///     Ok(row.get("status")? == Some(Status::Paid))
+/// }
+/// assert_eq!(Status::from_text("paid"), Some(Status::Paid));
+/// ```
+pub trait FromText<'a>: Sized {
+    /// What was expected, for the error of a value that isn't: "column born is not a date".
+    const WANTED: &'static str;
+
+    /// The value; `None` where the text isn't one.
+    fn from_text(text: &'a str) -> Option<Self>;
+}
+
+impl<'a> FromText<'a> for &'a str {
+    const WANTED: &'static str = "text";
+
+    fn from_text(text: &'a str) -> Option<Self> {
+        Some(text)
+    }
+}
+
+macro_rules! from_text_by_parse {
+    ($($type:ty: $wanted:literal),*) => {$(
+        impl FromText<'_> for $type {
+            const WANTED: &'static str = $wanted;
+
+            fn from_text(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
+}
+
+from_text_by_parse! { i16: "a smallint", i32: "an integer", i64: "a bigint", i128: "an integer", f32: "a real",
+f64: "a number" }
+
+impl FromText<'_> for bool {
+    const WANTED: &'static str = "a boolean";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "t" | "true" => Some(true),
+            "f" | "false" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// Writes values that have a text form of Postgres' into patches.
+macro_rules! to_value_by_display {
+    ($($type:ty),*) => {$(
+        impl $crate::ToValue for $type {
+            fn write(self, out: &mut rowmill_abi::Writer) {
+                out.display(&self);
+            }
+        }
+    )*};
+}
+
+to_value_by_display! { Date, Decimal, Interval, Time, TimeTz, Timestamp, TimestampTz, Uuid }
+
+impl crate::ToValue for Numeric<'_> {
+    fn write(self, out: &mut rowmill_abi::Writer) {
+        out.str(self.as_str());
+    }
+}
+
+impl crate::ToValue for Json<'_> {
+    fn write(self, out: &mut rowmill_abi::Writer) {
+        out.str(self.as_str());
+    }
+}

@@ -1,0 +1,202 @@
+use super::{Decimal, FromText};
+use std::cmp::Ordering;
+use std::fmt;
+
+/// A numeric as Postgres writes it: as many digits as it has, NaN or infinite.
+///
+/// Compared by value as Postgres does: 1.0 is 1.00, and NaN equals itself and is larger than all else.
+///
+/// ```
+/// use rowmill_plugin::postgres::{FromText, Numeric};
+///
+/// let price = Numeric::from_text("12.50").unwrap();
+/// assert_eq!(price.scaled(2), Some(1_250));
+/// assert_eq!(price, Numeric::from_text("12.5").unwrap());
+/// assert!(price < Numeric::from_text("100").unwrap());
+/// assert!(Numeric::from_text("NaN").unwrap() > Numeric::from_text("Infinity").unwrap());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Numeric<'a> {
+    text: &'a str,
+    kind: Kind,
+}
+
+/// In ascending order, finite ones apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    NegativeInfinity,
+    Finite,
+    Infinity,
+    Nan,
+}
+
+impl<'a> Numeric<'a> {
+    /// Postgres' text of it.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{FromText, Numeric};
+    /// assert_eq!(Numeric::from_text("1.00").unwrap().as_str(), "1.00");
+    /// ```
+    pub const fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// Whether it is NaN.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{FromText, Numeric};
+    /// assert!(Numeric::from_text("NaN").unwrap().is_nan());
+    /// ```
+    pub fn is_nan(&self) -> bool {
+        self.kind == Kind::Nan
+    }
+
+    /// Whether it is neither NaN nor infinite.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{FromText, Numeric};
+    /// assert!(!Numeric::from_text("-Infinity").unwrap().is_finite());
+    /// ```
+    pub fn is_finite(&self) -> bool {
+        self.kind == Kind::Finite
+    }
+
+    /// Digits behind the point; 0 where it isn't finite.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{FromText, Numeric};
+    /// assert_eq!(Numeric::from_text("1.50").unwrap().scale(), 2);
+    /// ```
+    pub fn scale(&self) -> usize {
+        self.parts().2.len()
+    }
+
+    /// The value times ten to the power of `scale`, exactly; `None` where that isn't whole, too large or not finite.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{FromText, Numeric};
+    /// let price = Numeric::from_text("-9.90").unwrap();
+    /// assert_eq!(price.scaled(2), Some(-990));
+    /// assert_eq!(price.scaled(1), Some(-99));
+    /// assert_eq!(price.scaled(0), None);
+    /// ```
+    pub fn scaled(&self, scale: u32) -> Option<i128> {
+        if !self.is_finite() {
+            return None;
+        }
+        let (negative, whole, fraction) = self.parts();
+        let fraction = fraction.trim_end_matches('0');
+        let missing = (scale as usize).checked_sub(fraction.len())?;
+        let mut value: i128 = 0;
+        for digit in whole.bytes().chain(fraction.bytes()) {
+            let digit = i128::from(digit - b'0');
+            let digit = if negative { -digit } else { digit };
+            value = value.checked_mul(10)?.checked_add(digit)?;
+        }
+        if value == 0 {
+            return Some(0);
+        }
+        for _ in 0..missing {
+            value = value.checked_mul(10)?;
+        }
+        Some(value)
+    }
+
+    /// The value as a number that can be calculated with; `None` where it is too large or not finite.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{FromText, Numeric};
+    /// assert_eq!(Numeric::from_text("1.50").unwrap().decimal().unwrap().to_string(), "1.50");
+    /// ```
+    pub fn decimal(&self) -> Option<Decimal> {
+        let scale = u32::try_from(self.scale()).ok()?;
+        Some(Decimal::new(self.scaled(scale)?, scale))
+    }
+
+    /// The nearest float.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{FromText, Numeric};
+    /// assert_eq!(Numeric::from_text("0.1").unwrap().to_f64(), 0.1);
+    /// ```
+    pub fn to_f64(&self) -> f64 {
+        // Rust reads all of Postgres' forms, which are checked already.
+        self.text.parse().unwrap_or(f64::NAN)
+    }
+
+    /// Whether it has a minus, the whole digits without leading zeros, and those behind the point.
+    fn parts(&self) -> (bool, &'a str, &'a str) {
+        if !self.is_finite() {
+            return (self.kind == Kind::NegativeInfinity, "", "");
+        }
+        let (negative, size) = match self.text.strip_prefix('-') {
+            Some(size) => (true, size),
+            None => (false, self.text),
+        };
+        let (whole, fraction) = size.split_once('.').unwrap_or((size, ""));
+        (negative, whole.trim_start_matches('0'), fraction)
+    }
+}
+
+impl<'a> FromText<'a> for Numeric<'a> {
+    const WANTED: &'static str = "a numeric";
+
+    fn from_text(text: &'a str) -> Option<Self> {
+        let kind = match text {
+            "NaN" => Kind::Nan,
+            "Infinity" => Kind::Infinity,
+            "-Infinity" => Kind::NegativeInfinity,
+            _ => Kind::Finite,
+        };
+        let size = text.strip_prefix('-').unwrap_or(text);
+        let (whole, fraction) = size.split_once('.').unwrap_or((size, "0"));
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        let is_good = kind != Kind::Finite || is_number(whole) && is_number(fraction);
+        is_good.then_some(Self { text, kind })
+    }
+}
+
+impl Ord for Numeric<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.kind != other.kind || !self.is_finite() {
+            return self.kind.cmp(&other.kind);
+        }
+        let significant = |number: &Self| {
+            let (negative, whole, fraction) = number.parts();
+            let fraction = fraction.trim_end_matches('0');
+            // Minus zero is zero, though Postgres never writes it.
+            (negative && !(whole.is_empty() && fraction.is_empty()), whole, fraction)
+        };
+        let (my_sign, my_whole, my_fraction) = significant(self);
+        let (their_sign, their_whole, their_fraction) = significant(other);
+        if my_sign != their_sign {
+            return their_sign.cmp(&my_sign);
+        }
+        let order = my_whole
+            .len()
+            .cmp(&their_whole.len())
+            .then_with(|| my_whole.cmp(their_whole))
+            .then_with(|| my_fraction.cmp(their_fraction));
+        if my_sign { order.reverse() } else { order }
+    }
+}
+
+impl PartialOrd for Numeric<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Numeric<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Numeric<'_> {}
+
+impl fmt::Display for Numeric<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)
+    }
+}

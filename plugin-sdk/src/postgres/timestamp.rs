@@ -1,0 +1,191 @@
+use super::FromText;
+use super::date::{Date, days_of, scan_era, scan_ymd, write_ymd};
+use super::scan::Scan;
+use super::time::{MICROS_PER_DAY, MICROS_PER_SECOND, Time, scan_offset};
+use std::fmt;
+
+/// Days from 1970-01-01 to 2000-01-01, from which Postgres counts.
+const DAYS_TO_2000: i64 = 10_957;
+/// Microseconds from 1970 to 2000.
+const MICROS_TO_2000: i64 = DAYS_TO_2000 * MICROS_PER_DAY;
+
+/// What both kinds of timestamps have.
+macro_rules! timestamp {
+    ($type:ident, $example:literal, $suffix:literal) => {
+        impl $type {
+            /// Later than every other.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::", stringify!($type), ";")]
+            #[doc = concat!("assert_eq!(", stringify!($type), "::INFINITY.to_string(), \"infinity\");")]
+            /// ```
+            pub const INFINITY: Self = Self(i64::MAX);
+            /// Earlier than every other.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::", stringify!($type), ";")]
+            #[doc = concat!("assert_eq!(", stringify!($type), "::NEG_INFINITY.to_string(), \"-infinity\");")]
+            /// ```
+            pub const NEG_INFINITY: Self = Self(i64::MIN);
+
+            /// So many microseconds after 2000-01-01 00:00, which is what Postgres counts; the extremes are the
+            /// infinities.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::", stringify!($type), ";")]
+            #[doc = concat!(
+                "assert_eq!(", stringify!($type), "::from_micros_since_2000(0).to_string(), \"2000-01-01 00:00:00",
+                $suffix, "\");"
+            )]
+            /// ```
+            pub const fn from_micros_since_2000(micros: i64) -> Self {
+                Self(micros)
+            }
+
+            /// So many microseconds after 1970-01-01 00:00; `None` beyond what Postgres holds.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::", stringify!($type), ";")]
+            #[doc = concat!(
+                "assert_eq!(", stringify!($type), "::from_unix_micros(0).unwrap().to_string(), \"1970-01-01 00:00:00",
+                $suffix, "\");"
+            )]
+            /// ```
+            pub fn from_unix_micros(micros: i64) -> Option<Self> {
+                micros.checked_sub(MICROS_TO_2000).map(Self).filter(|made| made.is_finite())
+            }
+
+            /// Whether it is neither of the infinities.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::", stringify!($type), ";")]
+            #[doc = concat!("assert!(!", stringify!($type), "::INFINITY.is_finite());")]
+            /// ```
+            pub const fn is_finite(self) -> bool {
+                self.0 != i64::MAX && self.0 != i64::MIN
+            }
+
+            /// Microseconds since 2000-01-01 00:00; the infinities are the extremes.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::{FromText, ", stringify!($type), "};")]
+            #[doc = concat!("let made = ", stringify!($type), "::from_text(\"", $example, "\").unwrap();")]
+            /// assert_eq!(made.micros_since_2000(), 1_500_000);
+            /// ```
+            pub const fn micros_since_2000(self) -> i64 {
+                self.0
+            }
+
+            /// Microseconds since 1970-01-01 00:00; `None` where it is infinite or later than the year 294246, which
+            /// these don't reach.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::{FromText, ", stringify!($type), "};")]
+            #[doc = concat!("let made = ", stringify!($type), "::from_text(\"", $example, "\").unwrap();")]
+            /// assert_eq!(made.unix_micros(), Some(946_684_801_500_000));
+            /// ```
+            pub fn unix_micros(self) -> Option<i64> {
+                self.0.checked_add(MICROS_TO_2000).filter(|_| self.is_finite())
+            }
+
+            /// The date that it is on; an infinite one where it is infinite.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::{FromText, ", stringify!($type), "};")]
+            #[doc = concat!("let made = ", stringify!($type), "::from_text(\"", $example, "\").unwrap();")]
+            /// assert_eq!(made.date().to_string(), "2000-01-01");
+            /// ```
+            pub fn date(self) -> Date {
+                match self {
+                    Self::INFINITY => Date::INFINITY,
+                    Self::NEG_INFINITY => Date::NEG_INFINITY,
+                    Self(micros) => Date::from_days((micros.div_euclid(MICROS_PER_DAY) + DAYS_TO_2000) as i32),
+                }
+            }
+
+            /// The time of day; `None` where it is infinite.
+            ///
+            /// ```
+            #[doc = concat!("# use rowmill_plugin::postgres::{FromText, ", stringify!($type), "};")]
+            #[doc = concat!("let made = ", stringify!($type), "::from_text(\"", $example, "\").unwrap();")]
+            /// assert_eq!(made.time().unwrap().micros(), 1_500_000);
+            /// ```
+            pub fn time(self) -> Option<Time> {
+                if self.is_finite() {
+                    Time::from_micros(self.0.rem_euclid(MICROS_PER_DAY))
+                } else {
+                    None
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Some(time) = self.time() else {
+                    return f.write_str(if self.0 > 0 { "infinity" } else { "-infinity" });
+                };
+                let is_bc = write_ymd(f, self.0.div_euclid(MICROS_PER_DAY) + DAYS_TO_2000)?;
+                write!(f, " {time}{}{}", $suffix, if is_bc { " BC" } else { "" })
+            }
+        }
+    };
+}
+
+/// A timestamp without time zone: microseconds since 2000, or infinite. From 4713 BC to 294276.
+///
+/// ```
+/// use rowmill_plugin::postgres::{FromText, Timestamp};
+///
+/// let ides = Timestamp::from_text("0044-03-15 11:30:00 BC").unwrap();
+/// assert_eq!(ides.date().year_month_day(), Some((-43, 3, 15)));
+/// assert!(ides < Timestamp::INFINITY);
+/// assert_eq!(ides.to_string(), "0044-03-15 11:30:00 BC");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A point in time: microseconds since 2000 UTC, or infinite. Written as UTC.
+///
+/// ```
+/// use rowmill_plugin::postgres::{FromText, TimestampTz};
+///
+/// let noon = TimestampTz::from_text("2024-02-29 12:00:00+02").unwrap();
+/// assert_eq!(noon.to_string(), "2024-02-29 10:00:00+00");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimestampTz(i64);
+
+timestamp!(Timestamp, "2000-01-01 00:00:01.5", "");
+timestamp!(TimestampTz, "2000-01-01 00:00:01.5+00", "+00");
+
+/// Microseconds since 2000, less the offset where there is one to be read.
+fn scan(text: &str, with_offset: bool) -> Option<i64> {
+    match text {
+        "infinity" => return Some(i64::MAX),
+        "-infinity" => return Some(i64::MIN),
+        _ => {}
+    }
+    let mut scan = Scan::new(text);
+    let (year, month, day) = scan_ymd(&mut scan)?;
+    let time = scan.eat(b' ').then(|| Time::scan(&mut scan)).flatten()?;
+    let offset = if with_offset { scan_offset(&mut scan)? } else { 0 };
+    let days = days_of(scan_era(&mut scan, year)?, month, day)? - DAYS_TO_2000;
+    let micros = days.checked_mul(MICROS_PER_DAY)?.checked_add(time.micros())?;
+    micros.checked_sub(offset * MICROS_PER_SECOND)
+}
+
+impl FromText<'_> for Timestamp {
+    const WANTED: &'static str = "a timestamp";
+
+    fn from_text(text: &str) -> Option<Self> {
+        scan(text, false).map(Self)
+    }
+}
+
+impl FromText<'_> for TimestampTz {
+    const WANTED: &'static str = "a timestamp with time zone";
+
+    fn from_text(text: &str) -> Option<Self> {
+        scan(text, true).map(Self)
+    }
+}

@@ -1,0 +1,46 @@
+//! What a plugin remembers from row to row.
+
+use crate::{Error, Result};
+use rowmill_abi::Writer;
+
+/// A plugin with state: `#[plugin(state_version = 1, state_scope = "whole")]` on its `impl Filter` or `impl Transform`.
+///
+/// The format of the bytes is the plugin's own. What isn't in them is gone after a restart.
+///
+/// ```
+/// use rowmill_plugin::Stateful;
+/// use rowmill_plugin::abi::{Reader, Writer};
+/// use rowmill_plugin::Result;
+///
+/// struct Counter(u64);
+///
+/// impl Stateful for Counter {
+///     fn checkpoint(&self, state: &mut Writer) {
+///         state.uint(self.0);
+///     }
+///
+///     fn restore(&mut self, state: &[u8]) -> Result<()> {
+///         self.0 = Reader::new(state).uint()?;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut state = Writer::new();
+/// Counter(7).checkpoint(&mut state);
+/// let mut counter = Counter(0);
+/// assert!(counter.restore(state.as_slice()).is_ok());
+/// assert_eq!(counter.0, 7);
+/// ```
+pub trait Stateful {
+    /// Writes all that is needed to go on from here. Changes nothing.
+    fn checkpoint(&self, state: &mut Writer);
+
+    /// Takes over what [`checkpoint`](Self::checkpoint) of this version wrote. An error refuses the plugin.
+    fn restore(&mut self, state: &[u8]) -> Result<()>;
+
+    /// Takes over what an older version wrote. An error, which this is unless it is written, refuses the plugin.
+    fn migrate(&mut self, old_version: u32, state: &[u8]) -> Result<()> {
+        let _ = state;
+        Err(Error::new(format!("state of version {old_version} can't be migrated")))
+    }
+}
