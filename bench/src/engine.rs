@@ -226,6 +226,7 @@ fn route(pipeline: &Pipeline, lanes: usize) -> Result<RouteParts> {
         config: Arc::new(config.clone()),
         waiting: None,
         sinks: vec![0],
+        state_name: String::new(),
     })
 }
 

@@ -7,6 +7,7 @@ mod lines;
 mod load;
 mod shop;
 mod tagger;
+mod totals;
 mod workload;
 
 pub use cluster::{Cluster, ClusterOptions, free_port};
@@ -16,4 +17,5 @@ pub use lines::Lines;
 pub use load::Load;
 pub use shop::{LONG, Shop};
 pub use tagger::{tag, tagger, trapping_tagger};
+pub use totals::{Columns, Keeps, POISON, totals};
 pub use workload::{Random, SHOP, Writers};

@@ -109,6 +109,12 @@ impl<M> Frontier<M> {
         any.then_some(advance)
     }
 
+    /// How many batches with marks wait to be passed.
+    pub fn marked(&self) -> usize {
+        let inner = self.lock();
+        inner.waiting.iter().filter(|sent| !sent.marks.is_empty()).count()
+    }
+
     /// Waits until something may have moved. Spurious returns are possible.
     pub async fn moved(&self) {
         self.moved.notified().await;

@@ -9,6 +9,6 @@ pub use codes::CODES;
 pub use frontier::{Advance, Frontier};
 pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning, compare};
 pub use store::{
-    ChainVersion, CopyState, FolderLock, Identity, Mark, PluginRecord, PluginVersion, RanVersion, STATE_DISK_FULL,
-    STATE_HELD, SetAside, StateStore, TableCopy, UnitRecord,
+    ChainVersion, CopyState, EntryBytes, FolderLock, Identity, Mark, PluginEntries, PluginRecord, PluginState,
+    PluginVersion, RanVersion, STATE_DISK_FULL, STATE_HELD, SetAside, StateStore, StoredState, TableCopy, UnitRecord,
 };

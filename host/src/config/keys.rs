@@ -195,6 +195,12 @@ const PLUGIN: Block = Block {
             "What the plugin may use.",
         ),
         Key::default(
+            "features",
+            &Shape::ListOrNone(&Shape::Choice(&["kv"])),
+            "",
+            "What the plugin may use beyond its rows: `kv`, entries by key that the host keeps for it.",
+        ),
+        Key::default(
             "allow_schema_change",
             &Shape::Choice(&["true", "false"]),
             "false",
@@ -258,6 +264,12 @@ const LIMITS: Block = Block {
             &Shape::Duration(Duration::from_millis(10), Duration::from_secs(3600)),
             "30s",
             "CPU time for finding the changes of one batch that it breaks on; the wall clock may take ten times that.",
+        ),
+        Key::default(
+            "kv",
+            &Shape::Size(ByteSize::kib(64), ByteSize::mib(2048)),
+            "64MiB",
+            "Keys and values of all its entries; they are held in memory.",
         ),
     ],
 };

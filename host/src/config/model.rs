@@ -181,6 +181,8 @@ pub struct Limits {
     pub module: ByteSize,
     /// 30 s.
     pub compile_time: Duration,
+    /// Keys and values of its entries, 64 MiB; `None` where its `features` don't name `kv`.
+    pub kv: Option<ByteSize>,
     /// CPU time for finding the changes of one batch that it breaks on; 30 s. The wall clock may take ten times that.
     pub isolation: Duration,
 }

@@ -90,6 +90,10 @@ fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
             output: limits.size("output")?,
             module: limits.size("module")?,
             compile_time: limits.duration("compile_time")?,
+            kv: match item.texts("features").iter().any(|feature| feature == "kv") {
+                true => Some(limits.size("kv")?),
+                false => None,
+            },
             isolation: limits.duration("isolation")?,
         },
         allow_schema_change: item.text("allow_schema_change")? == "true",

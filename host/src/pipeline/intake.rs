@@ -2,6 +2,7 @@
 //! hands them to the lanes.
 
 use super::columns::{KnownColumns, route_key};
+use super::hold::{CHECKPOINT_IDLE, Hold, Released};
 use super::job::Job;
 use super::lane::{LaneChain, LaneVersion, Later, Takeover};
 use super::lanes::Lanes;
@@ -52,8 +53,9 @@ pub struct Swap {
     pub chains: Vec<Chain>,
     /// With what it gives way to, where it is to be on probation.
     pub version: ChainVersion,
-    /// Told the position from which on the chain counts.
-    pub done: tokio::sync::oneshot::Sender<Lsn>,
+    /// Told the position from which on the chain counts; or why it doesn't: its plugins don't take what the running
+    /// ones keep.
+    pub done: tokio::sync::oneshot::Sender<Result<Lsn, Box<Problem>>>,
 }
 
 /// A route as the pipeline runs it.
@@ -65,6 +67,8 @@ pub struct RouteParts {
     pub waiting: Option<Waiting>,
     /// Indexes of its sinks.
     pub sinks: Vec<usize>,
+    /// The name under which what its plugins keep is stored.
+    pub state_name: String,
 }
 
 /// A version that is on probation in the first lane, for the others.
@@ -153,6 +157,8 @@ pub struct Intake {
     /// The number of the last swap.
     swapped: u64,
     looked_at: Instant,
+    hold: Hold,
+    frontier: Arc<Frontier<Mark>>,
 }
 
 impl Intake {
@@ -175,7 +181,7 @@ impl Intake {
             routes: ids,
             letters: parts.letters.clone(),
             outlets: parts.outlets,
-            frontier: parts.frontier,
+            frontier: Arc::clone(&parts.frontier),
             stats: Arc::clone(&parts.stats),
             tap: parts.tap,
             notices: Notices::default(),
@@ -189,6 +195,7 @@ impl Intake {
             keys: parts.routes.iter().map(|route| route_key(&route.config)).collect(),
         };
         let mut chains: Vec<Vec<LaneChain>> = (0..parts.lanes.max(1)).map(|_| Vec::new()).collect();
+        let hold = Hold::new(parts.routes.iter().map(|route| route.state_name.clone()).collect());
         for route in parts.routes {
             let mut of_route = route.lanes.into_iter();
             chains
@@ -217,6 +224,8 @@ impl Intake {
             recent: parts.recent,
             swapped: 0,
             looked_at: Instant::now(),
+            hold,
+            frontier: parts.frontier,
         })
     }
 
@@ -231,13 +240,20 @@ impl Intake {
 
     fn work(&mut self) -> Result<LaneEnd, LaneEnd> {
         loop {
-            let wait = if self.merger.is_done() { IDLE_POLL } else { UNIT_POLL };
+            let wait = match () {
+                () if !self.merger.is_done() => UNIT_POLL,
+                () if self.hold.is_held() => CHECKPOINT_IDLE,
+                () => IDLE_POLL,
+            };
             match self.queue.pop(wait) {
                 Popped::Item(Input::Batch(batch)) => self.streamed(batch)?,
                 Popped::Item(Input::Swap(swap)) => self.swaps.push_back(swap),
                 Popped::Item(Input::Probation { route, id, end }) => self.probation_ended(route, id, &end)?,
-                Popped::Item(Input::Finish) | Popped::Closed => return Ok(LaneEnd::Finished),
-                Popped::TimedOut => {}
+                Popped::Item(Input::Finish) | Popped::Closed => {
+                    self.checkpoint()?;
+                    return Ok(LaneEnd::Finished);
+                }
+                Popped::TimedOut => self.checkpoint()?,
             }
             self.look_at_clock()?;
             if self.between_transactions {
@@ -277,7 +293,7 @@ impl Intake {
             }
             if unit.batches.is_empty() {
                 // Nothing was left of it. That it is done has to be stored all the same, behind what was sent before.
-                self.lanes()?.mark(marks)?;
+                self.mark(marks)?;
                 continue;
             }
             let last = unit.batches.len() - 1;
@@ -308,40 +324,51 @@ impl Intake {
             }
             under_way
         });
+        self.mark(marks)
+    }
+
+    /// Marks without a batch, to be stored behind what was sent before.
+    fn mark(&mut self, marks: Vec<Mark>) -> Result<(), LaneEnd> {
+        let marks = self.hold.mark(marks);
         if marks.is_empty() {
             return Ok(());
         }
         self.lanes()?.mark(marks)
     }
 
+    /// Whether what the plugins keep may be stored now: between two transactions, and with no table half copied.
+    fn may_checkpoint(&self) -> bool {
+        self.between_transactions && self.merger.is_done() && self.copied_tables.is_empty()
+    }
+
+    /// Lets go of what is held where the stream is silent or ends.
+    fn checkpoint(&mut self) -> Result<(), LaneEnd> {
+        if !self.hold.is_held() || !self.may_checkpoint() {
+            return Ok(());
+        }
+        let released = self.hold.checkpoint();
+        let rows = vec![Vec::new(); self.states.len()];
+        self.send(Batch::default(), rows, released)
+    }
+
     /// Makes the new chain durable before its first output, then lets it take over: at once, or where what an earlier
     /// run may have delivered ends. Whatever is sent again meets the version that it met before. On probation it takes
     /// over in the first lane alone, and the route's rows stay there.
     fn swap(&mut self, swap: Swap) -> Result<(), LaneEnd> {
-        let state = &mut self.states[swap.route];
+        let state = &self.states[swap.route];
         let from = self.position.max(self.resent_until).max(state.newest_from);
-        let recorded = self.store.begin_chain(&state.key, from, &swap.version, now());
-        recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
-        state.newest_from = from;
-        state.stateful |= swap.chains.iter().any(Chain::is_stateful);
-        state.wants_messages |= swap.chains.iter().any(Chain::wants_messages);
-        self.routes.send_messages(swap.route, state.wants_messages);
+        let (route, at_once) = (swap.route, from <= self.position);
+        let wants_messages = swap.chains.iter().any(Chain::wants_messages);
+        let stateful = state.stateful || swap.chains.iter().any(Chain::is_stateful);
         self.swapped += 1;
         let id = self.swapped;
+        let on_probation = swap.version.fallback.is_some();
         let version = LaneVersion {
             from,
-            plugins: swap.version.plugins,
+            plugins: swap.version.plugins.clone(),
         };
-        let on_probation = swap.version.fallback.is_some();
         let mut chains = swap.chains;
-        if on_probation {
-            let others = chains.split_off(1.min(chains.len()));
-            let (version, chains) = (version.clone(), others);
-            state.waiting.insert(id, Waiting { version, chains });
-        }
-        state.on_probation = on_probation.then_some(id);
-        let route = swap.route;
-        let at_once = from <= self.position;
+        let others = on_probation.then(|| chains.split_off(1.min(chains.len())));
         let takeover = |chain| Takeover {
             route,
             at_once,
@@ -351,10 +378,32 @@ impl Intake {
                 probation: on_probation.then_some(id),
             },
         };
-        let takeovers: Vec<_> = chains.into_iter().map(takeover).enumerate().collect();
+        let mut takeovers: Vec<Takeover> = chains.into_iter().map(takeover).collect();
+        if stateful && !takeovers.is_empty() {
+            let first = takeovers.remove(0);
+            match self.lanes()?.prepare(first)? {
+                Ok(first) => takeovers.insert(0, first),
+                Err(problem) => {
+                    let _ = swap.done.send(Err(problem));
+                    return Ok(());
+                }
+            }
+        }
+        let state = &mut self.states[route];
+        let recorded = self.store.begin_chain(&state.key, from, &swap.version, now());
+        recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        state.newest_from = from;
+        state.stateful = stateful;
+        state.wants_messages |= wants_messages;
+        self.routes.send_messages(route, state.wants_messages);
+        if let Some(chains) = others {
+            state.waiting.insert(id, Waiting { version, chains });
+        }
+        state.on_probation = on_probation.then_some(id);
+        let takeovers = takeovers.into_iter().enumerate();
         self.lanes()?.take_over(takeovers);
         // Whoever asked may have gone; the swap counts all the same.
-        let _ = swap.done.send(from);
+        let _ = swap.done.send(Ok(from));
         Ok(())
     }
 
@@ -409,13 +458,24 @@ impl Intake {
             }
         }
         let batch = std::mem::take(&mut replay.batch);
+        // What they do to a state is stored together with the news that they have arrived.
+        let stateful = self.has_state(&rows);
+        let may = self.may_checkpoint();
+        let mut released = self
+            .hold
+            .pass(&batch, Vec::new(), stateful, false, 0, &self.stats.states);
+        if stateful && may {
+            released = self.hold.checkpoint();
+        }
         let job = Job {
             copying: self.copying(&batch),
             batch,
             rows,
             waiting: Vec::new(),
             keep_rows: false,
-            marks: Vec::new(),
+            marks: released.marks,
+            position: released.position,
+            checkpoint: released.checkpoint,
             replay: Some(Box::new(replay)),
         };
         self.process(job)?;
@@ -431,6 +491,22 @@ impl Intake {
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);
         self.recent.keep(&batch, &rows, of_plugins);
+        let stateful = self.has_state(&rows);
+        let may = self.may_checkpoint() && batch.ends_at_commit();
+        let waiting = self.frontier.marked();
+        let released = self
+            .hold
+            .pass(&batch, marks, stateful, may, waiting, &self.stats.states);
+        self.send(batch, rows, released)
+    }
+
+    /// Whether rows of routes with state are among them.
+    fn has_state(&self, rows: &[Vec<Row>]) -> bool {
+        let with_state = |(state, rows): (&RouteState, &Vec<Row>)| state.stateful && !rows.is_empty();
+        self.states.iter().zip(rows).any(with_state)
+    }
+
+    fn send(&mut self, batch: Batch, rows: Vec<Vec<Row>>, released: Released) -> Result<(), LaneEnd> {
         let several = self.lanes.as_ref().is_some_and(Lanes::are_several);
         let job = Job {
             waiting: self.waiting(&batch, &rows),
@@ -438,17 +514,18 @@ impl Intake {
             batch,
             rows,
             keep_rows: several || !self.letters.is_empty(),
-            marks,
+            marks: released.marks,
+            position: released.position,
+            checkpoint: released.checkpoint,
             replay: None,
         };
         self.process(job)
     }
 
     fn process(&mut self, job: Job) -> Result<(), LaneEnd> {
-        let with_state = |(state, rows): (&RouteState, &Vec<Row>)| {
-            (state.stateful || state.on_probation.is_some()) && !rows.is_empty()
-        };
-        let pinned = self.states.iter().zip(&job.rows).any(with_state);
+        let on_probation = |(state, rows): (&RouteState, &Vec<Row>)| state.on_probation.is_some() && !rows.is_empty();
+        let watched = self.states.iter().zip(&job.rows).any(on_probation);
+        let pinned = job.checkpoint.is_some() || watched || self.has_state(&job.rows);
         self.lanes()?.process(job, pinned)
     }
 

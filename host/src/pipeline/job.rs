@@ -1,9 +1,10 @@
 //! A batch on its way through the lanes, before and behind them.
 
-use crate::batch::{Batch, Row};
+use crate::batch::{Batch, Lsn, Row};
 use crate::checkpoint::Mark;
 use crate::dead_letter::{Held, ReplayBatch};
 use crate::plugin::{Aside, Counts};
+use std::sync::Arc;
 
 /// A batch whose rows know their routes, for one lane.
 #[derive(Debug)]
@@ -19,6 +20,10 @@ pub(super) struct Job {
     pub keep_rows: bool,
     /// Stored once the batch is durable everywhere.
     pub marks: Vec<Mark>,
+    /// The position that may be acknowledged then; `Lsn(0)` where it doesn't move.
+    pub position: Lsn,
+    /// Whether what the plugins keep is to be stored with it; the names under which, by route.
+    pub checkpoint: Option<Arc<[String]>>,
     /// Where the batch is a round of dead letters that are sent again.
     pub replay: Option<Box<ReplayBatch>>,
 }
@@ -32,6 +37,7 @@ pub(super) struct Done {
     /// By route.
     pub sides: Vec<Side>,
     pub marks: Vec<Mark>,
+    pub position: Lsn,
     pub counts: Counts,
     pub replay: Option<Box<ReplayBatch>>,
 }

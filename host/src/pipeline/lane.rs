@@ -51,7 +51,7 @@ pub(super) struct Takeover {
 }
 
 pub(super) struct Lane {
-    routes: Vec<LaneChain>,
+    pub(super) routes: Vec<LaneChain>,
     metrics: Arc<GuestMetrics>,
     warden: Arc<Warden>,
     /// Kept from batch to batch.
@@ -83,6 +83,7 @@ impl Lane {
             rows: job.rows,
             sides: Vec::with_capacity(self.routes.len()),
             marks: job.marks,
+            position: job.position,
             counts: Counts::default(),
             replay: job.replay,
         };
@@ -117,6 +118,9 @@ impl Lane {
             if !job.copying.is_empty() {
                 spare_copied(&done.batch, rows, &job.copying);
             }
+        }
+        if let Some(names) = job.checkpoint {
+            self.checkpoint(&names, &mut done.marks)?;
         }
         Ok(done)
     }
@@ -225,7 +229,8 @@ impl LaneChain {
         let mut later = rows.split_off(split);
         self.run(call, batch, rows)?;
         // A fault among the first rows may have brought the version before in front of it: it comes first.
-        if let Some(next) = self.later.pop_front() {
+        if let Some(mut next) = self.later.pop_front() {
+            self.bequeath(&mut next.chain)?;
             self.begin(call.route, call.warden, next);
         }
         self.transform(call, batch, &mut later)?;

@@ -30,6 +30,8 @@ const JOBS_PER_LANE: usize = 2;
 /// What a lane is told.
 pub(super) enum Order {
     Process(Box<Job>, SyncSender<Result<Done, Box<Problem>>>),
+    /// Give it what the running version keeps, and back.
+    Prepare(Box<Takeover>, SyncSender<Result<Box<Takeover>, Box<Problem>>>),
     TakeOver(Box<Takeover>),
     /// Time goes by.
     Tick,
@@ -122,6 +124,21 @@ impl Lanes {
         Ok(())
     }
 
+    /// Gives the first lane's version what the running one keeps, behind all batches so far. Where it doesn't take it,
+    /// nothing has changed.
+    pub(super) fn prepare(&mut self, mut takeover: Takeover) -> Result<Result<Takeover, Box<Problem>>, LaneEnd> {
+        match self {
+            Self::Inline { lane, .. } => Ok(lane.prepare(&mut takeover).map(|()| takeover)),
+            Self::Threads { lanes, .. } => {
+                let (send, prepared) = mpsc::sync_channel(1);
+                let order = Order::Prepare(Box::new(takeover), send);
+                lanes[0].0.send(order).map_err(|_| LaneEnd::SinkGone)?;
+                let prepared = prepared.recv().map_err(|_| LaneEnd::SinkGone)?;
+                Ok(prepared.map(|takeover| *takeover))
+            }
+        }
+    }
+
     /// Lets the first lane look at the clock.
     pub(super) fn tick(&mut self) -> Result<(), LaneEnd> {
         match self {
@@ -181,6 +198,11 @@ fn work(mut lane: Lane, orders: &Receiver<Order>) {
                 if let Err(problem) = lane.tick() {
                     tracing::warn!(code = problem.code, "{}", problem.headline);
                 }
+            }
+            Order::Prepare(mut takeover, prepared) => {
+                let result = lane.prepare(&mut takeover);
+                // Where the intake has gone, nobody needs it.
+                let _ = prepared.send(result.map(|()| takeover));
             }
             Order::Process(job, done) => {
                 let result = lane.process(*job);

@@ -16,9 +16,11 @@
 
 mod codes;
 mod columns;
+mod hold;
 mod intake;
 mod job;
 mod lane;
+mod lane_state;
 mod lanes;
 mod notices;
 mod outflow;
@@ -26,6 +28,7 @@ mod probation;
 mod queue;
 mod recent;
 mod routes;
+mod state_stats;
 mod stats;
 
 pub use codes::CODES;
@@ -37,4 +40,5 @@ pub use probation::{Probation, ProbationEnd, ProbationLimits, ProbationTold};
 pub use queue::{Closed, Popped, Queue};
 pub use recent::Recent;
 pub use routes::{LiveRelations, takes};
+pub use state_stats::StateSize;
 pub use stats::LaneStats;

@@ -86,8 +86,13 @@ impl Outflow {
 
     fn hand_over(&mut self, done: Done) -> Result<(), LaneEnd> {
         let Done {
-            batch, mut rows, marks, ..
+            batch,
+            mut rows,
+            marks,
+            position,
+            ..
         } = done;
+        self.stats.states.checkpointed(&marks);
         self.sequence += 1;
         let sequence = self.sequence;
         let inside = !batch.ends_at_commit();
@@ -107,7 +112,7 @@ impl Outflow {
             deliveries.push((sink, delivery(sequence, &batch, rows)));
         }
         let to = deliveries.iter().map(|(sink, _)| *sink);
-        self.frontier.sent(sequence, to, batch.end, marks);
+        self.frontier.sent(sequence, to, position, marks);
         for (sink, delivery) in deliveries {
             let sent = self.outlets[sink].handle.send(delivery);
             sent.map_err(|_| LaneEnd::SinkGone)?;

@@ -1,5 +1,6 @@
 //! What the pipeline counts.
 
+use super::state_stats::StateStats;
 use crate::batch::{Batch, Lsn};
 use crate::plugin::Counts;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +26,8 @@ pub struct LaneStats {
     pub position: AtomicU64,
     /// Commit time of the last transaction, in µs since 2000-01-01 UTC.
     pub commit_us: AtomicU64,
+    /// What the plugins keep.
+    pub states: StateStats,
 }
 
 impl LaneStats {

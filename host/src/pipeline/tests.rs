@@ -1,7 +1,7 @@
 use super::*;
 use crate::batch::{Delivery, Op, Part, Relation};
 use crate::config::{ByteSize, FilterMode, OnNewColumn, Route, TablePattern};
-use crate::plugin::tests::chain_that;
+use crate::plugin::tests::{chain_that, chain_that_counts};
 use crate::sink::driver::Driver;
 use crate::sink::testing::{Builder, context, orders, relation, text};
 use crate::sink::{Progress, Sink, SinkContext, SinkFuture};
@@ -74,6 +74,7 @@ fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
         lanes: vec![LaneChain::of(chain)],
         waiting: None,
         sinks: sinks.to_vec(),
+        state_name: table.to_owned(),
     }
 }
 
@@ -277,7 +278,7 @@ fn a_new_version_leaves_alone_what_is_sent_again() {
     bench.push(batch);
     let got = bench.run(vec![route("orders", &[0], Some(chain_that(false)))], 1, 0x30);
     assert_eq!(rows(&got[0]), ["0/10:0 insert orders", "0/20:0 insert orders"]);
-    assert_eq!(counts_from.blocking_recv(), Ok(Lsn(0x30)));
+    assert_eq!(counts_from.blocking_recv().unwrap().unwrap(), Lsn(0x30));
     assert_eq!(
         bench.store.chain_versions("public.orders").unwrap(),
         [(Lsn(0x30), version)]
@@ -425,4 +426,65 @@ fn a_version_that_breaks_gives_way_from_the_first_transaction_of_which_nothing_h
         let aside = bench.store.plugin_record("guest").unwrap().set_aside.unwrap();
         assert_eq!(aside.version.module, "new");
     }
+}
+
+fn payments() -> Arc<Relation> {
+    let column = |name, key| (name, 20, "bigint", key);
+    let columns = [
+        column("id", true),
+        column("customer", false),
+        column("amount", false),
+        column("total", false),
+    ];
+    relation("payments", &columns)
+}
+
+fn payment(builder: Builder, payments: &Arc<Relation>) -> Builder {
+    builder.insert(payments, &["1", "7", "5", "0"].map(text))
+}
+
+/// The totals that are stored with a position.
+fn stored_totals(marks: &[Mark]) -> Vec<i64> {
+    let of = |mark: &Mark| match mark {
+        Mark::State(state) => Some(i64::from_le_bytes((*state.bytes).try_into().unwrap())),
+        _ => None,
+    };
+    marks.iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_position_waits_for_the_state_that_belongs_to_it() {
+    let (bench, payments) = (Bench::new(1), payments());
+    for commit in [0x10, 0x20, 0x30] {
+        bench.push(payment(Builder::new().transaction(commit, Part::Whole), &payments));
+    }
+    bench.run(vec![route("payments", &[0], Some(chain_that_counts()))], 1, 0);
+    let advance = bench.frontier.take().unwrap();
+    assert_eq!(
+        (advance.lsn, stored_totals(&advance.marks)),
+        (Some(Lsn(0x38)), vec![15])
+    );
+}
+
+#[test]
+fn a_transaction_that_hasnt_ended_is_in_no_stored_state() {
+    let (bench, payments) = (Bench::new(1), payments());
+    bench.push(payment(Builder::new().transaction(0x10, Part::Whole), &payments));
+    bench.push(payment(Builder::new().transaction(0x20, Part::First), &payments));
+    bench.run(vec![route("payments", &[0], Some(chain_that_counts()))], 1, 0);
+    assert_eq!(bench.frontier.take(), None);
+}
+
+#[test]
+fn rows_of_other_routes_wait_for_no_state() {
+    let (bench, payments, orders) = (Bench::new(1), payments(), orders());
+    bench.push(order(Builder::new().transaction(0x10, Part::Whole), &orders));
+    bench.push(payment(Builder::new().transaction(0x20, Part::First), &payments));
+    let routes = vec![
+        route("payments", &[0], Some(chain_that_counts())),
+        route("orders", &[0], None),
+    ];
+    bench.run(routes, 1, 0);
+    let advance = bench.frontier.take().unwrap();
+    assert_eq!((advance.lsn, advance.marks), (Some(Lsn(0x18)), vec![]));
 }

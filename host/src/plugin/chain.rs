@@ -9,6 +9,7 @@ use super::instance::Mode;
 use super::metrics::GuestMetrics;
 use super::plan::Plan;
 use super::stage::{Left, Stage};
+use super::state::Kept;
 use crate::batch::{Batch, Op, Relation, Row};
 use crate::config::{FilterMode, Limits, Policies};
 use rustc_hash::FxHashMap;
@@ -47,7 +48,7 @@ pub enum ChainOutcome {
 /// the call or, after an error, in the next one.
 #[derive(Debug)]
 pub struct Chain {
-    stages: Vec<Stage>,
+    pub(super) stages: Vec<Stage>,
     stateful: bool,
     /// By the relation's index.
     outcomes: FxHashMap<u32, ChainOutcome>,
@@ -73,7 +74,26 @@ impl Chain {
         filter: FilterMode,
         mode: Mode,
     ) -> Result<Self, PluginError> {
-        let stages = plugins.iter().map(|plugin| Stage::new(engine, plugin, filter, mode));
+        Self::with_kept(engine, plugins, filter, mode, Vec::new())
+    }
+
+    /// The same, with what each plugin has kept. Where there is less of it than plugins, the rest begins empty.
+    ///
+    /// # Errors
+    ///
+    /// A plugin that can't take up what it has kept, too.
+    pub fn with_kept(
+        engine: &Arc<Engine>,
+        plugins: &[PluginVersion],
+        filter: FilterMode,
+        mode: Mode,
+        kept: Vec<Kept>,
+    ) -> Result<Self, PluginError> {
+        let mut kept = kept.into_iter();
+        let stages = plugins.iter().map(|plugin| {
+            let kept = kept.next().unwrap_or_default();
+            Stage::new(engine, plugin, filter, mode, kept)
+        });
         let stages: Vec<Stage> = stages.collect::<Result<_, _>>()?;
         Ok(Self {
             stateful: plugins.iter().any(|plugin| plugin.module.manifest().keeps_state()),

@@ -90,6 +90,13 @@ pub const CODES: &[Code] = &[
                       left. A plugin that exports `rowmill_row` names the row at once.",
     },
     Code {
+        code: "E0317",
+        title: "a plugin can't take up its state",
+        explanation: "A plugin's state is stored with the version of the module that gave it. A module takes state of \
+                      its own version, state of an older one where it exports rowmill_migrate, and none of a newer \
+                      one. The state stays as it is.",
+    },
+    Code {
         code: "E0319",
         title: "the WebAssembly engine can't be set up",
         explanation: "The machine can't run the engine, or the folder for compiled code is not this user's alone.",

@@ -1,10 +1,12 @@
 //! A module that was read, checked and compiled.
 
-use super::error::{self, HASH_SHOWN, PluginError};
+use super::error::{self, HASH_SHOWN, PluginError, guest_text};
 use super::host::{self, HostState};
-use super::manifest::Manifest;
+use super::kv;
+use super::manifest::{Manifest, SCOPES};
 use super::module_file::{Import, KIND_FUNCTION, KIND_MEMORY, ModuleFile};
 use super::wasi;
+use crate::config::Limits;
 use rowmill_abi::{ABI_MAJOR, ABI_MINOR, IMPORT_MODULE};
 use std::collections::HashSet;
 use wasmtime::{ExternType, InstancePre, Linker, ValType};
@@ -38,6 +40,8 @@ const FUNCTIONS: [(&str, &[ValType], Option<ValType>); 6] = [
     ("rowmill_batch", &[ValType::I32, ValType::I32], Some(ValType::I64)),
 ];
 const MEMORY: &str = "memory";
+pub(crate) const CHECKPOINT: &str = "rowmill_checkpoint";
+pub(crate) const MIGRATE: &str = "rowmill_migrate";
 const ROW: &str = "rowmill_row";
 const REBUILD: &str = "rebuild the plugin with the `rowmill-plugin` crate of this version";
 
@@ -140,7 +144,7 @@ fn foreign_import(module: &str, name: &str, cause: &str) -> PluginError {
 }
 
 /// Checks what can be checked before compiling: manifest, all exports, all imports.
-pub(crate) fn check(file: &ModuleFile<'_>) -> Result<Manifest, PluginError> {
+pub(crate) fn check(file: &ModuleFile<'_>, limits: &Limits) -> Result<Manifest, PluginError> {
     let manifest = match file.manifest {
         None => Manifest::default(),
         Some(section) => Manifest::parse(section).map_err(|cause| {
@@ -159,7 +163,8 @@ pub(crate) fn check(file: &ModuleFile<'_>) -> Result<Manifest, PluginError> {
             "only functions of `rowmill` and a stub of WASI are offered",
         ));
     }
-    check_features(file, &manifest)?;
+    check_state(file, &manifest)?;
+    check_entries(file, &manifest, limits)?;
     Ok(manifest)
 }
 
@@ -182,27 +187,68 @@ fn check_exports(file: &ModuleFile<'_>) -> Result<(), PluginError> {
     ))
 }
 
-fn check_features(file: &ModuleFile<'_>, manifest: &Manifest) -> Result<(), PluginError> {
-    let unsupported = |what: &str| {
-        Err(PluginError::refused(
-            error::UNSUPPORTED,
-            format!("the plugin asks for {what}, which this version can't do yet"),
-            format!("build the plugin without {what}"),
-        ))
-    };
-    if file.imports.iter().any(|import| import.name.starts_with("kv_")) {
-        return unsupported("keyed state (kv)");
+/// A plugin that keeps state can give it, and says in which version.
+fn check_state(file: &ModuleFile<'_>, manifest: &Manifest) -> Result<(), PluginError> {
+    let scope = manifest.state_scope.as_str();
+    if !SCOPES.contains(&scope) {
+        let headline = format!(
+            "the plugin's manifest names the state scope `{}`",
+            guest_text(scope.as_bytes())
+        );
+        return Err(PluginError::refused(
+            error::UNREADABLE,
+            headline,
+            "name one of `none`, `key`, `whole`",
+        ));
     }
-    if manifest.state_scope != "none" {
-        return unsupported("state");
+    if !manifest.has_state() {
+        return Ok(());
+    }
+    if manifest.state_version == 0 {
+        let headline = format!("the plugin has the state scope `{scope}` and no state version");
+        return Err(PluginError::refused(
+            error::UNREADABLE,
+            headline,
+            "give it a `state_version` of 1 or more",
+        ));
+    }
+    if !file.exports.contains(&(CHECKPOINT, KIND_FUNCTION)) {
+        return Err(PluginError::refused(
+            error::EXPORTS,
+            format!("the plugin has the state scope `{scope}` and lacks the export {CHECKPOINT}"),
+            REBUILD,
+        ));
     }
     Ok(())
+}
+
+/// Entries by key are there where both the manifest and pipeline.yaml name them.
+fn check_entries(file: &ModuleFile<'_>, manifest: &Manifest, limits: &Limits) -> Result<(), PluginError> {
+    let imported = file.imports.iter().find(|import| kv::IMPORTS.contains(&import.name));
+    let what = match imported {
+        Some(import) => format!("imports {IMPORT_MODULE}.{}", import.name),
+        None if manifest.has_entries() => "asks for entries by key".to_owned(),
+        None => return Ok(()),
+    };
+    let (cause, help) = match () {
+        () if !manifest.has_entries() => (
+            "its manifest doesn't name the feature `kv`",
+            "name `kv` among the `features` of the plugin's manifest",
+        ),
+        () if limits.kv.is_none() => (
+            "pipeline.yaml doesn't allow it",
+            "add `features: [kv]` to the plugin in pipeline.yaml",
+        ),
+        () => return Ok(()),
+    };
+    let headline = format!("the plugin {what}, which it may not use");
+    Err(PluginError::refused_because(error::IMPORTS, headline, cause, help))
 }
 
 fn is_offered(import: &Import<'_>) -> bool {
     import.kind == KIND_FUNCTION
         && match import.module {
-            IMPORT_MODULE => host::IMPORTS.contains(&import.name),
+            IMPORT_MODULE => host::IMPORTS.contains(&import.name) || kv::IMPORTS.contains(&import.name),
             wasi::MODULE => wasi::is_function(import.name),
             _ => false,
         }
@@ -233,7 +279,11 @@ fn wrong_exports(module: &wasmtime::Module) -> Vec<String> {
         .filter(|(name, params, result)| !is_function(module.get_export(name), params, result.as_ref()))
         .map(|(name, ..)| (*name).to_owned())
         .collect();
-    let optional: [(&str, &[ValType], Option<ValType>); 1] = [("_initialize", &[], None)];
+    let optional: [(&str, &[ValType], Option<ValType>); 3] = [
+        ("_initialize", &[], None),
+        (CHECKPOINT, &[], Some(ValType::I64)),
+        (MIGRATE, &[ValType::I32, ValType::I32, ValType::I32], Some(ValType::I64)),
+    ];
     for (name, params, result) in optional {
         if let Some(export) = module.get_export(name)
             && !is_function(Some(export), params, result.as_ref())

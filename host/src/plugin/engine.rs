@@ -120,7 +120,7 @@ impl Engine {
             let headline = "the file is no plugin that can be loaded";
             PluginError::refused_because(error::UNREADABLE, headline, cause, "build the plugin again")
         })?;
-        let manifest = check(&file)?;
+        let manifest = check(&file, limits)?;
         let hash: [u8; 32] = Sha256::digest(bytes).into();
         let module = self.compile(bytes, &hex(&hash), limits)?;
         Module::link(hash, manifest, &module).map(Arc::new)

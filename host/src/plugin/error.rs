@@ -29,6 +29,8 @@ pub const FAULT: &str = "E0310";
 pub const ROW: &str = "E0311";
 /// It asked for the pipeline to stop.
 pub const STOP: &str = "E0312";
+/// It can't take up the state that is stored for it, or give the one it has.
+pub const STATE: &str = "E0317";
 /// It breaks too often.
 pub const TOO_MANY_FAULTS: &str = "E0313";
 /// What it breaks on wasn't found within the time for it.
@@ -334,6 +336,13 @@ impl fmt::Display for RowError {
             RowErrorKind::TooLarge { bytes } => write!(f, "its {bytes} bytes don't fit into the plugin's memory"),
         }
     }
+}
+
+/// A plugin that took its rows and can't say what it keeps of them: neither may be lost, so nothing can go on.
+pub(crate) fn state_not_given(plugin: &str, error: &PluginError) -> PluginError {
+    let headline = format!("plugin {plugin} can't give its state");
+    let help = "fix rowmill_checkpoint of the plugin and put the new module in its place, then start again";
+    PluginError::refused_because(STATE, headline, error.problem(), help)
 }
 
 /// Text of a guest, fit for a log: bounded, control characters escaped.

@@ -3,6 +3,7 @@
 use super::deadline::Deadline;
 use super::encode::Seed;
 use super::error::{GUEST_TEXT_MAX, guest_text};
+use super::kv;
 use super::metrics::{COUNTER, HISTOGRAM, Metric};
 use rowmill_abi::IMPORT_MODULE;
 use sha2::{Digest, Sha256};
@@ -11,16 +12,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Caller, Extern, Linker, ResourceLimiter};
 
 /// Imports of the plugin ABI.
-pub(crate) const IMPORTS: [&str; 8] = [
-    "log",
-    "panic",
-    "metric",
-    "now_us",
-    "random",
-    "kv_get",
-    "kv_put",
-    "kv_delete",
-];
+pub(crate) const IMPORTS: [&str; 5] = ["log", "panic", "metric", "now_us", "random"];
 /// Lines that an instance may log in [`LOG_WINDOW`].
 const LOG_LINES_MAX: u32 = 20;
 const LOG_WINDOW: Duration = Duration::from_secs(1);
@@ -81,6 +73,8 @@ pub(crate) struct HostState {
     pub commit_us: Vec<i64>,
     pub seeds: Vec<Seed>,
     pub metrics: Vec<Metric>,
+    /// Its entries by key, where it may use them.
+    pub kv: Option<kv::Access>,
     log: LogBudget,
     /// Counts the requests for random bytes that belong to no row.
     pub random_counter: u64,
@@ -102,6 +96,7 @@ impl HostState {
             commit_us: Vec::new(),
             seeds: Vec::new(),
             metrics: Vec::new(),
+            kv: None,
             log: LogBudget {
                 since: Instant::now(),
                 lines: 0,
@@ -254,7 +249,7 @@ pub(crate) fn define(linker: &mut Linker<HostState>, name: &str) -> wasmtime::Re
                 Ok(())
             },
         )?,
-        _ => return Err(wasmtime::Error::msg("no such import")),
+        _ => kv::define(linker, name).map(|()| linker)?,
     };
     Ok(())
 }

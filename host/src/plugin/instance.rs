@@ -7,6 +7,8 @@ use super::encode::Encoder;
 use super::engine::Engine;
 use super::error::{self, Fault, FaultKind, PluginError, guest_text};
 use super::host::HostState;
+use super::kv::{self, SharedEntries};
+use super::state::{Kept, State};
 use super::write;
 use crate::batch::Batch;
 use rowmill_abi::{ABI_VERSION, mode};
@@ -15,6 +17,10 @@ use wasmtime::{
     Global, Instance as Guest, Memory, Mutability, Store, StoreContextMut, Trap, TypedFunc, UpdateDeadline, Val,
     WasmBacktrace,
 };
+
+/// State: taking it up, giving it, and running calls again.
+#[path = "restore.rs"]
+mod restore;
 
 /// What a chain is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub(crate) struct Instance {
     free: TypedFunc<(i32, i32), ()>,
     schema: TypedFunc<(i32, i32), i64>,
     batch: TypedFunc<(i32, i32), i64>,
+    /// Where the plugin keeps state.
+    checkpoint: Option<TypedFunc<(), i64>>,
     /// Where the guest says which row it works on, if it does.
     row: Option<RowAtWork>,
     /// The buffer that the guest gave for its input: address and size.
@@ -78,8 +86,15 @@ pub(crate) enum Failed {
 }
 
 impl Instance {
-    pub fn new(engine: &Engine, plugin: &PluginVersion, mode: Mode) -> Result<Self, PluginError> {
-        let host = HostState::new(&plugin.name, plugin.limits.memory.0, plugin.limits.time.0);
+    /// # Errors
+    ///
+    /// A plugin that breaks while it starts, refuses its configuration, or can't take up the state that it gets.
+    pub fn new(engine: &Engine, plugin: &PluginVersion, mode: Mode, kept: &Kept) -> Result<Self, PluginError> {
+        let mut host = HostState::new(&plugin.name, plugin.limits.memory.0, plugin.limits.time.0);
+        host.kv = plugin.limits.kv.map(|quota| {
+            let own = || SharedEntries::new(&plugin.name, quota.0, []);
+            kv::Access::new(kept.entries.clone().unwrap_or_else(own))
+        });
         let mut store = Store::new(engine.wasmtime(), host);
         store.limiter(|host| &mut host.limiter);
         store.epoch_deadline_callback(
@@ -107,9 +122,10 @@ impl Instance {
             let free = instance.get_typed_func(&mut *store, "rowmill_free")?;
             let schema = instance.get_typed_func(&mut *store, "rowmill_schema")?;
             let batch = instance.get_typed_func(&mut *store, "rowmill_batch")?;
-            Ok((memory, row, abi, init, alloc, free, schema, batch))
+            let state = restore::exports(&instance, store, plugin.module.manifest())?;
+            Ok((memory, row, abi, init, alloc, free, schema, batch, state))
         })(&mut store);
-        let (memory, row, abi, init, alloc, free, schema, batch) = match started {
+        let (memory, row, abi, init, alloc, free, schema, batch, state) = match started {
             Ok(started) => started,
             Err(error) => return Err(PluginError::Fault(fault(&mut store, &name, version, &hash, &error))),
         };
@@ -122,6 +138,7 @@ impl Instance {
             free,
             schema,
             batch,
+            checkpoint: state.checkpoint,
             row,
             input: 0..0,
             output_max,
@@ -131,7 +148,16 @@ impl Instance {
             hash,
             dead: false,
         };
-        instance.initialize(&init, plugin, mode)?;
+        let version = plugin.module.manifest().state_version;
+        let given = kept.state.as_ref();
+        let own = given.filter(|state| state.version == version);
+        if let Some(newer) = given.filter(|state| state.version > version) {
+            return Err(restore::newer(&instance.name, newer.version, version));
+        }
+        instance.initialize(&init, plugin, mode, own)?;
+        if let Some(older) = given.filter(|state| state.version < version) {
+            instance.migrate(state.migrate.as_ref(), older)?;
+        }
         Ok(instance)
     }
 
@@ -140,8 +166,9 @@ impl Instance {
         init: &TypedFunc<(i32, i32), i64>,
         plugin: &PluginVersion,
         mode: Mode,
+        state: Option<&State>,
     ) -> Result<(), PluginError> {
-        let request = init_request(plugin, mode).map_err(|cause| {
+        let request = init_request(plugin, mode, state).map_err(|cause| {
             let headline = format!("the configuration of plugin {} can't be handed over", self.name);
             PluginError::refused_because(error::INIT, headline, cause, "use plain YAML values under `config:`")
         })?;
@@ -149,7 +176,12 @@ impl Instance {
             Ok(range) => range,
             Err(Failed::Fault(fault)) => return Err(PluginError::Fault(fault)),
             Err(Failed::TooLarge) => {
-                let headline = format!("the configuration of plugin {} doesn't fit into its memory", self.name);
+                let what = if state.is_some() {
+                    "state and configuration"
+                } else {
+                    "the configuration"
+                };
+                let headline = format!("{what} of plugin {} doesn't fit into its memory", self.name);
                 return Err(PluginError::refused(
                     error::INIT,
                     headline,
@@ -165,6 +197,9 @@ impl Instance {
             Ok(Reply::Retryable(message) | Reply::Fatal(message)) => guest_text(message.as_bytes()),
             Err(bad) => return Err(PluginError::Fault(self.fault(FaultKind::BadReply, bad.to_string()))),
         };
+        if state.is_some() {
+            return Err(restore::refused(&self.name, &message));
+        }
         let headline = format!("plugin {} refused its configuration", self.name);
         let help = format!("correct `config:` of plugin {} in pipeline.yaml", self.name);
         Err(PluginError::refused_because(error::INIT, headline, message, help))
@@ -185,9 +220,23 @@ impl Instance {
         host.commit_us.extend(encoder.commit_times(batch));
         std::mem::swap(&mut host.seeds, &mut encoder.seeds);
         self.forget_row();
-        let function = self.batch.clone();
-        let called = self.call(&function, &[&encoder.head, &encoder.body]);
+        let called = self.call_batch(&[&encoder.head, &encoder.body]);
         std::mem::swap(&mut self.store.data_mut().seeds, &mut encoder.seeds);
+        called
+    }
+
+    /// Entries by key may be written here, and nowhere else.
+    fn call_batch(&mut self, parts: &[&[u8]]) -> Result<Range<usize>, Failed> {
+        if let Some(kv) = &mut self.store.data_mut().kv {
+            // What a call before has written and nobody has accepted.
+            kv.take_back();
+            kv.writable = true;
+        }
+        let function = self.batch.clone();
+        let called = self.call(&function, parts);
+        if let Some(kv) = &mut self.store.data_mut().kv {
+            kv.writable = false;
+        }
         called
     }
 
@@ -227,7 +276,7 @@ impl Instance {
 
     /// The instance must not be used again after what it has done.
     pub fn fault(&mut self, kind: FaultKind, message: String) -> Box<Fault> {
-        self.dead = true;
+        self.die();
         self.failure(kind, message)
     }
 
@@ -250,7 +299,7 @@ impl Instance {
     }
 
     pub fn kill(&mut self) {
-        self.dead = true;
+        self.die();
     }
 
     /// The guest row that the guest says it works on.
@@ -284,6 +333,13 @@ impl Instance {
     }
 
     fn call(&mut self, function: &TypedFunc<(i32, i32), i64>, parts: &[&[u8]]) -> Result<Range<usize>, Failed> {
+        let (start, len) = self.place(parts)?;
+        let replied = function.call(&mut self.store, (start, len));
+        self.answer(replied)
+    }
+
+    /// Writes the input into the guest and starts the clock. Returns where it lies.
+    fn place(&mut self, parts: &[&[u8]]) -> Result<(i32, i32), Failed> {
         if self.dead {
             return Err(Failed::Fault(
                 self.fault(FaultKind::Fatal, "it broke before and was not replaced".to_owned()),
@@ -298,7 +354,12 @@ impl Instance {
             memory[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
-        let reply = match function.call(&mut self.store, (self.input.start as i32, len as i32)) {
+        Ok((self.input.start as i32, len as i32))
+    }
+
+    /// Where the reply lies, checked to be in memory.
+    fn answer(&mut self, replied: wasmtime::Result<i64>) -> Result<Range<usize>, Failed> {
+        let reply = match replied {
             Ok(reply) => reply as u64,
             Err(error) => return Err(self.trapped(&error)),
         };
@@ -365,8 +426,16 @@ impl Instance {
         Ok(())
     }
 
-    fn trapped(&mut self, error: &wasmtime::Error) -> Failed {
+    /// It is never called again, and what it has written in the call at hand never happened.
+    fn die(&mut self) {
         self.dead = true;
+        if let Some(kv) = &mut self.store.data_mut().kv {
+            kv.take_back();
+        }
+    }
+
+    fn trapped(&mut self, error: &wasmtime::Error) -> Failed {
+        self.die();
         let version = self.version.clone();
         Failed::Fault(fault(&mut self.store, &self.name, version, &self.hash, error))
     }
@@ -402,7 +471,11 @@ fn begin(store: &mut Store<HostState>) {
 }
 
 /// `[abi, host_features, name, config, mode, [memory bytes, time µs, output bytes], state, state_version]`
-fn init_request(plugin: &PluginVersion, mode: Mode) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+fn init_request(
+    plugin: &PluginVersion,
+    mode: Mode,
+    state: Option<&State>,
+) -> Result<Vec<u8>, rmp_serde::encode::Error> {
     let mut request = Vec::new();
     write::array(&mut request, 8);
     write::int(&mut request, i64::from(ABI_VERSION));
@@ -425,8 +498,14 @@ fn init_request(plugin: &PluginVersion, mode: Mode) -> Result<Vec<u8>, rmp_serde
         u64::try_from(limits.time.0.as_micros()).unwrap_or(u64::MAX),
     );
     write::uint(&mut request, limits.output.0);
-    write::nil(&mut request);
-    write::uint(&mut request, 0);
+    match state {
+        None => write::nil(&mut request),
+        Some(state) => {
+            write::bin_header(&mut request, state.bytes.len());
+            request.extend_from_slice(&state.bytes);
+        }
+    }
+    write::uint(&mut request, state.map_or(0, |state| u64::from(state.version)));
     Ok(request)
 }
 

@@ -3,6 +3,11 @@
 use super::cursor::{BadReply, Cursor, Scalar};
 use rowmill_abi::manifest as key;
 
+/// Feature: entries by key.
+pub(crate) const FEATURE_KV: &str = "kv";
+pub(crate) const SCOPE_NONE: &str = "none";
+pub(crate) const SCOPES: [&str; 3] = [SCOPE_NONE, "key", "whole"];
+
 /// What a plugin does with rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -42,7 +47,7 @@ impl Default for Manifest {
             features: Vec::new(),
             config_schema: None,
             state_version: 0,
-            state_scope: "none".to_owned(),
+            state_scope: SCOPE_NONE.to_owned(),
         }
     }
 }
@@ -50,7 +55,17 @@ impl Default for Manifest {
 impl Manifest {
     /// Whether the plugin keeps something from row to row.
     pub fn keeps_state(&self) -> bool {
-        self.state_scope != "none" || self.features.iter().any(|feature| feature == "kv")
+        self.has_state() || self.has_entries()
+    }
+
+    /// Whether it gives its state in a checkpoint.
+    pub fn has_state(&self) -> bool {
+        self.state_scope != SCOPE_NONE
+    }
+
+    /// Whether the host keeps entries by key for it.
+    pub fn has_entries(&self) -> bool {
+        self.features.iter().any(|feature| feature == FEATURE_KV)
     }
 
     /// Reads the section. Unknown keys are passed over, so that a newer SDK's manifest can be read.
@@ -83,7 +98,7 @@ impl Manifest {
                 }
                 key::CONFIG_SCHEMA => manifest.config_schema = text(&mut cursor)?,
                 key::STATE_VERSION => manifest.state_version = cursor.index(i32::MAX as usize)? as u32,
-                key::STATE_SCOPE => manifest.state_scope = text(&mut cursor)?.unwrap_or_else(|| "none".to_owned()),
+                key::STATE_SCOPE => manifest.state_scope = text(&mut cursor)?.unwrap_or_else(|| SCOPE_NONE.to_owned()),
                 _ => cursor.skip()?,
             }
         }

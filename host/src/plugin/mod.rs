@@ -52,6 +52,8 @@ mod breaker;
 #[cfg(feature = "engine")]
 mod chain;
 #[cfg(feature = "engine")]
+mod chain_state;
+#[cfg(feature = "engine")]
 mod code_cache;
 #[cfg(feature = "engine")]
 mod compiled;
@@ -64,7 +66,13 @@ mod host;
 #[cfg(feature = "engine")]
 mod instance;
 #[cfg(feature = "engine")]
+mod kv;
+#[cfg(feature = "engine")]
 mod stage;
+#[cfg(feature = "engine")]
+mod stage_state;
+#[cfg(feature = "engine")]
+mod state;
 #[cfg(feature = "engine")]
 mod wasi;
 
@@ -74,6 +82,8 @@ pub(crate) mod tests;
 pub use aside::{Aside, AsideCause, Counts, Processed};
 #[cfg(feature = "engine")]
 pub use chain::{Chain, ChainOutcome, PluginVersion, Projection};
+#[cfg(feature = "engine")]
+pub use chain_state::Names;
 pub use codes::CODES;
 #[cfg(feature = "engine")]
 pub use compiled::Module;
@@ -82,5 +92,9 @@ pub use engine::Engine;
 pub use error::{Fault, FaultKind, GaveUp, GaveUpReason, PluginError, RowError, RowErrorKind, RowPlace};
 #[cfg(feature = "engine")]
 pub use instance::Mode;
+#[cfg(feature = "engine")]
+pub use kv::SharedEntries;
 pub use manifest::{Kind, Manifest};
 pub use metrics::{GuestMetrics, Metric};
+#[cfg(feature = "engine")]
+pub use state::{Kept, State};

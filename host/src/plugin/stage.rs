@@ -16,6 +16,7 @@ use super::instance::{Failed, Instance, Mode};
 use super::manifest::Kind;
 use super::plan::{Entry, Plan};
 use super::refused::Refused;
+use super::state::{Keeper, Kept};
 use super::transform;
 use crate::batch::{Batch, Op, Relation, Row};
 use crate::config::{FilterMode, OnError};
@@ -29,10 +30,12 @@ use std::sync::Arc;
 pub(crate) struct Stage {
     /// The policy in the place of which it stops, while it is strict.
     lenient: Option<crate::config::OnFault>,
-    engine: Arc<Engine>,
-    plugin: PluginVersion,
-    use_as: Mode,
-    instance: Instance,
+    pub(super) engine: Arc<Engine>,
+    pub(super) plugin: PluginVersion,
+    pub(super) use_as: Mode,
+    pub(super) instance: Instance,
+    /// What the plugin keeps from call to call.
+    pub(super) keeper: Keeper,
     /// Counts the instances.
     generation: u32,
     kind: Kind,
@@ -47,7 +50,7 @@ pub(crate) struct Stage {
     version_of: FxHashMap<u32, u32>,
     /// By the relation's index in the batch at hand.
     entries: Vec<Entry>,
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     scratch: transform::Scratch,
     out: Vec<Row>,
     refused: Refused,
@@ -95,9 +98,10 @@ impl Stage {
         plugin: &PluginVersion,
         mode: FilterMode,
         use_as: Mode,
+        kept: Kept,
     ) -> Result<Self, PluginError> {
         super::config_schema::check(plugin)?;
-        let instance = Instance::new(engine, plugin, use_as)?;
+        let instance = Instance::new(engine, plugin, use_as, &kept)?;
         let of_module = plugin.module.manifest();
         let asks = |feature: &str| of_module.features.iter().any(|asked| asked == feature);
         let pass = plugin.policies.on_error == OnError::Pass;
@@ -113,6 +117,7 @@ impl Stage {
             plugin: plugin.clone(),
             use_as,
             instance,
+            keeper: Keeper::new(plugin.module.manifest(), kept),
             generation: 0,
             kind: of_module.kind,
             images: match (of_module.kind, mode) {
@@ -260,6 +265,10 @@ impl Stage {
             Err((hint, why)) => {
                 self.out.truncate(out);
                 self.refused.list.truncate(refused);
+                if self.keeper.keeps() {
+                    // It may have counted what is tried again.
+                    self.instance.kill();
+                }
                 Err(self.broken(from..to, hint, why))
             }
         }
@@ -322,7 +331,9 @@ impl Stage {
                 refused,
             ),
         };
-        applied.map_err(|unapplied| self.unapplied(batch, rows, unapplied))
+        let fanned_out = applied.map_err(|unapplied| self.unapplied(batch, rows, unapplied))?;
+        self.accepted().map_err(|error| (None, Why::Stop(error)))?;
+        Ok(fanned_out)
     }
 
     #[cold]

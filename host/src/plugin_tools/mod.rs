@@ -22,6 +22,7 @@ pub const DEFAULT_LIMITS: Limits = Limits {
     module: ByteSize::mib(16),
     compile_time: Duration::from_secs(30),
     isolation: Duration::from_secs(30),
+    kv: Some(ByteSize(64 << 20)),
 };
 
 /// An author wants to see what goes wrong, rather than what becomes of it.

@@ -7,6 +7,7 @@
 
 use super::modules;
 use super::process::Process;
+use super::states::{States, state_name};
 use crate::batch::Lsn;
 use crate::checkpoint::{ChainVersion, PluginVersion};
 use crate::config;
@@ -21,13 +22,15 @@ const FIRST: u64 = 0;
 /// The routes as a pipeline that starts at `start` runs them. `flushed` is where the server's WAL ends now.
 pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<RouteParts>, Box<Problem>> {
     let routes = &process.config.routes;
-    routes
-        .iter()
-        .map(|route| of_route(process, route, start, flushed))
+    let kept = States::load(process)?;
+    kept.report(process);
+    (0..routes.len())
+        .map(|at| of_route(process, at, &kept, start, flushed))
         .collect()
 }
 
-fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) -> Result<RouteParts, Box<Problem>> {
+fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Lsn) -> Result<RouteParts, Box<Problem>> {
+    let route = &process.config.routes[at];
     let sink_at = |name: &String| process.config.sinks.iter().position(|sink| sink.name == *name);
     let sinks = route.sinks.iter().filter_map(sink_at).collect();
     let mut parts = RouteParts {
@@ -35,6 +38,7 @@ fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) 
         lanes: Vec::new(),
         waiting: None,
         sinks,
+        state_name: state_name(&process.config.routes, at),
     };
     let recorded = recorded(process, route, start, flushed)?;
     let Some((last_from, last)) = recorded.last() else {
@@ -47,15 +51,18 @@ fn of_route(process: &Process, route: &config::Route, start: Lsn, flushed: Lsn) 
         _ => (&recorded[..], None),
     };
     for at in 0..process.config.lanes {
-        let mut lane = lane(process, route, trusted, start)?;
+        // What is kept goes to the version at the start, in the lane that all rows of a stateful route take; from there it
+        // is handed on.
+        let kept = (at == 0).then_some((kept, parts.state_name.as_str()));
+        let mut lane = lane(process, route, trusted, start, kept)?;
         if let Some((from, version, fallback)) = candidate {
             // The version before may be recorded no more: all of it has been acknowledged.
             if lane.chain.is_none() || from <= start {
                 lane = LaneChain::default();
                 lane.version.plugins.clone_from(fallback);
-                lane.chain = Some(chain(process, route, fallback)?);
+                lane.chain = Some(chain(process, route, fallback, None)?);
             }
-            let candidate = chain(process, route, &version.plugins)?;
+            let candidate = chain(process, route, &version.plugins, None)?;
             let version = LaneVersion {
                 from,
                 plugins: version.plugins.clone(),
@@ -108,7 +115,7 @@ fn recorded(
         return Ok(recorded);
     }
     let from = if recorded.is_empty() { start } else { flushed.max(start) };
-    if process.config.reload.probation.0 > std::time::Duration::ZERO {
+    if process.config.reload.probation.0 > std::time::Duration::ZERO && !keeps_state(process, route) {
         present.fallback = fallback(&recorded).filter(|fallback| may_give_way(&present.plugins, fallback));
     }
     process
@@ -118,6 +125,12 @@ fn recorded(
     recorded.retain(|(other, _)| *other != from);
     recorded.push((from, present));
     Ok(recorded)
+}
+
+/// A version that keeps something from row to row can't give way: the one before hasn't seen the rows since.
+fn keeps_state(process: &Process, route: &config::Route) -> bool {
+    let newest = route.plugins.iter().filter_map(|name| process.modules.newest(name));
+    newest.into_iter().any(|taken| taken.module.manifest().keeps_state())
 }
 
 /// What a version that takes over now gives way to: what runs, or what that one gives way to itself.
@@ -137,10 +150,12 @@ fn lane(
     route: &config::Route,
     recorded: &[(Lsn, ChainVersion)],
     start: Lsn,
+    kept: Option<(&States, &str)>,
 ) -> Result<LaneChain, Box<Problem>> {
     let mut lane = LaneChain::default();
     for (from, version) in recorded.iter().skip(modules::at(recorded, start)) {
-        let chain = chain(process, route, &version.plugins)?;
+        let kept = kept.filter(|_| lane.chain.is_none());
+        let chain = chain(process, route, &version.plugins, kept)?;
         let version = LaneVersion {
             from: *from,
             plugins: version.plugins.clone(),
@@ -169,9 +184,16 @@ pub(super) fn present(process: &Process, route: &config::Route) -> ChainVersion 
     }
 }
 
-/// Starts the plugins of a version.
-fn chain(process: &Process, route: &config::Route, plugins: &[PluginVersion]) -> Result<Chain, Box<Problem>> {
+/// Starts the plugins of a version, with what they keep where they take it up.
+fn chain(
+    process: &Process,
+    route: &config::Route,
+    plugins: &[PluginVersion],
+    kept: Option<(&States, &str)>,
+) -> Result<Chain, Box<Problem>> {
     let version = |recorded| process.modules.recorded(&process.engine, recorded);
     let plugins = plugins.iter().map(version).collect::<Result<Vec<_>, _>>()?;
-    Chain::new(&process.engine, &plugins, route.filter, Mode::Live).map_err(|error| Box::new(error.problem()))
+    let kept = kept.map_or_else(Vec::new, |(states, name)| states.of_chain(name, &plugins));
+    Chain::with_kept(&process.engine, &plugins, route.filter, Mode::Live, kept)
+        .map_err(|error| Box::new(error.problem()))
 }

@@ -117,6 +117,13 @@ impl Feed {
         metrics.lag_seconds.set(lag_seconds(process));
         let retained = health.retained.and_then(|bytes| u64::try_from(bytes).ok());
         metrics.slot_retained_bytes.set(retained.unwrap_or(0));
+        let sizes = stats.states.sizes();
+        metrics
+            .state_bytes
+            .set(sizes.iter().map(|(_, _, size)| size.bytes).sum());
+        let taken = sizes.iter().map(|(_, _, size)| size.age_seconds());
+        metrics.state_age_seconds.set(taken.fold(0.0, f64::max));
+        raise(&metrics.checkpoints, of(&stats.states.checkpoints));
         let letters = process.dead_letters.counts();
         metrics.dead_letters.set(letters.letters as u64);
         metrics.dead_letter_blocked_keys.set(letters.blocked_keys as u64);

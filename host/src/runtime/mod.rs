@@ -32,6 +32,7 @@ mod remove;
 mod run;
 mod session;
 mod source;
+mod states;
 mod status;
 mod stop;
 mod supervise;

@@ -5,6 +5,7 @@ use super::chains;
 use super::modules::{Taken, short};
 use super::process::Process;
 use super::rehearse::rehearse;
+use super::states::{States, state_name};
 use crate::batch::{Lsn, Relation};
 use crate::checkpoint::{ChainVersion, SetAside};
 use crate::config;
@@ -113,6 +114,7 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
             return Err(Box::new(set_aside(&name, &aside.reason)));
         }
     }
+    let before = process.modules.newest(&name);
     loop {
         let generation = process.modules.generation();
         let ready = prepare(process, &taken, trust)?;
@@ -133,7 +135,15 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
             continue;
         }
         for (key, swapped) in waiting {
-            wait(process, &key, swapped);
+            let Err(problem) = wait(process, &key, swapped) else {
+                continue;
+            };
+            if let Some(before) = before {
+                let module = Arc::clone(&before.module);
+                process.modules.went_back(&process.modules.key.version(&taken), before);
+                process.status.rolled_back(&name, &module);
+            }
+            return Err(problem);
         }
         let routes: Vec<String> = process.config.routes.iter().map(route_key).collect();
         return process.modules.prune(&process.engine, &process.store, &routes);
@@ -141,7 +151,7 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
 }
 
 /// A route's key, where its swap is told, and the swap.
-type Prepared = (String, oneshot::Receiver<Lsn>, Swap);
+type Prepared = (String, oneshot::Receiver<Result<Lsn, Box<Problem>>>, Swap);
 
 /// Starts the version's chains for every route that uses it, and tries them.
 fn prepare(process: &Process, taken: &Taken, trust: Trust) -> Result<Vec<Prepared>, Box<Problem>> {
@@ -155,6 +165,7 @@ fn prepare(process: &Process, taken: &Taken, trust: Trust) -> Result<Vec<Prepare
         let live = process.live.of_route(at);
         let candidate: Vec<Taken> = versions(process, route, Some(taken));
         let runnable: Vec<PluginVersion> = candidate.iter().map(Taken::runnable).collect();
+        takes_state(process, at, route, &runnable)?;
         if trust == Trust::Probation {
             let running: Vec<PluginVersion> = versions(process, route, None).iter().map(Taken::runnable).collect();
             if !taken.plugin.allow_schema_change {
@@ -171,7 +182,9 @@ fn prepare(process: &Process, taken: &Taken, trust: Trust) -> Result<Vec<Prepare
             chains.push(chain);
         }
         let key = route_key(route);
-        let watched = trust == Trust::Probation && process.config.reload.probation.0 > Duration::ZERO;
+        // The version before doesn't see the rows that change what is kept, so there is no way back to it.
+        let stateful = runnable.iter().any(|plugin| plugin.module.manifest().keeps_state());
+        let watched = trust == Trust::Probation && process.config.reload.probation.0 > Duration::ZERO && !stateful;
         let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
         let version = ChainVersion {
             plugins: candidate
@@ -197,13 +210,22 @@ fn prepare(process: &Process, taken: &Taken, trust: Trust) -> Result<Vec<Prepare
 }
 
 /// Until the lanes have taken over. Between sessions there is none; the next one begins with the new version.
-fn wait(process: &Process, route: &str, swapped: oneshot::Receiver<Lsn>) {
+///
+/// # Errors
+/// It doesn't take what the running version keeps.
+fn wait(
+    process: &Process,
+    route: &str,
+    swapped: oneshot::Receiver<Result<Lsn, Box<Problem>>>,
+) -> Result<(), Box<Problem>> {
     let waited = process
         .workers
         .block_on(async { tokio::time::timeout(SWAP_TIMEOUT, swapped).await });
-    if let Ok(Ok(position)) = waited {
+    if let Ok(Ok(swapped)) = waited {
+        let position = swapped?;
         tracing::info!(route, %position, "a new version of the route's plugins counts");
     }
+    Ok(())
 }
 
 /// Goes back to the version before, and leaves the file alone until it changes.
@@ -332,6 +354,22 @@ fn set_aside(name: &str, reason: &str) -> Problem {
     let headline = format!("this version of plugin `{name}` was set aside");
     let help = "mend the plugin and build it again: another file, or another config, is tried";
     Problem::new("E0337", Exit::Plugin, headline, help).with_cause(reason)
+}
+
+/// A version that doesn't take what is stored is refused before anything is swapped.
+fn takes_state(
+    process: &Process,
+    at: usize,
+    route: &config::Route,
+    candidate: &[PluginVersion],
+) -> Result<(), Box<Problem>> {
+    if !candidate.iter().any(|plugin| plugin.module.manifest().keeps_state()) {
+        return Ok(());
+    }
+    let kept = States::load(process)?.of_chain(&state_name(&process.config.routes, at), candidate);
+    Chain::with_kept(&process.engine, candidate, route.filter, Mode::Candidate, kept)
+        .map(drop)
+        .map_err(|error| Box::new(error.problem()))
 }
 
 /// A version whose output has another shape than the running one's is refused: the sinks were set up for that.

@@ -2,6 +2,7 @@
 
 use super::process::Process;
 use crate::batch::Lsn;
+use crate::pipeline::StateSize;
 use crate::plugin::Module;
 use crate::sink::driver::{SinkHandle, SinkState};
 use crate::snapshot::TableProgress;
@@ -210,6 +211,7 @@ impl StatusBoard {
             "dead_letters": of_letters(process),
             "copies": inner.copies.iter().map(of_copy).collect::<Vec<_>>(),
             "plugins": plugins,
+            "states": stats.states.sizes().iter().map(of_state).collect::<Vec<_>>(),
             "sinks": sinks,
         })
     }
@@ -274,6 +276,16 @@ fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
         "reloads": plugin.reloads,
         "reloads_refused": plugin.reloads_refused,
         "refused": refused,
+    })
+}
+
+fn of_state((plugin, route, size): &(String, String, StateSize)) -> Value {
+    json!({
+        "plugin": plugin,
+        "route": route,
+        "bytes": size.bytes,
+        "version": size.version,
+        "age_seconds": size.age_seconds(),
     })
 }
 

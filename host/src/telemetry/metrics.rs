@@ -77,6 +77,9 @@ metrics! {
     lag_bytes: Level = "lag_bytes", "Bytes of WAL between the server's end and what is acknowledged";
     lag_seconds: Seconds = "lag_seconds", "Age of the last commit that went through the plugins; 0 when caught up";
     slot_retained_bytes: Level = "slot_retained_bytes", "Bytes of WAL that the server keeps for the slot";
+    state_bytes: Level = "state_bytes", "Bytes of state that the plugins gave at the last checkpoint";
+    state_age_seconds: Seconds = "state_age_seconds", "Age of the last checkpoint of the plugins' state; 0 without one";
+    checkpoints: Counter = "checkpoints", "Times the plugins were asked for their state";
     dead_letters: Level = "dead_letters", "Changes that stand in dead letters";
     dead_letter_blocked_keys: Level = "dead_letter_blocked_keys", "Keys whose changes wait behind a dead letter";
     dead_letter_bytes: Level = "dead_letter_bytes", "Bytes of the dead letters' file";

@@ -87,7 +87,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
         let (table_oid, epoch) = match *mark {
             Mark::UnitDone(unit) => (unit.table_oid, unit.epoch),
             Mark::TableDone { table_oid, epoch } => (table_oid, epoch),
-            Mark::Replayed(_) => continue,
+            Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) => continue,
         };
         let stored = copies
             .get(table_oid)?
@@ -107,7 +107,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
                 copy.state = CopyState::Finished;
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
             }
-            Mark::Replayed(_) => {}
+            Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) => {}
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::failure::{self, Failure};
 use super::folder::{FILE_MODE, StateFolder};
 use crate::problem::Problem;
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, OpenOptions};
@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 /// Grows by one with every change that an older version could not read.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// The whole state is a few MB at most; redb's own default is 1 GiB.
 const CACHE_BYTES: usize = 4 << 20;
@@ -29,6 +29,13 @@ pub(super) const COPIES: TableDefinition<u32, &[u8]> = TableDefinition::new("cop
 /// (table oid, epoch, unit) -> (range, snapshot, read until, merged).
 pub(super) const UNITS: TableDefinition<(u32, u32, u32), UnitValue<'static>> = TableDefinition::new("copy_units");
 
+/// (route, plugin, shard) -> (version, position, when it was stored, in ms since 1970, bytes).
+pub(super) const PLUGIN_STATES: TableDefinition<(&str, &str, u32), StateValue<'static>> =
+    TableDefinition::new("plugin_states");
+/// (plugin, key) -> value.
+pub(super) const PLUGIN_ENTRIES: TableDefinition<(&str, &[u8]), &[u8]> = TableDefinition::new("plugin_entries");
+
+pub(super) type StateValue<'a> = (u32, u64, u64, &'a [u8]);
 pub(super) type UnitValue<'a> = (&'a [u8], &'a str, u64, bool);
 
 pub(super) const POSITION: &str = "position";
@@ -83,6 +90,8 @@ fn fill(path: &Path, pipeline: &str) -> Result<(), Failure> {
         transaction.open_table(CHAINS)?;
         transaction.open_table(COPIES)?;
         transaction.open_table(UNITS)?;
+        transaction.open_table(PLUGIN_STATES)?;
+        transaction.open_table(PLUGIN_ENTRIES)?;
         Ok(())
     })?;
     database.close()?;
@@ -104,8 +113,28 @@ fn open_checked(path: &Path) -> Result<Database, Option<Failure>> {
     }
 }
 
+/// A state of format 1 has no plugin state: it becomes one of format 2 by having the tables for it, and from then on a
+/// version that doesn't know them keeps off: it would move the position and leave the state behind.
+fn upgrade(database: &Database) -> Result<(), Failure> {
+    super::write(database, |transaction| {
+        let mut numbers = transaction.open_table(NUMBERS)?;
+        let stored = numbers.get(FORMAT_NUMBER)?.map(|stored| stored.value());
+        if stored == Some(1) {
+            transaction.open_table(PLUGIN_STATES)?;
+            transaction.open_table(PLUGIN_ENTRIES)?;
+            numbers.insert(FORMAT_NUMBER, FORMAT)?;
+        }
+        Ok(())
+    })
+}
+
 fn check(database: &Database, folder: &StateFolder, pipeline: &str) -> Result<(), Problem> {
-    let found = read_header(database).map_err(|failure| failure.into_problem(folder))?;
+    let read = || read_header(database).map_err(|failure| failure.into_problem(folder));
+    let mut found = read()?;
+    if found.0 == Some(1) {
+        upgrade(database).map_err(|failure| failure.into_problem(folder))?;
+        found = read()?;
+    }
     match found {
         (Some(FORMAT), Some(found)) if found == pipeline => Ok(()),
         (Some(FORMAT), Some(found)) => Err(failure::other_pipeline(folder, pipeline, &found)),

@@ -14,6 +14,7 @@ mod copies;
 mod failure;
 mod folder;
 mod format;
+mod plugin_states;
 mod plugins;
 mod records;
 mod summary;
@@ -22,8 +23,10 @@ mod tests;
 
 pub use failure::{STATE_DISK_FULL, STATE_HELD};
 pub use folder::StateFolder as FolderLock;
+pub use plugin_states::StoredState;
 pub use records::{
-    ChainVersion, CopyState, Identity, Mark, PluginRecord, PluginVersion, RanVersion, SetAside, TableCopy, UnitRecord,
+    ChainVersion, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord, PluginState, PluginVersion,
+    RanVersion, SetAside, TableCopy, UnitRecord,
 };
 
 use super::Stored;
@@ -112,6 +115,7 @@ impl StateStore {
                     numbers.insert(POSITION, lsn.0)?;
                 }
             }
+            plugin_states::apply(transaction, marks)?;
             copies::apply(transaction, marks)
         })
     }

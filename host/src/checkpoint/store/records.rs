@@ -2,6 +2,8 @@
 
 use crate::batch::{CopyUnit, Lsn};
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
 
 /// Whose position it is. Everything here is compared before anything streams.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,13 +116,64 @@ pub struct UnitRecord {
     pub merged: bool,
 }
 
+/// What one instance of a plugin keeps, as of a position.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PluginState {
+    /// The key of its route.
+    pub route: String,
+    pub plugin: String,
+    /// Which part of the rows the instance sees; 0 where it sees all.
+    pub shard: u32,
+    /// The `state_version` of the module that gave the bytes.
+    pub version: u32,
+    /// The plugin's business; may hold row values: never shown, never logged.
+    pub bytes: Arc<[u8]>,
+}
+
+impl fmt::Debug for PluginState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginState")
+            .field("route", &self.route)
+            .field("plugin", &self.plugin)
+            .field("shard", &self.shard)
+            .field("version", &self.version)
+            .field("bytes", &self.bytes.len())
+            .finish()
+    }
+}
+
+/// A key or a value of a plugin's entry.
+pub type EntryBytes = Box<[u8]>;
+
+/// What a plugin has written by key since the last time; `None` for a key that it has deleted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PluginEntries {
+    pub plugin: String,
+    pub writes: Vec<(EntryBytes, Option<EntryBytes>)>,
+}
+
+impl fmt::Debug for PluginEntries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginEntries")
+            .field("plugin", &self.plugin)
+            .field("writes", &self.writes.len())
+            .finish()
+    }
+}
+
 /// What a batch stands for besides its position, stored together with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
+    /// What a plugin keeps, all rows up to this batch included.
+    State(PluginState),
+    Entries(Arc<PluginEntries>),
     /// The rows of the unit are durable everywhere.
     UnitDone(CopyUnit),
     /// The last unit of the table is.
-    TableDone { table_oid: u32, epoch: u32 },
+    TableDone {
+        table_oid: u32,
+        epoch: u32,
+    },
     /// The round of dead letters with this ticket is. The state store keeps nothing of it.
     Replayed(u64),
 }

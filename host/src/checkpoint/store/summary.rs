@@ -20,6 +20,8 @@ impl StateStore {
                 "copies": copies_summary(transaction)?,
                 "chains": chains(transaction)?,
                 "route_columns": route_columns(transaction)?,
+                "plugin_states": plugin_states(transaction)?,
+                "plugin_entries": super::plugin_states::entry_counts(transaction)?,
             }))
         })
     }
@@ -63,6 +65,24 @@ fn chains(transaction: &ReadTransaction) -> Result<Vec<Value>, Failure> {
         summary.push(json!({ "route": route, "from": Lsn(from).to_string(), "plugins": version.plugins }));
     }
     Ok(summary)
+}
+
+/// Sizes and ages; the bytes are the plugin's own.
+fn plugin_states(transaction: &ReadTransaction) -> Result<Vec<Value>, Failure> {
+    let states = super::plugin_states::states(transaction)?;
+    let shown = states.into_iter().map(|stored| {
+        let state = &stored.state;
+        json!({
+            "route": state.route,
+            "plugin": state.plugin,
+            "shard": state.shard,
+            "version": state.version,
+            "bytes": state.bytes.len(),
+            "position": stored.position.to_string(),
+            "stored_ms": stored.stored_ms,
+        })
+    });
+    Ok(shown.collect())
 }
 
 fn route_columns(transaction: &ReadTransaction) -> Result<Vec<Value>, Failure> {

@@ -110,6 +110,9 @@ impl Stage {
             }
             std::thread::sleep(pause);
             self.counts.retries += 1;
+            if self.revive().is_err() {
+                break;
+            }
             // The same rows fill the same call.
             broken = match self.attempt(batch, rows, broken.rows, fanned_out) {
                 Ok(_) => return None,
@@ -206,6 +209,14 @@ impl Stage {
         hint: usize,
         search: &mut Search,
     ) -> Result<(), PluginError> {
+        if self.keeper.keeps() {
+            // What keeps something must meet its rows in order, and each once.
+            search.misled = true;
+            search.push(hint + 1..of.end);
+            search.push(hint..hint + 1);
+            search.push(of.start..hint);
+            return Ok(());
+        }
         self.revive()?;
         let (out, refused) = (self.out.len(), self.refused.list.len());
         match self.attempt(batch, rows, hint..hint + 1, &mut false) {

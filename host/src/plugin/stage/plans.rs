@@ -6,6 +6,7 @@ use crate::plugin::error::{self, FaultKind, PluginError, guest_text};
 use crate::plugin::instance::{Failed, Instance};
 use crate::plugin::plan::{self, Entry, Plan};
 use crate::plugin::schema_reply::{self, SchemaReply};
+use crate::plugin::state::Kept;
 use std::sync::Arc;
 
 /// What the plugin said of a relation.
@@ -80,7 +81,10 @@ impl Stage {
         };
         self.version_of.insert(relation.oid, relation.version);
         let reply = schema_reply::parse(self.instance.reply(range), relation.columns.len());
-        reply.map_err(|bad| PluginError::Fault(self.instance.fault(FaultKind::BadReply, bad.to_string())))
+        let reply =
+            reply.map_err(|bad| PluginError::Fault(self.instance.fault(FaultKind::BadReply, bad.to_string())))?;
+        self.keeper.announced(&request);
+        Ok(reply)
     }
 
     /// Tells a new instance of a relation that an earlier one was told of.
@@ -101,12 +105,28 @@ impl Stage {
     /// Takes a new instance in place of the broken one, and tells it of the relations of the batch at hand. A plugin
     /// that doesn't start again ends the chain.
     #[cold]
-    pub(super) fn renew(&mut self) -> Result<(), PluginError> {
-        let mut instance = Instance::new(&self.engine, &self.plugin, self.use_as)?;
+    pub(in crate::plugin) fn renew(&mut self) -> Result<(), PluginError> {
+        let entries = self.instance.entries();
+        let state = self.keeper.kept.state.clone();
+        self.renew_with(Kept { state, entries })
+    }
+
+    /// The same, with what is given for what it has kept.
+    #[cold]
+    pub(in crate::plugin) fn renew_with(&mut self, kept: Kept) -> Result<(), PluginError> {
+        self.keeper.kept = kept;
+        let mut instance = Instance::new(&self.engine, &self.plugin, self.use_as, &self.keeper.kept)?;
+        for call in self.keeper.calls() {
+            instance.again(call)?;
+        }
         instance.inherit_metrics(&mut self.instance);
         self.instance = instance;
-        self.generation += 1;
         self.counts.instances_made += 1;
+        if self.keeper.has_state {
+            // It has been told of the relations with the calls.
+            return Ok(());
+        }
+        self.generation += 1;
         self.version_of.clear();
         for at in 0..self.entries.len() {
             let plan = self.entries[at].plan;

@@ -51,7 +51,7 @@ fn foreign_imports_are_named() {
         ),
         (r#"(import "env" "memory2" (global i32))"#, "env.memory2"),
         (r#"(import "rowmill" "log" (func))"#, "another type"),
-        (r#"(import "rowmill" "kv_get" (func))"#, "keyed state"),
+        (r#"(import "rowmill" "kv_get" (func))"#, "which it may not use"),
     ] {
         let text = refusal(
             &Guest {

@@ -12,6 +12,7 @@ mod routes;
 mod rowless;
 mod shape;
 mod speed;
+mod state;
 
 use super::write;
 use super::{Chain, Engine, Mode, PluginError, PluginVersion, Processed};
@@ -34,6 +35,7 @@ pub(super) fn limits() -> Limits {
         output: ByteSize(1 << 20),
         module: ByteSize(1 << 20),
         compile_time: Duration(std::time::Duration::from_secs(30)),
+        kv: None,
         isolation: Duration(std::time::Duration::from_secs(10)),
     }
 }
@@ -131,6 +133,11 @@ pub(super) fn filter(schema: Vec<u8>, batch: Vec<u8>) -> Guest {
 pub(crate) fn chain_that(drops: bool) -> Chain {
     let guest = filter(wishes(&[0], &[], None), arr(&[i(0), yes(!drops), nil()]));
     guest.chain().unwrap()
+}
+
+/// A chain that keeps a running total of column 2 in column 3, all `int8`: its state is the total, little-endian.
+pub(crate) fn chain_that_counts() -> Chain {
+    state::chain(state::version(rowmill_tests::Keeps::State, 1), super::Kept::default()).unwrap()
 }
 
 /// A chain whose plugin asks for the pipeline to stop at its first row.

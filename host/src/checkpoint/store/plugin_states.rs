@@ -1,0 +1,126 @@
+//! What plugins keep: their state as bytes, and their entries by key.
+//!
+//! Both are stored in the transaction that stores the position up to which they hold, and nowhere else. So a start
+//! hands a plugin what it kept exactly where the stream goes on.
+
+use super::failure::Failure;
+use super::format::{NUMBERS, PLUGIN_ENTRIES, PLUGIN_STATES, POSITION};
+use super::{EntryBytes, Mark, PluginEntries, PluginState, StateStore};
+use crate::batch::Lsn;
+use crate::problem::Problem;
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A plugin's state as it was stored.
+#[derive(Clone, Debug)]
+pub struct StoredState {
+    pub state: PluginState,
+    /// The position that was stored with it: all that committed before is in it.
+    pub position: Lsn,
+    /// When it was stored, in ms since 1970.
+    pub stored_ms: u64,
+}
+
+impl StateStore {
+    /// Every plugin's state.
+    pub fn plugin_states(&self) -> Result<Vec<StoredState>, Problem> {
+        self.read(states)
+    }
+
+    /// All entries that a plugin has by key.
+    pub fn plugin_entries(&self, plugin: &str) -> Result<Vec<(EntryBytes, EntryBytes)>, Problem> {
+        self.read(|transaction| {
+            let stored = transaction.open_table(PLUGIN_ENTRIES)?;
+            let mut entries = Vec::new();
+            for entry in stored.range((plugin, &[][..])..)? {
+                let (key, value) = entry?;
+                let (owner, key) = key.value();
+                if owner != plugin {
+                    break;
+                }
+                entries.push((Box::from(key), Box::from(value.value())));
+            }
+            Ok(entries)
+        })
+    }
+}
+
+/// Enters what plugins keep. To be called in the transaction that has stored the position.
+pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<(), Failure> {
+    for mark in marks {
+        match mark {
+            Mark::State(state) => put(transaction, state)?,
+            Mark::Entries(entries) => write(transaction, entries)?,
+            Mark::UnitDone(_) | Mark::TableDone { .. } | Mark::Replayed(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn put(transaction: &WriteTransaction, state: &PluginState) -> Result<(), Failure> {
+    let position = transaction
+        .open_table(NUMBERS)?
+        .get(POSITION)?
+        .map_or(0, |stored| stored.value());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_millis() as u64);
+    let mut states = transaction.open_table(PLUGIN_STATES)?;
+    let key = (state.route.as_str(), state.plugin.as_str(), state.shard);
+    states.insert(key, (state.version, position, now, &*state.bytes))?;
+    Ok(())
+}
+
+fn write(transaction: &WriteTransaction, entries: &PluginEntries) -> Result<(), Failure> {
+    let mut stored = transaction.open_table(PLUGIN_ENTRIES)?;
+    for (key, value) in &entries.writes {
+        let key = (entries.plugin.as_str(), &**key);
+        match value {
+            Some(value) => stored.insert(key, &**value)?,
+            None => stored.remove(key)?,
+        };
+    }
+    Ok(())
+}
+
+pub(super) fn states(transaction: &ReadTransaction) -> Result<Vec<StoredState>, Failure> {
+    let mut states = Vec::new();
+    for entry in transaction.open_table(PLUGIN_STATES)?.iter()? {
+        let (key, value) = entry?;
+        let (route, plugin, shard) = key.value();
+        let (version, position, stored_ms, bytes) = value.value();
+        states.push(StoredState {
+            state: PluginState {
+                route: route.to_owned(),
+                plugin: plugin.to_owned(),
+                shard,
+                version,
+                bytes: bytes.into(),
+            },
+            position: Lsn(position),
+            stored_ms,
+        });
+    }
+    Ok(states)
+}
+
+/// How many entries each plugin has, and their bytes.
+pub(super) fn entry_counts(transaction: &ReadTransaction) -> Result<Vec<Value>, Failure> {
+    let mut counts: Vec<(String, u64, u64)> = Vec::new();
+    for entry in transaction.open_table(PLUGIN_ENTRIES)?.iter()? {
+        let (key, value) = entry?;
+        let (plugin, key) = key.value();
+        let bytes = (key.len() + value.value().len()) as u64;
+        match counts.last_mut() {
+            Some((last, count, sum)) if last == plugin => {
+                *count += 1;
+                *sum += bytes;
+            }
+            _ => counts.push((plugin.to_owned(), 1, bytes)),
+        }
+    }
+    let shown = counts.into_iter();
+    let shown = shown.map(|(plugin, count, bytes)| json!({ "plugin": plugin, "entries": count, "bytes": bytes }));
+    Ok(shown.collect())
+}

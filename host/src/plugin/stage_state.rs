@@ -1,0 +1,69 @@
+//! The stage's part in what its plugin keeps: see `state`.
+
+use super::error::{self, PluginError};
+use super::stage::Stage;
+use super::state::{Kept, State};
+
+impl Stage {
+    /// A call was answered and its reply taken: it is never undone from here on.
+    pub(super) fn accepted(&mut self) -> Result<(), PluginError> {
+        self.instance.accept();
+        let (instance, encoder) = (&self.instance, &self.encoder);
+        self.keeper.accepted(|| instance.last_call(encoder));
+        if self.keeper.wants_base() {
+            // No fault of this call, which was accepted: trying it again would count it twice.
+            self.rebase()
+                .map_err(|error| error::state_not_given(&self.plugin.name, &error))?;
+        }
+        Ok(())
+    }
+
+    /// The plugin's state as of the last call that was accepted; `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// A plugin that breaks at it twice.
+    pub fn checkpoint(&mut self) -> Result<Option<State>, PluginError> {
+        if self.keeper.wants_checkpoint() {
+            self.rebase()?;
+        }
+        Ok(self.keeper.kept.state.clone().filter(|_| self.keeper.has_state))
+    }
+
+    fn rebase(&mut self) -> Result<(), PluginError> {
+        let version = self.plugin.module.manifest().state_version;
+        let given = match self.instance.checkpoint(version) {
+            // With a journal nothing is lost by a second attempt.
+            Err(PluginError::Fault(_)) if !self.keeper.has_entries => {
+                self.renew()?;
+                self.instance.checkpoint(version)?
+            }
+            given => given?,
+        };
+        if let Some(state) = given {
+            self.keeper.rebase(state);
+        }
+        Ok(())
+    }
+
+    /// Begins with what another version of the plugin has kept, instead of with what it was made with.
+    ///
+    /// # Errors
+    ///
+    /// Where it can't take that up. Then it is not to be used.
+    pub fn inherit(&mut self, kept: Kept) -> Result<(), PluginError> {
+        self.renew_with(kept)
+    }
+
+    /// What the next version begins with.
+    pub fn bequeath(&mut self) -> Result<Kept, PluginError> {
+        Ok(Kept {
+            state: self.checkpoint()?,
+            entries: self.instance.entries(),
+        })
+    }
+
+    pub fn entries(&self) -> Option<super::SharedEntries> {
+        self.instance.entries()
+    }
+}

@@ -1,0 +1,143 @@
+//! What a plugin keeps from row to row, and how a new instance comes to where a broken one was.
+//!
+//! ```text
+//!   base state        journal: the calls since then             the instance
+//!   [bytes]           schema, batch, batch, schema, batch  -->  [base + all of them]
+//!      ^                                                              |
+//!      +------------------ rowmill_checkpoint ------------------------+   the journal begins anew
+//! ```
+//!
+//! A call is written down once its whole reply was accepted, with every input that it had. So base and journal are
+//! always exactly what the plugin has accepted; a call that failed is in neither. After a fault a new instance gets
+//! the base state and is taken through the journal, with its output thrown away. The journal is bounded: at its bound
+//! the base is taken anew.
+//!
+//! Entries by key are the host's and don't come back by running calls again: a plugin that has both has its base taken
+//! anew after each call, and never a journal of more than what it was told of relations.
+
+use super::encode::Seed;
+use super::kv::SharedEntries;
+use super::manifest::Manifest;
+use std::fmt;
+use std::sync::Arc;
+
+/// Inputs that are kept for running them again, in bytes; encoded rows for the most part.
+const JOURNAL_BYTES_MAX: usize = 8 << 20;
+/// And how many: running them again must take moments.
+const JOURNAL_CALLS_MAX: usize = 256;
+
+/// State of a plugin, as the plugin gave it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct State {
+    /// The `state_version` of the module that gave it.
+    pub version: u32,
+    pub bytes: Arc<[u8]>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "State(version {}, {} bytes)", self.version, self.bytes.len())
+    }
+}
+
+/// What an instance of a plugin goes on with.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// `None` where it begins empty.
+    pub state: Option<State>,
+    /// `None` where it may not use them; where it may and there are none given, it gets some of its own.
+    pub entries: Option<SharedEntries>,
+}
+
+/// A call of `rowmill_batch` with all that went into it.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchCall {
+    pub request: Vec<u8>,
+    pub commit_us: Vec<i64>,
+    pub seeds: Vec<Seed>,
+}
+
+/// A call that was accepted.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Schema(Vec<u8>),
+    Batch(BatchCall),
+}
+
+/// Base and journal of one instance.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    /// Whether the plugin gives state.
+    pub has_state: bool,
+    pub has_entries: bool,
+    pub kept: Kept,
+    /// The relations it was told of before the base was taken.
+    told: Vec<Vec<u8>>,
+    journal: Vec<Call>,
+    journal_bytes: usize,
+}
+
+impl Keeper {
+    pub fn new(manifest: &Manifest, kept: Kept) -> Self {
+        Self {
+            has_state: manifest.has_state(),
+            has_entries: manifest.has_entries(),
+            kept,
+            told: Vec::new(),
+            journal: Vec::new(),
+            journal_bytes: 0,
+        }
+    }
+
+    /// Whether calls leave something behind.
+    pub fn keeps(&self) -> bool {
+        self.has_state || self.has_entries
+    }
+
+    /// A relation was announced and the answer taken.
+    pub fn announced(&mut self, request: &[u8]) {
+        if self.has_state {
+            self.journal.push(Call::Schema(request.to_vec()));
+        }
+    }
+
+    /// A batch was answered and the reply taken. `call` is asked for where it has to be kept.
+    pub fn accepted(&mut self, call: impl FnOnce() -> BatchCall) {
+        if !self.has_state || self.has_entries {
+            return;
+        }
+        let call = call();
+        let seeds = call.seeds.len() * size_of::<Seed>() + call.commit_us.len() * 8;
+        self.journal_bytes += call.request.len() + seeds;
+        self.journal.push(Call::Batch(call));
+    }
+
+    /// Whether the base has to be taken anew before the next call.
+    pub fn wants_base(&self) -> bool {
+        self.has_state
+            && (self.has_entries
+                || self.journal_bytes >= JOURNAL_BYTES_MAX
+                || self.journal.len() >= JOURNAL_CALLS_MAX + self.told.len())
+    }
+
+    /// Whether the base isn't what the plugin has now.
+    pub fn wants_checkpoint(&self) -> bool {
+        self.has_state && (self.kept.state.is_none() || !self.has_entries)
+    }
+
+    pub fn rebase(&mut self, state: State) {
+        self.kept.state = Some(state);
+        self.journal_bytes = 0;
+        let told = self.journal.drain(..).filter_map(|call| match call {
+            Call::Schema(request) => Some(request),
+            Call::Batch(_) => None,
+        });
+        self.told.extend(told);
+    }
+
+    /// What brings a new instance that has the base to where the old one was.
+    pub fn calls(&self) -> impl Iterator<Item = Call> + use<> {
+        let told = self.told.clone().into_iter().map(Call::Schema);
+        told.chain(self.journal.clone())
+    }
+}
