@@ -23,6 +23,7 @@ mod failure;
 mod known;
 mod metrics;
 mod process;
+mod prune;
 mod receive;
 mod reload;
 mod remove;

@@ -62,7 +62,10 @@ fn take(process: &Arc<Process>, event: ReloadEvent) {
             }
             let hash = hash_hex(&hash);
             match try_version(process, &plugin, &bytes) {
-                Ok(module) => process.status.reloaded(&plugin, &module),
+                Ok(module) => {
+                    process.status.reloaded(&plugin, &module);
+                    super::prune::prune(process);
+                }
                 Err(problem) => process.status.refused(&plugin, Some(&hash), &reason(&problem)),
             }
         }

@@ -73,7 +73,7 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
             status.runs(&plugin.name, &module);
         }
     }
-    Ok(Process {
+    let process = Process {
         config: Arc::new(config),
         source,
         store,
@@ -85,7 +85,9 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         status,
         tail,
         workers: tokio::runtime::Handle::current(),
-    })
+    };
+    super::prune::prune(&process);
+    Ok(process)
 }
 
 fn no_store(error: &std::io::Error) -> Problem {

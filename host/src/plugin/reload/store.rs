@@ -8,9 +8,16 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// How long a version is kept that no row can need any more, so that one can go back to it.
+const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Of all versions that are kept for that: a thousand of 256 KiB.
+const BYTES_MAX: u64 = 256 << 20;
+/// A file that is still being written is younger.
+const PART_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// `<state_dir>/modules`, one file for each module. Only the host that holds the state folder writes there.
 #[derive(Clone, Debug)]
@@ -35,6 +42,8 @@ impl ModuleStore {
         let hash = hash_of(bytes);
         let path = self.path(&hash);
         if fs::read(&path).is_ok_and(|stored| stored == bytes) {
+            // It is young again; where that can't be told it is pruned earlier.
+            let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
             return Ok((hash, path));
         }
         let fresh = path.with_extension("new");
@@ -79,18 +88,37 @@ impl ModuleStore {
         }
     }
 
-    /// Removes every module but those in `keep`, and what an interrupted `put` left. Returns how many went.
-    pub fn retain(&self, keep: &HashSet<ModuleHash>) -> io::Result<usize> {
-        let kept: HashSet<PathBuf> = keep.iter().map(|hash| self.path(hash)).collect();
-        let mut removed = 0;
+    /// Removes what an interrupted `put` left, modules stored longer ago than [`AGE_MAX`], and of the others the oldest
+    /// until [`BYTES_MAX`] are left; none of those in `needed`, hashes in hex. Returns how many went.
+    pub fn prune(&self, needed: &HashSet<String>) -> io::Result<usize> {
+        self.prune_to(needed, SystemTime::now(), AGE_MAX, BYTES_MAX)
+    }
+
+    fn prune_to(&self, needed: &HashSet<String>, now: SystemTime, age: Duration, bytes: u64) -> io::Result<usize> {
+        let mut kept = Vec::new();
+        let mut gone = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if !kept.contains(&path) {
-                fs::remove_file(&path)?;
-                removed += 1;
+            let entry = entry?;
+            let (path, metadata) = (entry.path(), entry.metadata()?);
+            let stored = now.duration_since(metadata.modified()?).unwrap_or_default();
+            let hash = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".wasm"));
+            match hash {
+                Some(hash) if needed.contains(hash) => {}
+                Some(_) if stored <= age => kept.push((stored, metadata.len(), path)),
+                None if stored <= PART_AGE_MAX => {}
+                _ => gone.push(path),
             }
         }
-        Ok(removed)
+        kept.sort();
+        let mut total = 0;
+        for (_, len, path) in kept {
+            total += len;
+            if total > bytes {
+                gone.push(path);
+            }
+        }
+        gone.iter().try_for_each(fs::remove_file)?;
+        Ok(gone.len())
     }
 }
 
@@ -105,4 +133,40 @@ pub fn hash_hex(hash: &ModuleHash) -> String {
         write!(text, "{byte:02x}").expect("writing to a String can't fail");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_row_can_need_is_pruned() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ModuleStore::open(folder.path()).unwrap();
+        let now = SystemTime::now();
+        let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+        let put = |bytes: &[u8], age: Duration| {
+            let (hash, path) = store.put(bytes).unwrap();
+            File::open(&path).unwrap().set_modified(now - age).unwrap();
+            hash
+        };
+        let needed = put(b"needed", days(400));
+        let old = put(b"old", days(31));
+        let (third, second, first) = (put(b"3", days(3)), put(b"2", days(2)), put(b"1", days(1)));
+        let part = folder.path().join("modules/interrupted.new");
+        File::create(&part).unwrap().set_modified(now - days(1)).unwrap();
+        let keep = HashSet::from([hash_hex(&needed)]);
+
+        assert_eq!(store.prune_to(&keep, now, AGE_MAX, BYTES_MAX).unwrap(), 2);
+        assert!(!part.exists() && store.get(&old).is_err());
+        assert_eq!(store.get(&needed).unwrap(), b"needed");
+        // Beyond the bytes that may be left, the oldest goes; what is needed doesn't count.
+        assert_eq!(store.prune_to(&keep, now, AGE_MAX, 2).unwrap(), 1);
+        assert!(store.get(&third).is_err() && store.get(&second).is_ok() && store.get(&first).is_ok());
+        assert_eq!(store.prune_to(&keep, now, AGE_MAX, 0).unwrap(), 2);
+        assert_eq!(store.get(&needed).unwrap(), b"needed");
+        // What is stored once more is young again.
+        store.put(b"needed").unwrap();
+        assert_eq!(store.prune(&HashSet::new()).unwrap(), 0);
+    }
 }
