@@ -23,5 +23,8 @@ pub mod demo;
 #[cfg(feature = "engine")]
 pub mod cli;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod reference;

@@ -1,7 +1,7 @@
 //! A module that was read, checked and compiled.
 
-use super::error::{self, HASH_SHOWN, PluginError};
-use super::host::{self, HostState};
+use super::error::{self, HASH_SHOWN, PluginError, guest_text};
+use super::host::{self, HostState, LogBudget, SharedLogBudget};
 use super::manifest::Manifest;
 use super::module_file::{Import, KIND_FUNCTION, KIND_MEMORY, ModuleFile};
 use super::wasi;
@@ -17,6 +17,7 @@ pub struct Module {
     pub(crate) pre: InstancePre<HostState>,
     /// Whether it asks for random bytes by row.
     pub(crate) imports_random: bool,
+    log_budget: SharedLogBudget,
 }
 
 impl std::fmt::Debug for Module {
@@ -38,6 +39,8 @@ const FUNCTIONS: [(&str, &[ValType], Option<ValType>); 6] = [
     ("rowmill_batch", &[ValType::I32, ValType::I32], Some(ValType::I64)),
 ];
 const MEMORY: &str = "memory";
+/// The global that says which row is being worked on, where there is one.
+const ROW: &str = "rowmill_row";
 const REBUILD: &str = "rebuild the plugin with the `rowmill-plugin` crate of this version";
 
 impl Module {
@@ -58,6 +61,10 @@ impl Module {
 
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    pub(crate) fn log_budget(&self) -> SharedLogBudget {
+        SharedLogBudget::clone(&self.log_budget)
     }
 
     /// Links what was compiled of checked bytes.
@@ -100,6 +107,7 @@ impl Module {
             manifest,
             pre,
             imports_random,
+            log_budget: LogBudget::new(),
         })
     }
 }
@@ -113,9 +121,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn foreign_import(module: &str, name: &str, cause: &str) -> PluginError {
+    // Names of the guest's own choice.
+    let named = guest_text(format!("{module}.{name}").as_bytes());
     PluginError::refused_because(
         error::IMPORTS,
-        format!("the plugin imports {module}.{name}, which the host doesn't offer"),
+        format!("the plugin imports {named}, which the host doesn't offer"),
         cause,
         "build it for wasm32-unknown-unknown and import nothing but the plugin ABI",
     )
@@ -220,13 +230,26 @@ fn wrong_exports(module: &wasmtime::Module) -> Vec<String> {
         .filter(|(name, params, result)| !is_function(module.get_export(name), params, result.as_ref()))
         .map(|(name, ..)| (*name).to_owned())
         .collect();
-    let optional: [(&str, &[ValType], Option<ValType>); 1] = [("_initialize", &[], None)];
+    let optional: [(&str, &[ValType], Option<ValType>); 3] = [
+        ("_initialize", &[], None),
+        ("rowmill_checkpoint", &[], Some(ValType::I64)),
+        (
+            "rowmill_migrate",
+            &[ValType::I32, ValType::I32, ValType::I32],
+            Some(ValType::I64),
+        ),
+    ];
     for (name, params, result) in optional {
         if let Some(export) = module.get_export(name)
             && !is_function(Some(export), params, result.as_ref())
         {
             wrong.push(name.to_owned());
         }
+    }
+    if let Some(export) = module.get_export(ROW)
+        && !matches!(&export, ExternType::Global(ty) if matches!(ty.content(), ValType::I32))
+    {
+        wrong.push(ROW.to_owned());
     }
     wrong
 }

@@ -5,7 +5,7 @@ use super::compiled::check_abi;
 use super::cursor::{Reply, open};
 use super::encode::Encoder;
 use super::engine::Engine;
-use super::error::{self, Fault, FaultKind, PluginError, guest_text};
+use super::error::{self, Fault, FaultKind, PluginError, guest_lines, guest_text};
 use super::host::HostState;
 use super::write;
 use crate::batch::Batch;
@@ -24,6 +24,8 @@ pub enum Mode {
     Test,
 }
 
+/// What runs before the first export is called: memory and tables are made and filled, and the start function called.
+const START: &str = "the module's start";
 /// The smallest input buffer that is asked for; it grows by doubling.
 const INPUT_BYTES_MIN: usize = 64 * 1024;
 
@@ -64,7 +66,7 @@ pub(crate) enum Failed {
 
 impl Instance {
     pub fn new(engine: &Engine, plugin: &PluginVersion, mode: Mode) -> Result<Self, PluginError> {
-        let host = HostState::new(&plugin.name, plugin.limits.memory.0, plugin.limits.time.0);
+        let host = HostState::new(&plugin.name, &plugin.limits, plugin.module.log_budget());
         let mut store = Store::new(engine.wasmtime(), host);
         store.limiter(|host| &mut host.limiter);
         store.epoch_deadline_callback(
@@ -73,15 +75,17 @@ impl Instance {
             },
         );
         let (name, hash) = (plugin.name.clone(), plugin.module.hash_short().to_owned());
-        begin(&mut store);
+        begin(&mut store, START);
         let started = (|store: &mut Store<HostState>| {
             let instance = plugin.module.pre.instantiate(&mut *store)?;
             let memory = instance.get_memory(&mut *store, "memory");
             let memory = memory.ok_or_else(|| wasmtime::Error::msg("it has no memory"))?;
             let row = instance.get_global(&mut *store, "rowmill_row");
             if let Some(initialize) = instance.get_func(&mut *store, "_initialize") {
+                store.data_mut().calling = "_initialize";
                 initialize.typed::<(), ()>(&*store)?.call(&mut *store, ())?;
             }
+            store.data_mut().calling = "rowmill_abi";
             let abi = instance
                 .get_typed_func::<(), i32>(&mut *store, "rowmill_abi")?
                 .call(&mut *store, ())?;
@@ -127,7 +131,7 @@ impl Instance {
             let headline = format!("the configuration of plugin {} can't be handed over", self.name);
             PluginError::refused_because(error::INIT, headline, cause, "use plain YAML values under `config:`")
         })?;
-        let range = match self.call(init, &[&request]) {
+        let range = match self.call("rowmill_init", init, &[&request]) {
             Ok(range) => range,
             Err(Failed::Fault(fault)) => return Err(PluginError::Fault(fault)),
             Err(Failed::TooLarge) => {
@@ -155,7 +159,7 @@ impl Instance {
     /// Calls `rowmill_schema`; the reply lies in the guest.
     pub fn schema(&mut self, request: &[u8]) -> Result<Range<usize>, Failed> {
         let function = self.schema.clone();
-        self.call(&function, &[request])
+        self.call("rowmill_schema", &function, &[request])
     }
 
     /// Calls `rowmill_batch` with the rows of the encoder; the reply lies in the guest.
@@ -167,7 +171,7 @@ impl Instance {
         host.commit_us.extend(encoder.commit_times(batch));
         std::mem::swap(&mut host.seeds, &mut encoder.seeds);
         let function = self.batch.clone();
-        let called = self.call(&function, &[&encoder.head, &encoder.body]);
+        let called = self.call("rowmill_batch", &function, &[&encoder.head, &encoder.body]);
         std::mem::swap(&mut self.store.data_mut().seeds, &mut encoder.seeds);
         called
     }
@@ -182,7 +186,7 @@ impl Instance {
     }
 
     pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
-        for metric in self.store.data_mut().metrics.drain(..) {
+        for metric in self.store.data_mut().take_metrics() {
             into.add(&self.name, metric);
         }
     }
@@ -209,15 +213,21 @@ impl Instance {
         }
     }
 
-    fn call(&mut self, function: &TypedFunc<(i32, i32), i64>, parts: &[&[u8]]) -> Result<Range<usize>, Failed> {
+    fn call(
+        &mut self,
+        name: &'static str,
+        function: &TypedFunc<(i32, i32), i64>,
+        parts: &[&[u8]],
+    ) -> Result<Range<usize>, Failed> {
         if self.dead {
             return Err(Failed::Fault(
                 self.fault(FaultKind::Fatal, "it broke before and was not replaced".to_owned()),
             ));
         }
         let len = parts.iter().map(|part| part.len()).sum();
-        begin(&mut self.store);
+        begin(&mut self.store, name);
         self.make_room(len)?;
+        self.store.data_mut().calling = name;
         let mut at = self.input.start;
         let memory = self.memory.data_mut(&mut self.store);
         for part in parts {
@@ -257,9 +267,11 @@ impl Instance {
         let size_wasm = i32::try_from(size).map_err(|_| Failed::TooLarge)?;
         if !self.input.is_empty() {
             let old = std::mem::take(&mut self.input);
+            self.store.data_mut().calling = "rowmill_free";
             let freed = self.free.call(&mut self.store, (old.start as i32, old.len() as i32));
             freed.map_err(|error| self.trapped(&error))?;
         }
+        self.store.data_mut().calling = "rowmill_alloc";
         let start = self
             .alloc
             .call(&mut self.store, size_wasm)
@@ -282,9 +294,10 @@ impl Instance {
     }
 }
 
-/// Starts the clock of a call.
-fn begin(store: &mut Store<HostState>) {
+/// Starts the clock of a call: of the whole start, or of an export with what is allocated for it.
+fn begin(store: &mut Store<HostState>, calling: &'static str) {
     let host = store.data_mut();
+    host.calling = calling;
     host.panic = None;
     host.limiter.memory_hit = false;
     let ticks = host.deadline.begin();
@@ -330,9 +343,9 @@ fn fault(store: &mut Store<HostState>, name: &str, hash: &str, error: &wasmtime:
         FaultKind::Trap
     };
     let message = match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => "its call was stopped".to_owned(),
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+        Some(Trap::Interrupt) => format!("{} was stopped", host.calling),
+        Some(trap) => format!("{trap} in {}", host.calling),
+        None => format!("{} in {}", error.root_cause(), host.calling),
     };
     Box::new(Fault {
         kind,
@@ -343,6 +356,6 @@ fn fault(store: &mut Store<HostState>, name: &str, hash: &str, error: &wasmtime:
         panic: host.panic.take(),
         backtrace: error
             .downcast_ref::<WasmBacktrace>()
-            .map(|backtrace| backtrace.to_string()),
+            .map(|backtrace| guest_lines(&backtrace.to_string())),
     })
 }
