@@ -26,7 +26,8 @@ pub fn postgres() -> Result<()> {
     debian(&["postgresql", "postgresql-client"])
 }
 
-fn debian(packages: &[&str]) -> Result<()> {
+/// Installs Debian's packages, without starting the services that they bring.
+pub fn debian(packages: &[&str]) -> Result<()> {
     let sudo = if answers("id", &["-u"]) && is_root()? {
         &[][..]
     } else {

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod install;
+mod languages;
 mod nightly;
 mod plugins;
 mod run;
@@ -53,8 +54,12 @@ enum Task {
     Nightly,
     /// Formatting and lints
     Check,
-    /// Builds the plugins under plugins/ to WebAssembly
-    Plugins,
+    /// Builds the plugins under plugins/ to WebAssembly: those in Rust and in C
+    Plugins {
+        /// Those in AssemblyScript and Go too
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 fn main() -> Result<()> {
@@ -65,6 +70,6 @@ fn main() -> Result<()> {
         Task::Fuzz { target, minutes, keep } => fuzz::fuzz(target.as_deref(), minutes, keep),
         Task::Nightly => nightly::nightly(),
         Task::Check => test::check(),
-        Task::Plugins => plugins::build().map(|_| ()),
+        Task::Plugins { all } => plugins::all(all),
     }
 }

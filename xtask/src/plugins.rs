@@ -1,8 +1,19 @@
 //! The plugins under plugins/, built to WebAssembly and put where pipeline.yaml looks for them.
 
-use crate::install;
 use crate::run::{cargo, root, run};
+use crate::{install, languages};
 use anyhow::{Context, Result};
+
+/// Builds the plugins in Rust and C and, where `others`, in AssemblyScript and Go.
+pub fn all(others: bool) -> Result<()> {
+    build()?;
+    languages::c()?;
+    if others {
+        languages::assembly_script()?;
+        languages::go()?;
+    }
+    Ok(())
+}
 
 /// Builds every crate under plugins/ and copies the modules to `plugins/NAME.wasm`. Returns name and size in bytes.
 pub fn build() -> Result<Vec<(String, u64)>> {

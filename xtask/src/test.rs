@@ -8,7 +8,7 @@ use anyhow::Result;
 pub fn test(arguments: &[String]) -> Result<()> {
     install::all()?;
     check()?;
-    plugins::build()?;
+    plugins::all(true)?;
     run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
     let nextest = install::nextest();
     let mut runner = if nextest {

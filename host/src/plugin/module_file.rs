@@ -3,8 +3,8 @@
 //! Layout: <https://webassembly.github.io/spec/core/binary/modules.html>
 //!
 //! What is bounded here is what costs the host before a guest's own limits of time and memory hold: tables of names,
-//! and the compiler's work. Honest modules stay far below: the largest of our own plugins has 900 functions, 30
-//! exports and a function of 30 KiB; a Go program some 10,000 functions.
+//! and the compiler's work. Honest modules stay far below: of the plugins in this repository those in Go have most, with
+//! 1,366 functions, the largest of 12 KiB, 15 imports and 8 exports.
 
 use rowmill_abi::MANIFEST_SECTION;
 

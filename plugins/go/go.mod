@@ -1,0 +1,3 @@
+module rowmill.example/plugins
+
+go 1.24
