@@ -26,5 +26,8 @@ pub mod plugin_tools;
 #[cfg(feature = "engine")]
 pub mod cli;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod reference;

@@ -81,3 +81,16 @@ pub fn nextest() -> bool {
     ))
     .is_ok()
 }
+
+/// cargo-fuzz, and the C++ compiler that libFuzzer is built with.
+pub fn fuzzer() -> Result<()> {
+    if !answers("c++", &["--version"]) {
+        println!("A C++ compiler is missing: installing Debian's package g++");
+        debian(&["g++"])?;
+    }
+    if answers("cargo", &["fuzz", "--version"]) {
+        return Ok(());
+    }
+    println!("cargo-fuzz is missing: installing it from crates.io");
+    run(&mut command("cargo", &["install", "--locked", "--quiet", "cargo-fuzz"]))
+}

@@ -1,9 +1,11 @@
-//! The project's tasks: `cargo xtask demo | test | bench | check | plugins`. They install what the machine lacks, and say so.
+//! The project's tasks: `cargo xtask demo | test | bench | fuzz | nightly | check | plugins`. They install what the machine lacks, and say so.
 
 mod bench;
 mod demo;
+mod fuzz;
 mod install;
 mod languages;
+mod nightly;
 mod plugins;
 mod run;
 mod test;
@@ -37,6 +39,19 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Fuzzes the decoders of foreign bytes, one target or all, and prints what they have come to so far
+    Fuzz {
+        /// guest_reply, module_bytes, manifest, pgoutput or copy_row
+        target: Option<String>,
+        /// How long each target runs
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        minutes: u64,
+        /// Keep what reaches further in fuzz/corpus, minimised
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Runs what takes hours
+    Nightly,
     /// Formatting and lints
     Check,
     /// Builds the plugins under plugins/ to WebAssembly: those in Rust and in C
@@ -52,6 +67,8 @@ fn main() -> Result<()> {
         Task::Demo { seconds } => demo::demo(seconds),
         Task::Test { arguments } => test::test(&arguments),
         Task::Bench { arguments } => bench::bench(&arguments),
+        Task::Fuzz { target, minutes, keep } => fuzz::fuzz(target.as_deref(), minutes, keep),
+        Task::Nightly => nightly::nightly(),
         Task::Check => test::check(),
         Task::Plugins { all } => plugins::all(all),
     }

@@ -37,7 +37,7 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0306",
         title: "the plugin doesn't start",
-        explanation: "It refused its configuration, or broke in `rowmill_init`. The cause is the plugin's own text.",
+        explanation: "It refused its configuration. The cause is the plugin's own text.",
     },
     Code {
         code: "E0307",
@@ -60,9 +60,10 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0310",
         title: "the plugin broke while it ran",
-        explanation: "It trapped, ran into a limit of time or memory, or gave a reply that breaks the contract. \
-                      With `on_fault: stop` that ends the pipeline, and so does a plugin that breaks before it gets \
-                      rows. Nothing of the batch has left, so after a fix the rows are sent through again.",
+        explanation: "It trapped, ran into a limit of time or memory, or gave a reply that breaks the contract, at its \
+                      start or later. The cause names the export that was being called. With `on_fault: stop` that ends \
+                      the pipeline, and so does a plugin that breaks before it gets rows. Nothing of the batch has \
+                      left, so after a fix the rows are sent through again.",
     },
     Code {
         code: "E0311",
@@ -128,5 +129,12 @@ pub const CODES: &[Code] = &[
         code: "E0323",
         title: "the module's file can't be read",
         explanation: "It is a folder, a device or a pipe, or this user may not read it.",
+    },
+    Code {
+        code: "E0324",
+        title: "others may write to the module",
+        explanation: "Whoever may write to a plugin's module, or replace it in its folder, decides what the rows become \
+                      and sees them all. Both must belong to the user that Rowmill runs as or to root, and nobody else \
+                      may write to them; a group may where it is the process's own.",
     },
 ];

@@ -1,7 +1,7 @@
 //! A module that was read, checked and compiled.
 
 use super::error::{self, HASH_SHOWN, PluginError, guest_text};
-use super::host::{self, HostState};
+use super::host::{self, HostState, LogBudget, SharedLogBudget};
 use super::kv;
 use super::manifest::{Manifest, SCOPES};
 use super::module_file::{Import, KIND_FUNCTION, KIND_MEMORY, ModuleFile};
@@ -19,6 +19,7 @@ pub struct Module {
     pub(crate) pre: InstancePre<HostState>,
     /// Whether it asks for random bytes by row.
     pub(crate) imports_random: bool,
+    log_budget: SharedLogBudget,
 }
 
 impl std::fmt::Debug for Module {
@@ -42,6 +43,7 @@ const FUNCTIONS: [(&str, &[ValType], Option<ValType>); 6] = [
 const MEMORY: &str = "memory";
 pub(crate) const CHECKPOINT: &str = "rowmill_checkpoint";
 pub(crate) const MIGRATE: &str = "rowmill_migrate";
+/// The global that says which row is being worked on, where there is one.
 const ROW: &str = "rowmill_row";
 const REBUILD: &str = "rebuild the plugin with the `rowmill-plugin` crate of this version";
 
@@ -80,6 +82,10 @@ impl Module {
             .exports()
             .map(|export| export.name().to_owned())
             .collect()
+    }
+
+    pub(crate) fn log_budget(&self) -> SharedLogBudget {
+        SharedLogBudget::clone(&self.log_budget)
     }
 
     /// Links what was compiled of checked bytes.
@@ -122,6 +128,7 @@ impl Module {
             manifest,
             pre,
             imports_random,
+            log_budget: LogBudget::new(),
         })
     }
 }
@@ -135,9 +142,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn foreign_import(module: &str, name: &str, cause: &str) -> PluginError {
+    // Names of the guest's own choice.
+    let named = guest_text(format!("{module}.{name}").as_bytes());
     PluginError::refused_because(
         error::IMPORTS,
-        format!("the plugin imports {module}.{name}, which the host doesn't offer"),
+        format!("the plugin imports {named}, which the host doesn't offer"),
         cause,
         "build it for wasm32-unknown-unknown and import nothing but the plugin ABI",
     )

@@ -1,10 +1,11 @@
 //! The WebAssembly engine: one per process.
 
 use super::code_cache::CodeCache;
+use super::compile_work;
 use super::compiled::{Module, check, hex};
 use super::deadline::TICK;
-use super::error::{self, PluginError};
-use super::module_file::ModuleFile;
+use super::error::{self, PluginError, guest_text};
+use super::module_file::{BadModule, ModuleFile};
 use super::shapes::Shapes;
 use crate::config::Limits;
 use sha2::{Digest, Sha256};
@@ -73,7 +74,10 @@ impl Engine {
             None => None,
             Some(folder) => Some(CodeCache::open(&folder, compatibility.finish()).map_err(|cause| {
                 let headline = format!("the folder for compiled plugins, {}, can't be used", folder.display());
-                let help = format!("make {} a folder of the user that rowmill runs as", folder.display());
+                let help = format!(
+                    "remove {0}, or make it a folder of the user that rowmill runs as: chmod 700 {0}",
+                    folder.display()
+                );
                 PluginError::refused_because(error::ENGINE, headline, cause, help)
             })?),
         };
@@ -116,10 +120,7 @@ impl Engine {
                 "build it with `opt-level = \"s\"` and `lto`, or raise `limits: module`",
             ));
         }
-        let file = ModuleFile::parse(bytes).map_err(|cause| {
-            let headline = "the file is no plugin that can be loaded";
-            PluginError::refused_because(error::UNREADABLE, headline, cause, "build the plugin again")
-        })?;
+        let file = ModuleFile::parse(bytes).map_err(not_loaded)?;
         let manifest = check(&file, limits)?;
         let hash: [u8; 32] = Sha256::digest(bytes).into();
         let module = self.compile(bytes, &hex(&hash), limits)?;
@@ -130,31 +131,37 @@ impl Engine {
         if let Some(module) = self.cached(hash) {
             return Ok(module);
         }
+        compile_work::check(bytes).map_err(not_loaded)?;
         let (engine, compiling, bytes) = (self.wasmtime.clone(), Arc::clone(&self.compiling), bytes.to_vec());
-        let (sender, receiver) = mpsc::sync_channel(1);
+        // It says when it begins, and what came of it.
+        let (sender, receiver) = mpsc::sync_channel(2);
         let spawned = thread::Builder::new()
             .name("rowmill-compile".to_owned())
             .spawn(move || {
                 give_way();
                 let _one_at_a_time = compiling.lock().unwrap_or_else(PoisonError::into_inner);
-                // Whoever waited may have given up.
-                let _ = sender.send(wasmtime::Module::from_binary(&engine, &bytes));
+                // Whoever waited may have given up; then there is nothing to do any more.
+                if sender.send(None).is_ok() {
+                    let _ = sender.send(Some(wasmtime::Module::from_binary(&engine, &bytes)));
+                }
             });
         let failed = |cause: String| {
             let help = "rebuild the plugin with a released toolchain and no experimental WebAssembly feature";
             PluginError::refused_because(error::COMPILE, "the plugin doesn't compile", cause, help)
         };
         spawned.map_err(|cause| failed(cause.to_string()))?;
-        let module = match receiver.recv_timeout(limits.compile_time.0) {
-            Ok(compiled) => compiled.map_err(|cause| failed(format!("{cause:#}")))?,
-            Err(_) => {
-                return Err(PluginError::refused(
-                    error::COMPILE,
-                    format!("the plugin didn't compile within {:?}", limits.compile_time.0),
-                    "make the plugin smaller, or raise `limits: compile_time`",
-                ));
-            }
+        let late = |what: &str| {
+            let headline = format!("the plugin {what} within {:?}", limits.compile_time.0);
+            let help = "make the plugin smaller, or raise `limits: compile_time`";
+            PluginError::refused(error::COMPILE, headline, help)
         };
+        let time = limits.compile_time.0;
+        // A compiler can't be stopped: one that outlives its time is left to end, and the next module waits for it.
+        let begun = receiver.recv_timeout(time);
+        begun.map_err(|_| late("didn't begin to compile, as another one still compiles,"))?;
+        let compiled = receiver.recv_timeout(time).map_err(|_| late("didn't compile"))?;
+        let compiled = compiled.ok_or_else(|| failed("the compiler said nothing".to_owned()))?;
+        let module = compiled.map_err(|cause| failed(guest_text(format!("{cause:#}").as_bytes())))?;
         self.keep(hash, &module);
         Ok(module)
     }
@@ -163,9 +170,10 @@ impl Engine {
         let code = self.cache.as_ref()?.get(hash)?;
         #[allow(
             unsafe_code,
-            reason = "native code that this user's own process put into a folder of mode 0700, whole by its digest"
+            reason = "native code that this user's own process put into a folder of mode 0700, whole by its checksum; \
+                      written by rename alone, so that nothing changes under the mapping"
         )]
-        let module = unsafe { wasmtime::Module::deserialize(&self.wasmtime, &code) };
+        let module = unsafe { wasmtime::Module::deserialize_open_file(&self.wasmtime, code) };
         module.ok()
     }
 
@@ -192,6 +200,11 @@ impl Engine {
             Err(error) => tracing::warn!(error = %format!("{error:#}"), "compiled code of a plugin could not be kept"),
         }
     }
+}
+
+fn not_loaded(cause: BadModule) -> PluginError {
+    let headline = "the file is no plugin that can be loaded";
+    PluginError::refused_because(error::UNREADABLE, headline, cause, "build the plugin again")
 }
 
 /// What isn't named here has its default on purpose: 4 GiB of address space reserved per memory and guard pages (so

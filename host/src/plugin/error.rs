@@ -42,6 +42,8 @@ pub const ENGINE: &str = "E0319";
 
 /// Longest text that is taken over from a guest.
 pub const GUEST_TEXT_MAX: usize = 4 * 1024;
+/// Longest backtrace that is kept. Function names are the guest's, and may be 100,000 bytes long each.
+const BACKTRACE_BYTES_MAX: usize = 16 * 1024;
 /// Length of the part of a version hash that is shown to people.
 pub const HASH_SHOWN: usize = 12;
 
@@ -360,4 +362,19 @@ pub(crate) fn guest_text(bytes: &[u8]) -> String {
         text.push_str("...");
     }
     text
+}
+
+/// Lines that hold names of a guest's, each made fit for a log, all together bounded.
+pub(crate) fn guest_lines(text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines() {
+        let line = guest_text(line.as_bytes());
+        if lines.len() + line.len() > BACKTRACE_BYTES_MAX {
+            lines.push_str("...");
+            break;
+        }
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    lines
 }

@@ -5,21 +5,24 @@ use super::encode::Seed;
 use super::error::{GUEST_TEXT_MAX, guest_text};
 use super::kv;
 use super::metrics::{COUNTER, HISTOGRAM, Metric};
+use crate::config::Limits;
 use rowmill_abi::IMPORT_MODULE;
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wasmtime::{Caller, Extern, Linker, ResourceLimiter};
 
 /// Imports of the plugin ABI.
 pub(crate) const IMPORTS: [&str; 5] = ["log", "panic", "metric", "now_us", "random"];
-/// Lines that an instance may log in [`LOG_WINDOW`].
+/// Lines that all instances of a module may log in [`LOG_WINDOW`].
 const LOG_LINES_MAX: u32 = 20;
 const LOG_WINDOW: Duration = Duration::from_secs(1);
 /// Names of metrics that an instance may use.
 const METRICS_MAX: usize = 100;
 const METRIC_NAME_MAX: usize = 100;
-/// Elements of all tables of a guest.
+/// Random bytes of one call: none needs more, and the call isn't stopped while they are made.
+pub(crate) const RANDOM_BYTES_MAX: usize = 64 * 1024;
+/// Elements of each table of a guest.
 const TABLE_ELEMENTS_MAX: usize = 10_000;
 /// Tables of a guest: one for indirect calls, one for references, and some to spare.
 const TABLES_MAX: usize = 8;
@@ -67,6 +70,8 @@ pub(crate) struct HostState {
     pub is_metered: bool,
     pub has_fuel: bool,
     pub fuel_used: u64,
+    /// The export that is being called, for what is said of a fault.
+    pub calling: &'static str,
     /// What the guest said as it panicked.
     pub panic: Option<String>,
     /// Of the call at hand.
@@ -75,20 +80,21 @@ pub(crate) struct HostState {
     pub metrics: Vec<Metric>,
     /// Its entries by key, where it may use them.
     pub kv: Option<kv::Access>,
-    log: LogBudget,
+    log: SharedLogBudget,
     /// Counts the requests for random bytes that belong to no row.
     pub random_counter: u64,
 }
 
 impl HostState {
-    pub fn new(plugin: &str, memory_bytes: u64, time: Duration) -> Self {
+    pub fn new(plugin: &str, limits: &Limits, log: SharedLogBudget) -> Self {
         Self {
             plugin: Arc::from(plugin),
             limiter: Limiter {
-                memory_bytes: usize::try_from(memory_bytes).unwrap_or(usize::MAX),
+                memory_bytes: usize::try_from(limits.memory.0).unwrap_or(usize::MAX),
                 memory_hit: false,
             },
-            deadline: Deadline::new(time),
+            deadline: Deadline::new(limits.time.0),
+            calling: "nothing",
             is_metered: false,
             has_fuel: false,
             fuel_used: 0,
@@ -97,18 +103,15 @@ impl HostState {
             seeds: Vec::new(),
             metrics: Vec::new(),
             kv: None,
-            log: LogBudget {
-                since: Instant::now(),
-                lines: 0,
-                dropped: 0,
-            },
+            log,
             random_counter: 0,
         }
     }
 
     /// Passes a guest's line on to the log, within its budget. 1 error, 2 warning, 3 information, 4 debug, else trace.
     pub fn log(&mut self, level: i32, bytes: &[u8]) {
-        let Some(dropped) = self.log.take() else {
+        let taken = self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(dropped) = taken else {
             return;
         };
         let plugin = &*self.plugin;
@@ -123,6 +126,15 @@ impl HostState {
             4 => tracing::debug!(plugin, "{text}"),
             _ => tracing::trace!(plugin, "{text}"),
         }
+    }
+
+    /// What was counted since the last time. Names stay taken, so that a guest can't have others each time.
+    pub fn take_metrics(&mut self) -> impl Iterator<Item = Metric> {
+        let counted = self.metrics.iter_mut().filter(|metric| metric.count > 0);
+        counted.map(|metric| {
+            let empty = Metric::new(metric.kind, &metric.name);
+            std::mem::replace(metric, empty)
+        })
     }
 
     fn metric(&mut self, kind: i32, name: &str, value: f64) {
@@ -150,14 +162,25 @@ impl HostState {
     }
 }
 
+/// One for all instances of a module: one that breaks and is made anew has no more than the others.
+pub(crate) type SharedLogBudget = Arc<Mutex<LogBudget>>;
+
 #[derive(Debug)]
-struct LogBudget {
+pub(crate) struct LogBudget {
     since: Instant,
     lines: u32,
     dropped: u64,
 }
 
 impl LogBudget {
+    pub fn new() -> SharedLogBudget {
+        Arc::new(Mutex::new(Self {
+            since: Instant::now(),
+            lines: 0,
+            dropped: 0,
+        }))
+    }
+
     /// Takes a line; returns how many were dropped before it.
     fn take(&mut self) -> Option<u64> {
         if self.since.elapsed() >= LOG_WINDOW {
@@ -192,6 +215,15 @@ pub(crate) fn range(ptr: i32, len: i32, memory_len: usize) -> wasmtime::Result<s
     }
 }
 
+/// Where random bytes go.
+pub(crate) fn random_bytes(memory: &mut [u8], at: std::ops::Range<usize>) -> wasmtime::Result<&mut [u8]> {
+    if at.len() > RANDOM_BYTES_MAX {
+        let what = format!("more than {RANDOM_BYTES_MAX} random bytes were asked for at once");
+        return Err(wasmtime::Error::msg(what));
+    }
+    Ok(&mut memory[at])
+}
+
 /// Offers one import of the plugin ABI to a module that asks for it.
 pub(crate) fn define(linker: &mut Linker<HostState>, name: &str) -> wasmtime::Result<()> {
     match name {
@@ -211,7 +243,7 @@ pub(crate) fn define(linker: &mut Linker<HostState>, name: &str) -> wasmtime::Re
             |mut caller: Caller<'_, HostState>, ptr: i32, len: i32| -> wasmtime::Result<()> {
                 let (memory, host) = memory(&mut caller)?;
                 let text = &memory[range(ptr, len, memory.len())?];
-                host.panic = Some(guest_text(&text[..text.len().min(GUEST_TEXT_MAX)]));
+                host.panic = Some(guest_text(&text[..text.len().min(GUEST_TEXT_MAX + 1)]));
                 Ok(())
             },
         )?,
@@ -221,9 +253,12 @@ pub(crate) fn define(linker: &mut Linker<HostState>, name: &str) -> wasmtime::Re
             |mut caller: Caller<'_, HostState>, kind: i32, ptr: i32, len: i32, value: f64| -> wasmtime::Result<()> {
                 let (memory, host) = memory(&mut caller)?;
                 let name = &memory[range(ptr, len, memory.len())?];
-                match std::str::from_utf8(name) {
-                    Ok(name) if name.len() <= METRIC_NAME_MAX => host.metric(kind, name, value),
-                    _ => {}
+                // What is no metric is passed over, as what is one too many.
+                if name.len() <= METRIC_NAME_MAX
+                    && value.is_finite()
+                    && let Ok(name) = std::str::from_utf8(name)
+                {
+                    host.metric(kind, name, value);
                 }
                 Ok(())
             },
@@ -245,7 +280,7 @@ pub(crate) fn define(linker: &mut Linker<HostState>, name: &str) -> wasmtime::Re
                 let at = range(ptr, len, memory.len())?;
                 let seed = host.seeds.get(row as u32 as usize).copied();
                 let seed = seed.ok_or_else(|| wasmtime::Error::msg("random: no such row in the batch"))?;
-                host.random(seed.position, seed.ordinal, &mut memory[at]);
+                host.random(seed.position, seed.ordinal, random_bytes(memory, at)?);
                 Ok(())
             },
         )?,

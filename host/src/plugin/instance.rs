@@ -5,7 +5,7 @@ use super::compiled::check_abi;
 use super::cursor::{Reply, open};
 use super::encode::Encoder;
 use super::engine::Engine;
-use super::error::{self, Fault, FaultKind, PluginError, guest_text};
+use super::error::{self, Fault, FaultKind, PluginError, guest_lines, guest_text};
 use super::host::HostState;
 use super::kv::{self, SharedEntries};
 use super::state::{Kept, State};
@@ -33,6 +33,8 @@ pub enum Mode {
     Test,
 }
 
+/// What runs before the first export is called: memory and tables are made and filled, and the start function called.
+const START: &str = "the module's start";
 /// The smallest input buffer that is asked for; it grows by doubling.
 const INPUT_BYTES_MIN: usize = 64 * 1024;
 
@@ -90,7 +92,7 @@ impl Instance {
     ///
     /// A plugin that breaks while it starts, refuses its configuration, or can't take up the state that it gets.
     pub fn new(engine: &Engine, plugin: &PluginVersion, mode: Mode, kept: &Kept) -> Result<Self, PluginError> {
-        let mut host = HostState::new(&plugin.name, plugin.limits.memory.0, plugin.limits.time.0);
+        let mut host = HostState::new(&plugin.name, &plugin.limits, plugin.module.log_budget());
         host.kv = plugin.limits.kv.map(|quota| {
             let own = || SharedEntries::new(&plugin.name, quota.0, []);
             kv::Access::new(kept.entries.clone().unwrap_or_else(own))
@@ -105,15 +107,17 @@ impl Instance {
         store.data_mut().is_metered = engine.is_metered;
         let (name, hash) = (plugin.name.clone(), plugin.module.hash_short().to_owned());
         let version = plugin.module.manifest().version.clone();
-        begin(&mut store);
+        begin(&mut store, START);
         let started = (|store: &mut Store<HostState>| {
             let instance = plugin.module.pre.instantiate(&mut *store)?;
             let memory = instance.get_memory(&mut *store, "memory");
             let memory = memory.ok_or_else(|| wasmtime::Error::msg("it has no memory"))?;
             let row = row_at_work(&mut *store, &instance);
             if let Some(initialize) = instance.get_func(&mut *store, "_initialize") {
+                store.data_mut().calling = "_initialize";
                 initialize.typed::<(), ()>(&*store)?.call(&mut *store, ())?;
             }
+            store.data_mut().calling = "rowmill_abi";
             let abi = instance
                 .get_typed_func::<(), i32>(&mut *store, "rowmill_abi")?
                 .call(&mut *store, ())?;
@@ -172,7 +176,7 @@ impl Instance {
             let headline = format!("the configuration of plugin {} can't be handed over", self.name);
             PluginError::refused_because(error::INIT, headline, cause, "use plain YAML values under `config:`")
         })?;
-        let range = match self.call(init, &[&request]) {
+        let range = match self.call("rowmill_init", init, &[&request]) {
             Ok(range) => range,
             Err(Failed::Fault(fault)) => return Err(PluginError::Fault(fault)),
             Err(Failed::TooLarge) => {
@@ -208,7 +212,7 @@ impl Instance {
     /// Calls `rowmill_schema`; the reply lies in the guest.
     pub fn schema(&mut self, request: &[u8]) -> Result<Range<usize>, Failed> {
         let function = self.schema.clone();
-        self.call(&function, &[request])
+        self.call("rowmill_schema", &function, &[request])
     }
 
     /// Calls `rowmill_batch` with the rows of the encoder; the reply lies in the guest.
@@ -233,7 +237,7 @@ impl Instance {
             kv.writable = true;
         }
         let function = self.batch.clone();
-        let called = self.call(&function, parts);
+        let called = self.call("rowmill_batch", &function, parts);
         if let Some(kv) = &mut self.store.data_mut().kv {
             kv.writable = false;
         }
@@ -261,7 +265,7 @@ impl Instance {
     }
 
     pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
-        for metric in self.store.data_mut().metrics.drain(..) {
+        for metric in self.store.data_mut().take_metrics() {
             into.add(&self.name, metric);
         }
     }
@@ -332,22 +336,28 @@ impl Instance {
         }
     }
 
-    fn call(&mut self, function: &TypedFunc<(i32, i32), i64>, parts: &[&[u8]]) -> Result<Range<usize>, Failed> {
-        let (start, len) = self.place(parts)?;
+    fn call(
+        &mut self,
+        name: &'static str,
+        function: &TypedFunc<(i32, i32), i64>,
+        parts: &[&[u8]],
+    ) -> Result<Range<usize>, Failed> {
+        let (start, len) = self.place(name, parts)?;
         let replied = function.call(&mut self.store, (start, len));
         self.answer(replied)
     }
 
     /// Writes the input into the guest and starts the clock. Returns where it lies.
-    fn place(&mut self, parts: &[&[u8]]) -> Result<(i32, i32), Failed> {
+    fn place(&mut self, name: &'static str, parts: &[&[u8]]) -> Result<(i32, i32), Failed> {
         if self.dead {
             return Err(Failed::Fault(
                 self.fault(FaultKind::Fatal, "it broke before and was not replaced".to_owned()),
             ));
         }
         let len = parts.iter().map(|part| part.len()).sum();
-        begin(&mut self.store);
+        begin(&mut self.store, name);
         self.make_room(len)?;
+        self.store.data_mut().calling = name;
         let mut at = self.input.start;
         let memory = self.memory.data_mut(&mut self.store);
         for part in parts {
@@ -393,9 +403,11 @@ impl Instance {
         let wanted = wanted.ok_or(Failed::TooLarge)?;
         if !self.input.is_empty() {
             let old = std::mem::take(&mut self.input);
+            self.store.data_mut().calling = "rowmill_free";
             let freed = self.free.call(&mut self.store, (old.start as i32, old.len() as i32));
             freed.map_err(|error| self.trapped(&error))?;
         }
+        self.store.data_mut().calling = "rowmill_alloc";
         // A buffer that is larger than it need be may not fit where one that isn't does.
         let (mut start, mut size) = (0, 0);
         for bytes in [wanted, len.next_multiple_of(8)] {
@@ -460,10 +472,11 @@ fn account_fuel(store: &mut Store<HostState>) {
     let _ = store.set_fuel(FUEL_PER_CALL);
 }
 
-/// Starts the clock of a call.
-fn begin(store: &mut Store<HostState>) {
+/// Starts the clock of a call: of the whole start, or of an export with what is allocated for it.
+fn begin(store: &mut Store<HostState>, calling: &'static str) {
     account_fuel(store);
     let host = store.data_mut();
+    host.calling = calling;
     host.panic = None;
     host.limiter.memory_hit = false;
     let ticks = host.deadline.begin();
@@ -539,9 +552,9 @@ fn fault(
         FaultKind::Trap
     };
     let message = match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => "its call was stopped".to_owned(),
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+        Some(Trap::Interrupt) => format!("{} was stopped", host.calling),
+        Some(trap) => format!("{trap} in {}", host.calling),
+        None => format!("{} in {}", error.root_cause(), host.calling),
     };
     Box::new(Fault {
         kind,
@@ -553,6 +566,6 @@ fn fault(
         panic: host.panic.take(),
         backtrace: error
             .downcast_ref::<WasmBacktrace>()
-            .map(|backtrace| backtrace.to_string()),
+            .map(|backtrace| guest_lines(&backtrace.to_string())),
     })
 }

@@ -56,6 +56,8 @@ mod chain_state;
 #[cfg(feature = "engine")]
 mod code_cache;
 #[cfg(feature = "engine")]
+mod compile_work;
+#[cfg(feature = "engine")]
 mod compiled;
 #[cfg(feature = "engine")]
 mod deadline;
@@ -80,6 +82,20 @@ mod wasi;
 pub(crate) mod tests;
 
 pub use aside::{Aside, AsideCause, Counts, Processed};
+/// What the fuzz targets reach into.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing {
+    pub(crate) use super::encode::{Encoder, Images};
+    pub(crate) use super::filter::apply as apply_filter;
+    pub(crate) use super::manifest::{Kind, Manifest};
+    pub(crate) use super::module_file::ModuleFile;
+    pub(crate) use super::plan::{Entry, InUse, Plan, build};
+    pub(crate) use super::refused::Refused;
+    pub(crate) use super::schema_reply::{SchemaReply, parse as parse_schema};
+    pub(crate) use super::shapes::Shapes;
+    pub(crate) use super::transform::{Scratch, apply as apply_transform};
+}
+
 #[cfg(feature = "engine")]
 pub use chain::{Chain, ChainOutcome, PluginVersion, Projection};
 #[cfg(feature = "engine")]

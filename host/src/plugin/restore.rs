@@ -61,7 +61,7 @@ impl Instance {
         let Some(function) = function else {
             return Err(cant(&self.name, format!("it doesn't export {MIGRATE}")));
         };
-        let called = self.place(&[&state.bytes]).and_then(|(start, len)| {
+        let called = self.place("rowmill_migrate", &[&state.bytes]).and_then(|(start, len)| {
             let replied = function.call(&mut self.store, (state.version as i32, start, len));
             self.answer(replied)
         });
@@ -87,7 +87,7 @@ impl Instance {
         let Some(function) = self.checkpoint.clone() else {
             return Ok(None);
         };
-        let called = self.place(&[]).and_then(|_| {
+        let called = self.place("rowmill_checkpoint", &[]).and_then(|_| {
             let replied = function.call(&mut self.store, ());
             self.answer(replied)
         });

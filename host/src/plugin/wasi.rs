@@ -1,7 +1,8 @@
 //! A stub of WASI preview 1, for toolchains that can't do without it: output to the log, clock, random bytes, empty
 //! environment and arguments. No file and no socket, ever: all else answers `ENOSYS`.
 
-use super::host::{HostState, memory, range};
+use super::error::GUEST_TEXT_MAX;
+use super::host::{HostState, memory, random_bytes, range};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wasmtime::{Caller, Error, ExternType, FuncType, Linker, Result, Val, ValType};
 
@@ -76,6 +77,8 @@ fn fd_write(mut caller: Caller<'_, HostState>, fd: i32, iovecs: i32, count: i32,
         let ptr = word(memory, iovecs.wrapping_add(at * 8))?;
         let len = word(memory, iovecs.wrapping_add(at * 8 + 4))?;
         let text = &memory[range(ptr, len, memory.len())?];
+        // No more of it is looked at than may be shown, and one byte that tells that there was more.
+        let text = &text[..text.len().min(GUEST_TEXT_MAX + 1)];
         if !text.trim_ascii().is_empty() {
             host.log(STDOUT_LEVEL, text.trim_ascii_end());
         }
@@ -97,7 +100,7 @@ fn random_get(mut caller: Caller<'_, HostState>, ptr: i32, len: i32) -> Result<i
     let (memory, host) = memory(&mut caller)?;
     let at = range(ptr, len, memory.len())?;
     host.random_counter += 1;
-    host.random(0, host.random_counter, &mut memory[at]);
+    host.random(0, host.random_counter, random_bytes(memory, at)?);
     Ok(SUCCESS)
 }
 

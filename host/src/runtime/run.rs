@@ -86,7 +86,7 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
             status.runs(&plugin.name, &taken.module);
         }
     }
-    Ok(Process {
+    let process = Process {
         config: Arc::new(config),
         source,
         store,
@@ -100,7 +100,8 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         status,
         tail,
         workers: tokio::runtime::Handle::current(),
-    })
+    };
+    Ok(process)
 }
 
 fn hash_of_module(module: &[u8]) -> String {

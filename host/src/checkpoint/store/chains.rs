@@ -9,6 +9,7 @@ use super::{ChainVersion, StateStore};
 use crate::batch::Lsn;
 use crate::problem::Problem;
 use redb::{ReadTransaction, ReadableTable};
+use std::collections::HashSet;
 
 impl StateStore {
     /// The versions of `route` with the commit that each holds from, oldest first.
@@ -22,6 +23,18 @@ impl StateStore {
             let mut chains = transaction.open_table(CHAINS)?;
             chains.insert((route, from.0), encode(version)?.as_slice())?;
             Ok(())
+        })
+    }
+
+    /// The modules of all recorded versions, of routes that aren't in the file any more too; hashes in hex.
+    pub fn recorded_modules(&self) -> Result<HashSet<String>, Problem> {
+        self.read(|transaction| {
+            let mut modules = HashSet::new();
+            for entry in transaction.open_table(CHAINS)?.iter()? {
+                let version: ChainVersion = decode(entry?.1.value())?;
+                modules.extend(version.plugins.into_iter().map(|plugin| plugin.module));
+            }
+            Ok(modules)
         })
     }
 

@@ -265,6 +265,10 @@ fn chain_versions_are_kept_back_to_the_acknowledged_position() {
     assert_eq!(store.prune_chain_versions("0", Lsn(99)).unwrap(), 1);
     assert_eq!(store.chain_versions("1").unwrap().len(), 1);
     assert_eq!(store.prune_chain_versions("none", Lsn(99)).unwrap(), 0);
+    assert_eq!(
+        store.recorded_modules().unwrap(),
+        ["dd", "zz"].map(str::to_owned).into()
+    );
 }
 
 #[test]

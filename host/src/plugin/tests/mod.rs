@@ -3,6 +3,7 @@
 mod encoding;
 mod faults;
 mod hostile;
+mod hostile_plugins;
 mod images;
 mod isolation;
 mod load;

@@ -61,3 +61,72 @@ fn filter_and_patch() {
         least as f64 / ROWS as f64
     );
 }
+
+/// A module of 1 MB whose code is in the cache: read, checked, mapped, linked.
+/// `cargo test --release -p rowmill -- --ignored --nocapture a_cached_module`
+#[test]
+#[ignore = "a measurement"]
+fn a_cached_module_of_1_mb_is_loaded() {
+    use std::fmt::Write;
+    let good = filter(wishes(&[0], &[], None), arr(&[i(0), yes(true), nil()])).wat();
+    let mut wat = good.trim_end().trim_end_matches(')').to_owned() + ")";
+    for at in 0..1_600 {
+        let steps = "(local.set 0 (i32.add (i32.mul (local.get 0) (local.get 1)) (i32.load8_u (local.get 1))))";
+        write!(
+            wat,
+            "(func (param i32 i32) (result i32) {} (i32.const {at}))",
+            steps.repeat(40)
+        )
+        .unwrap();
+    }
+    wat += ")";
+    let bytes = wat::parse_str(wat).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = Limits {
+        module: ByteSize(8 << 20),
+        ..limits()
+    };
+    let engine = Engine::new(Some(folder.path().join("code"))).unwrap();
+    let started = Instant::now();
+    engine.load(&bytes, &roomy).unwrap();
+    let compiled = started.elapsed();
+    let mut times: Vec<_> = (0..50)
+        .map(|_| {
+            let started = Instant::now();
+            drop(engine.load(&bytes, &roomy).unwrap());
+            started.elapsed()
+        })
+        .collect();
+    times.sort();
+    let part = |name: &str, work: &dyn Fn()| {
+        let least = (0..20).map(|_| {
+            let started = Instant::now();
+            work();
+            started.elapsed()
+        });
+        println!("{name}: {:?}", least.min().unwrap());
+    };
+    let cache = crate::plugin::code_cache::CodeCache::open(&folder.path().join("parts"), 1).unwrap();
+    let module = wasmtime::Module::new(engine.wasmtime(), &bytes).unwrap();
+    cache.put("a", &module.serialize().unwrap()).unwrap();
+    part("hash of the module", &|| {
+        std::hint::black_box(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+    });
+    part("sections", &|| {
+        drop(crate::plugin::module_file::ModuleFile::parse(&bytes).unwrap())
+    });
+    part("checksum of the code", &|| drop(cache.get("a").unwrap()));
+    part("mapping", &|| {
+        #[allow(unsafe_code, reason = "code that was compiled above")]
+        let module = unsafe { wasmtime::Module::deserialize_open_file(engine.wasmtime(), cache.get("a").unwrap()) };
+        drop(module.unwrap());
+    });
+    let code = std::fs::read_dir(folder.path().join("code")).unwrap().next().unwrap();
+    let code = code.unwrap().metadata().unwrap().len();
+    println!(
+        "{} bytes, {code} bytes of code: compiled in {compiled:?}; loaded in {:?} (median), {:?} (best)",
+        bytes.len(),
+        times[25],
+        times[0]
+    );
+}

@@ -1,0 +1,4 @@
+;; Exports two things under one name.
+(func (export "twice"))
+
+(func (export "twice"))

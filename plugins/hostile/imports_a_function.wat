@@ -1,0 +1,2 @@
+;; Wants a function of the host that is not offered.
+(import "env" "system" (func (param i32) (result i32)))

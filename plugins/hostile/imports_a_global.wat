@@ -1,0 +1,2 @@
+;; Wants a global of the host.
+(import "env" "base" (global i32))

@@ -1,0 +1,2 @@
+;; Wants a memory of the host instead of its own.
+(import "env" "memory" (memory 2))

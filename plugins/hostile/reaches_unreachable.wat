@@ -1,0 +1,3 @@
+;; Traps.
+(func $evil (param $ptr i32) (param $len i32) (result i64)
+  (unreachable))

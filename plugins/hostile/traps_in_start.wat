@@ -1,0 +1,4 @@
+;; Traps in its start function.
+(start $start)
+
+(func $start (unreachable))

@@ -1,0 +1,2 @@
+;; Has a second memory.
+(memory $second 1)
