@@ -231,7 +231,7 @@ fn route(pipeline: &Pipeline, lanes: usize) -> Result<RouteParts> {
 }
 
 /// Lets this thread, and those that it starts, run on the first `cores` cores.
-fn stay_on(cores: usize) -> Result<()> {
+pub fn stay_on(cores: usize) -> Result<()> {
     // SAFETY: zero is a valid `cpu_set_t`, the macros stay inside of it, and the pointer is that of a live one.
     let set = unsafe {
         let mut cores_allowed: libc::cpu_set_t = std::mem::zeroed();

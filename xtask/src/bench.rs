@@ -12,6 +12,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     }
     install::all()?;
     plugins::build()?;
+    plugins::build_for_bench()?;
     run(&mut cargo(&[
         "build",
         "--release",

@@ -43,6 +43,26 @@ pub fn build() -> Result<Vec<(String, u64)>> {
     names.into_iter().map(|name| Ok((name.clone(), put(&name)?))).collect()
 }
 
+/// Builds the guests of the plugin benchmark, which stay in the target folder.
+pub fn build_for_bench() -> Result<()> {
+    run(&mut cargo(&[
+        "build",
+        "--quiet",
+        "--profile",
+        "plugin",
+        "--target",
+        "wasm32-unknown-unknown",
+        "--package",
+        "filter_one",
+        "--package",
+        "mask_one",
+        "--package",
+        "rows_as_maps",
+        "--package",
+        "typed_six",
+    ]))
+}
+
 fn put(name: &str) -> Result<u64> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
     let built = target
