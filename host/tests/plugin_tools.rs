@@ -115,3 +115,18 @@ fn plugins_of_the_repository_conform() {
         );
     }
 }
+
+#[test]
+fn the_samples_of_a_new_crate_pass_at_once() {
+    // The repository's paid_only does what the template of a filter does, so nothing need be compiled here.
+    let base = tempfile::tempdir().expect("a folder");
+    let folder = base.path().join("paid_only");
+    let made = rowmill(&["plugin", "new", folder.to_str().expect("a path")]);
+    assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
+
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/paid_only.wasm");
+    let module = folder.join("paid_only.wasm");
+    std::fs::copy(&built, &module).expect("cargo xtask plugins has built it");
+    let passed = rowmill(&["plugin", "test", module.to_str().expect("a path")]);
+    assert_eq!(passed.status.code(), Some(0), "{}", text(&passed.stdout));
+}

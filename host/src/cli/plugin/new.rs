@@ -28,7 +28,7 @@ pub struct Created {
     pub name: String,
     pub sdk: Sdk,
     /// Relative to the folder.
-    pub files: Vec<&'static str>,
+    pub files: Vec<String>,
 }
 
 /// Lays out a plugin's crate in `folder`, which is made where it isn't there.
@@ -48,10 +48,20 @@ pub fn new(folder: &Path, kind: Kind, sdk: Option<&Path>) -> anyhow::Result<Crea
         )
         .into());
     }
+    let samples = format!("{name}.samples");
     std::fs::create_dir_all(folder.join("src"))?;
-    let source = match kind {
-        Kind::Filter => include_str!("template/filter.rs.txt"),
-        Kind::Transform => include_str!("template/transform.rs.txt"),
+    std::fs::create_dir_all(folder.join(&samples))?;
+    let [source, given, expected] = match kind {
+        Kind::Filter => [
+            include_str!("template/filter.rs.txt"),
+            include_str!("template/filter.samples.txt"),
+            include_str!("template/filter.expected.txt"),
+        ],
+        Kind::Transform => [
+            include_str!("template/transform.rs.txt"),
+            include_str!("template/transform.samples.txt"),
+            include_str!("template/transform.expected.txt"),
+        ],
     };
     let dependency = match &sdk {
         Sdk::Path(path) => format!("{{ path = {} }}", toml_string(&path.to_string_lossy())),
@@ -59,9 +69,11 @@ pub fn new(folder: &Path, kind: Kind, sdk: Option<&Path>) -> anyhow::Result<Crea
     };
     let filled = |template: &str| template.replace("{{name}}", &name).replace("{{sdk}}", &dependency);
     let contents = [
-        ("Cargo.toml", filled(include_str!("template/Cargo.toml.txt"))),
-        ("src/lib.rs", filled(source)),
-        (".gitignore", "/target/\n".to_owned()),
+        ("Cargo.toml".to_owned(), filled(include_str!("template/Cargo.toml.txt"))),
+        ("src/lib.rs".to_owned(), filled(source)),
+        (format!("{samples}/first.jsonl"), given.to_owned()),
+        (format!("{samples}/first.expected.jsonl"), expected.to_owned()),
+        (".gitignore".to_owned(), "/target/\n".to_owned()),
     ];
     for (file, content) in &contents {
         std::fs::write(folder.join(file), content)?;
@@ -149,7 +161,7 @@ mod tests {
         let created = new(&folder, Kind::Filter, None).unwrap();
         assert_eq!(created.name, "paid_only");
         assert!(matches!(created.sdk, Sdk::Path(_)));
-        for file in created.files {
+        for file in &created.files {
             let content = std::fs::read_to_string(folder.join(file)).unwrap();
             assert!(
                 !content.contains("{{"),
