@@ -8,7 +8,7 @@ use crate::pipeline::{Input, Queue};
 use crate::plugin::reload::{ModuleRefusal, ModuleStore, read_module};
 use crate::plugin::{self, Engine, Module};
 use crate::problem::{Exit, Problem};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -264,18 +264,9 @@ impl Modules {
 
     /// Drops every module that no recorded chain, no plugin and no way back needs: from memory, from the folder of
     /// modules, and from that of compiled code.
-    pub(super) fn prune(&self, engine: &Engine, state: &StateStore, routes: &[String]) -> Result<(), Box<Problem>> {
-        let mut keep: HashSet<String> = HashSet::new();
-        for route in routes {
-            let versions = state.chain_versions(route).map_err(Box::new)?;
-            for (_, version) in versions {
-                let plugins = version
-                    .plugins
-                    .into_iter()
-                    .chain(version.fallback.into_iter().flatten());
-                keep.extend(plugins.map(|plugin| plugin.module));
-            }
-        }
+    pub(super) fn prune(&self, engine: &Engine, state: &StateStore) -> Result<(), Box<Problem>> {
+        // Of routes that aren't in the file now too: they may come back.
+        let mut keep = state.recorded_modules().map_err(Box::new)?;
         let names: Vec<String> = self.lock().newest.keys().cloned().collect();
         for name in &names {
             let record = state.plugin_record(name).map_err(Box::new)?;

@@ -145,8 +145,7 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
             }
             return Err(problem);
         }
-        let routes: Vec<String> = process.config.routes.iter().map(route_key).collect();
-        return process.modules.prune(&process.engine, &process.store, &routes);
+        return process.modules.prune(&process.engine, &process.store);
     }
 }
 

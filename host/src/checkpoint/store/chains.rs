@@ -32,7 +32,9 @@ impl StateStore {
             let mut modules = HashSet::new();
             for entry in transaction.open_table(CHAINS)?.iter()? {
                 let version: ChainVersion = decode(entry?.1.value())?;
-                modules.extend(version.plugins.into_iter().map(|plugin| plugin.module));
+                let given_way = version.fallback.into_iter().flatten();
+                let plugins = version.plugins.into_iter().chain(given_way);
+                modules.extend(plugins.map(|plugin| plugin.module));
             }
             Ok(modules)
         })
