@@ -165,6 +165,8 @@ fn assembled(function: &ItemFn, kind: &str, implementation: TokenStream) -> syn:
     let doc = format!("The plugin that the function `{name}` is.");
     let section = manifest::section(kind, None, None)?;
     Ok(quote! {
+        // It has one caller, the loop over the rows.
+        #[inline(always)]
         #function
 
         #[doc = #doc]
