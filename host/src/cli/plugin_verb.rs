@@ -85,6 +85,9 @@ pub struct Conform {
     /// The plugin's configuration, as JSON.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The version before, of a plugin with state: what it has kept is to be taken up.
+    #[arg(long, value_name = "MODULE")]
+    pub previous: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

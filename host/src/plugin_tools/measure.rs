@@ -2,7 +2,7 @@
 
 use super::{Subject, process};
 use crate::batch::Batch;
-use crate::plugin::PluginError;
+use crate::plugin::{Aside, AsideCause, PluginError, RowError};
 use std::time::{Duration, Instant};
 
 /// What was measured.
@@ -46,8 +46,11 @@ pub fn measure(subject: &Subject, batch: &Batch, time: Duration) -> Result<Measu
         rows.clear();
         rows.extend_from_slice(&batch.rows);
         let started = Instant::now();
-        process(&mut chain, &mut through, &mut rows)?;
+        let aside = process(&mut chain, &mut through, &mut rows)?;
         let elapsed = started.elapsed();
+        if let Some(error) = aside.iter().find_map(row_error) {
+            return Err(error);
+        }
         if round >= WARM_UP {
             taken.push(elapsed);
             written = through.arena.len() - arena + (through.cells.len() - cells) * size_of::<crate::batch::Cell>();
@@ -69,4 +72,16 @@ pub fn measure(subject: &Subject, batch: &Batch, time: Duration) -> Result<Measu
         written_bytes_per_row: written as f64 / count,
         memory_bytes: chain.memory_bytes(),
     })
+}
+
+/// A row that is rejected costs something else than one that goes through.
+fn row_error(aside: &Aside) -> Option<PluginError> {
+    let AsideCause::Row(kind) = &aside.cause else {
+        return None;
+    };
+    Some(PluginError::Row(Box::new(RowError {
+        plugin: aside.plugin.clone(),
+        row: aside.place.clone(),
+        kind: kind.clone(),
+    })))
 }

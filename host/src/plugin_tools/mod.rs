@@ -11,7 +11,7 @@ pub mod sections;
 
 use crate::batch::{Batch, Row};
 use crate::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Policies};
-use crate::plugin::{Chain, Engine, Mode, PluginError, PluginVersion, Processed};
+use crate::plugin::{Aside, Chain, Engine, Kept, Mode, PluginError, PluginVersion, Processed};
 use std::sync::Arc;
 
 /// The limits that a plugin has where pipeline.yaml gives none.
@@ -25,9 +25,10 @@ pub const DEFAULT_LIMITS: Limits = Limits {
     kv: Some(ByteSize(64 << 20)),
 };
 
-/// An author wants to see what goes wrong, rather than what becomes of it.
+/// An author wants to see what goes wrong, rather than what becomes of it. A rejected row leaves its batch, so that a
+/// plugin with state meets the others once.
 const STRICT: Policies = Policies {
-    on_error: OnError::Stop,
+    on_error: OnError::DeadLetter,
     on_fault: OnFault::Stop,
     max_faults: u32::MAX,
 };
@@ -69,11 +70,21 @@ impl Subject {
     ///
     /// One that refuses its configuration, or breaks while it starts.
     pub fn start(&self) -> Result<Chain, PluginError> {
-        Chain::new(
+        self.resume(Kept::default())
+    }
+
+    /// A new instance that goes on with what another one has kept.
+    ///
+    /// # Errors
+    ///
+    /// One that can't take it up, too.
+    pub fn resume(&self, kept: Kept) -> Result<Chain, PluginError> {
+        Chain::with_kept(
             &self.engine,
             std::slice::from_ref(&self.version),
             FilterMode::Membership,
             Mode::Test,
+            vec![kept],
         )
     }
 
@@ -85,7 +96,9 @@ impl Subject {
     }
 }
 
-/// Takes rows through a chain of which each error is final.
-pub(crate) fn process(chain: &mut Chain, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
-    chain.process(batch, rows, &mut Processed::default())
+/// Takes rows through a chain of which each fault is final. Gives the changes that it rejects.
+pub(crate) fn process(chain: &mut Chain, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<Vec<Aside>, PluginError> {
+    let mut processed = Processed::default();
+    chain.process(batch, rows, &mut processed)?;
+    Ok(processed.aside)
 }

@@ -210,7 +210,9 @@ pub(super) fn conform(args: &Conform, mut output: Output) -> Outcome {
     let given: Vec<Batch> = given.into_iter().map(|file| file.batch).collect();
     let engine = Engine::new(None).map_err(problem)?;
     let subject = module.subject(&engine, args.config.as_deref())?;
-    let cases = suite::run(&subject, &given);
+    let previous = args.previous.as_deref().map(module_at).transpose().map_err(failure)?;
+    let previous = previous.map(|previous| previous.subject(&engine, args.config.as_deref()));
+    let cases = suite::run(&subject, &given, previous.transpose()?.as_ref());
     let failed = cases
         .iter()
         .filter(|case| matches!(case.verdict, suite::Verdict::Fail(_)))
