@@ -37,6 +37,7 @@ const STRICT: Policies = Policies {
 #[derive(Clone, Debug)]
 pub struct Subject {
     engine: Arc<Engine>,
+    mode: Mode,
     pub version: PluginVersion,
 }
 
@@ -60,8 +61,21 @@ impl Subject {
         };
         Ok(Self {
             engine: Arc::clone(engine),
+            mode: Mode::Test,
             version,
         })
+    }
+
+    /// A version of a pipeline's plugin, to be tried: each of its faults is final.
+    pub fn candidate(engine: &Arc<Engine>, version: PluginVersion) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            mode: Mode::Candidate,
+            version: PluginVersion {
+                policies: STRICT,
+                ..version
+            },
+        }
     }
 
     /// A new instance.
@@ -83,7 +97,7 @@ impl Subject {
             &self.engine,
             std::slice::from_ref(&self.version),
             FilterMode::Membership,
-            Mode::Test,
+            self.mode,
             vec![kept],
         )
     }

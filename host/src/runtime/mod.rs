@@ -27,6 +27,7 @@ mod modules;
 mod process;
 mod receive;
 mod rehearse;
+mod rehearse_samples;
 mod reload;
 mod remove;
 mod run;
