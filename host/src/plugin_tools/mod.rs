@@ -2,10 +2,13 @@
 //!
 //! All of it runs the real module in the real host: the same [`Chain`] that a lane has.
 
+mod codes;
 pub mod conform;
 pub mod cuts;
 pub mod golden;
+pub mod live;
 pub mod measure;
+pub mod record;
 pub mod samples;
 pub mod sections;
 
@@ -13,6 +16,8 @@ use crate::batch::{Batch, Row};
 use crate::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Policies};
 use crate::plugin::{Aside, Chain, Engine, Kept, Mode, PluginError, PluginVersion, Processed};
 use std::sync::Arc;
+
+pub use codes::CODES;
 
 /// The limits that a plugin has where pipeline.yaml gives none.
 pub const DEFAULT_LIMITS: Limits = Limits {

@@ -43,6 +43,7 @@ mod versions;
 pub use check::{Checked, CheckedTable, Sample, check};
 pub use codes::CODES;
 pub use console::Pipelines;
+pub(crate) use copies::relation as relation_of;
 pub use metrics::feed_metrics;
 pub use remove::Leftovers;
 pub use run::{Running, run};

@@ -1,8 +1,9 @@
 //! Results of `rowmill plugin test`, `bench`, `inspect` and `conform`, for people and for programs.
 
+use super::super::plugin::database::Database;
 use super::super::plugin::subject::{load_samples, module_at, problem};
 use super::super::plugin::{inspect as inspected, test as tested};
-use super::super::{DONE, Outcome, Output};
+use super::super::{DONE, Outcome, Output, block_on};
 use super::{Bench, Conform, Inspect, Test, failure};
 use crate::batch::Batch;
 use crate::plugin::Engine;
@@ -130,10 +131,23 @@ fn repeated(batch: &Batch, rows: usize) -> Batch {
 
 pub(super) fn inspect(args: &Inspect, mut output: Output) -> Outcome {
     let module = module_at(&args.path).map_err(failure)?;
-    let subject = inspected::subject(&module, args.config.as_deref()).map_err(failure)?;
+    let database = Database::of(&args.database)
+        .map(|database| database.open())
+        .transpose()?;
+    let of_pipeline = database.as_ref().and_then(|database| database.config_of(&module));
+    let subject = match (&args.config, of_pipeline) {
+        (None, Some(config)) => inspected::subject_with(&module, config),
+        (config, _) => inspected::subject(&module, config.as_deref()),
+    };
+    let subject = subject.map_err(failure)?;
     let mut value = inspected::module(&module, &subject);
-    if let Some(schema) = &args.schema {
-        value["tables"] = inspected::tables(&subject, schema).map_err(failure)?.into();
+    let relations = match (&args.schema, &database) {
+        (Some(schema), _) => Some(inspected::relations(schema).map_err(failure)?),
+        (None, Some(database)) => Some(block_on(async { Ok(database.relations(&args.tables).await?) })?),
+        (None, None) => None,
+    };
+    if let Some(relations) = relations {
+        value["tables"] = inspected::tables(&subject, &relations).map_err(failure)?.into();
     }
     output.value(&value, inspect_text)?;
     Ok(DONE)
