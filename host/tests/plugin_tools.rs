@@ -95,6 +95,26 @@ fn a_module_is_inspected_and_shown_a_table() {
     assert_eq!(value["tables"][0]["reads"], serde_json::json!(["status"]));
 }
 
+#[test]
+fn a_row_of_the_samples_is_measured_part_by_part() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = with_samples(folder.path(), "paid_only");
+    let module = module.to_str().expect("a path");
+    let output = rowmill(&["plugin", "bench", module, "--rows", "100", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let ns = |part: &str| value["ns_per_row"][part].as_f64().expect("a number");
+    let parts = ["encode", "call", "reply", "rest"].map(ns);
+    assert!(parts.iter().all(|part| *part > 0.0), "{value}");
+    let sum: f64 = parts.iter().sum();
+    assert!((sum - ns("median")).abs() < 1.0, "{value}");
+    assert_eq!((&value["rows"], &value["calls_per_batch"]), (&100.into(), &1.into()));
+    // `paid` and `open` are five bytes each, in a row of four elements.
+    let bytes = value["in_bytes_per_row"].as_f64().expect("a number");
+    assert!((5.0..50.0).contains(&bytes), "{value}");
+    assert_eq!(value["columns"][0]["reads"], serde_json::json!(["status"]));
+}
+
 /// What the plugins that want a configuration are tried with.
 fn config_of(plugin: &str) -> Option<&'static str> {
     match plugin {

@@ -1,5 +1,6 @@
 //! `rowmill plugin`: the arguments; what they do stands in `plugin/`.
 
+mod bench;
 mod record;
 mod tools;
 
@@ -19,7 +20,7 @@ pub enum Verb {
     Build(Build),
     /// Run golden samples through the module, under several cuts; exit code 5 where the output isn't the expected one.
     Test(Test),
-    /// What a row costs: encoding, call, check and application together.
+    /// What a row of the samples costs, and where: encoding, call, check and application.
     Bench(Bench),
     /// What a module says of itself, and what it wants of tables.
     Inspect(Inspect),
@@ -165,7 +166,7 @@ pub(super) fn run(verb: Verb, output: Output) -> Outcome {
         Verb::New(args) => make(&args, output),
         Verb::Build(args) => build(&args, output),
         Verb::Test(args) => tools::test(&args, output),
-        Verb::Bench(args) => tools::bench(&args, output),
+        Verb::Bench(args) => bench::bench(&args, output),
         Verb::Inspect(args) => tools::inspect(&args, output),
         Verb::Record(args) => record::record(&args, output),
         Verb::Conform(args) => tools::conform(&args, output),
