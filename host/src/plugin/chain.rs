@@ -8,6 +8,7 @@ use super::fill::fill_all;
 use super::instance::Mode;
 use super::metrics::GuestMetrics;
 use super::plan::Plan;
+use super::split::Split;
 use super::stage::{Done, Left, Stage};
 use super::state::Kept;
 use crate::batch::{Batch, Op, Relation, Row};
@@ -266,6 +267,16 @@ impl Chain {
             .iter()
             .filter_map(|stage| stage.projection(relation))
             .collect()
+    }
+
+    /// Measures from here on where the time of calls goes.
+    pub fn start_clocks(&mut self) {
+        self.stages.iter_mut().for_each(|stage| stage.clock.start());
+    }
+
+    /// What the calls of each plugin took since the last time; nothing where no clock was started.
+    pub fn take_splits(&mut self) -> impl Iterator<Item = Split> {
+        self.stages.iter_mut().map(|stage| stage.clock.take())
     }
 
     /// Fuel of all calls so far, where the engine is a metered one.

@@ -16,6 +16,7 @@ use super::instance::{Failed, Instance, Mode};
 use super::manifest::Kind;
 use super::plan::{Entry, Plan};
 use super::refused::Refused;
+use super::split::Clock;
 use super::state::{Keeper, Kept};
 use super::transform;
 use crate::batch::{Batch, Op, Relation, Row};
@@ -61,6 +62,7 @@ pub(crate) struct Stage {
     breaker: Breaker,
     /// Of the batch at hand.
     counts: Counts,
+    pub(super) clock: Clock,
 }
 
 /// How rows went through a stage.
@@ -151,6 +153,7 @@ impl Stage {
             left: FxHashSet::default(),
             breaker: Breaker::new(plugin.policies.max_faults),
             counts: Counts::default(),
+            clock: Clock::default(),
         })
     }
 
@@ -265,9 +268,11 @@ impl Stage {
     ) -> Result<usize, Box<Broken>> {
         let Range { start: from, end } = of;
         let (out, refused) = (self.out.len(), self.refused.list.len());
+        self.clock.begin();
         let to = self
             .encoder
             .fill(batch, &rows[..end], from, &self.entries, &self.plans, self.images);
+        self.clock.encoded();
         let next = rows.get(to).map(|row| row.transaction);
         match self.call(batch, &rows[from..to], from, next) {
             Ok(fan_out) => {
@@ -326,6 +331,8 @@ impl Stage {
                 return Err((image, Why::Fault(fault)));
             }
         };
+        let bytes_in = self.encoder.head.len() + self.encoder.body.len();
+        self.clock.called(bytes_in, range.len());
         self.refused.base = base;
         let reply = self.instance.reply(range);
         let (encoder, out, refused) = (&self.encoder, &mut self.out, &mut self.refused);
@@ -345,6 +352,7 @@ impl Stage {
             ),
         };
         let fanned_out = applied.map_err(|unapplied| self.unapplied(batch, rows, *unapplied))?;
+        self.clock.applied();
         self.accepted().map_err(|error| (None, Why::Stop(error)))?;
         Ok(fanned_out)
     }
