@@ -8,7 +8,7 @@ const SHORT_HEAD_LEN: usize = 5;
 
 /// What comes before the values of a row.
 pub(crate) struct Head {
-    /// `None` for truncates and messages, which no plugin of this SDK asks for.
+    /// `None` for truncates and messages.
     pub relation: Option<u32>,
     pub op: Op,
     pub image: Image,
@@ -52,6 +52,11 @@ impl<'a> Rows<'a> {
             transaction_end: 0,
             next_transaction: 0,
         })
+    }
+
+    /// Where the row begins that is read next.
+    pub fn position(&self) -> usize {
+        self.reader.position()
     }
 
     /// The row with that index, which must be the one that follows. `offsets` gets where its values begin.

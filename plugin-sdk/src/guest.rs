@@ -2,17 +2,22 @@
 //! natively, so that a test goes the way that production goes.
 
 use crate::batch::{Head, Rows};
-use crate::patch::Scratch;
+use crate::patch::{self, Scratch};
 use crate::plugin::{Filter, Transform};
 use crate::projection::{Choice, Named, Projection};
 use crate::relation::Relation;
 use crate::row::Row;
-use crate::{Error, Patch, Result, Stateful, config, export};
-use rowmill_abi::{Malformed, Writer, default, reply, schema_action};
+use crate::rowless::{self, Rowless};
+use crate::{Error, Message, Patch, Result, Stateful, Truncate, Verdict, config, export};
+use rowmill_abi::{Malformed, Writer, action, default, reply, schema_action};
 
 /// A filter or a transform, as the exports need it.
 pub trait Plugin: Sized + 'static {
     type Table: 'static;
+    #[doc(hidden)]
+    const MESSAGES: bool;
+    #[doc(hidden)]
+    const TRUNCATES: bool;
 
     /// Starts with a config that is MessagePack.
     fn start(config: &[u8]) -> Result<Self>;
@@ -67,9 +72,16 @@ pub struct Batch<'a, T> {
 #[derive(Debug, Default)]
 struct Buffers {
     offsets: Vec<u32>,
+    truncated: Vec<u32>,
     bitmap: Vec<u8>,
     rejects: Writer,
     scratch: Scratch,
+}
+
+/// What is shown beside rows.
+enum Shown<'a> {
+    Message(Message<'a>),
+    Truncate(Truncate<'a>),
 }
 
 impl<T> Batch<'_, T> {
@@ -80,6 +92,34 @@ impl<T> Batch<'_, T> {
             self.current = self.known.iter().position(is).ok_or(Stop::UnknownRelation(relation))?;
         }
         Ok(self.current)
+    }
+
+    /// Has the truncate or message that begins at `start` looked at. Never inlined: it is rare.
+    #[inline(never)]
+    fn rowless<R>(&mut self, start: usize, look: impl FnOnce(Shown<'_>) -> R) -> Result<R, Stop> {
+        let transaction = &self.rows.transaction;
+        match rowless::read(self.rows.bytes, start, &mut self.buffers.truncated)? {
+            Rowless::Message {
+                is_transactional,
+                prefix,
+                content,
+            } => Ok(look(Shown::Message(Message {
+                is_transactional,
+                prefix,
+                content,
+                transaction,
+            }))),
+            Rowless::Truncate(read) => {
+                let known = |relation: &u32| {
+                    let found = self.known.iter().find(|known| known.relation.index == *relation);
+                    found
+                        .map(|known| &known.relation)
+                        .ok_or(Stop::UnknownRelation(*relation))
+                };
+                let relations: Vec<_> = self.buffers.truncated.iter().map(known).collect::<Result<_, _>>()?;
+                Ok(look(Shown::Truncate(Truncate::new(read, transaction, &relations))))
+            }
+        }
     }
 }
 
@@ -102,6 +142,8 @@ macro_rules! row {
 
 impl<F: Filter> Plugin for FilterPlugin<F> {
     type Table = F::Table;
+    const MESSAGES: bool = F::MESSAGES;
+    const TRUNCATES: bool = F::TRUNCATES;
 
     fn start(config: &[u8]) -> Result<Self> {
         F::start(config).map(Self)
@@ -124,8 +166,13 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
         batch.buffers.rejects.clear();
         for index in 0..count {
             export::at_row(index as i32);
+            let start = batch.rows.position();
             let head = batch.rows.read(index, &mut batch.buffers.offsets)?;
-            let matches = match self.judge(batch, &head, index)? {
+            let judged = match head.relation {
+                None if F::MESSAGES || F::TRUNCATES => self.judge_rowless(batch, start)?,
+                _ => self.judge(batch, &head, index)?,
+            };
+            let matches = match judged {
                 Ok(matches) => matches,
                 Err(error) => {
                     rejected += 1;
@@ -152,6 +199,14 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
 }
 
 impl<F: Filter> FilterPlugin<F> {
+    #[inline(never)]
+    fn judge_rowless(&mut self, batch: &mut Batch<'_, F::Table>, start: usize) -> Result<Result<bool>, Stop> {
+        batch.rowless(start, |shown| match shown {
+            Shown::Message(message) => self.0.message(&message),
+            Shown::Truncate(truncate) => self.0.truncate(&truncate).map(|()| true),
+        })
+    }
+
     #[inline]
     fn judge(&mut self, batch: &mut Batch<'_, F::Table>, head: &Head, index: u32) -> Result<Result<bool>, Stop> {
         let Some(relation) = head.relation else {
@@ -169,6 +224,8 @@ impl<F: Filter> FilterPlugin<F> {
 
 impl<T: Transform> Plugin for TransformPlugin<T> {
     type Table = T::Table;
+    const MESSAGES: bool = T::MESSAGES;
+    const TRUNCATES: bool = T::TRUNCATES;
 
     fn start(config: &[u8]) -> Result<Self> {
         T::start(config).map(Self)
@@ -191,8 +248,12 @@ impl<T: Transform> Plugin for TransformPlugin<T> {
         let mut scratch = std::mem::take(&mut batch.buffers.scratch);
         for index in 0..batch.rows.count {
             export::at_row(index as i32);
+            let start = batch.rows.position();
             let head = batch.rows.read(index, &mut batch.buffers.offsets)?;
             let Some(relation) = head.relation else {
+                if T::MESSAGES || T::TRUNCATES {
+                    count += u32::from(self.judge(batch, start, index, out)?);
+                }
                 continue;
             };
             let at = batch.find(relation)?;
@@ -205,6 +266,33 @@ impl<T: Transform> Plugin for TransformPlugin<T> {
         batch.buffers.scratch = scratch;
         out.close_array(actions, count);
         Ok(())
+    }
+}
+
+impl<T: Transform> TransformPlugin<T> {
+    /// Appends what becomes of the truncate or message at hand, where it doesn't just go on.
+    #[inline(never)]
+    fn judge(
+        &mut self,
+        batch: &mut Batch<'_, T::Table>,
+        start: usize,
+        index: u32,
+        out: &mut Writer,
+    ) -> Result<bool, Stop> {
+        let verdict = batch.rowless(start, |shown| match shown {
+            Shown::Message(message) => self.0.message(&message),
+            Shown::Truncate(truncate) => self.0.truncate(&truncate),
+        })?;
+        match verdict {
+            Ok(Verdict::Pass) => return Ok(false),
+            Ok(Verdict::Drop) => patch::header(out, index, action::DROP, 2),
+            Ok(Verdict::Stop(reason)) => {
+                patch::header(out, index, action::STOP, 3);
+                out.str(&reason);
+            }
+            Err(error) => patch::reject(out, index, &error),
+        }
+        Ok(true)
     }
 }
 
@@ -236,6 +324,12 @@ impl<P: Plugin> Default for Guest<P> {
 }
 
 impl<P: Plugin> Guest<P> {
+    /// Whether it gives state.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn is_stateful(&mut self) -> bool {
+        self.plugin.as_mut().and_then(P::stateful).is_some()
+    }
+
     /// `rowmill_init`; the reply stays as it is until the next call.
     pub fn init(&mut self, input: &[u8]) -> &[u8] {
         let started = config::find(input).and_then(P::start).and_then(|mut plugin| {

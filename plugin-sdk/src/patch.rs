@@ -217,14 +217,14 @@ impl Scratch {
 }
 
 #[inline]
-fn header(out: &mut Writer, row: u32, action: u8, elements: usize) {
+pub(crate) fn header(out: &mut Writer, row: u32, action: u8, elements: usize) {
     out.array(elements);
     out.uint(row.into());
     out.uint(action.into());
 }
 
 #[cold]
-fn reject(out: &mut Writer, row: u32, error: &Error) {
+pub(crate) fn reject(out: &mut Writer, row: u32, error: &Error) {
     header(out, row, action::REJECT, 4);
     out.str(error.code());
     out.str(error.reason());
