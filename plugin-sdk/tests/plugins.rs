@@ -453,3 +453,38 @@ fn a_change_stays_whole_and_has_bytes_of_its_own() {
     assert_eq!(bytes[1], bytes[2]);
     assert!(bytes[0] != bytes[1] && bytes[0] != bytes[3] && bytes[1] != bytes[3]);
 }
+
+mod typed {
+    use super::*;
+    use rowmill_plugin::postgres::Numeric;
+
+    #[transform(read(what), write(what))]
+    pub fn typed(row: &Row, patch: &mut Patch) -> Result<()> {
+        let Some(value) = row.numeric("what")? else {
+            return Ok(());
+        };
+        assert_eq!(row.get::<Numeric>("what")?, Some(value));
+        patch.set("what", format!("{value} {:?}", value.scaled(2)));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_numeric_is_read_of_every_column_that_holds_one() {
+    let mut plugin = testing::transform::<typed::typed>();
+    for (int, text) in [
+        (0, "0 Some(0)"),
+        (-7, "-7 Some(-700)"),
+        (i64::MIN, "-9223372036854775808 Some(-922337203685477580800)"),
+        (i64::MAX, "9223372036854775807 Some(922337203685477580700)"),
+    ] {
+        assert_eq!(plugin.apply(row! { what: int }).row().text("what"), Some(text));
+    }
+    assert_eq!(
+        plugin.apply(row! { what: "1.5" }).row().text("what"),
+        Some("1.5 Some(150)")
+    );
+    // A float isn't exact.
+    let outcome = plugin.apply(row! { what: 1.5 });
+    assert!(matches!(&outcome, Outcome::Rejected(error) if error.reason() == "column what is not a numeric"));
+}
