@@ -11,7 +11,7 @@ pub(crate) const SHORT_VALUES_MAX: usize = 15;
 /// What comes before the values of a row.
 #[derive(Clone, Copy)]
 pub(crate) struct Head {
-    /// `None` for truncates and messages, which no plugin of this SDK asks for.
+    /// `None` for truncates and messages.
     pub relation: Option<u32>,
     /// As it comes, checked.
     pub op: u8,

@@ -2,17 +2,22 @@
 //! natively, so that a test goes the way that production goes.
 
 use crate::batch::{Head, Rows, SHORT_VALUES_MAX, ShortHead, short_values};
-use crate::patch::Scratch;
+use crate::patch::{self, Scratch};
 use crate::plugin::{Filter, Transform};
 use crate::projection::{Choice, Named, Projection};
 use crate::relation::Relation;
-use crate::row::Row;
-use crate::{Error, Patch, Result, Stateful, config, export};
-use rowmill_abi::{Malformed, Writer, default, reply, schema_action};
+use crate::row::{Row, Transaction};
+use crate::rowless::{self, Rowless};
+use crate::{Error, Message, Patch, Result, Stateful, Truncate, Verdict, config, export};
+use rowmill_abi::{Malformed, Writer, action, default, reply, schema_action};
 
 /// A filter or a transform, as the exports need it.
 pub trait Plugin: Sized + 'static {
     type Table: 'static;
+    #[doc(hidden)]
+    const MESSAGES: bool;
+    #[doc(hidden)]
+    const TRUNCATES: bool;
 
     /// Starts with a config that is MessagePack.
     fn start(config: &[u8]) -> Result<Self>;
@@ -65,6 +70,7 @@ pub struct Batch<'a, T> {
 #[derive(Debug, Default)]
 struct Buffers {
     offsets: Offsets,
+    truncated: Vec<u32>,
     bitmap: Vec<u8>,
     rejects: Writer,
     scratch: Scratch,
@@ -77,23 +83,64 @@ struct Offsets {
     many: Vec<u32>,
 }
 
-/// A row with its table.
-struct Seen<'a, T> {
-    row: Row<'a>,
-    table: &'a T,
-    writes: &'a [Named],
-    /// Whether a column that is read is absent.
-    absent: bool,
+/// What is shown beside rows.
+enum Shown<'a> {
+    Message(Message<'a>),
+    Truncate(Truncate<'a>),
 }
 
-/// Shows every row of a batch to `visit`, with its index; `None` where it is a truncate or a message.
+/// Has the truncate or message that begins at `start` looked at. Never inlined: it is rare.
+#[inline(never)]
+fn rowless<T, R>(
+    bytes: &[u8],
+    start: usize,
+    transaction: &Transaction,
+    known: &[Known<T>],
+    truncated: &mut Vec<u32>,
+    look: impl FnOnce(Shown<'_>) -> R,
+) -> Result<R, Stop> {
+    match rowless::read(bytes, start, truncated)? {
+        Rowless::Message {
+            is_transactional,
+            prefix,
+            content,
+        } => Ok(look(Shown::Message(Message {
+            is_transactional,
+            prefix,
+            content,
+            transaction,
+        }))),
+        Rowless::Truncate(read) => {
+            let relations = truncated
+                .iter()
+                .map(|relation| find(known, *relation).map(|known| &known.relation));
+            let relations: Vec<_> = relations.collect::<Result<_, _>>()?;
+            Ok(look(Shown::Truncate(Truncate::new(read, transaction, &relations))))
+        }
+    }
+}
+
+/// What stands in a batch at one place.
+enum Seen<'a, T> {
+    Row {
+        row: Row<'a>,
+        table: &'a T,
+        writes: &'a [Named],
+        /// Whether a column that is read is absent.
+        absent: bool,
+    },
+    /// A truncate or a message.
+    Rowless { start: usize, transaction: &'a Transaction },
+}
+
+/// Shows every row of a batch to `visit`, with its index.
 // What every row needs is kept in locals, and this has one caller in a module: that is worth half of a filter's time.
 #[inline(always)]
 fn each<T>(
     rows: &mut Rows<'_>,
     known: &[Known<T>],
     offsets: &mut Offsets,
-    mut visit: impl FnMut(u32, Option<Seen<'_, T>>),
+    mut visit: impl FnMut(u32, Seen<'_, T>) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let (bytes, mut at) = (rows.bytes, rows.start);
     // What the last short row began with, and what that means: mostly it is the same for the next.
@@ -111,6 +158,7 @@ fn each<T>(
             let offsets = offsets.few.get_mut(..head.count)?;
             Some((head, of, short_values(bytes, at, offsets)?))
         });
+        let start = at;
         let (head, of, offsets) = match quick {
             Some((head, of, next)) => {
                 at = next;
@@ -123,23 +171,27 @@ fn each<T>(
                 (head, of, offsets.many.as_slice())
             }
         };
-        let seen = of.map(|of| Seen {
-            row: Row {
-                bytes,
-                offsets,
-                relation: &of.relation,
-                read: &of.read,
-                transaction: &rows.transaction,
-                index,
-                op: head.op,
-                image: head.image,
-                gaps: head.gaps,
+        let transaction = &rows.transaction;
+        let seen = match of {
+            None => Seen::Rowless { start, transaction },
+            Some(of) => Seen::Row {
+                row: Row {
+                    bytes,
+                    offsets,
+                    relation: &of.relation,
+                    read: &of.read,
+                    transaction,
+                    index,
+                    op: head.op,
+                    image: head.image,
+                    gaps: head.gaps,
+                },
+                table: &of.table,
+                writes: &of.writes,
+                absent: head.absent,
             },
-            table: &of.table,
-            writes: &of.writes,
-            absent: head.absent,
-        });
-        visit(index, seen);
+        };
+        visit(index, seen)?;
     }
     Ok(())
 }
@@ -165,6 +217,8 @@ fn find<T>(known: &[Known<T>], relation: u32) -> Result<&Known<T>, Stop> {
 
 impl<F: Filter> Plugin for FilterPlugin<F> {
     type Table = F::Table;
+    const MESSAGES: bool = F::MESSAGES;
+    const TRUNCATES: bool = F::TRUNCATES;
 
     fn start(config: &[u8]) -> Result<Self> {
         F::start(config).map(Self)
@@ -183,21 +237,28 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
         let Batch { rows, known, buffers } = batch;
         let Buffers {
             offsets,
+            truncated,
             bitmap,
             rejects,
             ..
         } = &mut **buffers;
-        let count = rows.count;
+        let (bytes, count) = (rows.bytes, rows.count);
         let (mut matching, mut rejected, mut eight) = (0, 0, 0);
         bitmap.clear();
         bitmap.reserve(count.div_ceil(8) as usize);
         rejects.clear();
         each(rows, known, offsets, |index, seen| {
             let judged = match seen {
-                None => Ok(true),
                 // Can't be judged: the host knows that too, and doesn't look at this verdict.
-                Some(seen) if seen.absent => Ok(false),
-                Some(seen) => self.0.matches(&seen.row, seen.table),
+                Seen::Row { absent: true, .. } => Ok(false),
+                Seen::Row { row, table, .. } => self.0.matches(&row, table),
+                Seen::Rowless { start, transaction } if F::MESSAGES || F::TRUNCATES => {
+                    rowless(bytes, start, transaction, known, truncated, |shown| match shown {
+                        Shown::Message(message) => self.0.message(&message),
+                        Shown::Truncate(truncate) => self.0.truncate(&truncate).map(|()| true),
+                    })?
+                }
+                Seen::Rowless { .. } => Ok(true),
             };
             let matches = judged.unwrap_or_else(|error| {
                 rejected += 1;
@@ -209,6 +270,7 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
             if index % 8 == 7 {
                 bitmap.push(std::mem::take(&mut eight));
             }
+            Ok(())
         })?;
         if count % 8 != 0 {
             bitmap.push(eight);
@@ -230,6 +292,8 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
 
 impl<T: Transform> Plugin for TransformPlugin<T> {
     type Table = T::Table;
+    const MESSAGES: bool = T::MESSAGES;
+    const TRUNCATES: bool = T::TRUNCATES;
 
     fn start(config: &[u8]) -> Result<Self> {
         T::start(config).map(Self)
@@ -249,17 +313,50 @@ impl<T: Transform> Plugin for TransformPlugin<T> {
         let actions = out.open_array();
         let mut count = 0;
         let Batch { rows, known, buffers } = batch;
-        let Buffers { offsets, scratch, .. } = &mut **buffers;
+        let Buffers {
+            offsets,
+            truncated,
+            scratch,
+            ..
+        } = &mut **buffers;
+        let bytes = rows.bytes;
         each(rows, known, offsets, |index, seen| {
-            if let Some(seen) = seen {
-                let mut patch = Patch::new(scratch, seen.writes, index, out);
-                let result = self.0.transform(&seen.row, seen.table, &mut patch);
-                count += u32::from(scratch.finish(index, result, out));
-            }
+            let acts = match seen {
+                Seen::Row { row, table, writes, .. } => {
+                    let mut patch = Patch::new(scratch, writes, index, out);
+                    let result = self.0.transform(&row, table, &mut patch);
+                    scratch.finish(index, result, out)
+                }
+                Seen::Rowless { start, transaction } if T::MESSAGES || T::TRUNCATES => {
+                    let verdict = rowless(bytes, start, transaction, known, truncated, |shown| match shown {
+                        Shown::Message(message) => self.0.message(&message),
+                        Shown::Truncate(truncate) => self.0.truncate(&truncate),
+                    })?;
+                    settle(verdict, index, out)
+                }
+                Seen::Rowless { .. } => false,
+            };
+            count += u32::from(acts);
+            Ok(())
         })?;
         out.close_array(actions, count);
         Ok(())
     }
+}
+
+/// Appends what becomes of a truncate or message, where it doesn't just go on.
+#[cold]
+fn settle(verdict: Result<Verdict>, index: u32, out: &mut Writer) -> bool {
+    match verdict {
+        Ok(Verdict::Pass) => return false,
+        Ok(Verdict::Drop) => patch::header(out, index, action::DROP, 2),
+        Ok(Verdict::Stop(reason)) => {
+            patch::header(out, index, action::STOP, 3);
+            out.str(&reason);
+        }
+        Err(error) => patch::reject(out, index, &error),
+    }
+    true
 }
 
 #[cold]
@@ -290,6 +387,12 @@ impl<P: Plugin> Default for Guest<P> {
 }
 
 impl<P: Plugin> Guest<P> {
+    /// Whether it gives state.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn is_stateful(&mut self) -> bool {
+        self.plugin.as_mut().and_then(P::stateful).is_some()
+    }
+
     /// `rowmill_init`; the reply stays as it is until the next call.
     #[cold]
     #[inline(never)]

@@ -234,7 +234,7 @@ impl Scratch {
 }
 
 #[cold]
-fn header(out: &mut Writer, row: u32, action: u8, elements: usize) {
+pub(crate) fn header(out: &mut Writer, row: u32, action: u8, elements: usize) {
     out.array(elements);
     out.uint(row.into());
     out.uint(action.into());
@@ -254,7 +254,7 @@ fn begin_patch(out: &mut Writer, row: u32) {
 }
 
 #[cold]
-fn reject(out: &mut Writer, row: u32, error: &Error) {
+pub(crate) fn reject(out: &mut Writer, row: u32, error: &Error) {
     header(out, row, action::REJECT, 4);
     out.str(error.code());
     out.str(error.reason());

@@ -228,7 +228,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A value of a type that comes as Postgres' text, such as those of [`postgres`]; `None` is NULL.
+    /// A value of any type that can be read from Postgres' text, such as those of [`postgres`], or from the number or
+    /// boolean that the column comes as; `None` is NULL.
     ///
     /// ```
     /// # use rowmill_plugin::{Result, Row, postgres::Date};
@@ -329,7 +330,7 @@ impl<'a> Row<'a> {
         self.get(column)
     }
 
-    /// A numeric, without loss; `None` is NULL.
+    /// A numeric or an integer, without loss; `None` is NULL.
     ///
     /// ```
     /// # use rowmill_plugin::{Result, Row};
@@ -411,12 +412,16 @@ fn any_text(row: Row<'_>, position: usize) -> Result<Option<&str>> {
 #[inline(never)]
 fn get_any<'a, T: FromText<'a>>(row: Row<'a>, position: usize) -> Result<Option<T>> {
     let token = row.token(position)?;
-    let text = match token {
-        Token::Str(text) => std::str::from_utf8(text)?,
+    let value = match token {
+        Token::Str(text) => T::from_text(std::str::from_utf8(text)?),
+        Token::Int(value) => T::from_int(value),
+        Token::F32(value) => T::from_float(value.into()),
+        Token::F64(value) => T::from_float(value),
+        Token::Bool(value) => T::from_bool(value),
         Token::Nil => return Ok(None),
-        other => return Err(no(row, other, position, T::WANTED)),
+        _ => None,
     };
-    match T::from_text(text) {
+    match value {
         Some(value) => Ok(Some(value)),
         None => Err(no(row, token, position, T::WANTED)),
     }
