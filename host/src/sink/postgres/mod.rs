@@ -28,6 +28,7 @@
 //! | truncate | TRUNCATE with the source's flags |
 //! | message | nothing |
 
+mod about;
 mod apply;
 mod check;
 mod connection;
