@@ -1,5 +1,6 @@
 //! Applies the runs of a delivery inside the open target transaction.
 
+use super::compact;
 use super::encode;
 use super::error;
 use super::group;
@@ -12,6 +13,7 @@ use crate::batch::{Batch, Op, Row};
 use crate::config::{OnConflict, WriteMode};
 use crate::sink::{SinkContext, SinkError};
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio_postgres::{Client, Statement};
@@ -142,20 +144,30 @@ impl Applier {
         range: Range<usize>,
         begin: &'static str,
     ) -> Result<(), SinkError> {
-        let grouped = match self.is_order_unseen(work.batch) {
-            true => group::by_table(work.batch, &work.rows[range.clone()], &self.targets),
-            false => None,
-        };
-        let Some((rows, from)) = grouped else {
+        let mut rows = Cow::Borrowed(&work.rows[range.clone()]);
+        let mut from: Vec<usize> = Vec::new();
+        if self.mode != WriteMode::Append
+            && let Some((left, places)) = compact::compact(work, range.clone(), &self.targets)
+        {
+            rows = Cow::Owned(left);
+            from = places;
+        }
+        if self.is_order_unseen(work.batch)
+            && let Some((grouped, places)) = group::by_table(work.batch, &rows, &self.targets)
+        {
+            from = match from.is_empty() {
+                true => places.iter().map(|at| range.start + at).collect(),
+                false => places.iter().map(|at| from[*at]).collect(),
+            };
+            rows = Cow::Owned(grouped);
+        }
+        let Cow::Owned(rows) = rows else {
             return self.apply_in_order(work, range, begin).await;
         };
         let all = 0..rows.len();
         let applied = self.apply_in_order(Work { rows: &rows, ..work }, all, begin).await;
         applied.map_err(|error| match error {
-            SinkError::Row { row, error } => SinkError::Row {
-                row: range.start + from[row],
-                error,
-            },
+            SinkError::Row { row, error } => SinkError::Row { row: from[row], error },
             other => other,
         })
     }

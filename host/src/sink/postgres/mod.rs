@@ -31,6 +31,7 @@
 mod about;
 mod apply;
 mod check;
+mod compact;
 mod connection;
 mod copy;
 mod encode;

@@ -268,7 +268,7 @@ pub(super) fn key_value(batch: &Batch, slot: u16, image: Tuple, old: Option<Tupl
     }
 }
 
-fn key_hash(batch: &Batch, target: &Target, image: Tuple, old: Option<Tuple>) -> Result<u64, Unusable> {
+pub(super) fn key_hash(batch: &Batch, target: &Target, image: Tuple, old: Option<Tuple>) -> Result<u64, Unusable> {
     let mut hasher = FxHasher::default();
     for column in target.columns.iter().filter(|column| column.key) {
         match key_value(batch, column.slot, image, old) {
@@ -284,7 +284,7 @@ fn key_hash(batch: &Batch, target: &Target, image: Tuple, old: Option<Tuple>) ->
     Ok(hasher.finish())
 }
 
-fn key_differs(batch: &Batch, target: &Target, old: Tuple, new: Tuple) -> bool {
+pub(super) fn key_differs(batch: &Batch, target: &Target, old: Tuple, new: Tuple) -> bool {
     target.columns.iter().filter(|column| column.key).any(|column| {
         let now = batch.value(new, column.slot);
         !matches!(now, Value::Unchanged | Value::Absent) && now != batch.value(old, column.slot)

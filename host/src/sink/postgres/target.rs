@@ -43,6 +43,8 @@ pub(super) struct Target {
     pub(super) copy: bool,
     /// Whether triggers of its own act on what arrives: ENABLE ALWAYS or REPLICA ones.
     pub(super) triggers: bool,
+    /// Whether nobody could tell that a row had other values meanwhile.
+    pub(super) compacts: bool,
 }
 
 /// The table as a whole.
@@ -51,6 +53,8 @@ struct Traits {
     oid: u32,
     copy: bool,
     triggers: bool,
+    /// It has at most one unique index or exclusion constraint, and so has each of its partitions.
+    one_unique: bool,
 }
 
 /// The columns of a unique index.
@@ -96,7 +100,10 @@ impl Target {
         let failed = |error| error::of(&error, context);
         let select = "SELECT c.oid, NOT pg_catalog.row_security_active(c.oid), EXISTS (\
                 SELECT FROM pg_catalog.pg_trigger WHERE tgenabled IN ('A', 'R') AND (tgrelid = c.oid OR tgrelid IN (\
-                    SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))) \
+                    SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))), NOT EXISTS (\
+                SELECT FROM pg_catalog.pg_index WHERE (indisunique OR indisexclusion) AND (indrelid = c.oid OR \
+                    indrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))) \
+                GROUP BY indrelid HAVING count(*) > 1) \
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
             WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
         let there = client
@@ -110,6 +117,7 @@ impl Target {
             oid: there.get(0),
             copy: there.get(1),
             triggers: there.get(2),
+            one_unique: there.get(3),
         };
         let (found, unique) = Self::catalog(client, traits.oid).await.map_err(failed)?;
         if mode == WriteMode::Append {
@@ -157,7 +165,7 @@ impl Target {
         found: &[Found],
         key: Vec<String>,
         table: u32,
-        Traits { copy, triggers, .. }: Traits,
+        traits: Traits,
         context: &SinkContext,
     ) -> Result<Self, SinkError> {
         let mut columns = Vec::with_capacity(relation.columns.len());
@@ -177,8 +185,9 @@ impl Target {
             columns,
             about: Vec::new(),
             keyed: !key.is_empty(),
-            copy,
-            triggers,
+            copy: traits.copy,
+            triggers: traits.triggers,
+            compacts: !key.is_empty() && traits.one_unique && !traits.triggers,
         })
     }
 }
