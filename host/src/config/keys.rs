@@ -164,8 +164,8 @@ const SNAPSHOT: Block = Block {
         Key::default(
             "connections",
             &Shape::Count(1, 64),
-            "2",
-            "Connections that copy at the same time.",
+            "4",
+            "Connections that copy at the same time. Each has one unit under way until that is durable.",
         ),
         Key::default(
             "unit_rows",

@@ -64,7 +64,7 @@ pub struct TablePattern {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub mode: SnapshotMode,
-    /// Connections that copy at the same time; 2.
+    /// Connections that copy at the same time; 4.
     pub connections: usize,
     /// Rows in a unit of a table with a key; 20,000.
     pub unit_rows: usize,
