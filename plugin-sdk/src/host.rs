@@ -53,7 +53,7 @@ pub(crate) use imports::panic;
     unsafe_code,
     reason = "imports of the host; pointers and lengths come from slices that outlive the call"
 )]
-mod imports {
+pub(crate) mod imports {
     mod raw {
         #[link(wasm_import_module = "rowmill")]
         unsafe extern "C" {
@@ -62,6 +62,9 @@ mod imports {
             pub fn metric(kind: i32, name: *const u8, name_len: usize, value: f64);
             pub fn now_us(transaction_index: u32) -> i64;
             pub fn random(row_index: u32, bytes: *mut u8, len: usize);
+            pub fn kv_get(key: *const u8, key_len: usize, out: *mut u8, out_len: usize) -> i32;
+            pub fn kv_put(key: *const u8, key_len: usize, value: *const u8, value_len: usize) -> i32;
+            pub fn kv_delete(key: *const u8, key_len: usize) -> i32;
         }
     }
 
@@ -84,9 +87,21 @@ mod imports {
     pub fn random(row_index: u32, bytes: &mut [u8]) {
         unsafe { raw::random(row_index, bytes.as_mut_ptr(), bytes.len()) }
     }
+
+    pub fn kv_get(key: &[u8], out: &mut [u8]) -> i32 {
+        unsafe { raw::kv_get(key.as_ptr(), key.len(), out.as_mut_ptr(), out.len()) }
+    }
+
+    pub fn kv_put(key: &[u8], value: &[u8]) -> i32 {
+        unsafe { raw::kv_put(key.as_ptr(), key.len(), value.as_ptr(), value.len()) }
+    }
+
+    pub fn kv_delete(key: &[u8]) -> i32 {
+        unsafe { raw::kv_delete(key.as_ptr(), key.len()) }
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-mod imports {
-    pub use crate::testing::stand_in::{log, metric, now_us, random};
+pub(crate) mod imports {
+    pub use crate::testing::stand_in::{kv_delete, kv_get, kv_put, log, metric, now_us, random};
 }

@@ -42,12 +42,19 @@
 //!   accessor's error rejects the change, so that nothing leaves half masked.
 //! - [`Transform::transform`] is called for every image.
 //!
+//! # Keeping something from row to row
+//!
+//! A field of the type is gone after a restart. What must stay is either state, which the plugin hands over as a whole
+//! ([`Stateful`]), or entries by key, which the host keeps for it ([`Kv`]). Both are stored with the position that the
+//! stream goes on at, so that each row counts once, whatever happens.
+//!
 //! # Tests
 //!
 //! The same plugin runs natively: see [`testing`].
 
 extern crate self as rowmill_plugin;
 
+mod ascii;
 mod batch;
 mod config;
 mod error;
@@ -55,6 +62,7 @@ mod error;
 pub mod export;
 pub mod guest;
 pub mod host;
+mod kv;
 #[doc(hidden)]
 pub mod macro_support;
 mod patch;
@@ -63,17 +71,20 @@ pub mod postgres;
 mod projection;
 mod relation;
 mod row;
+mod rowless;
 mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod value;
 
 pub use error::{Error, Result};
+pub use kv::{Kv, WithKv};
 pub use patch::{Patch, WriteKey};
 pub use plugin::{Filter, Transform};
 pub use projection::{Output, OutputColumn, Projection, ReadColumn, Selection, WriteColumn};
 pub use relation::{Column, Relation, types};
 pub use row::{Image, Op, ReadKey, Row, Transaction};
+pub use rowless::{Message, Truncate, Verdict};
 pub use rowmill_plugin_macros::{config, filter, plugin, transform};
 pub use state::Stateful;
 pub use value::{ToValue, Value};
@@ -86,9 +97,10 @@ pub use {schemars, serde};
 
 /// What nearly every plugin needs.
 pub mod prelude {
+    pub use crate::abi::{Reader, Writer};
     pub use crate::host::{self, Level};
     pub use crate::{
-        Error, Filter, Image, Op, Output, Patch, Projection, ReadColumn, Relation, Result, Row, Selection, Stateful,
-        Transform, Value, WriteColumn, config, filter, plugin, transform,
+        Error, Filter, Image, Kv, Message, Op, Output, Patch, Projection, ReadColumn, Relation, Result, Row, Selection,
+        Stateful, Transform, Truncate, Value, Verdict, WithKv, WriteColumn, config, filter, plugin, transform,
     };
 }

@@ -3,7 +3,7 @@
 use crate::projection::Projection;
 use crate::relation::Relation;
 use crate::row::Row;
-use crate::{Patch, Result};
+use crate::{Message, Patch, Result, Truncate, Verdict};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -16,6 +16,13 @@ pub trait Filter: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// What the plugin keeps per table, such as the columns it reads.
     type Table: 'static;
+
+    /// Whether messages are shown to it; for the macros.
+    #[doc(hidden)]
+    const MESSAGES: bool = false;
+    /// Whether truncates are shown to it; for the macros.
+    #[doc(hidden)]
+    const TRUNCATES: bool = false;
 
     /// An error refuses the plugin.
     fn new(config: Self::Config) -> Result<Self>;
@@ -39,6 +46,20 @@ pub trait Filter: Sized + 'static {
     ///
     /// Must not depend on where batches are cut.
     fn matches(&mut self, row: &Row<'_>, table: &Self::Table) -> Result<bool>;
+
+    /// Whether a logical message goes on. An error rejects it. Where this is written, [`#[plugin]`](crate::plugin) has
+    /// the manifest ask for messages; else the plugin sees none, and all go on.
+    fn message(&mut self, message: &Message<'_>) -> Result<bool> {
+        let _ = message;
+        Ok(true)
+    }
+
+    /// A truncate comes by; it always goes on, unless an error rejects it. Where this is written,
+    /// [`#[plugin]`](crate::plugin) has the manifest ask for truncates; else the plugin sees none.
+    fn truncate(&mut self, truncate: &Truncate<'_>) -> Result<()> {
+        let _ = truncate;
+        Ok(())
+    }
 }
 
 /// Changes rows.
@@ -49,6 +70,13 @@ pub trait Transform: Sized + 'static {
     type Config: DeserializeOwned + JsonSchema;
     /// What the plugin keeps per table, such as the columns it reads and writes.
     type Table: 'static;
+
+    /// Whether messages are shown to it; for the macros.
+    #[doc(hidden)]
+    const MESSAGES: bool = false;
+    /// Whether truncates are shown to it; for the macros.
+    #[doc(hidden)]
+    const TRUNCATES: bool = false;
 
     /// An error refuses the plugin.
     fn new(config: Self::Config) -> Result<Self>;
@@ -73,4 +101,18 @@ pub trait Transform: Sized + 'static {
     ///
     /// Must not depend on where batches are cut.
     fn transform(&mut self, row: &Row<'_>, table: &Self::Table, patch: &mut Patch<'_>) -> Result<()>;
+
+    /// What becomes of a logical message. An error rejects it. Where this is written, [`#[plugin]`](crate::plugin) has
+    /// the manifest ask for messages; else the plugin sees none, and all go on.
+    fn message(&mut self, message: &Message<'_>) -> Result<Verdict> {
+        let _ = message;
+        Ok(Verdict::Pass)
+    }
+
+    /// What becomes of a truncate. An error rejects it. Where this is written, [`#[plugin]`](crate::plugin) has the
+    /// manifest ask for truncates; else the plugin sees none, and all go on.
+    fn truncate(&mut self, truncate: &Truncate<'_>) -> Result<Verdict> {
+        let _ = truncate;
+        Ok(Verdict::Pass)
+    }
 }

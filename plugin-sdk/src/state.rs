@@ -7,6 +7,31 @@ use rowmill_abi::Writer;
 ///
 /// The format of the bytes is the plugin's own. What isn't in them is gone after a restart.
 ///
+/// Without these arguments it doesn't compile, since nobody would ask it for its state:
+///
+/// ```compile_fail
+/// # use rowmill_plugin::prelude::*;
+/// # struct Counter(u64);
+/// #[plugin]
+/// impl Filter for Counter {
+///     // ..
+/// #     fn new(_: ()) -> Result<Self> { Ok(Self(0)) }
+/// #     fn schema(&mut self, relation: &Relation) -> Result<Projection<()>> {
+/// #         Ok(Selection::of(relation).with(()))
+/// #     }
+/// #     fn matches(&mut self, _: &Row, _: &()) -> Result<bool> { Ok(true) }
+/// }
+///
+/// impl Stateful for Counter {
+///     // ..
+/// #     fn checkpoint(&self, state: &mut Writer) { state.uint(self.0); }
+/// #     fn restore(&mut self, _: &[u8]) -> Result<()> { Ok(()) }
+/// }
+/// # fn main() {}
+/// ```
+///
+/// [`MockHost::checkpoint`](crate::testing::MockHost::checkpoint) has a whole plugin with its test. The functions alone:
+///
 /// ```
 /// use rowmill_plugin::Stateful;
 /// use rowmill_plugin::abi::{Reader, Writer};

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod console;
+mod guest_text;
 mod host;
 mod lines;
 mod load;

@@ -2,10 +2,8 @@
 //! took over.
 
 use anyhow::{Result, ensure};
-use rowmill_tests::{Cluster, Columns, Host, Keeps, LONG, Lines, Random, Shop, totals, wait_until};
+use rowmill_tests::{Columns, Host, Keeps, LONG, Lines, Load, Random, Shop, totals, wait_until};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const KILLS: u64 = 30;
@@ -27,9 +25,16 @@ routes:
   - { tables: [public.orders], plugins: [total], sinks: [warehouse, feed] }
   - { tables: [public.visits], plugins: [by_customer], sinks: [warehouse, feed] }";
 
+/// What must be in each table at the target, as a query of the source.
 const EXPECTED: [(&str, &str); 2] = [
-    ("orders", "sum(amount) OVER (ORDER BY id)"),
-    ("visits", "sum(amount) OVER (PARTITION BY customer ORDER BY id)"),
+    (
+        "orders",
+        "SELECT id, customer, amount, sum(amount) OVER (ORDER BY id) AS total FROM orders",
+    ),
+    (
+        "visits",
+        "SELECT id, customer, amount, sum(amount) OVER (PARTITION BY customer ORDER BY id) AS total FROM visits",
+    ),
 ];
 
 fn install(shop: &Shop, name: &str, module: &[u8]) -> Result<()> {
@@ -39,61 +44,28 @@ fn install(shop: &Shop, name: &str, module: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Writers of small transactions, until told to stop; some roll back.
-struct Load {
-    stop: Arc<AtomicBool>,
-    threads: Vec<std::thread::JoinHandle<Result<()>>>,
+/// Writers of both tables; some of their transactions roll back.
+fn load(shop: &Shop) -> Load {
+    Load::of(&shop.cluster, |writer| {
+        let mut random = Random::new(writer);
+        let mut id = writer * 1_000_000_000 + random.below(1000) * 1_000_000;
+        move || purchases(writer, &mut random, &mut id)
+    })
 }
 
-impl Load {
-    fn start(cluster: &Cluster) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let start = |writer: u64| {
-            let (stop, url) = (Arc::clone(&stop), cluster.url("source"));
-            std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(insert(&url, writer, &stop))
-            })
-        };
-        let threads = (1..=2).map(start).collect();
-        Self { stop, threads }
-    }
-
-    fn stop(mut self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.threads
-            .drain(..)
-            .try_for_each(|thread| thread.join().expect("a writer panicked"))
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-async fn insert(url: &str, writer: u64, stop: &AtomicBool) -> Result<()> {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
-    let mut random = Random::new(writer);
-    let mut id = writer * 1_000_000_000 + random.below(1000) * 1_000_000;
-    while !stop.load(Ordering::Relaxed) {
-        let mut sql = String::from("BEGIN;");
-        for _ in 0..=random.below(6) {
-            id += 1;
-            let (customer, amount) = (writer * 10 + random.below(4), random.below(600));
-            sql.push_str(&format!("INSERT INTO visits VALUES ({id}, {customer}, {amount}, 0);"));
-            if writer == 1 {
-                let amount = random.below(600);
-                sql.push_str(&format!("INSERT INTO orders VALUES ({id}, {customer}, {amount}, 0);"));
-            }
+fn purchases(writer: u64, random: &mut Random, id: &mut u64) -> String {
+    let mut sql = String::from("BEGIN;");
+    for _ in 0..=random.below(6) {
+        *id += 1;
+        let (customer, amount) = (writer * 10 + random.below(4), random.below(600));
+        sql.push_str(&format!("INSERT INTO visits VALUES ({id}, {customer}, {amount}, 0);"));
+        if writer == 1 {
+            let amount = random.below(600);
+            sql.push_str(&format!("INSERT INTO orders VALUES ({id}, {customer}, {amount}, 0);"));
         }
-        sql.push_str(if random.below(10) == 0 { "ROLLBACK" } else { "COMMIT" });
-        client.batch_execute(&sql).await?;
-        tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    Ok(())
+    sql.push_str(if random.below(10) == 0 { "ROLLBACK" } else { "COMMIT" });
+    sql
 }
 
 fn pipeline(shop: &Shop) -> String {
@@ -108,24 +80,18 @@ fn begin(shop: &Shop) -> Result<()> {
     Ok(())
 }
 
-/// What must be at the sinks.
-fn expected(shop: &Shop, table: &str, total: &str) -> Result<String> {
-    let query = format!(
-        "SELECT count(*), md5(string_agg((id, customer, amount, total)::text, '|' ORDER BY id))
-         FROM (SELECT id, customer, amount, {total} AS total FROM {table}) t"
-    );
-    shop.source(&query)
-}
-
-fn wait_right(shop: &Shop, host: &mut Host) -> Result<()> {
-    for (table, total) in EXPECTED {
-        let all = format!(
-            "SELECT count(*), md5(string_agg((id, customer, amount, total)::text, '|' ORDER BY id)) FROM {table}"
-        );
-        shop.wait_target(host, &all, &expected(shop, table, total)?)?;
-        let rows = format!("SELECT id, {total} FROM {table}");
+/// Waits until both sinks have what is expected, in full.
+fn wait_right(shop: &Shop, host: &mut Host, expected: &[(&str, &str)]) -> Result<()> {
+    for (table, rows) in expected {
+        let digest = |rows: &str| {
+            format!(
+                "SELECT count(*), md5(string_agg((id, customer, amount, total)::text, '|' ORDER BY id)) FROM ({rows}) t"
+            )
+        };
+        let all = digest(&format!("SELECT * FROM {table}"));
+        shop.wait_target(host, &all, &shop.source(&digest(rows))?)?;
         let expected: BTreeMap<i64, i64> = shop
-            .source(&rows)?
+            .source(&format!("SELECT id, total FROM ({rows}) t"))?
             .lines()
             .filter_map(|line| line.split_once('|'))
             .map(|(id, total)| Ok((id.parse()?, total.parse()?)))
@@ -134,7 +100,7 @@ fn wait_right(shop: &Shop, host: &mut Host) -> Result<()> {
         let feed = shop.folder().join("out/feed.jsonl");
         wait_until("the file has the totals", LONG, || {
             let lines = Lines::read(&feed)?;
-            let of_table = lines.rows.iter().filter(|row| row["table"] == table);
+            let of_table = lines.rows.iter().filter(|row| row["table"] == *table);
             let found: BTreeMap<i64, i64> = of_table
                 .filter_map(|row| Some((row["new"]["id"].as_i64()?, row["new"]["total"].as_i64()?)))
                 .collect();
@@ -151,21 +117,26 @@ fn wait_right(shop: &Shop, host: &mut Host) -> Result<()> {
     Ok(())
 }
 
+fn kill(shop: &Shop, pipeline: &str, random: &mut Random, times: u64) -> Result<()> {
+    for _ in 0..times {
+        let host = Host::run(shop.folder(), pipeline)?;
+        // Long enough to come to the stream at times, short enough not to at others.
+        std::thread::sleep(Duration::from_millis(200 + random.below(1200)));
+        host.kill()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn totals_are_right_after_thirty_kills() {
     let shop = Shop::with(TABLES).unwrap();
     begin(&shop).unwrap();
-    let load = Load::start(&shop.cluster);
+    let load = load(&shop);
     let mut random = Random::new(7);
-    for _ in 0..KILLS {
-        let host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
-        // Long enough to come to the stream at times, short enough not to at others.
-        std::thread::sleep(Duration::from_millis(200 + random.below(1200)));
-        host.kill().unwrap();
-    }
+    kill(&shop, &pipeline(&shop), &mut random, KILLS).unwrap();
     let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
-    load.stop().unwrap();
-    wait_right(&shop, &mut host).unwrap();
+    load.stop();
+    wait_right(&shop, &mut host, &EXPECTED).unwrap();
     host.terminate().unwrap();
 }
 
@@ -173,7 +144,7 @@ fn totals_are_right_after_thirty_kills() {
 fn a_new_version_takes_over_with_the_state() {
     let shop = Shop::with(TABLES).unwrap();
     begin(&shop).unwrap();
-    let load = Load::start(&shop.cluster);
+    let load = load(&shop);
     let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
     let log = shop.folder().join("log");
     let says = |text: &'static str| {
@@ -195,7 +166,47 @@ fn a_new_version_takes_over_with_the_state() {
     install(&shop, "total", &totals(Keeps::State, COLUMNS, 2).unwrap()).unwrap();
     host.kill().unwrap();
     let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
-    load.stop().unwrap();
-    wait_right(&shop, &mut host).unwrap();
+    load.stop();
+    wait_right(&shop, &mut host, &EXPECTED).unwrap();
+    host.terminate().unwrap();
+}
+
+/// The plugins of the repository, in Rust: one with state, one with entries by key, and both in a chain.
+const RUST: &str = "plugins:
+  total: { module: running_total.wasm, config: { amount: amount, total: total } }
+  by_customer: { module: running_total.wasm, config: { amount: amount, total: total, group: customer } }
+  once:
+    module: dedupe_window.wasm
+    features: [kv]
+    config: { columns: [customer, amount], window_seconds: 86400 }
+routes:
+  - { tables: [public.orders], plugins: [once, total], sinks: [warehouse, feed] }
+  - { tables: [public.visits], plugins: [by_customer], sinks: [warehouse, feed] }";
+
+/// Of the orders, the first of each customer with an amount.
+const EXPECTED_OF_RUST: [(&str, &str); 2] = [
+    (
+        "orders",
+        "SELECT id, customer, amount, sum(amount) OVER (ORDER BY id) AS total
+         FROM (SELECT DISTINCT ON (customer, amount) * FROM orders ORDER BY customer, amount, id) once",
+    ),
+    EXPECTED[1],
+];
+
+#[test]
+fn the_plugins_in_rust_are_right_after_eight_kills() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.plugin("running_total").unwrap();
+    shop.plugin("dedupe_window").unwrap();
+    let pipeline = shop.pipeline_of("public.orders, public.visits", RUST);
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    let load = load(&shop);
+    kill(&shop, &pipeline, &mut Random::new(11), 8).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    load.stop();
+    wait_right(&shop, &mut host, &EXPECTED_OF_RUST).unwrap();
+    // Something was dropped, or nothing was shown.
+    let dropped = "SELECT count(*) > count(DISTINCT (customer, amount)) FROM orders";
+    assert_eq!(shop.source(dropped).unwrap(), "t");
     host.terminate().unwrap();
 }

@@ -65,6 +65,15 @@ pub(crate) struct Stage {
     pub(super) clock: Clock,
 }
 
+/// How rows went through a stage.
+pub(crate) enum Done {
+    /// Nothing of them is for the plugin: they go on as they are.
+    PassedBy,
+    Called {
+        fanned_out: bool,
+    },
+}
+
 /// A change that left the chain at this stage.
 #[derive(Debug)]
 pub(crate) struct Left {
@@ -208,21 +217,23 @@ impl Stage {
         self.counts
     }
 
-    /// Takes rows through the plugin; changes that it doesn't take are appended to `left`. Where it fails, `rows` are as
-    /// they were. Tells whether a row was fanned out.
+    /// Takes rows through the plugin: what is left of them goes to `out`, and changes that it doesn't take are appended
+    /// to `left`.
     pub fn process(
         &mut self,
         batch: &mut Batch,
-        rows: &mut Vec<Row>,
+        rows: &[Row],
+        out: &mut Vec<Row>,
         left: &mut Vec<Left>,
-    ) -> Result<bool, PluginError> {
+    ) -> Result<Done, PluginError> {
         self.counts = Counts::default();
         if self.instance.is_dead() {
             self.entries.clear();
             self.renew()?;
         }
-        if !self.map_relations(batch, rows)? {
-            return Ok(false);
+        let found = self.map_relations(batch, rows)?;
+        if !found.any {
+            return Ok(Done::PassedBy);
         }
         self.out.clear();
         self.refused.list.clear();
@@ -239,9 +250,11 @@ impl Stage {
         if fanned_out || !self.refused.list.is_empty() || !self.faulted.is_empty() {
             self.settle(batch, rows, fanned_out, left)?;
         }
-        self.map_truncates(batch);
-        std::mem::swap(rows, &mut self.out);
-        Ok(fanned_out)
+        if found.truncates {
+            self.map_truncates(batch);
+        }
+        std::mem::swap(out, &mut self.out);
+        Ok(Done::Called { fanned_out })
     }
 
     /// One call, with as many of the rows as go into it. Returns where it ended. Where it comes to nothing, nothing of
@@ -338,7 +351,7 @@ impl Stage {
                 refused,
             ),
         };
-        let fanned_out = applied.map_err(|unapplied| self.unapplied(batch, rows, unapplied))?;
+        let fanned_out = applied.map_err(|unapplied| self.unapplied(batch, rows, *unapplied))?;
         self.clock.applied();
         self.accepted().map_err(|error| (None, Why::Stop(error)))?;
         Ok(fanned_out)

@@ -1,4 +1,4 @@
-//! `read(a, b), write("odd name")`
+//! `read(a, b), write("odd name"), kv`
 
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
@@ -8,6 +8,8 @@ use syn::{Ident, LitStr, Token, parenthesized};
 pub struct Columns {
     pub read: Vec<LitStr>,
     pub write: Vec<LitStr>,
+    /// Whether the function is handed entries by key.
+    pub kv: bool,
 }
 
 impl Parse for Columns {
@@ -18,7 +20,17 @@ impl Parse for Columns {
             let list = match which.to_string().as_str() {
                 "read" => &mut columns.read,
                 "write" => &mut columns.write,
-                _ => return Err(syn::Error::new(which.span(), "expected `read(..)` or `write(..)`")),
+                "kv" => {
+                    columns.kv = true;
+                    comma(input)?;
+                    continue;
+                }
+                _ => {
+                    return Err(syn::Error::new(
+                        which.span(),
+                        "expected `read(..)`, `write(..)` or `kv`",
+                    ));
+                }
             };
             let names;
             parenthesized!(names in input);
@@ -28,12 +40,18 @@ impl Parse for Columns {
                 }
                 list.push(name.0);
             }
-            if !input.is_empty() {
-                input.parse::<Token![,]>()?;
-            }
+            comma(input)?;
         }
         Ok(columns)
     }
+}
+
+/// What stands between two arguments, and may stand behind the last.
+pub fn comma(input: ParseStream<'_>) -> syn::Result<()> {
+    if !input.is_empty() {
+        input.parse::<Token![,]>()?;
+    }
+    Ok(())
 }
 
 /// A column, as identifier or string.

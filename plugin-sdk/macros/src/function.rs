@@ -1,18 +1,26 @@
 //! Plugins that are one function.
 
 use crate::columns::Columns;
-use crate::manifest;
+use crate::manifest::{self, Plugin};
 use crate::names::{PATCH_METHODS, ROW_METHODS, Subject, resolve};
 use proc_macro2::TokenStream;
 use quote::quote;
-use rowmill_abi::manifest::{KIND_FILTER, KIND_TRANSFORM};
+use rowmill_abi::manifest::{FEATURE_KV, KIND_FILTER, KIND_TRANSFORM};
 use syn::{FnArg, Ident, ItemFn, LitStr, Pat};
 
 pub fn filter(columns: Columns, function: ItemFn) -> syn::Result<TokenStream> {
     if let Some(column) = columns.write.first() {
         return Err(syn::Error::new(column.span(), "a filter writes nothing"));
     }
-    let [row] = parameters(&function, "a filter takes one parameter: `row: &Row`")?;
+    let row = match columns.kv {
+        false => parameters::<1>(&function, "a filter takes one parameter: `row: &Row`")?[0].clone(),
+        true => parameters::<2>(
+            &function,
+            "with `kv` a filter takes two parameters: `row: &Row, kv: Kv`",
+        )?[0]
+            .clone(),
+    };
+    let kv = declared(&columns);
     let read = &columns.read;
     let function = rewritten(&function, &[row_subject(&row, read)])?;
     let name = &function.sig.ident;
@@ -39,18 +47,28 @@ pub fn filter(columns: Columns, function: ItemFn) -> syn::Result<TokenStream> {
 
             #[inline]
             fn matches(&mut self, row: &::rowmill_plugin::Row<'_>, _: &()) -> ::rowmill_plugin::Result<bool> {
-                #name(row)
+                #name(row #kv)
             }
         }
         ::rowmill_plugin::export!(::rowmill_plugin::guest::FilterPlugin<#name>);
     };
-    assembled(&function, KIND_FILTER, implementation)
+    assembled(&function, KIND_FILTER, &columns, implementation)
 }
 
 pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream> {
-    let expected = "a transform takes two parameters: `row: &Row, patch: &mut Patch`";
-    let [row, patch] = parameters(&function, expected)?;
-    let Columns { read, write } = &columns;
+    let [row, patch] = match columns.kv {
+        false => parameters(
+            &function,
+            "a transform takes two parameters: `row: &Row, patch: &mut Patch`",
+        )?,
+        true => {
+            let expected = "with `kv` a transform takes three parameters: `row: &Row, patch: &mut Patch, kv: Kv`";
+            let [row, patch, _] = parameters(&function, expected)?;
+            [row, patch]
+        }
+    };
+    let kv = declared(&columns);
+    let Columns { read, write, .. } = &columns;
     if write.is_empty() {
         return Err(syn::Error::new(
             function.sig.ident.span(),
@@ -97,12 +115,20 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
                 if ::rowmill_plugin::macro_support::nothing_to_write(row, &[#(#written),*]) {
                     return Ok(());
                 }
-                #name(row, patch)
+                #name(row, patch #kv)
             }
         }
         ::rowmill_plugin::export!(::rowmill_plugin::guest::TransformPlugin<#name>);
     };
-    assembled(&function, KIND_TRANSFORM, implementation)
+    assembled(&function, KIND_TRANSFORM, &columns, implementation)
+}
+
+/// The argument that follows, where the function is handed entries by key.
+fn declared(columns: &Columns) -> TokenStream {
+    match columns.kv {
+        true => quote! { , ::rowmill_plugin::Kv::declared() },
+        false => TokenStream::new(),
+    }
 }
 
 /// The place of a written column among those that rows carry, and whether the function reads it.
@@ -160,11 +186,23 @@ fn rewritten(function: &ItemFn, subjects: &[Subject<'_>]) -> syn::Result<ItemFn>
 }
 
 /// The function, a type of the same name (types and functions don't share names), and what makes a plugin of it.
-fn assembled(function: &ItemFn, kind: &str, implementation: TokenStream) -> syn::Result<TokenStream> {
+fn assembled(
+    function: &ItemFn,
+    kind: &str,
+    columns: &Columns,
+    implementation: TokenStream,
+) -> syn::Result<TokenStream> {
     let (name, visibility) = (&function.sig.ident, &function.vis);
     let doc = format!("The plugin that the function `{name}` is.");
-    let section = manifest::section(kind, None, None)?;
+    let section = manifest::section(&Plugin {
+        kind,
+        features: if columns.kv { &[FEATURE_KV] } else { &[] },
+        config_schema: None,
+        state: None,
+    })?;
     Ok(quote! {
+        // It has one caller, the loop over the rows.
+        #[inline(always)]
         #function
 
         #[doc = #doc]

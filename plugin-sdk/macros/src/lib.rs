@@ -13,6 +13,8 @@ use syn::parse_macro_input;
 ///
 /// `read(...)` names the columns that rows carry; a name that is no identifier is written as a string. In the function,
 /// `row.text("status")` and its like find their column's place while compiling; another name is a compile error.
+///
+/// With `#[filter(read(status), kv)]` the function takes a second parameter, `kv: Kv`: the host's entries by key.
 #[proc_macro_attribute]
 pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let columns = parse_macro_input!(arguments as columns::Columns);
@@ -27,6 +29,8 @@ pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// `write(...)` names the columns that may be set. The function isn't called for images in which none of them has a
 /// value that could be written; see the crate's documentation on images.
+///
+/// With `#[transform(read(..), write(..), kv)]` the function takes a third parameter, `kv: Kv`: the host's entries by key.
 #[proc_macro_attribute]
 pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let columns = parse_macro_input!(arguments as columns::Columns);
@@ -40,6 +44,13 @@ pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// `type Config` and `type Table` are `()` where they are left out. `#[plugin(config_schema = "config.schema.json")]`
 /// puts that file, relative to Cargo.toml, into the module, so that the host checks the config before it starts.
+///
+/// What else the manifest asks for:
+///
+/// - `#[plugin(state_version = 1, state_scope = "whole")]`: the type is `Stateful`, and the host keeps its state with the
+///   position. A plugin that is `Stateful` without these doesn't compile.
+/// - `#[plugin(kv)]`: `self.kv()` is there, the host's entries by key.
+/// - A function `message` or `truncate` in the implementation: logical messages or truncates are shown to the plugin.
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as structure::Arguments);

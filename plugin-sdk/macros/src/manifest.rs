@@ -4,15 +4,18 @@ use proc_macro2::{Literal, Span, TokenStream};
 use quote::quote;
 use rowmill_abi::{ABI_VERSION, MANIFEST_SECTION, Writer, manifest as key};
 
+/// What the macros know of a plugin besides what Cargo says.
+pub struct Plugin<'a> {
+    pub kind: &'a str,
+    pub features: &'a [&'a str],
+    pub config_schema: Option<&'a str>,
+    /// Version and scope.
+    pub state: Option<(u32, &'a str)>,
+}
+
 /// The section as an item of the crate that is compiled.
-pub fn section(kind: &str, config_schema: Option<&str>, state: Option<(u32, &str)>) -> syn::Result<TokenStream> {
-    let bytes = encode(
-        kind,
-        &package("CARGO_PKG_NAME")?,
-        &package("CARGO_PKG_VERSION")?,
-        config_schema,
-        state,
-    );
+pub fn section(plugin: &Plugin<'_>) -> syn::Result<TokenStream> {
+    let bytes = encode(plugin, &package("CARGO_PKG_NAME")?, &package("CARGO_PKG_VERSION")?);
     let (len, bytes) = (bytes.len(), Literal::byte_string(&bytes));
     Ok(quote! {
         #[cfg(target_arch = "wasm32")]
@@ -30,25 +33,26 @@ pub fn package(variable: &str) -> syn::Result<String> {
         .map_err(|_| syn::Error::new(Span::call_site(), format!("{variable} isn't set: build with cargo")))
 }
 
-fn encode(kind: &str, name: &str, version: &str, config_schema: Option<&str>, state: Option<(u32, &str)>) -> Vec<u8> {
+fn encode(plugin: &Plugin<'_>, name: &str, version: &str) -> Vec<u8> {
     let mut writer = Writer::new();
-    writer.map(if config_schema.is_some() { 9 } else { 8 });
+    writer.map(if plugin.config_schema.is_some() { 9 } else { 8 });
     writer.str(key::ABI);
     writer.int(ABI_VERSION.into());
     writer.str(key::MIN_MINOR);
     writer.uint(0);
-    for (name, value) in [(key::NAME, name), (key::VERSION, version), (key::KIND, kind)] {
+    for (name, value) in [(key::NAME, name), (key::VERSION, version), (key::KIND, plugin.kind)] {
         writer.str(name);
         writer.str(value);
     }
     writer.str(key::FEATURES);
-    writer.array(0);
+    writer.array(plugin.features.len());
+    plugin.features.iter().for_each(|feature| writer.str(feature));
     writer.str(key::STATE_VERSION);
-    let (state_version, state_scope) = state.unwrap_or((0, key::SCOPE_NONE));
+    let (state_version, state_scope) = plugin.state.unwrap_or((0, key::SCOPE_NONE));
     writer.uint(state_version.into());
     writer.str(key::STATE_SCOPE);
     writer.str(state_scope);
-    if let Some(schema) = config_schema {
+    if let Some(schema) = plugin.config_schema {
         writer.str(key::CONFIG_SCHEMA);
         writer.str(schema);
     }

@@ -1,19 +1,23 @@
 //! Plugins that are a type.
 
-use crate::manifest;
+use crate::columns::comma;
+use crate::manifest::{self, Plugin};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use rowmill_abi::manifest::{KIND_FILTER, KIND_TRANSFORM, SCOPE_KEY, SCOPE_WHOLE};
+use rowmill_abi::manifest::{
+    FEATURE_KV, FEATURE_MESSAGES, FEATURE_TRUNCATES, KIND_FILTER, KIND_TRANSFORM, SCOPE_KEY, SCOPE_WHOLE,
+};
 use std::path::Path;
 use syn::parse::{Parse, ParseStream};
-use syn::{Ident, ImplItem, ItemImpl, LitInt, LitStr, Token, parse_quote};
+use syn::{Ident, ImplItem, ItemImpl, LitInt, LitStr, Token, Type, parse_quote};
 
-/// `config_schema = "config.schema.json", state_version = 1, state_scope = "key"`
+/// `config_schema = "config.schema.json", state_version = 1, state_scope = "key", kv`
 #[derive(Default)]
 pub struct Arguments {
     config_schema: Option<LitStr>,
     state_version: Option<LitInt>,
     state_scope: Option<LitStr>,
+    kv: bool,
 }
 
 impl Parse for Arguments {
@@ -21,19 +25,22 @@ impl Parse for Arguments {
         let mut arguments = Self::default();
         while !input.is_empty() {
             let name: Ident = input.parse()?;
+            if name == "kv" {
+                arguments.kv = true;
+                comma(input)?;
+                continue;
+            }
             input.parse::<Token![=]>()?;
             match name.to_string().as_str() {
                 "config_schema" => arguments.config_schema = Some(input.parse()?),
                 "state_version" => arguments.state_version = Some(input.parse()?),
                 "state_scope" => arguments.state_scope = Some(input.parse()?),
                 _ => {
-                    let expected = "expected `config_schema`, `state_version` or `state_scope`";
+                    let expected = "expected `config_schema`, `state_version`, `state_scope` or `kv`";
                     return Err(syn::Error::new(name.span(), expected));
                 }
             }
-            if !input.is_empty() {
-                input.parse::<Token![,]>()?;
-            }
+            comma(input)?;
         }
         Ok(arguments)
     }
@@ -86,6 +93,7 @@ pub fn plugin(arguments: Arguments, mut implementation: ItemImpl) -> syn::Result
             });
         }
     }
+    let features = features(&arguments, &mut implementation);
     let state = arguments.state()?;
     if state.is_some() {
         implementation.items.push(parse_quote! {
@@ -98,13 +106,69 @@ pub fn plugin(arguments: Arguments, mut implementation: ItemImpl) -> syn::Result
     let state = state.as_ref().map(|(version, scope)| (*version, scope.as_str()));
     let plugin = &implementation.self_ty;
     let (schema, tracked) = read_schema(arguments.config_schema.as_ref())?;
-    let section = manifest::section(kind, schema.as_deref(), state)?;
+    let section = manifest::section(&Plugin {
+        kind,
+        features: &features,
+        config_schema: schema.as_deref(),
+        state,
+    })?;
+    let unnoticed = state.is_none().then(|| no_state(plugin));
+    let kv = arguments
+        .kv
+        .then(|| quote! { impl ::rowmill_plugin::WithKv for #plugin {} });
     Ok(quote! {
         #implementation
         ::rowmill_plugin::export!(::rowmill_plugin::guest::#adapter<#plugin> #stateful);
         #section
         #tracked
+        #unnoticed
+        #kv
     })
+}
+
+/// What the manifest asks for: entries by key where the attribute says so, messages and truncates where there is a
+/// function for them, which then is called.
+fn features(arguments: &Arguments, implementation: &mut ItemImpl) -> Vec<&'static str> {
+    let mut features = Vec::new();
+    if arguments.kv {
+        features.push(FEATURE_KV);
+    }
+    for (function, constant, feature) in [
+        ("message", "MESSAGES", FEATURE_MESSAGES),
+        ("truncate", "TRUNCATES", FEATURE_TRUNCATES),
+    ] {
+        let is_it = |item: &ImplItem| matches!(item, ImplItem::Fn(item) if item.sig.ident == function);
+        if implementation.items.iter().any(is_it) {
+            let constant = format_ident!("{constant}");
+            implementation
+                .items
+                .push(parse_quote! { const #constant: bool = true; });
+            features.push(feature);
+        }
+    }
+    features
+}
+
+/// Fails to compile where a plugin without the attribute's arguments for state implements `Stateful`: nobody would ask
+/// it for its state. An associated constant of the type's own goes before that of a trait.
+fn no_state(plugin: &Type) -> TokenStream {
+    quote! {
+        const _: () = {
+            trait Stateless {
+                const IS_STATEFUL: bool = false;
+            }
+            struct Probe<T>(::std::marker::PhantomData<T>);
+            impl<T> Stateless for Probe<T> {}
+            #[allow(dead_code)]
+            impl<T: ::rowmill_plugin::Stateful> Probe<T> {
+                const IS_STATEFUL: bool = true;
+            }
+            assert!(
+                !Probe::<#plugin>::IS_STATEFUL,
+                "a plugin that is `Stateful` needs `#[plugin(state_version = 1, state_scope = \"whole\")]`, or its state is never kept",
+            );
+        };
+    }
 }
 
 /// The file's content, and an item by which a change of the file has the crate built again.

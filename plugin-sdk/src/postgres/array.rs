@@ -223,7 +223,7 @@ impl<'a> Iterator for Elements<'a> {
         }
         let start = self.at;
         self.at = end_of_element(bytes, start)?;
-        Some(Element(self.text.get(start..self.at)?))
+        Some(Element::read(self.text.get(start..self.at)?))
     }
 }
 
@@ -234,11 +234,19 @@ impl<'a> Iterator for Elements<'a> {
 /// let element = Array::from_text(r#"{"a \"quoted\" one"}"#).unwrap().elements().next().unwrap();
 /// assert_eq!(element.text().unwrap(), r#"a "quoted" one"#);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Element<'a>(&'a str);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element<'a>(Option<Cow<'a, str>>);
 
 impl<'a> Element<'a> {
-    /// Its text, borrowed where nothing in it is escaped; `None` is NULL.
+    fn read(text: &'a str) -> Self {
+        Self(match text.strip_prefix('"') {
+            Some(quoted) => Some(unescape(quoted.strip_suffix('"').unwrap_or(quoted))),
+            None if text.eq_ignore_ascii_case("null") => None,
+            None => Some(unescape(text)),
+        })
+    }
+
+    /// Its text, borrowed from the batch where nothing in it is escaped; `None` is NULL.
     ///
     /// ```
     /// # use rowmill_plugin::postgres::{Array, FromText};
@@ -247,24 +255,19 @@ impl<'a> Element<'a> {
     /// assert_eq!(elements.next().unwrap().text().unwrap(), "NULL");
     /// ```
     pub fn text(&self) -> Option<Cow<'a, str>> {
-        match self.0.strip_prefix('"') {
-            Some(quoted) => Some(unescape(quoted.strip_suffix('"').unwrap_or(quoted))),
-            None if self.0.eq_ignore_ascii_case("null") => None,
-            None => Some(unescape(self.0)),
-        }
+        self.0.clone()
     }
 
-    /// Its value; `None` where it is NULL, isn't one of that type, or has something escaped in it.
+    /// Its value, which may borrow from the element; `None` where it is NULL or isn't one of that type.
     ///
     /// ```
-    /// # use rowmill_plugin::postgres::{Array, Date, FromText};
+    /// # use rowmill_plugin::postgres::{Array, Date, FromText, Json};
     /// let day = Array::from_text("{2024-02-29}").unwrap().elements().next().unwrap();
     /// assert_eq!(day.get::<Date>(), Date::from_ymd(2024, 2, 29));
+    /// let object = Array::from_text(r#"{"{\"a\": 1}"}"#).unwrap().elements().next().unwrap();
+    /// assert_eq!(object.get::<Json>().unwrap().as_str(), r#"{"a": 1}"#);
     /// ```
-    pub fn get<T: FromText<'a>>(&self) -> Option<T> {
-        match self.text()? {
-            Cow::Borrowed(text) => T::from_text(text),
-            Cow::Owned(_) => None,
-        }
+    pub fn get<'b, T: FromText<'b>>(&'b self) -> Option<T> {
+        T::from_text(self.0.as_deref()?)
     }
 }

@@ -74,6 +74,25 @@ pub trait FromText<'a>: Sized {
 
     /// The value; `None` where the text isn't one.
     fn from_text(text: &'a str) -> Option<Self>;
+
+    /// The value of an integer column, which comes as a number; `None`, as where nothing is written here, for types
+    /// that aren't read from integers.
+    fn from_int(value: i64) -> Option<Self> {
+        let _ = value;
+        None
+    }
+
+    /// The value of a float column, as [`from_int`](Self::from_int).
+    fn from_float(value: f64) -> Option<Self> {
+        let _ = value;
+        None
+    }
+
+    /// The value of a boolean column, as [`from_int`](Self::from_int).
+    fn from_bool(value: bool) -> Option<Self> {
+        let _ = value;
+        None
+    }
 }
 
 impl<'a> FromText<'a> for &'a str {
@@ -84,7 +103,7 @@ impl<'a> FromText<'a> for &'a str {
     }
 }
 
-macro_rules! from_text_by_parse {
+macro_rules! integer {
     ($($type:ty: $wanted:literal),*) => {$(
         impl FromText<'_> for $type {
             const WANTED: &'static str = $wanted;
@@ -92,12 +111,37 @@ macro_rules! from_text_by_parse {
             fn from_text(text: &str) -> Option<Self> {
                 text.parse().ok()
             }
+
+            fn from_int(value: i64) -> Option<Self> {
+                value.try_into().ok()
+            }
         }
     )*};
 }
 
-from_text_by_parse! { i16: "a smallint", i32: "an integer", i64: "a bigint", i128: "an integer", f32: "a real",
-f64: "a number" }
+integer! { i16: "a smallint", i32: "an integer", i64: "a bigint", i128: "an integer" }
+
+macro_rules! float {
+    ($($type:ty: $wanted:literal),*) => {$(
+        impl FromText<'_> for $type {
+            const WANTED: &'static str = $wanted;
+
+            fn from_text(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+
+            fn from_int(value: i64) -> Option<Self> {
+                Some(value as $type)
+            }
+
+            fn from_float(value: f64) -> Option<Self> {
+                Some(value as $type)
+            }
+        }
+    )*};
+}
+
+float! { f32: "a real", f64: "a number" }
 
 impl FromText<'_> for bool {
     const WANTED: &'static str = "a boolean";
@@ -108,6 +152,10 @@ impl FromText<'_> for bool {
             "f" | "false" => Some(false),
             _ => None,
         }
+    }
+
+    fn from_bool(value: bool) -> Option<Self> {
+        Some(value)
     }
 }
 

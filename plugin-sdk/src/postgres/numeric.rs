@@ -17,8 +17,18 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Numeric<'a> {
-    text: &'a str,
+    text: Text<'a>,
     kind: Kind,
+}
+
+/// As many bytes as the longest `bigint` takes, its sign included.
+const BIGINT_LEN_MAX: usize = 20;
+
+/// Borrowed from the batch, or of an integer that came as a number, at the end of the buffer.
+#[derive(Clone, Copy, Debug)]
+enum Text<'a> {
+    Borrowed(&'a str),
+    Made { bytes: [u8; BIGINT_LEN_MAX], start: u8 },
 }
 
 /// In ascending order, finite ones apart.
@@ -37,8 +47,16 @@ impl<'a> Numeric<'a> {
     /// # use rowmill_plugin::postgres::{FromText, Numeric};
     /// assert_eq!(Numeric::from_text("1.00").unwrap().as_str(), "1.00");
     /// ```
-    pub const fn as_str(&self) -> &'a str {
-        self.text
+    pub fn as_str(&self) -> &str {
+        match &self.text {
+            Text::Borrowed(text) => text,
+            Text::Made { bytes, start } => {
+                let digits = bytes.get(usize::from(*start)..);
+                digits
+                    .and_then(|digits| std::str::from_utf8(digits).ok())
+                    .unwrap_or("0")
+            }
+        }
     }
 
     /// Whether it is NaN.
@@ -121,17 +139,17 @@ impl<'a> Numeric<'a> {
     /// ```
     pub fn to_f64(&self) -> f64 {
         // Rust reads all of Postgres' forms, which are checked already.
-        self.text.parse().unwrap_or(f64::NAN)
+        self.as_str().parse().unwrap_or(f64::NAN)
     }
 
     /// Whether it has a minus, the whole digits without leading zeros, and those behind the point.
-    fn parts(&self) -> (bool, &'a str, &'a str) {
+    fn parts(&self) -> (bool, &str, &str) {
         if !self.is_finite() {
             return (self.kind == Kind::NegativeInfinity, "", "");
         }
-        let (negative, size) = match self.text.strip_prefix('-') {
+        let (negative, size) = match self.as_str().strip_prefix('-') {
             Some(size) => (true, size),
-            None => (false, self.text),
+            None => (false, self.as_str()),
         };
         let (whole, fraction) = size.split_once('.').unwrap_or((size, ""));
         (negative, whole.trim_start_matches('0'), fraction)
@@ -152,7 +170,35 @@ impl<'a> FromText<'a> for Numeric<'a> {
         let (whole, fraction) = size.split_once('.').unwrap_or((size, "0"));
         let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
         let is_good = kind != Kind::Finite || is_number(whole) && is_number(fraction);
-        is_good.then_some(Self { text, kind })
+        is_good.then_some(Self {
+            text: Text::Borrowed(text),
+            kind,
+        })
+    }
+
+    fn from_int(value: i64) -> Option<Self> {
+        let (mut bytes, mut start) = ([b'0'; BIGINT_LEN_MAX], BIGINT_LEN_MAX);
+        let mut size = value.unsigned_abs();
+        loop {
+            start -= 1;
+            bytes[start] = b'0' + (size % 10) as u8;
+            size /= 10;
+            if size == 0 {
+                break;
+            }
+        }
+        if value < 0 {
+            start -= 1;
+            bytes[start] = b'-';
+        }
+        let text = Text::Made {
+            bytes,
+            start: start as u8,
+        };
+        Some(Self {
+            text,
+            kind: Kind::Finite,
+        })
     }
 }
 
@@ -161,12 +207,12 @@ impl Ord for Numeric<'_> {
         if self.kind != other.kind || !self.is_finite() {
             return self.kind.cmp(&other.kind);
         }
-        let significant = |number: &Self| {
+        fn significant<'n>(number: &'n Numeric<'_>) -> (bool, &'n str, &'n str) {
             let (negative, whole, fraction) = number.parts();
             let fraction = fraction.trim_end_matches('0');
             // Minus zero is zero, though Postgres never writes it.
             (negative && !(whole.is_empty() && fraction.is_empty()), whole, fraction)
-        };
+        }
         let (my_sign, my_whole, my_fraction) = significant(self);
         let (their_sign, their_whole, their_fraction) = significant(other);
         if my_sign != their_sign {
@@ -197,6 +243,6 @@ impl Eq for Numeric<'_> {}
 
 impl fmt::Display for Numeric<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text)
+        f.write_str(self.as_str())
     }
 }

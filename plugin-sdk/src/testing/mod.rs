@@ -17,16 +17,22 @@
 //!
 //! A function under `#[filter]` or `#[transform]` is tested by its own name; so is a type with `#[plugin]`.
 
+mod batch;
+mod entries;
+mod event;
+mod kinds;
 mod mock_host;
 mod outcome;
+mod remembering;
 mod replies;
 mod sample;
+mod script;
 pub(crate) mod stand_in;
 
+pub use event::{Event, commit, commit_at, message, truncate};
 pub use mock_host::MockHost;
 pub use outcome::Outcome;
 pub use sample::{Cell, Sample, Table};
-pub use stand_in::{logged, measured};
 
 use crate::guest::{FilterPlugin, TransformPlugin};
 use crate::{Filter, Result, Transform};

@@ -12,7 +12,9 @@ use rowmill_abi::{Malformed, Reader, action};
 pub enum Outcome {
     /// It goes on like this.
     Row(Sample),
-    /// The change is dropped.
+    /// A truncate or message that goes on.
+    Passed,
+    /// The change is dropped; so is a truncate or message.
     Dropped,
     /// These go on in its place.
     Rows(Vec<Sample>),
@@ -55,10 +57,7 @@ impl Outcome {
                 )
             }
             action::ROUTE => Self::Routed(reader.str()?.to_owned(), patched(reader, row, outputs)?),
-            action::REJECT => {
-                let code = reader.str()?.to_owned();
-                Self::Rejected(Error::new(reader.str()?.to_owned()).with_code(code))
-            }
+            action::REJECT => Self::rejected(reader)?,
             action::STOP => Self::Stopped(reader.str()?.to_owned()),
             _ => {
                 return Err(Malformed {
@@ -67,6 +66,28 @@ impl Outcome {
                 });
             }
         })
+    }
+
+    /// Reads the action of a truncate or message.
+    pub(super) fn read_rowless(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let at = reader.position();
+        Ok(match u8::try_from(reader.uint()?).unwrap_or(u8::MAX) {
+            action::PASS => Self::Passed,
+            action::DROP => Self::Dropped,
+            action::REJECT => Self::rejected(reader)?,
+            action::STOP => Self::Stopped(reader.str()?.to_owned()),
+            _ => {
+                return Err(Malformed {
+                    at,
+                    expected: "an action that a truncate or message may have",
+                });
+            }
+        })
+    }
+
+    fn rejected(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let code = reader.str()?.to_owned();
+        Ok(Self::Rejected(Error::new(reader.str()?.to_owned()).with_code(code)))
     }
 }
 
@@ -85,6 +106,7 @@ pub(super) fn shaped(row: &Sample, outputs: &[Output]) -> Sample {
             .iter()
             .map(|column| (column.name.clone(), cell(&column.name)))
             .collect(),
+        table: row.table.clone(),
         ..*row
     }
 }
@@ -129,6 +151,7 @@ fn replaced(reader: &mut Reader<'_>, op: Op, row: &Sample, outputs: &[Output]) -
     }
     let cells = names.into_iter().map(|name| Ok((name, Cell::of(Value::read(reader)?))));
     Ok(Sample {
+        table: row.table.clone(),
         op,
         image: row.image,
         cells: cells.collect::<Result<_, Malformed>>()?,

@@ -14,6 +14,16 @@ pub(super) enum Answer {
     Drop,
 }
 
+impl Answer {
+    /// The shapes that rows leave in; none where that is the table's own.
+    pub fn outputs(&self) -> &[Output] {
+        match self {
+            Self::Use { outputs, .. } => outputs,
+            Self::PassBy | Self::Drop => &[],
+        }
+    }
+}
+
 /// The reply behind its status; a failure is an error with its message.
 pub(super) fn opened(bytes: &[u8]) -> Result<Reader<'_>> {
     let mut reader = Reader::new(bytes);
@@ -98,27 +108,43 @@ pub(super) fn read_verdicts(mut reader: Reader<'_>, rows: usize) -> Result<Vec<R
     Ok(verdicts)
 }
 
-/// Each row that was sent, with the outputs of its table.
-pub(super) fn read_outcomes(mut reader: Reader<'_>, sent: &[(&Sample, &[Output])]) -> Result<Vec<Outcome>, Malformed> {
+/// What was sent as a row of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// `None` for a truncate or message.
+    pub(super) row: Option<&'a Sample>,
+    pub(super) is_truncate: bool,
+    /// The outputs of the row's table.
+    pub(super) outputs: &'a [Output],
+}
+
+impl Sent<'_> {
+    fn passed(&self) -> Outcome {
+        self.row
+            .map_or(Outcome::Passed, |row| Outcome::Row(shaped(row, self.outputs)))
+    }
+}
+
+pub(super) fn read_outcomes(mut reader: Reader<'_>, sent: &[Sent<'_>]) -> Result<Vec<Outcome>, Malformed> {
     // The default, which is always pass here.
     reader.skip()?;
-    let mut outcomes: Vec<Outcome> = sent
-        .iter()
-        .map(|(row, outputs)| Outcome::Row(shaped(row, outputs)))
-        .collect();
+    let mut outcomes: Vec<Outcome> = sent.iter().map(Sent::passed).collect();
     let mut next = 0;
     for _ in 0..reader.array()? {
         let at = reader.position();
         reader.array()?;
         let row = reader.u32()? as usize;
-        let Some((sample, outputs)) = sent.get(row).filter(|_| row >= next) else {
+        let Some(sent) = sent.get(row).filter(|_| row >= next) else {
             return Err(Malformed {
                 at,
                 expected: "actions in ascending order",
             });
         };
         next = row + 1;
-        outcomes[row] = Outcome::read(&mut reader, sample, outputs)?;
+        outcomes[row] = match sent.row {
+            Some(sample) => Outcome::read(&mut reader, sample, sent.outputs)?,
+            None => Outcome::read_rowless(&mut reader)?,
+        };
     }
     Ok(outcomes)
 }

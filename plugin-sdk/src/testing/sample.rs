@@ -88,6 +88,8 @@ impl<T: Into<Cell>> From<Option<T>> for Cell {
 /// One image of a row. [`row!`](crate::row!) makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
+    /// The table that it is of, in the schema `public`; `None` for the one that the test has given, or `sample`.
+    pub table: Option<String>,
     pub op: Op,
     pub image: Image,
     /// Names and values in the order of the table's columns.
@@ -108,9 +110,19 @@ impl Sample {
     pub fn inserted<'n>(cells: impl IntoIterator<Item = (&'n str, Cell)>) -> Self {
         let cells = cells.into_iter().map(|(name, cell)| (name.to_owned(), cell)).collect();
         Self {
+            table: None,
             op: Op::Insert,
             image: Image::New,
             cells,
+        }
+    }
+
+    /// The same row, of this table in the schema `public`.
+    #[must_use]
+    pub fn of(self, table: &str) -> Self {
+        Self {
+            table: Some(table.to_owned()),
+            ..self
         }
     }
 
@@ -178,9 +190,10 @@ impl Table {
         }
     }
 
-    /// The table that a sample could be of: `public.sample`.
+    /// The table that a sample could be of: `public.sample`, unless it says otherwise.
     pub(super) fn of(sample: &Sample) -> Self {
-        sample.cells.iter().fold(Self::new("sample"), |table, (name, cell)| {
+        let name = sample.table.as_deref().unwrap_or("sample");
+        sample.cells.iter().fold(Self::new(name), |table, (name, cell)| {
             table.column(name, cell.type_oid().unwrap_or(types::TEXT))
         })
     }
@@ -218,7 +231,8 @@ impl Table {
 
     /// Whether a sample could be of this table.
     pub(super) fn fits(&self, sample: &Sample) -> bool {
-        self.relation.columns.len() == sample.cells.len()
+        self.relation.table == sample.table.as_deref().unwrap_or("sample")
+            && self.relation.columns.len() == sample.cells.len()
             && self
                 .relation
                 .columns

@@ -140,7 +140,7 @@ mod tests {
     fn a_broken_text_refuses_the_plugin() {
         for text in ["{", "{a", "}", "{}"] {
             let config = json!({ "columns": { "label": text } });
-            let error = testing::transform_with::<AddColumns>(config).err().expect("refused");
+            let error = testing::transform_with::<AddColumns>(config).expect_err("refused");
             assert!(error.reason().contains("label"), "{}", error.reason());
         }
     }

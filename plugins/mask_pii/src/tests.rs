@@ -124,7 +124,7 @@ fn a_bad_config_is_refused() {
         (json!({ "columns": { "email": "rot13" } }), "config"),
         (json!(null), "config"),
     ] {
-        let error = testing::transform_with::<MaskPii>(config).err().expect("refused");
+        let error = testing::transform_with::<MaskPii>(config).expect_err("refused");
         assert!(error.reason().contains(reason), "{}", error.reason());
     }
 }
