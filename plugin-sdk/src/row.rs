@@ -5,7 +5,7 @@ use crate::projection::{Named, ReadColumn};
 use crate::relation::Relation;
 use crate::value::Value;
 use crate::{Error, Result, ascii, host};
-use rowmill_abi::{Reader, Token, ext, image, op, short_str};
+use rowmill_abi::{Reader, Token, ext, image, op, short_f64, short_int, short_str};
 
 /// What the change does to its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +151,12 @@ impl<'a> Row<'a> {
     /// A text of at most 31 bytes, all of them ASCII: what most texts are.
     #[inline]
     fn short_text(&self, position: usize) -> Option<&'a str> {
-        let start = *self.offsets.get(position)?;
-        ascii::text(short_str(self.bytes, start as usize)?)
+        ascii::text(short_str(self.bytes, self.start(position)?)?)
+    }
+
+    #[inline]
+    fn start(&self, position: usize) -> Option<usize> {
+        self.offsets.get(position).map(|start| *start as usize)
     }
 
     #[inline]
@@ -186,10 +190,9 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn int(&self, column: impl ReadKey) -> Result<Option<i64>> {
         let position = column.position(self.read)?;
-        match self.token(position)? {
-            Token::Int(value) => Ok(Some(value)),
-            Token::Nil => Ok(None),
-            other => parsed(*self, other, position, "an integer"),
+        match self.start(position).and_then(|start| short_int(self.bytes, start)) {
+            Some(value) => Ok(Some(value)),
+            None => any_int(*self, position),
         }
     }
 
@@ -197,12 +200,9 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn float(&self, column: impl ReadKey) -> Result<Option<f64>> {
         let position = column.position(self.read)?;
-        match self.token(position)? {
-            Token::F64(value) => Ok(Some(value)),
-            Token::F32(value) => Ok(Some(value.into())),
-            Token::Int(value) => Ok(Some(value as f64)),
-            Token::Nil => Ok(None),
-            other => parsed(*self, other, position, "a number"),
+        match self.start(position).and_then(|start| short_f64(self.bytes, start)) {
+            Some(value) => Ok(Some(value)),
+            None => any_float(*self, position),
         }
     }
 
@@ -210,10 +210,10 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn bool(&self, column: impl ReadKey) -> Result<Option<bool>> {
         let position = column.position(self.read)?;
-        match self.token(position)? {
-            Token::Bool(value) => Ok(Some(value)),
-            Token::Nil => Ok(None),
-            other => Err(no(*self, other, position, "a boolean")),
+        match self.start(position).and_then(|start| self.bytes.get(start)) {
+            Some(0xc2) => Ok(Some(false)),
+            Some(0xc3) => Ok(Some(true)),
+            _ => any_bool(*self, position),
         }
     }
 
@@ -406,6 +406,35 @@ fn any_text(row: Row<'_>, position: usize) -> Result<Option<&str>> {
         Token::Str(text) => Ok(Some(std::str::from_utf8(text)?)),
         Token::Nil => Ok(None),
         other => Err(no(row, other, position, "text")),
+    }
+}
+
+#[inline(never)]
+fn any_int(row: Row<'_>, position: usize) -> Result<Option<i64>> {
+    match row.token(position)? {
+        Token::Int(value) => Ok(Some(value)),
+        Token::Nil => Ok(None),
+        other => parsed(row, other, position, "an integer"),
+    }
+}
+
+#[inline(never)]
+fn any_float(row: Row<'_>, position: usize) -> Result<Option<f64>> {
+    match row.token(position)? {
+        Token::F64(value) => Ok(Some(value)),
+        Token::F32(value) => Ok(Some(value.into())),
+        Token::Int(value) => Ok(Some(value as f64)),
+        Token::Nil => Ok(None),
+        other => parsed(row, other, position, "a number"),
+    }
+}
+
+#[inline(never)]
+fn any_bool(row: Row<'_>, position: usize) -> Result<Option<bool>> {
+    match row.token(position)? {
+        Token::Bool(value) => Ok(Some(value)),
+        Token::Nil => Ok(None),
+        other => Err(no(row, other, position, "a boolean")),
     }
 }
 

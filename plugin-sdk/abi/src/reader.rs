@@ -87,6 +87,34 @@ pub fn short_str(bytes: &[u8], at: usize) -> Option<&[u8]> {
     }
 }
 
+/// The integer that begins at `at`, where it isn't among the last bytes and not above `i64::MAX`.
+#[inline]
+pub fn short_int(bytes: &[u8], at: usize) -> Option<i64> {
+    let (marker, behind) = bytes.get(at..)?.split_first()?;
+    match marker {
+        0x00..=0x7f | 0xe0..=0xff => Some(i64::from(*marker as i8)),
+        // 1, 2, 4 or 8 bytes, of which the marker's last bits are the logarithm.
+        0xcc..=0xd3 => {
+            let eight = i64::from_be_bytes(*behind.first_chunk()?);
+            let unused = 64 - (8 << (marker & 3));
+            if *marker >= 0xd0 {
+                return Some(eight >> unused);
+            }
+            i64::try_from(eight as u64 >> unused).ok()
+        }
+        _ => None,
+    }
+}
+
+/// The 64-bit float that begins at `at`.
+#[inline]
+pub fn short_f64(bytes: &[u8], at: usize) -> Option<f64> {
+    match bytes.get(at..)?.split_first()? {
+        (0xcb, behind) => Some(f64::from_be_bytes(*behind.first_chunk()?)),
+        _ => None,
+    }
+}
+
 /// Reads values one after the other. A failed read leaves the position undefined: give up then.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
