@@ -17,6 +17,10 @@ pub(crate) enum Unapplied {
         image: u32,
         what: String,
     },
+    /// Beyond what it may make of a batch's rows, at this guest row.
+    TooManyRows {
+        image: u32,
+    },
     /// It asks for the pipeline to stop, at this guest row.
     Stop {
         image: u32,
