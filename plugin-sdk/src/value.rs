@@ -2,6 +2,7 @@
 
 use rowmill_abi::{Malformed, Reader, Token, Writer, ext};
 use std::borrow::Cow;
+use std::fmt;
 
 /// A value of a row, borrowed from the batch.
 ///
@@ -16,7 +17,10 @@ pub enum Value<'a> {
     Absent,
     Bool(bool),
     Int(i64),
+    /// Of a `double precision`.
     Float(f64),
+    /// Of a `real`.
+    Real(f32),
     Text(&'a str),
     Bytes(&'a [u8]),
 }
@@ -29,7 +33,7 @@ impl<'a> Value<'a> {
             Token::Nil => Self::Null,
             Token::Bool(value) => Self::Bool(value),
             Token::Int(value) => Self::Int(value),
-            Token::F32(value) => Self::Float(value.into()),
+            Token::F32(value) => Self::Real(value),
             Token::F64(value) => Self::Float(value),
             Token::Str(text) => Self::Text(std::str::from_utf8(text).map_err(|_| bad("UTF-8"))?),
             Token::Bin(bytes) => Self::Bytes(bytes),
@@ -39,13 +43,24 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// As Postgres casts it to text; `None` where there is no value.
+    /// As Postgres casts it to text; `None` where there is no value. Of a float the shortest text that is read as the same
+    /// one, in Postgres' form; its own text now and then has another last digit, or more of them.
+    ///
+    /// ```
+    /// use rowmill_plugin::Value;
+    ///
+    /// assert_eq!(Value::Real(0.1).to_text().unwrap(), "0.1");
+    /// assert_eq!(Value::Float(1e300).to_text().unwrap(), "1e+300");
+    /// assert_eq!(Value::Bytes(b"\xff").to_text().unwrap(), r"\xff");
+    /// assert_eq!(Value::Unchanged.to_text(), None);
+    /// ```
     pub fn to_text(self) -> Option<Cow<'a, str>> {
         Some(match self {
             Self::Null | Self::Unchanged | Self::Absent => return None,
             Self::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
             Self::Int(value) => Cow::Owned(value.to_string()),
-            Self::Float(value) => Cow::Owned(value.to_string()),
+            Self::Float(value) => Cow::Owned(float_text(&value, DOUBLE_DIGITS)),
+            Self::Real(value) => Cow::Owned(float_text(&value, REAL_DIGITS)),
             Self::Text(text) => Cow::Borrowed(text),
             Self::Bytes(bytes) => {
                 let mut hex = String::with_capacity(2 + 2 * bytes.len());
@@ -58,6 +73,44 @@ impl<'a> Value<'a> {
                 Cow::Owned(hex)
             }
         })
+    }
+}
+
+/// From so many digits before the point on, Postgres writes an exponent.
+const DOUBLE_DIGITS: i32 = 15;
+const REAL_DIGITS: i32 = 6;
+
+/// The shortest digits that are read as the same float, with an exponent where Postgres writes one.
+fn float_text(value: &impl fmt::LowerExp, digits_max: i32) -> String {
+    let shortest = format!("{value:e}");
+    let Some((mantissa, exponent)) = shortest.split_once('e') else {
+        return match shortest.as_str() {
+            "inf" => "Infinity",
+            "-inf" => "-Infinity",
+            _ => "NaN",
+        }
+        .to_owned();
+    };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if !(-4..digits_max).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs());
+    }
+    let (sign, digits) = match mantissa.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", mantissa),
+    };
+    let digits: String = digits.chars().filter(|digit| *digit != '.').collect();
+    let Ok(whole) = usize::try_from(exponent + 1) else {
+        return format!("{sign}0.{}{digits}", "0".repeat((-exponent - 1) as usize));
+    };
+    if whole == 0 {
+        return format!("{sign}0.{digits}");
+    }
+    match digits.split_at_checked(whole) {
+        Some((whole, "")) => format!("{sign}{whole}"),
+        Some((whole, fraction)) => format!("{sign}{whole}.{fraction}"),
+        None => format!("{sign}{digits:0<whole$}"),
     }
 }
 
@@ -76,6 +129,7 @@ impl ToValue for Value<'_> {
             Value::Bool(value) => out.bool(value),
             Value::Int(value) => out.int(value),
             Value::Float(value) => out.f64(value),
+            Value::Real(value) => out.f32(value),
             Value::Text(text) => out.str(text),
             Value::Bytes(bytes) => out.bin(bytes),
         }

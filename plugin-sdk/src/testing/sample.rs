@@ -27,6 +27,7 @@ impl Cell {
             Value::Bool(value) => Self::Bool(value),
             Value::Int(value) => Self::Int(value),
             Value::Float(value) => Self::Float(value),
+            Value::Real(value) => Self::Float(value.into()),
             Value::Text(text) => Self::Text(text.to_owned()),
             Value::Bytes(bytes) => Self::Bytes(bytes.to_owned()),
         }
