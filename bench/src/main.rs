@@ -44,6 +44,9 @@ enum Benchmark {
     Plugin {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
+        /// Those cases alone whose names hold this; nothing is stored then
+        #[arg(long)]
+        only: Option<String>,
     },
 }
 
@@ -62,6 +65,6 @@ fn main() -> Result<()> {
             pairs,
         }),
         Benchmark::Engine { rows, rounds } => engine::run(&engine::Options { rows, rounds }),
-        Benchmark::Plugin { rounds } => plugin::run(rounds),
+        Benchmark::Plugin { rounds, only } => plugin::run(rounds, only.as_deref()),
     }
 }

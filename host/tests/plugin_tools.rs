@@ -96,23 +96,85 @@ fn a_module_is_inspected_and_shown_a_table() {
 }
 
 #[test]
-fn plugins_of_the_repository_conform() {
+fn a_row_of_the_samples_is_measured_part_by_part() {
     let folder = tempfile::tempdir().expect("a folder");
+    let module = with_samples(folder.path(), "paid_only");
+    let module = module.to_str().expect("a path");
+    let output = rowmill(&["plugin", "bench", module, "--rows", "100", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let ns = |part: &str| value["ns_per_row"][part].as_f64().expect("a number");
+    let parts = ["encode", "call", "reply", "rest"].map(ns);
+    assert!(parts.iter().all(|part| *part > 0.0), "{value}");
+    let sum: f64 = parts.iter().sum();
+    assert!((sum - ns("median")).abs() < 1.0, "{value}");
+    assert_eq!((&value["rows"], &value["calls_per_batch"]), (&100.into(), &1.into()));
+    // `paid` and `open` are five bytes each, in a row of four elements.
+    let bytes = value["in_bytes_per_row"].as_f64().expect("a number");
+    assert!((5.0..50.0).contains(&bytes), "{value}");
+    assert_eq!(value["columns"][0]["reads"], serde_json::json!(["status"]));
+}
+
+/// What the plugins that want a configuration are tried with.
+fn config_of(plugin: &str) -> Option<&'static str> {
+    match plugin {
+        "mask_pii" => Some(r#"{"columns":["email","phone"],"salt":"0123456789abcdef"}"#),
+        "add_columns" => Some(r#"{"columns":{"origin":"shop","label":"{status} ({id})"}}"#),
+        "rename_columns" => Some(r#"{"columns":{"email":"mail","phone":"tel"}}"#),
+        _ if plugin.starts_with("mask_email_") => Some(r#"{"column":"email"}"#),
+        _ => None,
+    }
+}
+
+fn conforms(plugin: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let module = with_samples(folder.path(), plugin);
     let config = folder.path().join("config.json");
-    std::fs::write(&config, r#"{"columns":["email","phone"],"salt":"0123456789abcdef"}"#).expect("a file");
-    for (plugin, more) in [
-        ("paid_only", vec![]),
-        ("mask_pii", vec!["--config", config.to_str().expect("a path")]),
-    ] {
-        let module = with_samples(folder.path(), plugin);
-        let output = rowmill(&[&["plugin", "conform", module.to_str().expect("a path")], &more[..]].concat());
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "{plugin}: {}{}",
-            text(&output.stdout),
-            text(&output.stderr)
-        );
+    let mut arguments = vec!["plugin", "conform", module.to_str().expect("a path")];
+    if let Some(text) = config_of(plugin) {
+        std::fs::write(&config, text).expect("a file");
+        arguments.extend(["--config", config.to_str().expect("a path")]);
+    }
+    let output = rowmill(&arguments);
+    let shown = format!("{plugin}: {}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+}
+
+#[test]
+fn all_plugins_in_rust_conform() {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let mut tried = 0;
+    for entry in std::fs::read_dir(plugins).expect("a folder") {
+        let folder = entry.expect("an entry").path();
+        if folder.join("Cargo.toml").is_file() {
+            conforms(&folder.file_name().expect("a name").to_string_lossy());
+            tried += 1;
+        }
+    }
+    assert!(tried >= 5);
+}
+
+#[test]
+fn plugins_in_c_conform() {
+    conform_in("c");
+}
+
+#[test]
+fn plugins_in_assemblyscript_conform() {
+    conform_in("as");
+}
+
+#[test]
+fn plugins_in_go_conform() {
+    conform_in("go");
+}
+
+fn conform_in(language: &str) {
+    for plugin in ["paid_only", "mask_email"].map(|plugin| format!("{plugin}_{language}")) {
+        match rowmill_tests::plugin(&plugin) {
+            Ok(_) => conforms(&plugin),
+            Err(_) => println!("skipped: plugins/{plugin}.wasm isn't there: `cargo xtask plugins --all` builds it"),
+        }
     }
 }
 

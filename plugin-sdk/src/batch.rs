@@ -1,17 +1,23 @@
 //! Walking through a batch: finds where each value begins, decodes none.
 
 use crate::row::{Image, Op, Transaction};
-use rowmill_abi::{Malformed, Reader, ext};
+use rowmill_abi::{Malformed, Reader, ext, image, op, plain_end};
 
 /// Bytes of a row before its values, where relation, op, image and their number are small: nearly always.
 const SHORT_HEAD_LEN: usize = 5;
+/// Values of a row with such a head.
+pub(crate) const SHORT_VALUES_MAX: usize = 15;
 
 /// What comes before the values of a row.
+#[derive(Clone, Copy)]
 pub(crate) struct Head {
     /// `None` for truncates and messages.
     pub relation: Option<u32>,
-    pub op: Op,
-    pub image: Image,
+    /// As it comes, checked.
+    pub op: u8,
+    pub image: u8,
+    /// Values that it has.
+    pub count: usize,
     pub gaps: bool,
     pub absent: bool,
 }
@@ -20,13 +26,14 @@ pub(crate) struct Head {
 pub(crate) struct Rows<'a> {
     pub bytes: &'a [u8],
     pub count: u32,
-    reader: Reader<'a>,
+    /// Where the first row begins.
+    pub start: usize,
     /// Stands before the transaction that follows `transaction`.
     transactions: Reader<'a>,
     transactions_left: usize,
     pub transaction: Transaction,
     /// The first row behind `transaction`.
-    transaction_end: u64,
+    pub transaction_end: u64,
     next_transaction: u32,
 }
 
@@ -45,7 +52,7 @@ impl<'a> Rows<'a> {
         Ok(Self {
             bytes,
             count,
-            reader,
+            start: reader.position(),
             transactions,
             transactions_left,
             transaction: Transaction::default(),
@@ -54,78 +61,50 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Where the row begins that is read next.
-    pub fn position(&self) -> usize {
-        self.reader.position()
-    }
-
-    /// The row with that index, which must be the one that follows. `offsets` gets where its values begin.
-    #[inline]
-    pub fn read(&mut self, index: u32, offsets: &mut Vec<u32>) -> Result<Head, Malformed> {
-        while u64::from(index) >= self.transaction_end && self.transactions_left > 0 {
-            self.read_transaction()?;
+    /// What [`ShortHead`] and [`short_values`] leave: many columns, long or missing values, and what is no row. `offsets` gets where the
+    /// values begin. Returns where the next row begins.
+    #[cold]
+    #[inline(never)]
+    pub fn any_row(&self, at: usize, offsets: &mut Vec<u32>) -> Result<(Head, usize), Malformed> {
+        let mut reader = Reader::starting_at(self.bytes, at);
+        reader.array()?;
+        if reader.take_nil() {
+            return pass_over(reader);
         }
-        let at = self.reader.position();
-        let (relation, op, image, count) = match self.bytes.get(at..at + SHORT_HEAD_LEN) {
-            Some(
-                [
-                    0x94,
-                    relation @ 0..=0x7f,
-                    op @ 0..=0x7f,
-                    image @ 0..=0x7f,
-                    count @ 0x90..=0x9f,
-                ],
-            ) => {
-                self.reader = Reader::starting_at(self.bytes, at + SHORT_HEAD_LEN);
-                let count = usize::from(count & 0x0f);
-                (u32::from(*relation), u64::from(*op), u64::from(*image), count)
-            }
-            _ => {
-                self.reader.array()?;
-                if self.reader.take_nil() {
-                    return self.pass_over();
-                }
-                (
-                    self.reader.u32()?,
-                    self.reader.uint()?,
-                    self.reader.uint()?,
-                    self.reader.array()?,
-                )
-            }
-        };
+        let relation = reader.u32()?;
+        let (op, image) = (Op::from_wire(reader.uint()?), Image::from_wire(reader.uint()?));
         let bad = |expected| Malformed { at, expected };
-        let op = Op::from_wire(op).ok_or(bad("a row's op"))?;
-        let image = Image::from_wire(image).ok_or(bad("a row's image"))?;
-        let (mut gaps, mut absent) = (false, false);
+        let op = op.ok_or(bad("a row's op"))?.to_wire();
+        let image = image.ok_or(bad("a row's image"))?.to_wire();
+        let count = reader.array()?;
         offsets.clear();
+        let (mut gaps, mut absent) = (false, false);
         for _ in 0..count {
-            offsets.push(self.reader.position() as u32);
-            if let Some(kind) = self.reader.skip_plain()? {
+            offsets.push(reader.position() as u32);
+            if let Some(kind) = reader.skip_plain()? {
                 gaps = true;
                 absent |= kind == ext::ABSENT;
             }
         }
-        Ok(Head {
+        let head = Head {
             relation: Some(relation),
             op,
             image,
+            count,
             gaps,
             absent,
-        })
+        };
+        Ok((head, reader.position()))
     }
 
-    /// The rest of a truncate or message.
-    fn pass_over(&mut self) -> Result<Head, Malformed> {
-        for _ in 0..3 {
-            self.reader.skip()?;
+    /// Goes on to the transaction that has the row.
+    #[cold]
+    #[inline(never)]
+    pub fn enter_transaction(&mut self, index: u32) -> Result<(), Malformed> {
+        while u64::from(index) >= self.transaction_end && self.transactions_left > 0 {
+            self.read_transaction()?;
         }
-        Ok(Head {
-            relation: None,
-            op: Op::Update,
-            image: Image::New,
-            gaps: false,
-            absent: false,
-        })
+        Ok(())
     }
 
     fn read_transaction(&mut self) -> Result<(), Malformed> {
@@ -146,4 +125,74 @@ impl<'a> Rows<'a> {
         self.next_transaction += 1;
         Ok(())
     }
+}
+
+/// The first bytes of a row with a short head, as a number: rows of one table and operation have the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShortHead(u64);
+
+impl ShortHead {
+    /// No row's.
+    pub const NONE: Self = Self(0);
+
+    /// `None` at the end of the bytes, too.
+    #[inline(always)]
+    pub fn at(bytes: &[u8], at: usize) -> Option<Self> {
+        const MASK: u64 = (1 << (8 * SHORT_HEAD_LEN)) - 1;
+        let word = u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?);
+        Some(Self(word & MASK))
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub fn parse(self) -> Option<Head> {
+        let [
+            0x94,
+            relation @ 0..=0x7f,
+            op @ (op::INSERT | op::UPDATE | op::DELETE | op::READ),
+            image @ (image::NEW | image::OLD | image::OLD_KEY),
+            count @ 0x90..=0x9f,
+            ..,
+        ] = self.0.to_le_bytes()
+        else {
+            return None;
+        };
+        Some(Head {
+            relation: Some(u32::from(relation)),
+            op,
+            image,
+            count: usize::from(count & 0x0f),
+            gaps: false,
+            absent: false,
+        })
+    }
+}
+
+/// Finds where the values of a row with a short head begin. Returns where the next row begins; `None` where it can't be
+/// told that quickly.
+#[inline(always)]
+pub(crate) fn short_values(bytes: &[u8], at: usize, offsets: &mut [u32]) -> Option<usize> {
+    let mut at = at + SHORT_HEAD_LEN;
+    for place in offsets {
+        *place = at as u32;
+        at = plain_end(bytes, at)?;
+    }
+    // Once for all of them: nothing beyond the bytes was read.
+    (at <= bytes.len()).then_some(at)
+}
+
+/// The rest of a truncate or message.
+fn pass_over(mut reader: Reader<'_>) -> Result<(Head, usize), Malformed> {
+    for _ in 0..3 {
+        reader.skip()?;
+    }
+    let head = Head {
+        relation: None,
+        op: op::UPDATE,
+        image: image::NEW,
+        count: 0,
+        gaps: false,
+        absent: false,
+    };
+    Ok((head, reader.position()))
 }

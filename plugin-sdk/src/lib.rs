@@ -54,6 +54,7 @@
 
 extern crate self as rowmill_plugin;
 
+mod ascii;
 mod batch;
 mod config;
 mod error;

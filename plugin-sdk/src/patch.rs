@@ -7,27 +7,26 @@ use crate::{Error, Result};
 use rowmill_abi::{Reader, Writer, action};
 use std::borrow::Cow;
 
-/// What becomes of the row.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What becomes of the row, as far as it is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Fate {
     /// On, with the columns that were set.
     #[default]
     Patched,
-    Dropped,
-    Replaced {
-        output: u16,
-    },
     FannedOut,
-    Stopped(Cow<'static, str>),
+    /// Dropped, replaced or stopped: the action is complete.
+    Settled,
 }
 
-/// Collects the answer for one row; used again for the next.
+/// What is known of the row at hand beside the reply; used again for the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     fate: Fate,
-    /// What follows the header: columns with values, values, or rows.
-    content: Writer,
-    /// Elements of `content`; a column with its value counts as two.
+    /// Where the row's action begins in the reply.
+    start: usize,
+    /// Where the header of its columns or rows stands.
+    header: usize,
+    /// Elements behind that header; a column with its value counts as two.
     elements: usize,
     /// Which of the first 64 columns were set.
     written: u64,
@@ -40,6 +39,10 @@ pub(crate) struct Scratch {
 pub struct Patch<'a> {
     scratch: &'a mut Scratch,
     writes: &'a [Named],
+    /// The row's index in the batch.
+    row: u32,
+    /// The reply.
+    out: &'a mut Writer,
 }
 
 /// How a column is named: by the handle that [`Selection::write`](crate::Selection::write) gave, or by its name.
@@ -69,44 +72,78 @@ impl WriteKey for &str {
 }
 
 impl<'a> Patch<'a> {
-    pub(crate) fn new(scratch: &'a mut Scratch, writes: &'a [Named]) -> Self {
-        scratch.reset();
-        Self { scratch, writes }
+    #[inline]
+    pub(crate) fn new(scratch: &'a mut Scratch, writes: &'a [Named], row: u32, out: &'a mut Writer) -> Self {
+        scratch.begin(out.len());
+        Self {
+            scratch,
+            writes,
+            row,
+            out,
+        }
     }
 
     /// Sets a column. The last value counts. A column that wasn't declared as written rejects the row.
     #[inline]
     pub fn set(&mut self, column: impl WriteKey, value: impl ToValue) {
         match column.index(self.writes) {
-            Ok(index) => self.scratch.set(index, value),
+            Ok(index) => {
+                self.begin_value(index);
+                value.write(self.out);
+            }
             Err(error) => self.scratch.error = Some(error),
         }
     }
 
+    /// Writes what comes before the value of a column.
+    #[inline]
+    fn begin_value(&mut self, index: u16) {
+        let scratch = &mut *self.scratch;
+        if scratch.fate != Fate::Patched {
+            scratch.restart(Fate::Patched, self.out);
+        }
+        if scratch.elements == 0 {
+            begin_patch(self.out, self.row);
+            scratch.header = self.out.len() - 1;
+        }
+        let bit = 1u64.checked_shl(index.into()).unwrap_or(0);
+        if bit == 0 || scratch.written & bit != 0 {
+            scratch.unset(index, self.out);
+        }
+        scratch.written |= bit;
+        scratch.elements += 2;
+        self.out.uint(index.into());
+    }
+
     /// Drops the whole change, both images.
     pub fn drop_change(&mut self) {
-        self.scratch.restart(Fate::Dropped);
+        self.scratch.restart(Fate::Settled, self.out);
+        header(self.out, self.row, action::DROP, 2);
     }
 
     /// Replaces the image by a row of this output, counted from 0, with a value for each of its columns.
     pub fn replace(&mut self, output: u16, values: &[Value<'_>]) {
-        self.scratch.restart(Fate::Replaced { output });
-        values.iter().for_each(|value| value.write(&mut self.scratch.content));
-        self.scratch.elements = values.len();
+        self.scratch.restart(Fate::Settled, self.out);
+        header(self.out, self.row, action::REPLACE, 4);
+        self.out.uint(output.into());
+        self.out.array(values.len());
+        values.iter().for_each(|value| value.write(self.out));
     }
 
     /// Puts a row in the place of this one; several calls, several rows, in order. Only for new images.
     pub fn emit(&mut self, op: Op, output: u16, values: &[Value<'_>]) {
         if self.scratch.fate != Fate::FannedOut {
-            self.scratch.restart(Fate::FannedOut);
+            self.scratch.restart(Fate::FannedOut, self.out);
+            header(self.out, self.row, action::FAN_OUT, 3);
+            self.scratch.header = self.out.len();
+            self.out.long_array();
         }
-        let content = &mut self.scratch.content;
-        content.array(4);
-        content.uint(op.to_wire().into());
-        content.uint(output.into());
-        content.array(values.len());
-        values.iter().for_each(|value| value.write(content));
-        content.nil();
+        self.out.array(4);
+        self.out.uint(op.to_wire().into());
+        self.out.uint(output.into());
+        self.out.array(values.len());
+        values.iter().for_each(|value| value.write(self.out));
+        self.out.nil();
         self.scratch.elements += 1;
     }
 
@@ -117,43 +154,36 @@ impl<'a> Patch<'a> {
 
     /// Stops the pipeline, for what no later row could make good.
     pub fn stop(&mut self, reason: impl Into<Cow<'static, str>>) {
-        self.scratch.restart(Fate::Stopped(reason.into()));
+        self.scratch.restart(Fate::Settled, self.out);
+        header(self.out, self.row, action::STOP, 3);
+        self.out.str(&reason.into());
     }
 }
 
 impl Scratch {
-    fn reset(&mut self) {
-        self.restart(Fate::Patched);
+    #[inline]
+    fn begin(&mut self, start: usize) {
+        self.fate = Fate::Patched;
+        self.start = start;
+        self.elements = 0;
+        self.written = 0;
         self.route = None;
         self.error = None;
     }
 
-    #[inline]
-    fn restart(&mut self, fate: Fate) {
+    /// Forgets what was said of the row.
+    #[cold]
+    fn restart(&mut self, fate: Fate, out: &mut Writer) {
+        out.truncate(self.start);
         self.fate = fate;
-        self.content.clear();
         self.elements = 0;
         self.written = 0;
     }
 
-    #[inline]
-    fn set(&mut self, index: u16, value: impl ToValue) {
-        if self.fate != Fate::Patched {
-            self.restart(Fate::Patched);
-        }
-        let bit = 1u64.checked_shl(index.into()).unwrap_or(0);
-        if bit == 0 || self.written & bit != 0 {
-            self.unset(index);
-        }
-        self.written |= bit;
-        self.content.uint(index.into());
-        value.write(&mut self.content);
-        self.elements += 2;
-    }
-
     /// Takes out what was set before, since a column may be named once only.
-    fn unset(&mut self, index: u16) {
-        let mut reader = Reader::new(self.content.as_slice());
+    #[cold]
+    fn unset(&mut self, index: u16, out: &mut Writer) {
+        let mut reader = Reader::starting_at(out.as_slice(), self.header + 1);
         while !reader.is_at_end() {
             let start = reader.position();
             let (Ok(found), Ok(())) = (reader.uint(), reader.skip()) else {
@@ -161,66 +191,66 @@ impl Scratch {
             };
             let end = reader.position();
             if found == u64::from(index) {
-                self.content.remove(start..end);
+                out.remove(start..end);
                 self.elements -= 2;
                 return;
             }
         }
     }
 
-    /// Appends the action of this row to the reply, where there is one.
+    /// Completes the action of this row in the reply, where there is one.
     #[inline]
     pub(crate) fn finish(&mut self, row: u32, result: Result<()>, out: &mut Writer) -> bool {
         if let Some(error) = result.err().or_else(|| self.error.take()) {
+            out.truncate(self.start);
             reject(out, row, &error);
             return true;
         }
-        match &self.fate {
-            Fate::Patched => return self.finish_patch(row, out),
-            Fate::Dropped => header(out, row, action::DROP, 2),
-            Fate::Replaced { output } => {
-                header(out, row, action::REPLACE, 4);
-                out.uint((*output).into());
-                self.append_content(out);
+        match self.fate {
+            Fate::Patched if self.route.is_some() => self.finish_route(row, out),
+            Fate::Patched if self.elements == 0 => return false,
+            Fate::Patched if self.elements < 16 => out.set(self.header, 0x90 | self.elements as u8),
+            Fate::Patched => {
+                out.set(self.header, 0xdc);
+                out.insert(self.header + 1, &(self.elements as u16).to_be_bytes());
             }
-            Fate::FannedOut => {
-                header(out, row, action::FAN_OUT, 3);
-                self.append_content(out);
-            }
-            Fate::Stopped(reason) => {
-                header(out, row, action::STOP, 3);
-                out.str(reason);
-            }
+            Fate::FannedOut => out.set_long_array(self.header, self.elements as u32),
+            Fate::Settled => {}
         }
         true
     }
 
-    #[inline]
-    fn finish_patch(&self, row: u32, out: &mut Writer) -> bool {
-        match &self.route {
-            Some(route) => {
-                header(out, row, action::ROUTE, 4);
-                out.str(route);
-            }
-            None if self.elements == 0 => return false,
-            None => header(out, row, action::PATCH, 3),
-        }
-        self.append_content(out);
-        true
-    }
-
-    #[inline]
-    fn append_content(&self, out: &mut Writer) {
+    /// Makes a route of what is a patch so far.
+    #[cold]
+    fn finish_route(&mut self, row: u32, out: &mut Writer) {
+        let begin = if self.elements == 0 { out.len() } else { self.header + 1 };
+        let columns = out.as_slice().get(begin..).unwrap_or_default().to_vec();
+        out.truncate(self.start);
+        header(out, row, action::ROUTE, 4);
+        out.str(self.route.as_deref().unwrap_or_default());
         out.array(self.elements);
-        out.raw(self.content.as_slice());
+        out.raw(&columns);
     }
 }
 
-#[inline]
+#[cold]
 pub(crate) fn header(out: &mut Writer, row: u32, action: u8, elements: usize) {
     out.array(elements);
     out.uint(row.into());
     out.uint(action.into());
+}
+
+/// `[row, PATCH, [` with the header of an array of less than 16 elements, the number of which is filled in later.
+#[inline]
+fn begin_patch(out: &mut Writer, row: u32) {
+    const ARRAY_OF_3: u8 = 0x93;
+    const ARRAY: u8 = 0x90;
+    let [b0, b1, b2, b3] = row.to_be_bytes();
+    match row {
+        0..=0x7f => out.fixed(&[ARRAY_OF_3, b3, action::PATCH, ARRAY]),
+        0x80..=0xffff => out.fixed(&[ARRAY_OF_3, 0xcd, b2, b3, action::PATCH, ARRAY]),
+        _ => out.fixed(&[ARRAY_OF_3, 0xce, b0, b1, b2, b3, action::PATCH, ARRAY]),
+    }
 }
 
 #[cold]

@@ -4,8 +4,8 @@ use crate::postgres::{self, FromText};
 use crate::projection::{Named, ReadColumn};
 use crate::relation::Relation;
 use crate::value::Value;
-use crate::{Error, Result, host};
-use rowmill_abi::{Reader, Token, ext, image, op};
+use crate::{Error, Result, ascii, host};
+use rowmill_abi::{Reader, Token, ext, image, op, short_f64, short_int, short_str};
 
 /// What the change does to its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,6 @@ impl Image {
         })
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) const fn to_wire(self) -> u8 {
         match self {
             Self::New => image::NEW,
@@ -88,8 +87,9 @@ pub struct Row<'a> {
     pub(crate) read: &'a [Named],
     pub(crate) transaction: &'a Transaction,
     pub(crate) index: u32,
-    pub(crate) op: Op,
-    pub(crate) image: Image,
+    /// As it came, checked.
+    pub(crate) op: u8,
+    pub(crate) image: u8,
     /// Whether any value is unchanged or absent.
     pub(crate) gaps: bool,
 }
@@ -119,11 +119,20 @@ impl ReadKey for &str {
 
 impl<'a> Row<'a> {
     pub fn op(&self) -> Op {
-        self.op
+        match self.op {
+            op::UPDATE => Op::Update,
+            op::DELETE => Op::Delete,
+            op::READ => Op::Read,
+            _ => Op::Insert,
+        }
     }
 
     pub fn image(&self) -> Image {
-        self.image
+        match self.image {
+            image::OLD => Image::Old,
+            image::OLD_KEY => Image::OldKey,
+            _ => Image::New,
+        }
     }
 
     pub fn relation(&self) -> &'a Relation {
@@ -139,10 +148,21 @@ impl<'a> Row<'a> {
         host::random(self.index, bytes);
     }
 
+    /// A text of at most 31 bytes, all of them ASCII: what most texts are.
+    #[inline]
+    fn short_text(&self, position: usize) -> Option<&'a str> {
+        ascii::text(short_str(self.bytes, self.start(position)?)?)
+    }
+
+    #[inline]
+    fn start(&self, position: usize) -> Option<usize> {
+        self.offsets.get(position).map(|start| *start as usize)
+    }
+
     #[inline]
     fn token(&self, position: usize) -> Result<Token<'a>> {
         match self.offsets.get(position) {
-            Some(start) => Ok(Reader::starting_at(self.bytes, *start as usize).token_quick()?),
+            Some(start) => Ok(Reader::starting_at(self.bytes, *start as usize).token()?),
             None => Err(Error::new("a column that this table's rows don't carry")),
         }
     }
@@ -160,10 +180,9 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn text(&self, column: impl ReadKey) -> Result<Option<&'a str>> {
         let position = column.position(self.read)?;
-        match self.token(position)? {
-            Token::Str(text) => Ok(Some(std::str::from_utf8(text)?)),
-            Token::Nil => Ok(None),
-            other => Err(self.no(other, position, "text")),
+        match self.short_text(position) {
+            Some(text) => Ok(Some(text)),
+            None => any_text(*self, position),
         }
     }
 
@@ -171,10 +190,9 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn int(&self, column: impl ReadKey) -> Result<Option<i64>> {
         let position = column.position(self.read)?;
-        match self.token(position)? {
-            Token::Int(value) => Ok(Some(value)),
-            Token::Nil => Ok(None),
-            other => self.parsed(other, position, "an integer"),
+        match self.start(position).and_then(|start| short_int(self.bytes, start)) {
+            Some(value) => Ok(Some(value)),
+            None => any_int(*self, position),
         }
     }
 
@@ -182,12 +200,9 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn float(&self, column: impl ReadKey) -> Result<Option<f64>> {
         let position = column.position(self.read)?;
-        match self.token(position)? {
-            Token::F64(value) => Ok(Some(value)),
-            Token::F32(value) => Ok(Some(value.into())),
-            Token::Int(value) => Ok(Some(value as f64)),
-            Token::Nil => Ok(None),
-            other => self.parsed(other, position, "a number"),
+        match self.start(position).and_then(|start| short_f64(self.bytes, start)) {
+            Some(value) => Ok(Some(value)),
+            None => any_float(*self, position),
         }
     }
 
@@ -195,10 +210,10 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn bool(&self, column: impl ReadKey) -> Result<Option<bool>> {
         let position = column.position(self.read)?;
-        match self.token(position)? {
-            Token::Bool(value) => Ok(Some(value)),
-            Token::Nil => Ok(None),
-            other => Err(self.no(other, position, "a boolean")),
+        match self.start(position).and_then(|start| self.bytes.get(start)) {
+            Some(0xc2) => Ok(Some(false)),
+            Some(0xc3) => Ok(Some(true)),
+            _ => any_bool(*self, position),
         }
     }
 
@@ -209,7 +224,7 @@ impl<'a> Row<'a> {
         match self.token(position)? {
             Token::Bin(bytes) => Ok(Some(bytes)),
             Token::Nil => Ok(None),
-            other => Err(self.no(other, position, "a bytea")),
+            other => Err(no(*self, other, position, "a bytea")),
         }
     }
 
@@ -222,21 +237,12 @@ impl<'a> Row<'a> {
     ///     row.get("born")
     /// }
     /// ```
+    #[inline]
     pub fn get<T: FromText<'a>>(&self, column: impl ReadKey) -> Result<Option<T>> {
         let position = column.position(self.read)?;
-        let token = self.token(position)?;
-        let value = match token {
-            Token::Str(text) => T::from_text(std::str::from_utf8(text)?),
-            Token::Int(value) => T::from_int(value),
-            Token::F32(value) => T::from_float(value.into()),
-            Token::F64(value) => T::from_float(value),
-            Token::Bool(value) => T::from_bool(value),
-            Token::Nil => return Ok(None),
-            _ => None,
-        };
-        match value {
+        match self.short_text(position).and_then(T::from_text) {
             Some(value) => Ok(Some(value)),
-            None => Err(self.no(token, position, T::WANTED)),
+            None => get_any(*self, position),
         }
     }
 
@@ -378,32 +384,9 @@ impl<'a> Row<'a> {
         let position = column.position(self.read)?;
         match self.token(position)? {
             Token::Nil => Ok(true),
-            other @ Token::Ext(..) => Err(self.no(other, position, "a value")),
+            other @ Token::Ext(..) => Err(no(*self, other, position, "a value")),
             _ => Ok(false),
         }
-    }
-
-    fn parsed<T: std::str::FromStr>(&self, found: Token<'_>, position: usize, wanted: &str) -> Result<Option<T>> {
-        let text = match found {
-            Token::Str(text) => std::str::from_utf8(text).ok(),
-            _ => None,
-        };
-        match text.and_then(|text| text.parse().ok()) {
-            Some(value) => Ok(Some(value)),
-            None => Err(self.no(found, position, wanted)),
-        }
-    }
-
-    /// Names the column, never the value.
-    #[cold]
-    fn no(&self, found: Token<'_>, position: usize, wanted: &str) -> Error {
-        let column = self.read.get(position).map_or("", |column| &column.name);
-        let (code, is) = match found {
-            Token::Ext(ext::UNCHANGED, _) => ("unchanged", "unchanged TOAST that the server didn't send"),
-            Token::Ext(ext::ABSENT, _) => ("absent", "absent from this image"),
-            _ => return Error::new(format!("column {column} is not {wanted}")).with_code("type"),
-        };
-        Error::new(format!("column {column} is {is}")).with_code(code)
     }
 
     /// Whether a column has no value that could leave: absent, or unchanged.
@@ -413,4 +396,85 @@ impl<'a> Row<'a> {
             _ => None,
         }
     }
+}
+
+// What follows gets the row by value, not by reference: so a row of which nothing unusual is asked lives in registers.
+
+#[inline(never)]
+fn any_text(row: Row<'_>, position: usize) -> Result<Option<&str>> {
+    match row.token(position)? {
+        Token::Str(text) => Ok(Some(std::str::from_utf8(text)?)),
+        Token::Nil => Ok(None),
+        other => Err(no(row, other, position, "text")),
+    }
+}
+
+#[inline(never)]
+fn any_int(row: Row<'_>, position: usize) -> Result<Option<i64>> {
+    match row.token(position)? {
+        Token::Int(value) => Ok(Some(value)),
+        Token::Nil => Ok(None),
+        other => parsed(row, other, position, "an integer"),
+    }
+}
+
+#[inline(never)]
+fn any_float(row: Row<'_>, position: usize) -> Result<Option<f64>> {
+    match row.token(position)? {
+        Token::F64(value) => Ok(Some(value)),
+        Token::F32(value) => Ok(Some(value.into())),
+        Token::Int(value) => Ok(Some(value as f64)),
+        Token::Nil => Ok(None),
+        other => parsed(row, other, position, "a number"),
+    }
+}
+
+#[inline(never)]
+fn any_bool(row: Row<'_>, position: usize) -> Result<Option<bool>> {
+    match row.token(position)? {
+        Token::Bool(value) => Ok(Some(value)),
+        Token::Nil => Ok(None),
+        other => Err(no(row, other, position, "a boolean")),
+    }
+}
+
+#[inline(never)]
+fn get_any<'a, T: FromText<'a>>(row: Row<'a>, position: usize) -> Result<Option<T>> {
+    let token = row.token(position)?;
+    let value = match token {
+        Token::Str(text) => T::from_text(std::str::from_utf8(text)?),
+        Token::Int(value) => T::from_int(value),
+        Token::F32(value) => T::from_float(value.into()),
+        Token::F64(value) => T::from_float(value),
+        Token::Bool(value) => T::from_bool(value),
+        Token::Nil => return Ok(None),
+        _ => None,
+    };
+    match value {
+        Some(value) => Ok(Some(value)),
+        None => Err(no(row, token, position, T::WANTED)),
+    }
+}
+
+fn parsed<T: std::str::FromStr>(row: Row<'_>, found: Token<'_>, position: usize, wanted: &str) -> Result<Option<T>> {
+    let text = match found {
+        Token::Str(text) => std::str::from_utf8(text).ok(),
+        _ => None,
+    };
+    match text.and_then(|text| text.parse().ok()) {
+        Some(value) => Ok(Some(value)),
+        None => Err(no(row, found, position, wanted)),
+    }
+}
+
+/// Names the column, never the value.
+#[cold]
+fn no(row: Row<'_>, found: Token<'_>, position: usize, wanted: &str) -> Error {
+    let column = row.read.get(position).map_or("", |column| &column.name);
+    let (code, is) = match found {
+        Token::Ext(ext::UNCHANGED, _) => ("unchanged", "unchanged TOAST that the server didn't send"),
+        Token::Ext(ext::ABSENT, _) => ("absent", "absent from this image"),
+        _ => return Error::new(format!("column {column} is not {wanted}")).with_code("type"),
+    };
+    Error::new(format!("column {column} is {is}")).with_code(code)
 }

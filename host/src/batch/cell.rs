@@ -78,6 +78,22 @@ impl Cell {
         }
     }
 
+    /// A text of less than 32 bytes with what lies behind it: its length, and 32 bytes that begin with it. `None` for
+    /// other values, and at the end of the bytes.
+    #[inline]
+    pub(super) fn short_text<'a>(self, bytes: &'a [u8], arena: &'a [u8]) -> Option<(usize, &'a [u8; 32])> {
+        let len = (self.tagged_len & LEN_MASK) as usize;
+        if len >= 32 {
+            return None;
+        }
+        let source = match self.tagged_len >> KIND_SHIFT {
+            TEXT => bytes,
+            ARENA => arena,
+            _ => return None,
+        };
+        Some((len, source.get(self.start as usize..)?.first_chunk()?))
+    }
+
     #[inline]
     pub(super) fn resolve<'a>(self, bytes: &'a [u8], arena: &'a [u8]) -> Value<'a> {
         let len = (self.tagged_len & LEN_MASK) as usize;

@@ -148,6 +148,14 @@ impl Batch {
         }
     }
 
+    /// The value in a slot of a tuple where it is a text of less than 32 bytes, in a form that is quickly copied: its
+    /// length, and 32 bytes that begin with it. `None` says nothing: ask for [`Self::value`].
+    #[inline]
+    pub fn short_text(&self, tuple: Tuple, slot: u16) -> Option<(usize, &[u8; 32])> {
+        let cell = self.cells.get(tuple.0 as usize + slot as usize)?;
+        cell.short_text(&self.bytes, &self.arena)
+    }
+
     /// The values of a tuple in the order of the relation's columns.
     pub fn values<'a>(&'a self, tuple: Tuple, relation: &'a Relation) -> impl ExactSizeIterator<Item = Value<'a>> {
         relation

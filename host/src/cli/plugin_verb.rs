@@ -1,10 +1,13 @@
 //! `rowmill plugin`: the arguments; what they do stands in `plugin/`.
 
+mod bench;
+mod record;
 mod tools;
 
 use super::output::Failure;
 use super::plugin::{build, new};
 use super::{DONE, Outcome, Output, client, codes, plugin_list};
+use crate::plugin_tools::record::ROWS_MAX;
 use crate::problem::{Exit, Problem};
 use serde_json::json;
 use std::path::PathBuf;
@@ -17,10 +20,12 @@ pub enum Verb {
     Build(Build),
     /// Run golden samples through the module, under several cuts; exit code 5 where the output isn't the expected one.
     Test(Test),
-    /// What a row costs: encoding, call, check and application together.
+    /// What a row of the samples costs, and where: encoding, call, check and application.
     Bench(Bench),
     /// What a module says of itself, and what it wants of tables.
     Inspect(Inspect),
+    /// Golden samples from a live database; of columns that aren't named nothing leaves it.
+    Record(Record),
     /// The plugin ABI's own tests, for a module in any language; exit code 5 where one fails.
     Conform(Conform),
     /// The versions of a running host's plugins: running, on probation, refused and why.
@@ -67,11 +72,48 @@ pub struct Inspect {
     #[arg(default_value = ".", value_name = "MODULE")]
     pub path: PathBuf,
     /// Tables to show it: a file of samples, or of its tables' lines alone.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "pipeline"])]
     pub schema: Option<PathBuf>,
     /// The plugin's configuration, as JSON: tables are shown to a started plugin.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Show only these tables of the database: schema.table, `*` for any characters. All of them otherwise, or those of
+    /// the pipeline.
+    #[arg(long = "table", value_name = "TABLE", requires = "database")]
+    pub tables: Vec<String>,
+}
+
+/// A live database.
+#[derive(Debug, clap::Args)]
+#[group(id = "database", multiple = false)]
+pub struct DatabaseArgs {
+    /// A database, as libpq takes it; a password is better left to PGPASSWORD or ~/.pgpass.
+    #[arg(long)]
+    pub url: Option<String>,
+    /// The source of a pipeline, with the plugin's configuration there.
+    #[arg(long, value_name = "FILE")]
+    pub pipeline: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Record {
+    /// The table: schema.table.
+    pub table: String,
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// A column whose values may leave the database; of all others there is a stand-in of their type.
+    #[arg(long, value_name = "COLUMN")]
+    pub keep: Vec<String>,
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROWS_MAX)))]
+    pub rows: u32,
+    /// Only rows for which this holds, in SQL.
+    #[arg(long, value_name = "CONDITION")]
+    pub r#where: Option<String>,
+    /// A new file, e.g. NAME.samples/orders.jsonl; standard output otherwise.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +127,9 @@ pub struct Conform {
     /// The plugin's configuration, as JSON.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The version before, of a plugin with state: what it has kept is to be taken up.
+    #[arg(long, value_name = "MODULE")]
+    pub previous: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -121,8 +166,9 @@ pub(super) fn run(verb: Verb, output: Output) -> Outcome {
         Verb::New(args) => make(&args, output),
         Verb::Build(args) => build(&args, output),
         Verb::Test(args) => tools::test(&args, output),
-        Verb::Bench(args) => tools::bench(&args, output),
+        Verb::Bench(args) => bench::bench(&args, output),
         Verb::Inspect(args) => tools::inspect(&args, output),
+        Verb::Record(args) => record::record(&args, output),
         Verb::Conform(args) => tools::conform(&args, output),
         Verb::List(args) => plugin_list::list(&args, output),
         Verb::Rollback(args) => plugin_list::roll_back(&args, output),

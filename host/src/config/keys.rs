@@ -200,6 +200,12 @@ const PLUGIN: Block = Block {
             "",
             "What the plugin may use beyond its rows: `kv`, entries by key that the host keeps for it.",
         ),
+        Key::optional(
+            "samples",
+            &Shape::Path("plugins/paid_only.samples"),
+            "A folder of golden samples that a new version is rehearsed on; `NAME.samples` beside the module where there \
+             is one.",
+        ),
         Key::default(
             "allow_schema_change",
             &Shape::Choice(&["true", "false"]),

@@ -82,6 +82,8 @@ pub struct Plugin {
     pub name: String,
     /// As resolved against `base_dir`.
     pub module: PathBuf,
+    /// Its folder of golden samples, where the file names one; as resolved.
+    pub samples: Option<PathBuf>,
     /// What the guest gets in `rowmill_init`; `Null` where the file has none. Variables are expanded.
     pub config: serde_json::Value,
     /// The same as the file has it, with its references: what may be stored.

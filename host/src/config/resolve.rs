@@ -82,6 +82,7 @@ fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
     Some(Plugin {
         name: entry.key.clone(),
         module: base.join(item.text("module")?),
+        samples: item.text("samples").map(|folder| base.join(folder)),
         config,
         written,
         limits: Limits {

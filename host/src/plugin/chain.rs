@@ -4,11 +4,12 @@ use super::aside::{Aside, Counts, Processed};
 use super::compiled::Module;
 use super::engine::Engine;
 use super::error::PluginError;
-use super::fill::fill_from_old;
+use super::fill::fill_all;
 use super::instance::Mode;
 use super::metrics::GuestMetrics;
 use super::plan::Plan;
-use super::stage::{Left, Stage};
+use super::split::Split;
+use super::stage::{Done, Left, Stage};
 use super::state::Kept;
 use crate::batch::{Batch, Op, Relation, Row};
 use crate::config::{FilterMode, Limits, Policies};
@@ -54,6 +55,8 @@ pub struct Chain {
     outcomes: FxHashMap<u32, ChainOutcome>,
     /// The rows as they came, to be put back where a stage fails.
     original: Vec<Row>,
+    /// The rows between two stages.
+    between: Vec<Row>,
     /// Changes that left on the way, with the index of the stage.
     left: Vec<(usize, Left)>,
     left_of_stage: Vec<Left>,
@@ -99,6 +102,7 @@ impl Chain {
             stateful: plugins.iter().any(|plugin| plugin.module.manifest().keeps_state()),
             outcomes: FxHashMap::default(),
             original: Vec::new(),
+            between: Vec::new(),
             left: Vec::new(),
             left_of_stage: Vec::new(),
             counts: vec![Counts::default(); stages.len()],
@@ -112,7 +116,7 @@ impl Chain {
         self.stateful
     }
 
-    /// The rows of the last call as they came in.
+    /// The rows of the last call as they came in, where changes left in it.
     pub fn original(&self) -> &[Row] {
         &self.original
     }
@@ -174,7 +178,7 @@ impl Chain {
             return Ok(());
         }
         self.original.clear();
-        self.original.extend_from_slice(rows);
+        std::mem::swap(&mut self.original, rows);
         self.left.clear();
         let mut counts = Counts::default();
         if let Err(error) = self.run(batch, rows, &mut counts) {
@@ -189,18 +193,29 @@ impl Chain {
         Ok(())
     }
 
+    /// From `original` to `rows`, which are empty.
     fn run(&mut self, batch: &mut Batch, rows: &mut Vec<Row>, counts: &mut Counts) -> Result<(), PluginError> {
-        for row in rows.iter_mut() {
-            fill_from_old(batch, row);
-        }
         let mut fanned_out = false;
+        // Whether the rows are no longer the original ones: then they are in `between`.
+        let mut changed = fill_all(batch, &self.original, &mut self.between);
         for (at, stage) in self.stages.iter_mut().enumerate() {
             self.left_of_stage.clear();
-            let done = stage.process(batch, rows, &mut self.left_of_stage);
+            let input = if changed { &self.between } else { &self.original };
+            let done = stage.process(batch, input, rows, &mut self.left_of_stage);
             self.counts[at] += stage.counts();
             *counts += stage.counts();
-            fanned_out |= done?;
             self.left.extend(self.left_of_stage.drain(..).map(|left| (at, left)));
+            match done? {
+                Done::PassedBy => continue,
+                Done::Called { fanned_out: any } => fanned_out |= any,
+            }
+            std::mem::swap(rows, &mut self.between);
+            changed = true;
+        }
+        if changed {
+            std::mem::swap(rows, &mut self.between);
+        } else {
+            std::mem::swap(rows, &mut self.original);
         }
         if self.wants_messages {
             rows.retain(|row| row.op != Op::Message);
@@ -252,6 +267,16 @@ impl Chain {
             .iter()
             .filter_map(|stage| stage.projection(relation))
             .collect()
+    }
+
+    /// Measures from here on where the time of calls goes.
+    pub fn start_clocks(&mut self) {
+        self.stages.iter_mut().for_each(|stage| stage.clock.start());
+    }
+
+    /// What the calls of each plugin took since the last time; nothing where no clock was started.
+    pub fn take_splits(&mut self) -> impl Iterator<Item = Split> {
+        self.stages.iter_mut().map(|stage| stage.clock.take())
     }
 
     /// Fuel of all calls so far, where the engine is a metered one.

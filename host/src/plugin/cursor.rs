@@ -91,6 +91,39 @@ impl<'a> Cursor<'a> {
         self.at >= self.bytes.len()
     }
 
+    /// The beginning of an action, where it has 2 to 4 elements and its row is below 65,536: elements, row. `None` says
+    /// nothing, and leaves the cursor where it is.
+    #[inline]
+    pub fn short_action(&mut self) -> Option<(usize, u32)> {
+        let [elements @ 0x92..=0x94, a, b, c] = *self.bytes.get(self.at..)?.first_chunk()? else {
+            return None;
+        };
+        let (row, taken) = match a {
+            0..=0x7f => (u32::from(a), 2),
+            0xcc => (u32::from(b), 3),
+            0xcd => (u32::from(u16::from_be_bytes([b, c])), 4),
+            _ => return None,
+        };
+        self.at += taken;
+        Some((usize::from(elements & 0x0f), row))
+    }
+
+    /// A text of less than 32 bytes, all of them ASCII and none of them NUL: its length, and 32 bytes that begin with it.
+    /// `None` says nothing, and leaves the cursor where it is.
+    #[inline]
+    pub fn short_text(&mut self) -> Option<(usize, &'a [u8; 32])> {
+        let (marker, behind) = self.bytes.get(self.at..)?.split_first()?;
+        let (0xa0..=0xbf, text) = (*marker, behind.first_chunk::<32>()?) else {
+            return None;
+        };
+        let len = usize::from(marker & 0x1f);
+        if !is_plain(text, len) {
+            return None;
+        }
+        self.at += 1 + len;
+        Some((len, text))
+    }
+
     /// Nothing may follow.
     pub fn finish(&self) -> Read<()> {
         if self.at_end() {
@@ -273,6 +306,24 @@ impl<'a> Cursor<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the first `len` bytes are ASCII and none is NUL.
+#[inline]
+fn is_plain(text: &[u8; 32], len: usize) -> bool {
+    const EIGHT: usize = size_of::<u64>();
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let mut bad = 0;
+    for (at, bytes) in text.as_chunks::<EIGHT>().0.iter().enumerate() {
+        // Bytes behind the text count as 1.
+        let own = len.saturating_sub(at * EIGHT).min(EIGHT);
+        let mask = if own == EIGHT { u64::MAX } else { (1 << (8 * own)) - 1 };
+        let word = u64::from_le_bytes(*bytes) & mask | ONES & !mask;
+        // A high bit, or one borrowed from: exact as long as no byte has a high bit, and then it is bad anyway.
+        bad |= word | word.wrapping_sub(ONES);
+    }
+    bad & HIGH_BITS == 0
 }
 
 /// What the first element of a reply says, with the rest of its elements still to be read.

@@ -4,7 +4,7 @@
 
 use super::error::RowErrorKind;
 use super::plan::{Entry, InUse, Plan};
-use super::values::{Presence, encode};
+use super::values::{Class, Presence, encode};
 use super::write;
 use crate::batch::{Batch, OldImage, Op, Origin, Part, Row, Tuple};
 use rowmill_abi::{image, op, part, truncate};
@@ -280,12 +280,15 @@ impl Encoder {
             Op::Message => op::MESSAGE,
         };
         let out = &mut self.body;
-        out.extend_from_slice(&plan.row_head);
-        out.push(op);
-        out.push(image);
-        out.extend_from_slice(&plan.values_head);
+        plan.head.append(op, image, out);
         let mut missing = None;
         for read in &plan.read {
+            if read.class == Class::Text
+                && let Some((len, text)) = batch.short_text(tuple, read.slot)
+            {
+                write::short_str(out, len, text);
+                continue;
+            }
             let presence = encode(read.class, read.type_oid, batch.value(tuple, read.slot), out).map_err(|reason| {
                 RowErrorKind::Value {
                     column: plan.input.columns[read.column].name.clone(),

@@ -34,6 +34,13 @@ impl From<BadReply> for Unapplied {
     }
 }
 
+impl From<BadReply> for Box<Unapplied> {
+    #[cold]
+    fn from(bad: BadReply) -> Self {
+        Self::new(Unapplied::Bad(bad))
+    }
+}
+
 /// Opens a reply that must be done.
 pub(crate) fn done(reply: &[u8]) -> Result<(Cursor<'_>, usize), Unapplied> {
     match open(reply)? {
@@ -138,7 +145,7 @@ pub(crate) fn apply(
     batch: &mut Batch,
     out: &mut Vec<Row>,
     refused: &mut Refused,
-) -> Result<(), Unapplied> {
+) -> Result<(), Box<Unapplied>> {
     let (verdicts, rejects) = verdicts(reply, encoder.images)?;
     let any_reject = !rejects.is_empty();
     let mut rejects = rejects.into_iter().peekable();

@@ -70,6 +70,8 @@ mod instance;
 #[cfg(feature = "engine")]
 mod kv;
 #[cfg(feature = "engine")]
+mod split;
+#[cfg(feature = "engine")]
 mod stage;
 #[cfg(feature = "engine")]
 mod stage_state;
@@ -112,5 +114,7 @@ pub use instance::Mode;
 pub use kv::SharedEntries;
 pub use manifest::{Kind, Manifest};
 pub use metrics::{GuestMetrics, Metric};
+#[cfg(feature = "engine")]
+pub use split::Split;
 #[cfg(feature = "engine")]
 pub use state::{Kept, State};

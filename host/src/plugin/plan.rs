@@ -21,12 +21,51 @@ pub(crate) enum Plan {
 pub(crate) struct InUse {
     pub input: Arc<Relation>,
     pub read: Vec<ReadColumn>,
-    /// The encoded beginning of each of its rows: array of four, relation index.
-    pub row_head: Vec<u8>,
-    /// The encoded header of its values.
-    pub values_head: Vec<u8>,
+    pub head: RowHead,
     /// At least one; patches and passes go to the first.
     pub outputs: Vec<Output>,
+}
+
+/// What each of its rows begins with: array of four, relation index, op, image, header of the values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowHead {
+    /// As large as it can be, and more: a copy of a fixed size is two instructions.
+    bytes: [u8; 16],
+    len: usize,
+    /// Where op and image stand.
+    op_at: usize,
+}
+
+impl RowHead {
+    fn new(relation: u32, values: usize) -> Self {
+        let mut head = Vec::new();
+        write::array(&mut head, 4);
+        write::uint(&mut head, u64::from(relation));
+        let op_at = head.len();
+        head.extend_from_slice(&[0, 0]);
+        write::array(&mut head, values);
+        // 1 + 5 + 2 + 5 at most.
+        let mut bytes = [0; 16];
+        bytes[..head.len()].copy_from_slice(&head);
+        Self {
+            bytes,
+            len: head.len(),
+            op_at,
+        }
+    }
+
+    #[inline]
+    pub fn append(&self, op: u8, image: u8, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        if let Some([at_op, at_image]) = out
+            .get_mut(start + self.op_at..)
+            .and_then(|rest| rest.first_chunk_mut())
+        {
+            (*at_op, *at_image) = (op, image);
+        }
+        out.truncate(start + self.len);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -150,16 +189,10 @@ pub(crate) fn build(kind: Kind, wishes: &Wishes, relation: &Arc<Relation>, shape
             .collect(),
         Some(columns) => columns.iter().map(|column| read_column(relation, *column)).collect(),
     };
-    let mut row_head = Vec::new();
-    write::array(&mut row_head, 4);
-    write::uint(&mut row_head, u64::from(relation.index));
-    let mut values_head = Vec::new();
-    write::array(&mut values_head, read.len());
     Ok(InUse {
         input: Arc::clone(relation),
+        head: RowHead::new(relation.index, read.len()),
         read,
-        row_head,
-        values_head,
         outputs,
     })
 }

@@ -16,6 +16,7 @@ use super::instance::{Failed, Instance, Mode};
 use super::manifest::Kind;
 use super::plan::{Entry, Plan};
 use super::refused::Refused;
+use super::split::Clock;
 use super::state::{Keeper, Kept};
 use super::transform;
 use crate::batch::{Batch, Op, Relation, Row};
@@ -61,6 +62,16 @@ pub(crate) struct Stage {
     breaker: Breaker,
     /// Of the batch at hand.
     counts: Counts,
+    pub(super) clock: Clock,
+}
+
+/// How rows went through a stage.
+pub(crate) enum Done {
+    /// Nothing of them is for the plugin: they go on as they are.
+    PassedBy,
+    Called {
+        fanned_out: bool,
+    },
 }
 
 /// A change that left the chain at this stage.
@@ -142,6 +153,7 @@ impl Stage {
             left: FxHashSet::default(),
             breaker: Breaker::new(plugin.policies.max_faults),
             counts: Counts::default(),
+            clock: Clock::default(),
         })
     }
 
@@ -205,21 +217,23 @@ impl Stage {
         self.counts
     }
 
-    /// Takes rows through the plugin; changes that it doesn't take are appended to `left`. Where it fails, `rows` are as
-    /// they were. Tells whether a row was fanned out.
+    /// Takes rows through the plugin: what is left of them goes to `out`, and changes that it doesn't take are appended
+    /// to `left`.
     pub fn process(
         &mut self,
         batch: &mut Batch,
-        rows: &mut Vec<Row>,
+        rows: &[Row],
+        out: &mut Vec<Row>,
         left: &mut Vec<Left>,
-    ) -> Result<bool, PluginError> {
+    ) -> Result<Done, PluginError> {
         self.counts = Counts::default();
         if self.instance.is_dead() {
             self.entries.clear();
             self.renew()?;
         }
-        if !self.map_relations(batch, rows)? {
-            return Ok(false);
+        let found = self.map_relations(batch, rows)?;
+        if !found.any {
+            return Ok(Done::PassedBy);
         }
         self.out.clear();
         self.refused.list.clear();
@@ -236,9 +250,11 @@ impl Stage {
         if fanned_out || !self.refused.list.is_empty() || !self.faulted.is_empty() {
             self.settle(batch, rows, fanned_out, left)?;
         }
-        self.map_truncates(batch);
-        std::mem::swap(rows, &mut self.out);
-        Ok(fanned_out)
+        if found.truncates {
+            self.map_truncates(batch);
+        }
+        std::mem::swap(out, &mut self.out);
+        Ok(Done::Called { fanned_out })
     }
 
     /// One call, with as many of the rows as go into it. Returns where it ended. Where it comes to nothing, nothing of
@@ -252,9 +268,11 @@ impl Stage {
     ) -> Result<usize, Box<Broken>> {
         let Range { start: from, end } = of;
         let (out, refused) = (self.out.len(), self.refused.list.len());
+        self.clock.begin();
         let to = self
             .encoder
             .fill(batch, &rows[..end], from, &self.entries, &self.plans, self.images);
+        self.clock.encoded();
         let next = rows.get(to).map(|row| row.transaction);
         match self.call(batch, &rows[from..to], from, next) {
             Ok(fan_out) => {
@@ -313,6 +331,8 @@ impl Stage {
                 return Err((image, Why::Fault(fault)));
             }
         };
+        let bytes_in = self.encoder.head.len() + self.encoder.body.len();
+        self.clock.called(bytes_in, range.len());
         self.refused.base = base;
         let reply = self.instance.reply(range);
         let (encoder, out, refused) = (&self.encoder, &mut self.out, &mut self.refused);
@@ -331,7 +351,8 @@ impl Stage {
                 refused,
             ),
         };
-        let fanned_out = applied.map_err(|unapplied| self.unapplied(batch, rows, unapplied))?;
+        let fanned_out = applied.map_err(|unapplied| self.unapplied(batch, rows, *unapplied))?;
+        self.clock.applied();
         self.accepted().map_err(|error| (None, Why::Stop(error)))?;
         Ok(fanned_out)
     }

@@ -52,6 +52,16 @@ pub(crate) fn int(out: &mut Vec<u8>, value: i64) {
     }
 }
 
+/// A text of less than 32 bytes, the first of those that are given.
+#[inline]
+pub(crate) fn short_str(out: &mut Vec<u8>, len: usize, text: &[u8; 32]) {
+    // What is too much is taken back: a copy of a fixed size is two instructions.
+    out.push(0xa0 | len as u8);
+    let start = out.len();
+    out.extend_from_slice(text);
+    out.truncate(start + len);
+}
+
 #[inline]
 pub(crate) fn str(out: &mut Vec<u8>, text: &[u8]) {
     let len = text.len();

@@ -2,9 +2,11 @@
 
 use super::cuts::{Cut, piece};
 use super::{Subject, process, samples};
-use crate::batch::{Batch, Row};
-use crate::plugin::{Chain, PluginError, RowErrorKind};
+use crate::batch::{Batch, Op, Row};
+use crate::plugin::{AsideCause, Chain, PluginError, RowErrorKind};
 use serde_json::json;
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// What came of the changes of a batch.
 #[derive(Debug, Default)]
@@ -35,58 +37,85 @@ impl Outcome {
 ///
 /// A plugin that doesn't start, refuses a table, or breaks.
 pub fn run(subject: &Subject, batch: &Batch, cut: Cut) -> Result<Outcome, PluginError> {
-    let mut run = Run {
-        chain: subject.start()?,
-        outcome: Outcome::default(),
-    };
-    for relation in &batch.relations {
-        run.chain.relation(relation)?;
-    }
-    let started_with = run.chain.fuel_used();
+    let mut run = Run::new(subject.start()?, batch)?;
     for range in cut.pieces(batch.rows.len()) {
-        let (cut, rows) = piece(batch, range);
-        run.piece(&cut, &rows)?;
+        run.piece(batch, range)?;
     }
-    run.outcome.fuel = run.chain.fuel_used() - started_with;
-    run.outcome.memory_bytes = run.outcome.memory_bytes.max(run.chain.memory_bytes());
-    Ok(run.outcome)
+    Ok(run.end().1)
 }
 
-struct Run {
+/// A chain on its way through a batch.
+pub(super) struct Run {
     chain: Chain,
+    started_with: u64,
     outcome: Outcome,
 }
 
 impl Run {
-    fn piece(&mut self, batch: &Batch, rows: &[Row]) -> Result<(), PluginError> {
+    /// Tells the chain of the batch's relations.
+    pub fn new(mut chain: Chain, batch: &Batch) -> Result<Self, PluginError> {
+        for relation in &batch.relations {
+            chain.relation(relation)?;
+        }
+        Ok(Self {
+            started_with: chain.fuel_used(),
+            chain,
+            outcome: Outcome::default(),
+        })
+    }
+
+    /// Takes some of the batch's rows through, as a batch of their own.
+    pub fn piece(&mut self, batch: &Batch, range: Range<usize>) -> Result<(), PluginError> {
+        let (cut, rows) = piece(batch, range);
+        self.rows(&cut, &rows)
+    }
+
+    pub fn end(mut self) -> (Chain, Outcome) {
+        self.outcome.fuel = self.chain.fuel_used() - self.started_with;
+        self.outcome.memory_bytes = self.chain.memory_bytes();
+        (self.chain, self.outcome)
+    }
+
+    fn rows(&mut self, batch: &Batch, rows: &[Row]) -> Result<(), PluginError> {
         let (mut through, mut left) = (batch.clone(), rows.to_vec());
-        match process(&mut self.chain, &mut through, &mut left) {
-            Ok(()) => {
-                for row in rows {
-                    let of_change = left
-                        .iter()
-                        .filter(|made| (made.transaction, made.ordinal) == (row.transaction, row.ordinal));
-                    let lines = of_change.map(|made| line(&through, made)).collect();
-                    self.outcome.changes.push(lines);
-                }
-                Ok(())
-            }
+        let aside = match process(&mut self.chain, &mut through, &mut left) {
+            Ok(aside) => aside,
             Err(PluginError::Row(error)) if rows.len() == 1 => {
                 self.outcome.changes.push(vec![rejected(&error.kind)]);
-                Ok(())
+                return Ok(());
             }
-            // Whose error it is comes out where each goes alone.
-            Err(PluginError::Row(_)) => rows
-                .iter()
-                .try_for_each(|row| self.piece(batch, std::slice::from_ref(row))),
-            Err(error) => Err(error),
+            // Which of them asks for the stop comes out where each goes alone.
+            Err(PluginError::Row(_)) => {
+                return rows
+                    .iter()
+                    .try_for_each(|row| self.rows(batch, std::slice::from_ref(row)));
+            }
+            Err(error) => return Err(error),
+        };
+        let mut lines: HashMap<(u32, u64), Vec<String>> = HashMap::new();
+        for made in &left {
+            lines.entry(change(made)).or_default().push(line(&through, made));
         }
+        for aside in &aside {
+            if let AsideCause::Row(kind) = &aside.cause {
+                lines.insert(change(&aside.row), vec![rejected(kind)]);
+            }
+        }
+        let of_change = |row| lines.remove(&change(row)).unwrap_or_default();
+        self.outcome.changes.extend(rows.iter().map(of_change));
+        Ok(())
     }
+}
+
+fn change(row: &Row) -> (u32, u64) {
+    (row.transaction, row.ordinal)
 }
 
 fn line(batch: &Batch, row: &Row) -> String {
     let mut line = samples::change(batch, row);
-    line["table"] = batch.relation(row).full_name().into();
+    if row.op != Op::Truncate {
+        line["table"] = batch.relation(row).full_name().into();
+    }
     line.to_string()
 }
 

@@ -2,17 +2,22 @@
 //!
 //! All of it runs the real module in the real host: the same [`Chain`] that a lane has.
 
+mod codes;
 pub mod conform;
 pub mod cuts;
 pub mod golden;
+pub mod live;
 pub mod measure;
+pub mod record;
 pub mod samples;
 pub mod sections;
 
 use crate::batch::{Batch, Row};
 use crate::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Policies};
-use crate::plugin::{Chain, Engine, Mode, PluginError, PluginVersion, Processed};
+use crate::plugin::{Aside, Chain, Engine, Kept, Mode, PluginError, PluginVersion, Processed};
 use std::sync::Arc;
+
+pub use codes::CODES;
 
 /// The limits that a plugin has where pipeline.yaml gives none.
 pub const DEFAULT_LIMITS: Limits = Limits {
@@ -25,9 +30,10 @@ pub const DEFAULT_LIMITS: Limits = Limits {
     kv: Some(ByteSize(64 << 20)),
 };
 
-/// An author wants to see what goes wrong, rather than what becomes of it.
+/// An author wants to see what goes wrong, rather than what becomes of it. A rejected row leaves its batch, so that a
+/// plugin with state meets the others once.
 const STRICT: Policies = Policies {
-    on_error: OnError::Stop,
+    on_error: OnError::DeadLetter,
     on_fault: OnFault::Stop,
     max_faults: u32::MAX,
 };
@@ -36,6 +42,7 @@ const STRICT: Policies = Policies {
 #[derive(Clone, Debug)]
 pub struct Subject {
     engine: Arc<Engine>,
+    mode: Mode,
     pub version: PluginVersion,
 }
 
@@ -59,8 +66,21 @@ impl Subject {
         };
         Ok(Self {
             engine: Arc::clone(engine),
+            mode: Mode::Test,
             version,
         })
+    }
+
+    /// A version of a pipeline's plugin, to be tried: each of its faults is final.
+    pub fn candidate(engine: &Arc<Engine>, version: PluginVersion) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            mode: Mode::Candidate,
+            version: PluginVersion {
+                policies: STRICT,
+                ..version
+            },
+        }
     }
 
     /// A new instance.
@@ -69,11 +89,21 @@ impl Subject {
     ///
     /// One that refuses its configuration, or breaks while it starts.
     pub fn start(&self) -> Result<Chain, PluginError> {
-        Chain::new(
+        self.resume(Kept::default())
+    }
+
+    /// A new instance that goes on with what another one has kept.
+    ///
+    /// # Errors
+    ///
+    /// One that can't take it up, too.
+    pub fn resume(&self, kept: Kept) -> Result<Chain, PluginError> {
+        Chain::with_kept(
             &self.engine,
             std::slice::from_ref(&self.version),
             FilterMode::Membership,
-            Mode::Test,
+            self.mode,
+            vec![kept],
         )
     }
 
@@ -85,7 +115,9 @@ impl Subject {
     }
 }
 
-/// Takes rows through a chain of which each error is final.
-pub(crate) fn process(chain: &mut Chain, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
-    chain.process(batch, rows, &mut Processed::default())
+/// Takes rows through a chain of which each fault is final. Gives the changes that it rejects.
+pub(crate) fn process(chain: &mut Chain, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<Vec<Aside>, PluginError> {
+    let mut processed = Processed::default();
+    chain.process(batch, rows, &mut processed)?;
+    Ok(processed.aside)
 }

@@ -30,6 +30,8 @@ const STAGES: &[&[Code]] = &[
     #[cfg(feature = "engine")]
     crate::cli::CODES,
     #[cfg(feature = "engine")]
+    crate::plugin_tools::CODES,
+    #[cfg(feature = "engine")]
     crate::cli::PLUGIN_CODES,
 ];
 

@@ -77,6 +77,12 @@ pub const CODES: &[Code] = &[
                       none besides the one that runs.",
     },
     Code {
+        code: "E0340",
+        title: "a plugin's golden samples can't be read",
+        explanation: "A new version of a plugin is rehearsed on the samples in the folder that `samples:` names, or in \
+                      `NAME.samples` beside the module. The cause names the file and the line.",
+    },
+    Code {
         code: "E0508",
         title: "the position can't be stored",
         explanation: "Whatever was not stored was not acknowledged either, and is sent again at the next start.",

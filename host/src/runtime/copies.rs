@@ -73,7 +73,7 @@ fn by_primary_key(table: &Table) -> bool {
 }
 
 /// The relation that the table's rows have, as the catalog has it now.
-pub(super) fn relation(table: &Table) -> Relation {
+pub(crate) fn relation(table: &Table) -> Relation {
     let by_primary_key = by_primary_key(table);
     let sent = table.columns.iter().filter(|column| !column.generated);
     let columns = sent.enumerate().map(|(at, column)| Column {

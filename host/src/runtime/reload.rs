@@ -5,6 +5,7 @@ use super::chains;
 use super::modules::{Taken, short};
 use super::process::Process;
 use super::rehearse::rehearse;
+use super::rehearse_samples::rehearse_samples;
 use super::states::{States, state_name};
 use crate::batch::{Lsn, Relation};
 use crate::checkpoint::{ChainVersion, SetAside};
@@ -115,6 +116,9 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
         }
     }
     let before = process.modules.newest(&name);
+    if trust == Trust::Probation {
+        rehearse_samples(process, before.as_ref(), &taken)?;
+    }
     loop {
         let generation = process.modules.generation();
         let ready = prepare(process, &taken, trust)?;

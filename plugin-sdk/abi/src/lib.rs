@@ -9,7 +9,7 @@ extern crate alloc;
 mod reader;
 mod writer;
 
-pub use reader::{Malformed, Reader, Token};
+pub use reader::{Malformed, Reader, Token, plain_end, short_f64, short_int, short_str};
 pub use writer::{OpenArray, Writer};
 
 /// Major version: host and guest must agree.

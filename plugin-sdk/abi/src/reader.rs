@@ -56,6 +56,65 @@ static PLAIN_LEN: [u8; 256] = {
     lens
 };
 
+/// Where the plain value that begins at `at` ends, for kinds of which the first two bytes tell it: all but long texts,
+/// binaries and extensions. The end may lie beyond the bytes.
+#[inline]
+pub fn plain_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let marker = *bytes.get(at)?;
+    // The most frequent ones by comparison, which is foreseen; a table has to be waited for.
+    let len = match marker {
+        0xa0..=0xbf => 1 + usize::from(marker & 0x1f),
+        0x00..=0x7f | 0xe0..=0xff => 1,
+        0xd9 => 2 + usize::from(*bytes.get(at + 1)?),
+        _ => match PLAIN_LEN[usize::from(marker)] {
+            0 => return None,
+            len => usize::from(len),
+        },
+    };
+    Some(at + len)
+}
+
+/// The text that begins at `at`, where it is at most 255 bytes long.
+#[inline]
+pub fn short_str(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    match bytes.get(at..)?.split_first()? {
+        (marker @ 0xa0..=0xbf, behind) => behind.get(..usize::from(marker & 0x1f)),
+        (0xd9, behind) => {
+            let (len, behind) = behind.split_first()?;
+            behind.get(..usize::from(*len))
+        }
+        _ => None,
+    }
+}
+
+/// The integer that begins at `at`, where it isn't among the last bytes and not above `i64::MAX`.
+#[inline]
+pub fn short_int(bytes: &[u8], at: usize) -> Option<i64> {
+    let (marker, behind) = bytes.get(at..)?.split_first()?;
+    match marker {
+        0x00..=0x7f | 0xe0..=0xff => Some(i64::from(*marker as i8)),
+        // 1, 2, 4 or 8 bytes, of which the marker's last bits are the logarithm.
+        0xcc..=0xd3 => {
+            let eight = i64::from_be_bytes(*behind.first_chunk()?);
+            let unused = 64 - (8 << (marker & 3));
+            if *marker >= 0xd0 {
+                return Some(eight >> unused);
+            }
+            i64::try_from(eight as u64 >> unused).ok()
+        }
+        _ => None,
+    }
+}
+
+/// The 64-bit float that begins at `at`.
+#[inline]
+pub fn short_f64(bytes: &[u8], at: usize) -> Option<f64> {
+    match bytes.get(at..)?.split_first()? {
+        (0xcb, behind) => Some(f64::from_be_bytes(*behind.first_chunk()?)),
+        _ => None,
+    }
+}
+
 /// Reads values one after the other. A failed read leaves the position undefined: give up then.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -121,6 +180,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value. Elements of arrays and maps are read by further calls.
+    // Once in a module, since it is large; what is read for each row goes by `plain_end` and `short_str`.
+    #[inline(never)]
     pub fn token(&mut self) -> Result<Token<'a>, Malformed> {
         let start = self.at;
         let [marker] = self.big_endian()?;
@@ -166,33 +227,9 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The next value, short strings without a call.
-    #[inline]
-    pub fn token_quick(&mut self) -> Result<Token<'a>, Malformed> {
-        if let Some(marker @ 0xa0..=0xbf) = self.bytes.get(self.at) {
-            let (start, len) = (self.at + 1, usize::from(marker & 0x1f));
-            if let Some(text) = self.bytes.get(start..start + len) {
-                self.at = start + len;
-                return Ok(Token::Str(text));
-            }
-        }
-        self.token()
-    }
-
-    /// Passes over one plain value of a row, the kinds that are most frequent without a call. Tells the type of an
-    /// extension. Elements of arrays and maps aren't passed over.
-    #[inline]
+    /// Passes over one plain value of a row. Tells the type of an extension. Elements of arrays and maps aren't passed
+    /// over.
     pub fn skip_plain(&mut self) -> Result<Option<i8>, Malformed> {
-        let len = match self.bytes.get(self.at..) {
-            // A string of at most 255 bytes.
-            Some([0xd9, len, ..]) => 2 + usize::from(*len),
-            Some([marker, ..]) => usize::from(PLAIN_LEN[usize::from(*marker)]),
-            _ => 0,
-        };
-        if len > 0 && len <= self.bytes.len() - self.at {
-            self.at += len;
-            return Ok(None);
-        }
         match self.token()? {
             Token::Ext(kind, _) => Ok(Some(kind)),
             _ => Ok(None),
@@ -200,6 +237,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over one value, however deep it nests: no recursion.
+    #[inline(never)]
     pub fn skip(&mut self) -> Result<(), Malformed> {
         let mut pending = 1usize;
         while pending > 0 {
@@ -221,16 +259,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The number of elements of an array, each of which takes a byte at least: a length beyond the bytes is refused.
-    #[inline]
+    #[inline(never)]
     pub fn array(&mut self) -> Result<usize, Malformed> {
         let start = self.at;
-        if let Some(marker @ 0x90..=0x9f) = self.bytes.get(start) {
-            let len = usize::from(marker & 0x0f);
-            if len < self.bytes.len() - start {
-                self.at += 1;
-                return Ok(len);
-            }
-        }
         match self.token()? {
             Token::Array(len) if len <= self.bytes.len() - self.at => Ok(len),
             _ => Err(Self::expected_at(start, "an array")),
@@ -254,7 +285,7 @@ impl<'a> Reader<'a> {
         is_nil
     }
 
-    #[inline]
+    #[inline(never)]
     pub fn int(&mut self) -> Result<i64, Malformed> {
         let start = self.at;
         match self.token()? {
@@ -263,13 +294,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     pub fn uint(&mut self) -> Result<u64, Malformed> {
         let start = self.at;
-        if let Some(value @ 0..=0x7f) = self.bytes.get(start) {
-            self.at += 1;
-            return Ok(u64::from(*value));
-        }
         match self.token()? {
             Token::Int(value) if value >= 0 => Ok(value as u64),
             Token::Huge(value) => Ok(value),
@@ -277,13 +304,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         let start = self.at;
-        if let Some(value @ 0..=0x7f) = self.bytes.get(start) {
-            self.at += 1;
-            return Ok(u32::from(*value));
-        }
         u32::try_from(self.uint()?).map_err(|_| Self::expected_at(start, "an integer of 32 bits"))
     }
 
@@ -295,7 +318,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     pub fn str(&mut self) -> Result<&'a str, Malformed> {
         let start = self.at;
         match self.token()? {

@@ -66,6 +66,39 @@ fn skipping_passes_over_everything_nested() {
     assert!(reader.is_at_end());
 }
 
+/// The quick readers say what the others say, or nothing.
+#[test]
+fn quick_readers_agree() {
+    for marker in 0..=u8::MAX {
+        for fill in [0x00, 0x01, 0x7f, 0x80, 0xff] {
+            for len in [0, 1, 4, 8, 9, 40] {
+                let mut bytes = vec![marker];
+                bytes.extend(vec![fill; len]);
+                let token = Reader::new(&bytes).token();
+                if let Some(value) = short_int(&bytes, 0) {
+                    assert_eq!(token, Ok(Token::Int(value)), "{marker:#x} {fill:#x}");
+                }
+                if let Some(value) = short_f64(&bytes, 0) {
+                    let bits = |token| match token {
+                        Ok(Token::F64(value)) => Some(f64::to_bits(value)),
+                        _ => None,
+                    };
+                    assert_eq!(bits(token), Some(value.to_bits()));
+                }
+                if let Some(text) = short_str(&bytes, 0) {
+                    assert_eq!(token, Ok(Token::Str(text)));
+                }
+                let is_nested = matches!(token, Ok(Token::Array(_) | Token::Map(_)));
+                if let (Some(end), Ok(_), false) = (plain_end(&bytes, 0), token, is_nested) {
+                    let mut reader = Reader::new(&bytes);
+                    assert_eq!(reader.skip(), Ok(()));
+                    assert_eq!(end, reader.position(), "{marker:#x}");
+                }
+            }
+        }
+    }
+}
+
 /// Whatever the bytes, reading ends, with a value or an error.
 #[test]
 fn no_bytes_panic() {

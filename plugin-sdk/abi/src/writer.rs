@@ -79,45 +79,51 @@ impl Writer {
     #[inline(never)]
     fn long_uint(&mut self, value: u64) {
         match value {
-            0..=0xff => self.headed(0xcc, &[value as u8]),
-            0x100..=0xffff => self.headed(0xcd, &(value as u16).to_be_bytes()),
-            0x1_0000..=0xffff_ffff => self.headed(0xce, &(value as u32).to_be_bytes()),
-            _ => self.headed(0xcf, &value.to_be_bytes()),
+            0..=0xff => self.number(0xcc, value, 1),
+            0x100..=0xffff => self.number(0xcd, value, 2),
+            0x1_0000..=0xffff_ffff => self.number(0xce, value, 4),
+            _ => self.number(0xcf, value, 8),
         }
     }
 
+    #[inline(never)]
     pub fn int(&mut self, value: i64) {
         match value {
             0.. => self.uint(value as u64),
             -32..=-1 => self.bytes.push(value as u8),
-            -0x80..=-33 => self.headed(0xd0, &[value as u8]),
-            -0x8000..=-0x81 => self.headed(0xd1, &(value as i16).to_be_bytes()),
-            -0x8000_0000..=-0x8001 => self.headed(0xd2, &(value as i32).to_be_bytes()),
-            _ => self.headed(0xd3, &value.to_be_bytes()),
+            -0x80..=-33 => self.number(0xd0, value as u64, 1),
+            -0x8000..=-0x81 => self.number(0xd1, value as u64, 2),
+            -0x8000_0000..=-0x8001 => self.number(0xd2, value as u64, 4),
+            _ => self.number(0xd3, value as u64, 8),
         }
     }
 
     pub fn f32(&mut self, value: f32) {
-        self.headed(0xca, &value.to_be_bytes());
+        self.number(0xca, u64::from(value.to_bits()), 4);
     }
 
+    #[inline]
     pub fn f64(&mut self, value: f64) {
-        self.headed(0xcb, &value.to_be_bytes());
+        self.number(0xcb, value.to_bits(), 8);
     }
 
-    // Never inlined, since it would be in a dozen places.
+    /// A marker and the last `len` bytes of a number, 1 to 8. Never inlined, since it would be in a dozen places.
     #[inline(never)]
-    fn headed(&mut self, marker: u8, bytes: &[u8]) {
+    fn number(&mut self, marker: u8, value: u64, len: u32) {
         self.bytes.push(marker);
-        self.bytes.extend_from_slice(bytes);
+        // A copy of a fixed size is an instruction; what is too much is taken back.
+        let end = self.bytes.len() + len as usize;
+        self.bytes.extend_from_slice(&(value << (64 - 8 * len)).to_be_bytes());
+        self.bytes.truncate(end);
     }
 
+    #[inline(never)]
     pub fn str(&mut self, text: &str) {
         match text.len() {
             len @ 0..=0x1f => self.bytes.push(0xa0 | len as u8),
             len => self.length(0xd9, len),
         }
-        self.bytes.extend_from_slice(text.as_bytes());
+        self.raw(text.as_bytes());
     }
 
     /// A text that is formatted in place; cut at 65,535 bytes.
@@ -135,7 +141,7 @@ impl Writer {
 
     pub fn bin(&mut self, bytes: &[u8]) {
         self.length(0xc4, bytes.len());
-        self.bytes.extend_from_slice(bytes);
+        self.raw(bytes);
     }
 
     /// An extension value without content.
@@ -146,44 +152,98 @@ impl Writer {
     /// A length of 1, 2 or 4 bytes behind the first, second or third of three markers.
     fn length(&mut self, first_marker: u8, len: usize) {
         match len {
-            0..=0xff => self.headed(first_marker, &[len as u8]),
-            0x100..=0xffff => self.headed(first_marker + 1, &(len as u16).to_be_bytes()),
-            _ => self.headed(first_marker + 2, &(len as u32).to_be_bytes()),
+            0..=0xff => self.number(first_marker, len as u64, 1),
+            0x100..=0xffff => self.number(first_marker + 1, len as u64, 2),
+            _ => self.number(first_marker + 2, len as u64, 4),
         }
     }
 
     pub fn array(&mut self, len: usize) {
         match len {
             0..=0x0f => self.bytes.push(0x90 | len as u8),
-            0x10..=0xffff => self.headed(0xdc, &(len as u16).to_be_bytes()),
-            _ => self.headed(0xdd, &(len as u32).to_be_bytes()),
+            0x10..=0xffff => self.number(0xdc, len as u64, 2),
+            _ => self.number(0xdd, len as u64, 4),
         }
     }
 
     pub fn map(&mut self, pairs: usize) {
         match pairs {
             0..=0x0f => self.bytes.push(0x80 | pairs as u8),
-            0x10..=0xffff => self.headed(0xde, &(pairs as u16).to_be_bytes()),
-            _ => self.headed(0xdf, &(pairs as u32).to_be_bytes()),
+            0x10..=0xffff => self.number(0xde, pairs as u64, 2),
+            _ => self.number(0xdf, pairs as u64, 4),
         }
     }
 
     /// Bytes that are MessagePack already.
+    // Short ones are copied by pieces of a fixed size: to a Wasm module a copy of any length is a call out of it.
+    #[inline(never)]
     pub fn raw(&mut self, bytes: &[u8]) {
+        const EIGHT: usize = 8;
+        if bytes.len() > 8 * EIGHT {
+            return self.bytes.extend_from_slice(bytes);
+        }
+        let end = self.bytes.len() + bytes.len();
+        let mut rest = bytes;
+        while let Some((eight, behind)) = rest.split_first_chunk::<EIGHT>() {
+            self.bytes.extend_from_slice(eight);
+            rest = behind;
+        }
+        match bytes.last_chunk::<EIGHT>() {
+            Some(last) => {
+                self.bytes.truncate(end - EIGHT);
+                self.bytes.extend_from_slice(last);
+            }
+            None => {
+                if let Some((four, behind)) = rest.split_first_chunk::<4>() {
+                    self.bytes.extend_from_slice(four);
+                    rest = behind;
+                }
+                for byte in rest {
+                    self.bytes.push(*byte);
+                }
+            }
+        }
+    }
+
+    /// Bytes of a length that is known while compiling.
+    #[inline]
+    pub fn fixed<const N: usize>(&mut self, bytes: &[u8; N]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Overwrites a byte.
+    #[inline]
+    pub fn set(&mut self, at: usize, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(at) {
+            *place = byte;
+        }
+    }
+
+    /// Puts bytes in front of the one at `at`.
+    pub fn insert(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes.splice(at..at, bytes.iter().copied());
+    }
+
+    /// The header of an array the length of which [`Self::set_long_array`] tells.
+    pub fn long_array(&mut self) {
+        self.number(0xdd, 0, 4);
+    }
+
+    /// Sets the length of the array with the header at `at`.
+    pub fn set_long_array(&mut self, at: usize, len: u32) {
+        if let Some(place) = self.bytes.get_mut(at + 1..at + 5) {
+            place.copy_from_slice(&len.to_be_bytes());
+        }
     }
 
     /// An array of a length that isn't known yet.
     pub fn open_array(&mut self) -> OpenArray {
         let at = self.bytes.len();
-        self.headed(0xdd, &[0; 4]);
+        self.long_array();
         OpenArray { at }
     }
 
     pub fn close_array(&mut self, array: OpenArray, len: u32) {
-        let start = array.at + 1;
-        if let Some(place) = self.bytes.get_mut(start..start + 4) {
-            place.copy_from_slice(&len.to_be_bytes());
-        }
+        self.set_long_array(array.at, len);
     }
 }

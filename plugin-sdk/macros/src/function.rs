@@ -201,6 +201,8 @@ fn assembled(
         state: None,
     })?;
     Ok(quote! {
+        // It has one caller, the loop over the rows.
+        #[inline(always)]
         #function
 
         #[doc = #doc]

@@ -92,7 +92,9 @@ const DAYS_OF_400_YEARS: i64 = 146_097;
 
 /// Days since 1970-01-01 of a date that is checked to exist.
 pub(super) fn days_of(year: i64, month: i64, day: i64) -> Option<i64> {
-    let leap = year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0);
+    // Eras of 400 years, in which the calendar repeats. A year of an era is a small number, which is quicker.
+    let (mut eras, mut of_era) = (year.div_euclid(400), year.rem_euclid(400) as i32);
+    let leap = of_era % 4 == 0 && (of_era % 100 != 0 || of_era == 0);
     let last = match month {
         2 if leap => 29,
         2 => 28,
@@ -104,11 +106,15 @@ pub(super) fn days_of(year: i64, month: i64, day: i64) -> Option<i64> {
         return None;
     }
     // A year that begins in March ends with the leap day.
-    let year = if month <= 2 { year - 1 } else { year };
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    if month <= 2 {
+        of_era -= 1;
+        if of_era < 0 {
+            (eras, of_era) = (eras - 1, 399);
+        }
+    }
+    let of_year = (153 * ((month as i32 + 9) % 12) + 2) / 5 + day as i32 - 1;
     let in_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
-    Some(year.div_euclid(400) * DAYS_OF_400_YEARS + in_era - DAYS_TO_1970)
+    Some(eras * DAYS_OF_400_YEARS + i64::from(in_era) - DAYS_TO_1970)
 }
 
 /// Year, month and day of days since 1970-01-01.

@@ -21,6 +21,9 @@ pub struct Numeric<'a> {
     kind: Kind,
 }
 
+/// So many digits never overflow 64 bits. Numbers of 128 bits are slow in a Wasm module.
+const SHORT_DIGITS_MAX: usize = 18;
+
 /// As many bytes as the longest `bigint` takes, its sign included.
 const BIGINT_LEN_MAX: usize = 20;
 
@@ -105,6 +108,12 @@ impl<'a> Numeric<'a> {
         let (negative, whole, fraction) = self.parts();
         let fraction = fraction.trim_end_matches('0');
         let missing = (scale as usize).checked_sub(fraction.len())?;
+        if whole.len() + fraction.len() + missing <= SHORT_DIGITS_MAX {
+            let digits = whole.bytes().chain(fraction.bytes());
+            let size = digits.fold(0, |value: i64, digit| value * 10 + i64::from(digit - b'0'));
+            let size = (0..missing).fold(size, |value, _| value * 10);
+            return Some(i128::from(if negative { -size } else { size }));
+        }
         let mut value: i128 = 0;
         for digit in whole.bytes().chain(fraction.bytes()) {
             let digit = i128::from(digit - b'0');
@@ -151,9 +160,17 @@ impl<'a> Numeric<'a> {
             Some(size) => (true, size),
             None => (false, self.as_str()),
         };
-        let (whole, fraction) = size.split_once('.').unwrap_or((size, ""));
+        let (whole, fraction) = split_at_point(size).unwrap_or((size, ""));
         (negative, whole.trim_start_matches('0'), fraction)
     }
+}
+
+/// What stands before and behind the point.
+// Numbers are short: looking at each byte is quicker than a search that is made for long texts.
+#[inline]
+fn split_at_point(text: &str) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|byte| byte == b'.')?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 impl<'a> FromText<'a> for Numeric<'a> {
@@ -167,7 +184,7 @@ impl<'a> FromText<'a> for Numeric<'a> {
             _ => Kind::Finite,
         };
         let size = text.strip_prefix('-').unwrap_or(text);
-        let (whole, fraction) = size.split_once('.').unwrap_or((size, "0"));
+        let (whole, fraction) = split_at_point(size).unwrap_or((size, "0"));
         let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
         let is_good = kind != Kind::Finite || is_number(whole) && is_number(fraction);
         is_good.then_some(Self {

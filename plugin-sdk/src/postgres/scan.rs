@@ -35,11 +35,16 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// One digit or more.
+    /// One digit or more, at most 18.
+    // A checked multiplication of 64 bits is a call in a Wasm module; so many digits can't overflow.
     pub fn number(&mut self) -> Option<i64> {
+        const DIGITS_MAX: usize = 18;
         let (mut value, mut rest) = (0i64, self.0);
         while let Some((digit @ b'0'..=b'9', left)) = rest.split_first() {
-            value = value.checked_mul(10)?.checked_add(i64::from(digit - b'0'))?;
+            if self.0.len() - rest.len() == DIGITS_MAX {
+                return None;
+            }
+            value = value * 10 + i64::from(digit - b'0');
             rest = left;
         }
         if rest.len() == self.0.len() {
@@ -64,13 +69,11 @@ impl<'a> Scan<'a> {
         if !self.eat(b'.') {
             return Some(0);
         }
+        const POWERS: [i64; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
         let before = self.0.len();
-        let mut value = self.number()?;
+        let value = self.number()?;
         let digits = before - self.0.len();
-        for _ in digits..6 {
-            value *= 10;
-        }
-        (digits <= 6).then_some(value)
+        POWERS.get(digits).map(|power| value * power)
     }
 }
 

@@ -170,15 +170,56 @@ fn scan(text: &str, with_offset: bool) -> Option<i64> {
     let time = scan.eat(b' ').then(|| Time::scan(&mut scan)).flatten()?;
     let offset = if with_offset { scan_offset(&mut scan)? } else { 0 };
     let days = days_of(scan_era(&mut scan, year)?, month, day)? - DAYS_TO_2000;
-    let micros = days.checked_mul(MICROS_PER_DAY)?.checked_add(time.micros())?;
-    micros.checked_sub(offset * MICROS_PER_SECOND)
+    micros_of(days, time.micros(), offset)
+}
+
+/// Days since 2000, microseconds of the day and the offset in seconds, put together.
+fn micros_of(days: i64, time: i64, offset: i64) -> Option<i64> {
+    // A checked multiplication is a call in a Wasm module.
+    const DAYS_MAX: i64 = i64::MAX / MICROS_PER_DAY;
+    if !(-DAYS_MAX..=DAYS_MAX).contains(&days) {
+        return None;
+    }
+    (days * MICROS_PER_DAY)
+        .checked_add(time)?
+        .checked_sub(offset * MICROS_PER_SECOND)
+}
+
+/// The same for what nearly all are: a year of four digits, and an offset of hours where there is one.
+#[inline]
+fn scan_short(text: &str, with_offset: bool) -> Option<i64> {
+    let (head, rest) = text.as_bytes().split_first_chunk::<19>()?;
+    let mut beyond = 0;
+    let mut digits = |at: usize, count: usize| {
+        head[at..at + count].iter().fold(0, |value: u32, byte| {
+            let digit = byte.wrapping_sub(b'0');
+            beyond |= u8::from(digit > 9);
+            value * 10 + u32::from(digit)
+        })
+    };
+    let (year, month, day) = (digits(0, 4), digits(5, 2), digits(8, 2));
+    let (hour, minute, second) = (digits(11, 2), digits(14, 2), digits(17, 2));
+    let marks = [head[4], head[7], head[10], head[13], head[16]];
+    if beyond != 0 || marks != *b"-- ::" || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let mut scan = Scan(rest);
+    let micros = scan.micros()?;
+    let offset = match (with_offset, scan.0) {
+        (false, []) | (true, b"+00") => 0,
+        (true, _) => scan_offset(&mut scan).filter(|_| scan.is_at_end())?,
+        (false, _) => return None,
+    };
+    let time = i64::from(hour * 3_600 + minute * 60 + second) * MICROS_PER_SECOND + micros;
+    let days = days_of(i64::from(year), i64::from(month), i64::from(day)).filter(|_| year > 0)?;
+    micros_of(days - DAYS_TO_2000, time, offset)
 }
 
 impl FromText<'_> for Timestamp {
     const WANTED: &'static str = "a timestamp";
 
     fn from_text(text: &str) -> Option<Self> {
-        scan(text, false).map(Self)
+        scan_short(text, false).or_else(|| scan(text, false)).map(Self)
     }
 }
 
@@ -186,6 +227,6 @@ impl FromText<'_> for TimestampTz {
     const WANTED: &'static str = "a timestamp with time zone";
 
     fn from_text(text: &str) -> Option<Self> {
-        scan(text, true).map(Self)
+        scan_short(text, true).or_else(|| scan(text, true)).map(Self)
     }
 }

@@ -1,11 +1,13 @@
 //! `rowmill plugin inspect`: what a module says of itself, and what it wants of tables.
 
 use super::subject::{ModuleAt, problem};
+use crate::batch::Relation;
 use crate::plugin::{ChainOutcome, Engine, Kind};
 use crate::plugin_tools::{Subject, samples, sections};
 use crate::problem::Problem;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Everything that is known without a table.
 pub fn module(module: &ModuleAt, subject: &Subject) -> Value {
@@ -39,13 +41,18 @@ pub fn module(module: &ModuleAt, subject: &Subject) -> Value {
     })
 }
 
-/// What becomes of each table of a folder of samples, or of one file of tables' lines.
-pub fn tables(subject: &Subject, schema: &Path) -> anyhow::Result<Vec<Value>> {
+/// The tables of a file of samples, or of tables' lines alone.
+pub fn relations(schema: &Path) -> anyhow::Result<Vec<Arc<Relation>>> {
     let text = std::fs::read_to_string(schema)?;
     let batch = samples::read(&text).map_err(|bad| anyhow::anyhow!("line {}: {}", bad.line, bad.what))?;
+    Ok(batch.relations)
+}
+
+/// What becomes of each table.
+pub fn tables(subject: &Subject, relations: &[Arc<Relation>]) -> anyhow::Result<Vec<Value>> {
     let mut chain = subject.start().map_err(problem)?;
     let mut tables = Vec::new();
-    for relation in &batch.relations {
+    for relation in relations {
         let table = relation.full_name();
         tables.push(match chain.relation(relation) {
             Ok(ChainOutcome::PassBy) => json!({ "table": table, "action": "pass by" }),
@@ -69,6 +76,12 @@ pub fn tables(subject: &Subject, schema: &Path) -> anyhow::Result<Vec<Value>> {
         });
     }
     Ok(tables)
+}
+
+/// The same, with what a pipeline configures.
+pub fn subject_with(module: &ModuleAt, config: Value) -> anyhow::Result<Subject> {
+    let engine = Engine::new(None).map_err(problem)?;
+    Ok(module.subject_with(&engine, config)?)
 }
 
 /// Starts what has to be asked; a module alone needs no configuration.

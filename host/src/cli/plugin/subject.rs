@@ -40,6 +40,10 @@ impl ModuleAt {
     /// The plugin with the configuration of a JSON file; nil without one.
     pub fn subject(&self, engine: &Arc<Engine>, config: Option<&Path>) -> Result<Subject, Box<Problem>> {
         let config = config.map_or(Ok(serde_json::Value::Null), read_config)?;
+        self.subject_with(engine, config)
+    }
+
+    pub fn subject_with(&self, engine: &Arc<Engine>, config: serde_json::Value) -> Result<Subject, Box<Problem>> {
         Subject::new(engine, &self.name, &self.bytes, config, DEFAULT_LIMITS).map_err(problem)
     }
 }

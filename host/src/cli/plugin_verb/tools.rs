@@ -1,20 +1,16 @@
-//! Results of `rowmill plugin test`, `bench`, `inspect` and `conform`, for people and for programs.
+//! Results of `rowmill plugin test`, `inspect` and `conform`, for people and for programs.
 
+use super::super::plugin::database::Database;
 use super::super::plugin::subject::{load_samples, module_at, problem};
 use super::super::plugin::{inspect as inspected, test as tested};
-use super::super::{DONE, Outcome, Output};
-use super::{Bench, Conform, Inspect, Test, failure};
+use super::super::{DONE, Outcome, Output, block_on};
+use super::{Conform, Inspect, Test, failure};
 use crate::batch::Batch;
 use crate::plugin::Engine;
 use crate::plugin_tools::conform as suite;
-use crate::plugin_tools::measure;
 use crate::problem::{Exit, escape};
 use serde_json::{Value, json};
-use std::time::Duration;
 use tested::{Tested, Verdict};
-
-/// How long one file of samples is measured.
-const BENCH_TIME: Duration = Duration::from_secs(2);
 
 pub(super) fn test(args: &Test, mut output: Output) -> Outcome {
     let run = tested::test(&args.path, args.samples.as_deref(), args.config.as_deref(), args.bless);
@@ -73,67 +69,25 @@ fn tested_text(file: &Tested) -> String {
     }
 }
 
-pub(super) fn bench(args: &Bench, mut output: Output) -> Outcome {
-    let module = module_at(&args.path).map_err(failure)?;
-    let files = load_samples(args.samples.as_deref().unwrap_or(&module.samples))?;
-    let engine = Engine::new(None).map_err(problem)?;
-    let subject = module.subject(&engine, args.config.as_deref())?;
-    for file in &files {
-        let batch = repeated(&file.batch, args.rows as usize);
-        let measured = measure::measure(&subject, &batch, BENCH_TIME).map_err(problem)?;
-        let name = file.path.display().to_string();
-        let value = json!({
-            "samples": name,
-            "rows": measured.rows,
-            "rows_out": measured.rows_out,
-            "batches": measured.batches,
-            "ns_per_row": { "median": measured.median_ns, "least": measured.least_ns, "p90": measured.ninth_decile_ns },
-            "written_bytes_per_row": measured.written_bytes_per_row,
-            "memory_bytes": measured.memory_bytes,
-        });
-        output.value(&value, |_| {
-            format!(
-                "{name}: {:.1} ns per row (least {:.1}, p90 {:.1}) over {} batches of {} rows; {} rows out, \
-                 {:.1} bytes written per row, {} KiB of guest memory",
-                measured.median_ns,
-                measured.least_ns,
-                measured.ninth_decile_ns,
-                measured.batches,
-                measured.rows,
-                measured.rows_out,
-                measured.written_bytes_per_row,
-                measured.memory_bytes / 1024
-            )
-        })?;
-    }
-    Ok(DONE)
-}
-
-/// The sample's changes again and again, as one transaction after another.
-fn repeated(batch: &Batch, rows: usize) -> Batch {
-    let mut long = batch.clone();
-    if batch.rows.is_empty() {
-        return long;
-    }
-    let transactions = batch.transactions.len() as u32;
-    for round in 1..rows.div_ceil(batch.rows.len()) as u32 {
-        long.transactions.extend_from_slice(&batch.transactions);
-        let again = batch.rows.iter().map(|row| crate::batch::Row {
-            transaction: row.transaction + round * transactions,
-            ..*row
-        });
-        long.rows.extend(again);
-    }
-    long.rows.truncate(rows);
-    long
-}
-
 pub(super) fn inspect(args: &Inspect, mut output: Output) -> Outcome {
     let module = module_at(&args.path).map_err(failure)?;
-    let subject = inspected::subject(&module, args.config.as_deref()).map_err(failure)?;
+    let database = Database::of(&args.database)
+        .map(|database| database.open())
+        .transpose()?;
+    let of_pipeline = database.as_ref().and_then(|database| database.config_of(&module));
+    let subject = match (&args.config, of_pipeline) {
+        (None, Some(config)) => inspected::subject_with(&module, config),
+        (config, _) => inspected::subject(&module, config.as_deref()),
+    };
+    let subject = subject.map_err(failure)?;
     let mut value = inspected::module(&module, &subject);
-    if let Some(schema) = &args.schema {
-        value["tables"] = inspected::tables(&subject, schema).map_err(failure)?.into();
+    let relations = match (&args.schema, &database) {
+        (Some(schema), _) => Some(inspected::relations(schema).map_err(failure)?),
+        (None, Some(database)) => Some(block_on(async { Ok(database.relations(&args.tables).await?) })?),
+        (None, None) => None,
+    };
+    if let Some(relations) = relations {
+        value["tables"] = inspected::tables(&subject, &relations).map_err(failure)?.into();
     }
     output.value(&value, inspect_text)?;
     Ok(DONE)
@@ -210,7 +164,9 @@ pub(super) fn conform(args: &Conform, mut output: Output) -> Outcome {
     let given: Vec<Batch> = given.into_iter().map(|file| file.batch).collect();
     let engine = Engine::new(None).map_err(problem)?;
     let subject = module.subject(&engine, args.config.as_deref())?;
-    let cases = suite::run(&subject, &given);
+    let previous = args.previous.as_deref().map(module_at).transpose().map_err(failure)?;
+    let previous = previous.map(|previous| previous.subject(&engine, args.config.as_deref()));
+    let cases = suite::run(&subject, &given, previous.transpose()?.as_ref());
     let failed = cases
         .iter()
         .filter(|case| matches!(case.verdict, suite::Verdict::Fail(_)))

@@ -18,6 +18,14 @@ pub(super) struct Asked {
     generation: u32,
 }
 
+/// What there is among rows.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Whether any row is to be looked at.
+    pub any: bool,
+    pub truncates: bool,
+}
+
 impl Stage {
     /// What the plugin makes of a relation; asks it the first time.
     pub fn plan(&mut self, relation: &Arc<Relation>) -> Result<&Plan, PluginError> {
@@ -137,15 +145,16 @@ impl Stage {
         Ok(())
     }
 
-    /// Finds the plans of the rows' relations. Tells whether any row is to be looked at.
-    pub(super) fn map_relations(&mut self, batch: &Batch, rows: &[Row]) -> Result<bool, PluginError> {
+    /// Finds the plans of the rows' relations.
+    pub(super) fn map_relations(&mut self, batch: &Batch, rows: &[Row]) -> Result<Found, PluginError> {
         self.entries.clear();
         self.entries.resize(batch.relations.len(), Entry::UNKNOWN);
-        let mut any = false;
+        let mut found = Found::default();
         for row in rows {
             match row.op {
                 Op::Truncate => {
-                    any = true;
+                    found.any = true;
+                    found.truncates = true;
                     let truncate = batch.truncates.get(row.extra as usize);
                     for at in truncate.iter().flat_map(|truncate| &truncate.relations) {
                         if self.encoder.wants.truncates {
@@ -153,14 +162,14 @@ impl Stage {
                         }
                     }
                 }
-                Op::Message => any |= self.encoder.wants.messages,
+                Op::Message => found.any |= self.encoder.wants.messages,
                 _ if self.entries[row.relation as usize].plan == Entry::UNKNOWN.plan => {
-                    any |= self.map_relation(batch, row.relation)?;
+                    found.any |= self.map_relation(batch, row.relation)?;
                 }
                 _ => {}
             }
         }
-        Ok(any)
+        Ok(found)
     }
 
     /// Tells whether its rows are to be looked at.

@@ -1,11 +1,14 @@
 //! One image: carried on, patched, replaced, or made into several rows.
 
 use super::route::NO_ROUTE;
-use super::{Applied, Apply, Image, Target, Unapplied, breach};
+use super::{Applied, Apply, Image, Target, breach};
 use crate::batch::{Batch, Cell, OldImage, Op, Row, Tuple, Value};
 use crate::plugin::plan::{InUse, Output};
-use crate::plugin::values::{Decoded, decode};
+use crate::plugin::values::{Class, Decoded, decode};
 use rowmill_abi::{FAN_OUT_MAX, op};
+
+/// What `Cursor::short_text` gives at most.
+const SHORT_TEXT_MAX: usize = 32;
 
 impl Apply<'_, '_> {
     /// An image that the plugin lets pass.
@@ -40,6 +43,7 @@ impl Apply<'_, '_> {
             return Ok(self.cursor.bad("a patch is [column, value, ...]")?);
         }
         let made = self.copy(plan, image);
+        let settle = image.partial || output.writes_key;
         self.written.clear();
         for _ in 0..len / 2 {
             let at = self.cursor.index(output.columns.len() - 1)?;
@@ -57,9 +61,11 @@ impl Apply<'_, '_> {
             if has_it {
                 *cell = value;
             }
-            self.written.push(at);
+            if settle {
+                self.written.push(at);
+            }
         }
-        if image.partial || output.writes_key {
+        if settle {
             self.settle(output, made, image)?;
         }
         Ok(made)
@@ -68,6 +74,22 @@ impl Apply<'_, '_> {
     /// Reads a value for a column.
     #[inline]
     fn value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
+        if output.columns[at].class == Class::Text
+            && self.batch.arena.len() + SHORT_TEXT_MAX <= u32::MAX as usize
+            && let Some((len, text)) = self.cursor.short_text()
+        {
+            let arena = &mut self.batch.arena;
+            let start = arena.len();
+            // What is too much is taken back: a copy of a fixed size is two instructions.
+            arena.extend_from_slice(text);
+            arena.truncate(start + len);
+            return Ok(Cell::arena(start, len));
+        }
+        self.any_value(output, at, image)
+    }
+
+    #[inline(never)]
+    fn any_value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
         let scalar = self.cursor.scalar()?;
         let what = match decode(output.columns[at].class, scalar, &mut self.batch.arena) {
             Ok(Decoded::Text(start)) => {
@@ -221,7 +243,7 @@ fn undeclared<T>(output: &Output, at: usize, image: Image) -> Applied<T> {
     )
 }
 
-fn no_key<T>(output: &Output, at: usize, image: Image) -> Result<T, Unapplied> {
+fn no_key<T>(output: &Output, at: usize, image: Image) -> Applied<T> {
     let name = &output.relation.columns[at].name;
     let what = format!("column {name} is part of the key, but isn't written in every image");
     breach(image.index, what)

@@ -17,7 +17,7 @@ use crate::plugin::shapes::Shapes;
 use route::{NO_ROUTE, Routes};
 use rowmill_abi::{action, default};
 
-type Applied<T> = Result<T, Unapplied>;
+type Applied<T> = Result<T, Box<Unapplied>>;
 
 /// Buffers that are kept from call to call.
 #[derive(Debug, Default)]
@@ -181,6 +181,15 @@ impl Apply<'_, '_> {
             return Ok(());
         }
         self.left -= 1;
+        if let Some((len, image)) = self.cursor.short_action() {
+            if image < least || image >= self.images {
+                return Ok(self
+                    .cursor
+                    .bad("actions don't ascend by row, or one is of no row of the call")?);
+            }
+            self.next = Some((image, len - 1));
+            return Ok(());
+        }
         let len = self.cursor.array()?;
         if len < 2 || self.images == 0 {
             return Ok(self
@@ -231,10 +240,7 @@ impl Apply<'_, '_> {
         }
         if change.row.new.is_some() && change.old_target.is_some_and(|old| old != change.target) {
             let what = "the two images of a change go to different tables".to_owned();
-            return Err(Unapplied::Breach {
-                image: *image - 1,
-                what,
-            });
+            return breach(*image - 1, what);
         }
         change.row.relation = self.relation(plan, change.target, row.relation);
         self.out.push(change.row);
@@ -354,7 +360,7 @@ impl Apply<'_, '_> {
             });
         }
         let reason = reason(&mut self.cursor)?;
-        Err(Unapplied::Stop { image, reason })
+        Err(Box::new(Unapplied::Stop { image, reason }))
     }
 
     /// What becomes of a truncate or a message.
@@ -384,9 +390,10 @@ impl Apply<'_, '_> {
     }
 }
 
+#[cold]
 fn breach<T>(image: u32, what: impl Into<String>) -> Applied<T> {
-    Err(Unapplied::Breach {
+    Err(Box::new(Unapplied::Breach {
         image,
         what: what.into(),
-    })
+    }))
 }

@@ -3,6 +3,8 @@
 //! A plugin may refuse tables and reject rows: that is its right. What it must not do is break, answer what can't be
 //! read, or answer otherwise for the same rows.
 
+mod kept;
+mod rowless;
 mod rows;
 mod tables;
 
@@ -34,8 +36,9 @@ pub struct Case {
 const CALLS_WARM: usize = 100;
 const CALLS: usize = 10_000;
 
-/// Runs the suite. `given` are samples of tables that the plugin is made for, where there are any.
-pub fn run(subject: &Subject, given: &[Batch]) -> Vec<Case> {
+/// Runs the suite. `given` are samples of tables that the plugin is made for, where there are any; `previous` is the
+/// version before, from which it is to take up state.
+pub fn run(subject: &Subject, given: &[Batch], previous: Option<&Subject>) -> Vec<Case> {
     let mut cases = vec![case("starts with its configuration", start(subject))];
     if cases[0].verdict != Verdict::Pass {
         return cases;
@@ -95,6 +98,8 @@ pub fn run(subject: &Subject, given: &[Batch]) -> Vec<Case> {
             cut_independent(subject, &rows::transactions(relation)),
         ));
     }
+    cases.extend(rowless::cases(subject, &usable));
+    cases.extend(kept::cases(subject, &usable, previous));
     cases
 }
 
@@ -168,7 +173,7 @@ fn nothing(subject: &Subject, batch: &Batch) -> Verdict {
     let processed = subject
         .start()
         .and_then(|mut chain| process(&mut chain, &mut empty, &mut Vec::new()));
-    processed.map_or_else(|error| failed(&error), |()| Verdict::Pass)
+    processed.map_or_else(|error| failed(&error), |_| Verdict::Pass)
 }
 
 fn settled(subject: &Subject, batch: &Batch) -> Verdict {
@@ -181,15 +186,13 @@ fn settled(subject: &Subject, batch: &Batch) -> Verdict {
 fn compare(of: Result<(Outcome, Outcome), PluginError>, what: &str) -> Option<Verdict> {
     match of {
         Err(error) => Some(failed(&error)),
-        Ok((first, second)) => {
-            let at = first
-                .changes
-                .iter()
-                .zip(&second.changes)
-                .position(|(left, right)| left != right);
-            at.map(|at| Verdict::Fail(format!("change {} comes out otherwise {what}", at + 1)))
-        }
+        Ok((first, second)) => differs(&first.changes, &second.changes, what),
     }
+}
+
+fn differs(first: &[Vec<String>], second: &[Vec<String>], what: &str) -> Option<Verdict> {
+    let at = first.iter().zip(second).position(|(left, right)| left != right);
+    at.map(|at| Verdict::Fail(format!("change {} comes out otherwise {what}", at + 1)))
 }
 
 fn deterministic(subject: &Subject, batch: &Batch) -> Verdict {
@@ -221,7 +224,7 @@ fn steady(subject: &Subject, batch: &Batch) -> Verdict {
             through.relations.truncate(batch.relations.len());
             let mut rows = batch.rows.clone();
             match process(&mut chain, &mut through, &mut rows) {
-                Ok(()) | Err(PluginError::Row(_)) => {}
+                Ok(_) | Err(PluginError::Row(_)) => {}
                 Err(error) => return Err(error),
             }
             if call == CALLS_WARM {

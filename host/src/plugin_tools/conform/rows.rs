@@ -71,18 +71,21 @@ pub fn transactions(relation: &Arc<Relation>) -> Batch {
 }
 
 fn begin(relation: &Arc<Relation>, transactions: u32) -> Batch {
-    let transaction = |number: u32| Transaction {
+    Batch {
+        relations: vec![Arc::clone(relation)],
+        transactions: (0..transactions).map(transaction).collect(),
+        ..Batch::default()
+    }
+}
+
+pub fn transaction(number: u32) -> Transaction {
+    Transaction {
         xid: 700 + number,
         commit_lsn: Lsn(0x1000 * u64::from(number + 1)),
         end_lsn: Lsn(0x1000 * u64::from(number + 1) + 8),
         commit_us: 1_000_000 * i64::from(number),
         part: Part::Whole,
         origin: Origin::Stream,
-    };
-    Batch {
-        relations: vec![Arc::clone(relation)],
-        transactions: (0..transactions).map(transaction).collect(),
-        ..Batch::default()
     }
 }
 

@@ -3,12 +3,18 @@
 use super::*;
 use crate::plugin::Engine;
 use crate::plugin_tools::DEFAULT_LIMITS;
+use rowmill_tests::{Columns, Keeps, totals};
 use std::sync::LazyLock;
 
 static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| Engine::new(None).unwrap());
 
 /// A transform that reads nothing and lets everything pass, but for what `batch` does first.
 fn guest(schema: &str, batch: &str) -> Subject {
+    guest_with(schema, batch, "")
+}
+
+/// The same, with more fields in its module.
+fn guest_with(schema: &str, batch: &str, more: &str) -> Subject {
     let module = format!(
         r#"(module
             (memory (export "memory") 64)
@@ -25,10 +31,14 @@ fn guest(schema: &str, batch: &str) -> Subject {
             (func (export "rowmill_batch") (param i32 i32) (result i64)
                 (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
                 {batch}
-                (i64.const 0x4000000004)))"#
+                (i64.const 0x4000000004))
+            {more})"#
     );
-    let bytes = wat::parse_str(module).unwrap();
-    Subject::new(&ENGINE, "guest", &bytes, serde_json::Value::Null, DEFAULT_LIMITS).unwrap()
+    subject(&wat::parse_str(module).unwrap())
+}
+
+fn subject(module: &[u8]) -> Subject {
+    Subject::new(&ENGINE, "guest", module, serde_json::Value::Null, DEFAULT_LIMITS).unwrap()
 }
 
 /// `[0, 0, []]`: use me, reading nothing.
@@ -78,4 +88,121 @@ fn one_that_takes_memory_with_each_call_does_not_stay_steady() {
 fn one_that_traps_fails_wherever_it_is_called() {
     let failed = failures(&guest(READS_NOTHING, "unreachable"));
     assert_eq!(failed, ["settled", "deterministic", "cuts", "steady", "many"]);
+}
+
+/// The cases with what became of those that didn't pass.
+fn unpassed(cases: Vec<Case>) -> Vec<(String, Verdict)> {
+    let unpassed = cases.into_iter().filter(|case| case.verdict != Verdict::Pass);
+    unpassed.map(|case| (case.name, case.verdict)).collect()
+}
+
+fn has_failed(cases: Vec<Case>, name: &str, why: &str) -> bool {
+    let is_it = |(of, verdict): &(String, Verdict)| {
+        of == name && matches!(verdict, Verdict::Fail(reason) if reason.contains(why))
+    };
+    unpassed(cases).iter().any(is_it)
+}
+
+/// Four columns of `bigint`, as the running totals want them.
+fn amounts() -> Vec<(String, Batch)> {
+    let columns: Vec<String> = ["id", "customer", "amount", "total"]
+        .iter()
+        .map(|name| format!(r#"{{"name":"{name}","type":"bigint","key":{}}}"#, *name == "id"))
+        .collect();
+    let mut text = format!(r#"{{"table":"orders","columns":[{}]}}"#, columns.join(","));
+    for id in 0..20 {
+        let (customer, amount) = (id % 3, 100 + id);
+        text.push_str(&format!(
+            "\n{{\"op\":\"insert\",\"new\":{{\"id\":{id},\"customer\":{customer},\"amount\":{amount}}}}}"
+        ));
+    }
+    vec![("amounts".to_owned(), crate::plugin_tools::samples::read(&text).unwrap())]
+}
+
+fn running_totals(keeps: Keeps, version: u8) -> Subject {
+    let columns = Columns {
+        customer: 1,
+        amount: 2,
+        total: 3,
+    };
+    subject(&totals(keeps, columns, version).unwrap())
+}
+
+#[test]
+fn running_totals_go_on_exactly() {
+    let amounts = amounts();
+    let before = running_totals(Keeps::State, 1);
+    let cases = kept::cases(&running_totals(Keeps::State, 2), &amounts, Some(&before));
+    assert_eq!(cases.len(), 4);
+    let not_asked = |what: &str| Verdict::NotApplicable(what.to_owned());
+    let no_entries = not_asked("its manifest doesn't ask for kv");
+    assert_eq!(unpassed(cases), [("kv".to_owned(), no_entries.clone())]);
+    // The first version has none before it.
+    let cases = unpassed(kept::cases(&before, &amounts, None));
+    let first = not_asked("its state_version is 1");
+    assert_eq!(
+        cases,
+        [
+            ("state: of an older version".to_owned(), first),
+            ("kv".to_owned(), no_entries)
+        ]
+    );
+}
+
+#[test]
+fn one_that_traps_where_it_may_not_write_entries_fails() {
+    for keeps in [Keeps::Entries, Keeps::Both] {
+        let cases = kept::cases(&running_totals(keeps, 1), &amounts(), None);
+        let failed = unpassed(cases);
+        let failed: Vec<_> = failed
+            .iter()
+            .filter(|(_, verdict)| matches!(verdict, Verdict::Fail(_)))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(failed, ["kv: amounts: a quota that allows nothing"]);
+    }
+}
+
+/// A plugin with state that drops all rows from its second call on.
+fn forgetful(checkpoint: &str, batch: &str) -> Subject {
+    let drops = format!(
+        r#"(if (i32.gt_s (global.get $calls) (i32.const 1)) (then (i32.store8 (i32.const 66) (i32.const 1)))) {batch}"#
+    );
+    let more = format!(
+        r#"(data (i32.const 128) "\92\00\c4\00")
+        (func (export "rowmill_checkpoint") (result i64) {checkpoint} (i64.const 0x8000000004))
+        (@custom "rowmill.plugin" "\82\adstate_version\01\abstate_scope\a5whole")"#
+    );
+    guest_with(READS_NOTHING, &drops, &more)
+}
+
+#[test]
+fn state_that_is_not_all_of_it_is_found() {
+    let usable = amounts();
+    let name = "kept: amounts: a new instance goes on exactly";
+    let forgets = kept::cases(&forgetful("", ""), &usable, None);
+    assert!(has_failed(forgets, name, "new instance"));
+    let asked = "(global.set $calls (i32.add (global.get $calls) (i32.const 1)))";
+    let minds = kept::cases(&forgetful(asked, ""), &usable, None);
+    assert!(has_failed(minds, name, "asked"));
+}
+
+#[test]
+fn truncates_and_messages_are_sent_to_those_that_ask() {
+    let usable = amounts();
+    let none = unpassed(rowless::cases(&guest(READS_NOTHING, ""), &usable));
+    assert_eq!(none.len(), 2);
+    assert!(
+        none.iter()
+            .all(|(_, verdict)| matches!(verdict, Verdict::NotApplicable(_)))
+    );
+
+    let asks = r#"(@custom "rowmill.plugin" "\81\a8features\92\a9truncates\a8messages")"#;
+    let takes = rowless::cases(&guest_with(READS_NOTHING, "", asks), &usable);
+    assert_eq!(takes.len(), 9);
+    assert_eq!(unpassed(takes), []);
+    // It reads no columns, so only a message makes a batch this long.
+    let traps = "(if (i32.gt_u (local.get 1) (i32.const 1000000)) (then unreachable))";
+    let cases = rowless::cases(&guest_with(READS_NOTHING, traps, asks), &usable);
+    assert!(has_failed(cases, "messages: alone: taken", "unreachable"));
 }

@@ -23,8 +23,10 @@ use crate::batch::Batch;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Samples larger than this are no samples; they are read whole.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Samples larger than this are no samples; they are read whole. All files of a folder together.
+const BYTES_MAX: u64 = 64 << 20;
+/// Each is named in what is shown.
+const FILES_MAX: usize = 1_000;
 const SUFFIX: &str = ".jsonl";
 const EXPECTED_SUFFIX: &str = ".expected.jsonl";
 
@@ -50,6 +52,11 @@ pub fn expected_path(input: &Path) -> PathBuf {
     input.with_extension("expected.jsonl")
 }
 
+/// Where the samples of a module lie unless it is said otherwise: `NAME.samples` beside it.
+pub fn beside(module: &Path) -> PathBuf {
+    module.with_extension("samples")
+}
+
 /// Reads all samples of a folder, by name. What is expected of them isn't read.
 ///
 /// # Errors
@@ -68,12 +75,19 @@ pub fn load(folder: &Path) -> Result<Vec<SampleFile>, SampleError> {
             paths.push(path);
         }
     }
+    if paths.len() > FILES_MAX {
+        return Err(of_folder(io::Error::other(format!(
+            "more than {FILES_MAX} files of samples"
+        ))));
+    }
     paths.sort();
-    paths.into_iter().map(load_file).collect()
+    let mut left = BYTES_MAX;
+    paths.into_iter().map(|path| load_file(path, &mut left)).collect()
 }
 
-fn load_file(path: PathBuf) -> Result<SampleFile, SampleError> {
-    match text_of(&path) {
+/// `left` is how many bytes may still be read.
+fn load_file(path: PathBuf, left: &mut u64) -> Result<SampleFile, SampleError> {
+    match text_of(&path, left) {
         Err(error) => Err(SampleError::File { path, error }),
         Ok(text) => match read(&text) {
             Ok(batch) => Ok(SampleFile { path, batch }),
@@ -86,9 +100,8 @@ fn load_file(path: PathBuf) -> Result<SampleFile, SampleError> {
     }
 }
 
-fn text_of(path: &Path) -> io::Result<String> {
-    if path.metadata()?.len() > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("more than {FILE_BYTES_MAX} bytes of samples")));
-    }
+fn text_of(path: &Path, left: &mut u64) -> io::Result<String> {
+    let beyond = || io::Error::other(format!("more than {BYTES_MAX} bytes of samples"));
+    *left = left.checked_sub(path.metadata()?.len()).ok_or_else(beyond)?;
     std::fs::read_to_string(path)
 }

@@ -1,6 +1,6 @@
 //! From rows to JSON lines, without loss.
 
-use crate::batch::{Batch, OldImage, Relation, ReplicaIdentity, Row, Tuple, Value};
+use crate::batch::{Batch, OldImage, Op, Relation, ReplicaIdentity, Row, Tuple, Value};
 use serde_json::{Map, Value as Json, json};
 
 /// A table's line.
@@ -35,8 +35,18 @@ pub fn table(relation: &Relation) -> Json {
     })
 }
 
-/// A change's line. Unchanged and absent values are left out.
+/// A change's line. Unchanged and absent values are left out. Messages end behind a chain: they have no line.
 pub fn change(batch: &Batch, row: &Row) -> Json {
+    if let (Op::Truncate, Some(of)) = (row.op, batch.truncates.get(row.extra as usize)) {
+        let name = |at: &u32| batch.relations[*at as usize].full_name();
+        let tables: Vec<String> = of.relations.iter().map(name).collect();
+        return json!({
+            "op": row.op.name(),
+            "tables": tables,
+            "cascade": of.cascade,
+            "restart_identity": of.restart_identity,
+        });
+    }
     let relation = batch.relation(row);
     let mut line = Map::new();
     line.insert("op".to_owned(), row.op.name().into());

@@ -1,0 +1,82 @@
+//! A new version is rehearsed on the plugin's golden samples: one that breaks on them never gets a real row.
+
+use rowmill_tests::{Host, Shop, tag, tagger, trapping_tagger};
+
+const ABI: i32 = 0x1_0000;
+const TAG: u8 = 3;
+const TABLES: &str = "CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, n int, tag text);";
+const REST: &str = "reload: { settle: 0ms, interval: 0ms }
+plugins:
+  tagger: { module: tagger.wasm }
+routes:
+  - { tables: [public.events], plugins: [tagger], sinks: [warehouse] }";
+const TWO_AT_ONCE: &str = r#"{"table":"events","columns":[{"name":"id","type":"bigint","key":true},{"name":"txn","type":"bigint"},{"name":"n","type":"integer"},{"name":"tag","type":"text"}]}
+{"op":"insert","new":{"id":"1","txn":"1","n":"0"}}
+{"op":"insert","new":{"id":"2","txn":"1","n":"1"}}
+"#;
+
+fn install(shop: &Shop, module: &[u8]) {
+    let new = shop.folder().join("tagger.wasm.new");
+    std::fs::write(&new, module).unwrap();
+    std::fs::rename(&new, shop.folder().join("tagger.wasm")).unwrap();
+}
+
+fn insert(shop: &Shop, host: &mut Host, id: u64, number: u64) {
+    shop.source(&format!("INSERT INTO events VALUES ({id}, {id}, 0, 'raw')"))
+        .unwrap();
+    let query = format!("SELECT tag FROM events WHERE id = {id}");
+    shop.wait_target(host, &query, &tag(number)).unwrap();
+}
+
+/// Waits for a refusal in the log that has all of the words.
+fn wait_refused(shop: &Shop, host: &mut Host, words: &[&str]) {
+    let path = shop.folder().join("log");
+    shop.wait_for(host, &words.join(", "), || {
+        let log = std::fs::read_to_string(&path)?;
+        let mut refusals = log
+            .lines()
+            .filter(|line| line.contains("the changed plugin is refused"));
+        Ok(refusals.any(|line| words.iter().all(|word| line.contains(word))))
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_version_that_breaks_on_a_golden_sample_never_takes_over() {
+    let shop = Shop::with(TABLES).unwrap();
+    let samples = shop.folder().join("tagger.samples");
+    std::fs::create_dir(&samples).unwrap();
+    std::fs::write(samples.join("two_at_once.jsonl"), TWO_AT_ONCE).unwrap();
+    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    let pipeline = shop.pipeline_of("public.events", REST);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    insert(&shop, &mut host, 1, 1);
+
+    // All that came so far came one by one, so that the real batches say nothing of it.
+    install(&shop, &trapping_tagger(2, TAG, 2).unwrap());
+    let why = ["two_at_once.jsonl", "an order without tax id", "src/lib.rs:42:9"];
+    wait_refused(&shop, &mut host, &why);
+    insert(&shop, &mut host, 2, 1);
+
+    // Samples that nobody can read are no samples: that is said, with the line.
+    let damaged = samples.join("damaged.jsonl");
+    std::fs::write(&damaged, "{\"op\":\"insert\",\"new\":{}}\n").unwrap();
+    install(&shop, &tagger(3, TAG, ABI).unwrap());
+    wait_refused(
+        &shop,
+        &mut host,
+        &["golden samples of plugin tagger", "damaged.jsonl, line 1"],
+    );
+    insert(&shop, &mut host, 3, 1);
+
+    // One that takes them is taken.
+    std::fs::remove_file(&damaged).unwrap();
+    install(&shop, &tagger(4, TAG, ABI).unwrap());
+    let path = shop.folder().join("log");
+    shop.wait_for(&mut host, "the version that takes the samples counts", || {
+        Ok(std::fs::read_to_string(&path)?.contains("a new version of the route's plugins counts"))
+    })
+    .unwrap();
+    insert(&shop, &mut host, 4, 4);
+    host.terminate().unwrap();
+}
