@@ -81,37 +81,30 @@ const DOUBLE_DIGITS: i32 = 15;
 const REAL_DIGITS: i32 = 6;
 
 /// The shortest digits that are read as the same float, with an exponent where Postgres writes one.
-fn float_text(value: &impl fmt::LowerExp, digits_max: i32) -> String {
-    let shortest = format!("{value:e}");
-    let Some((mantissa, exponent)) = shortest.split_once('e') else {
-        return match shortest.as_str() {
-            "inf" => "Infinity",
-            "-inf" => "-Infinity",
-            _ => "NaN",
-        }
-        .to_owned();
+fn float_text(value: &impl fmt::Display, digits_max: i32) -> String {
+    let plain = value.to_string();
+    let (sign, size) = match plain.strip_prefix('-') {
+        Some(size) => ("-", size),
+        None => ("", plain.as_str()),
     };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if !(-4..digits_max).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs());
+    if size == "inf" {
+        return format!("{sign}Infinity");
     }
-    let (sign, digits) = match mantissa.strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", mantissa),
+    let (whole, fraction) = size.split_once('.').unwrap_or((size, ""));
+    let exponent = match whole {
+        "0" => -1 - fraction.bytes().take_while(|digit| *digit == b'0').count() as i32,
+        _ => whole.len() as i32 - 1,
     };
-    let digits: String = digits.chars().filter(|digit| *digit != '.').collect();
-    let Ok(whole) = usize::try_from(exponent + 1) else {
-        return format!("{sign}0.{}{digits}", "0".repeat((-exponent - 1) as usize));
-    };
-    if whole == 0 {
-        return format!("{sign}0.{digits}");
+    let digits = [whole, fraction].concat();
+    let digits = digits.trim_matches('0');
+    // Zero has no digits left, and NaN is as long as a number that needs no exponent.
+    if (-4..digits_max).contains(&exponent) || digits.is_empty() {
+        return plain;
     }
-    match digits.split_at_checked(whole) {
-        Some((whole, "")) => format!("{sign}{whole}"),
-        Some((whole, fraction)) => format!("{sign}{whole}.{fraction}"),
-        None => format!("{sign}{digits:0<whole$}"),
-    }
+    let (first, rest) = digits.split_at(1);
+    let point = if rest.is_empty() { "" } else { "." };
+    let e = if exponent < 0 { "e-" } else { "e+" };
+    format!("{sign}{first}{point}{rest}{e}{:02}", exponent.unsigned_abs())
 }
 
 /// What patches can set a column to.
