@@ -7,6 +7,19 @@ use std::fmt;
 /// A value of a row, borrowed from the batch.
 ///
 /// Types other than integers, floats, booleans and bytea come as Postgres' text, so that nothing is lost.
+///
+/// ```
+/// use rowmill_plugin::{Result, Row, Value};
+///
+/// fn describe(row: &Row) -> Result<&'static str> {
+///     Ok(match row.value("note")? {
+///         Value::Null => "none",
+///         Value::Unchanged => "as it was",
+///         Value::Absent => "not known",
+///         _ => "some",
+///     })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// SQL NULL.
@@ -15,13 +28,17 @@ pub enum Value<'a> {
     Unchanged,
     /// Not part of this image: a column outside of the key, in an old image that holds the key only. Never NULL.
     Absent,
+    /// A boolean.
     Bool(bool),
+    /// A smallint, integer or bigint.
     Int(i64),
     /// Of a `double precision`.
     Float(f64),
     /// Of a `real`.
     Real(f32),
+    /// A text, or Postgres' text of a value of another type.
     Text(&'a str),
+    /// A bytea.
     Bytes(&'a [u8]),
 }
 
@@ -108,6 +125,23 @@ fn float_text(value: &impl fmt::Display, digits_max: i32) -> String {
 }
 
 /// What patches can set a column to.
+///
+/// ```
+/// use rowmill_plugin::{ToValue, abi::{Reader, Writer}};
+///
+/// /// Becomes a numeric.
+/// struct Cents(i64);
+///
+/// impl ToValue for Cents {
+///     fn write(self, out: &mut Writer) {
+///         out.display(&format_args!("{}.{:02}", self.0 / 100, self.0 % 100));
+///     }
+/// }
+///
+/// let mut out = Writer::new();
+/// Cents(1_250).write(&mut out);
+/// assert_eq!(Reader::new(out.as_slice()).str(), Ok("12.50"));
+/// ```
 pub trait ToValue {
     /// Appends the value as MessagePack.
     fn write(self, out: &mut Writer);
