@@ -283,6 +283,9 @@ impl Intake {
         if self.merger.is_done() {
             return Ok(());
         }
+        if self.waits_for_version() {
+            return Ok(());
+        }
         let units = self.merger.at_boundary(self.position).map_err(LaneEnd::Problem)?;
         (self.copied)(self.merger.progress());
         self.stats.copying.store(!self.merger.is_done(), Ordering::Release);
@@ -313,6 +316,14 @@ impl Intake {
             }
         }
         self.finish_tables()
+    }
+
+    /// Whether the stream has still to come to where a recorded version begins. Copied rows are read now, as a copy of its
+    /// own, so nothing of them is replayed; but the copy that was cut off may have gone through that version, and must
+    /// not be overwritten by an older one. So they go out behind it, as those did.
+    fn waits_for_version(&self) -> bool {
+        let begins_later = |state: &RouteState| state.has_plugins && state.newest_from > self.position;
+        self.states.iter().any(begins_later)
     }
 
     /// A table counts as copied once the stream has passed all that its units show. A start before that copies it
