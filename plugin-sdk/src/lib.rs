@@ -52,6 +52,8 @@
 //!
 //! The same plugin runs natively: see [`testing`].
 
+#![deny(missing_docs)]
+
 extern crate self as rowmill_plugin;
 
 mod ascii;
@@ -60,6 +62,7 @@ mod config;
 mod error;
 #[doc(hidden)]
 pub mod export;
+#[doc(hidden)]
 pub mod guest;
 pub mod host;
 mod kv;
