@@ -20,7 +20,7 @@ use rowmill_abi::kv;
 /// ```
 /// use rowmill_plugin::prelude::*;
 ///
-/// /// Passes the first row of each customer.
+/// /// Passes the first row of each customer, of a table whose rows are only inserted.
 /// #[filter(read(customer), kv)]
 /// fn first_of_customer(row: &Row, kv: Kv) -> Result<bool> {
 ///     let Some(customer) = row.text("customer")? else {
