@@ -17,6 +17,6 @@ pub use host::{Host, binary, plugin, wait_until};
 pub use lines::Lines;
 pub use load::Load;
 pub use shop::{LONG, Shop};
-pub use tagger::{tag, tagger, trapping_tagger};
+pub use tagger::{live_trapping_tagger, tag, tagger, trapping_tagger};
 pub use totals::{Columns, Keeps, POISON, totals};
 pub use workload::{Random, SHOP, Writers};

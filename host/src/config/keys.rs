@@ -272,6 +272,12 @@ const LIMITS: Block = Block {
             "CPU time for finding the changes of one batch that it breaks on; the wall clock may take ten times that.",
         ),
         Key::default(
+            "rows",
+            &Shape::Count(1_000, 100_000_000),
+            "262144",
+            "Rows that it makes of all rows of one batch, where it makes several of one.",
+        ),
+        Key::default(
             "kv",
             &Shape::Size(ByteSize::kib(64), ByteSize::mib(2048)),
             "64MiB",

@@ -187,6 +187,17 @@ pub struct Limits {
     pub kv: Option<ByteSize>,
     /// CPU time for finding the changes of one batch that it breaks on; 30 s. The wall clock may take ten times that.
     pub isolation: Duration,
+    /// Rows that it makes of all rows of one batch, where it makes several of one; 262,144.
+    #[serde(default = "rows_default")]
+    pub rows: u64,
+}
+
+/// Of versions that were recorded before there was this limit, and of those whose file doesn't name it: some 25 MB of rows
+/// of twelve columns, and a hundred for each row of a usual batch.
+pub const ROWS_DEFAULT: u64 = 1 << 18;
+
+const fn rows_default() -> u64 {
+    ROWS_DEFAULT
 }
 
 #[derive(Clone, Debug)]

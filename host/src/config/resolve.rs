@@ -96,6 +96,7 @@ fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
                 false => None,
             },
             isolation: limits.duration("isolation")?,
+            rows: limits.count("rows")? as u64,
         },
         allow_schema_change: item.text("allow_schema_change")? == "true",
         policies: policies(item)?,

@@ -133,6 +133,9 @@ struct RouteState {
     waiting: BTreeMap<u64, Waiting>,
     /// The version whose probation hasn't ended.
     on_probation: Option<u64>,
+    /// What commits before it stays in the first lane: the transaction in which a version broke ends with that version,
+    /// which the other lanes don't have.
+    first_lane_until: Lsn,
     wants_messages: bool,
 }
 
@@ -415,6 +418,7 @@ impl Intake {
         }
         if let ProbationEnd::RolledBack { from, .. } = end {
             state.newest_from = state.newest_from.max(*from);
+            state.first_lane_until = state.first_lane_until.max(*from);
         }
         let waiting = state.waiting.remove(&id);
         let (Some(waiting), ProbationEnd::Passed) = (waiting, end) else {
@@ -523,7 +527,12 @@ impl Intake {
     }
 
     fn process(&mut self, job: Job) -> Result<(), LaneEnd> {
-        let on_probation = |(state, rows): (&RouteState, &Vec<Row>)| state.on_probation.is_some() && !rows.is_empty();
+        let on_probation = |(state, rows): (&RouteState, &Vec<Row>)| {
+            let until = state.first_lane_until;
+            let before = |row: &Row| job.batch.transaction(row).commit_lsn < until;
+            rows.first()
+                .is_some_and(|row| state.on_probation.is_some() || before(row))
+        };
         let watched = self.states.iter().zip(&job.rows).any(on_probation);
         let pinned = job.checkpoint.is_some() || watched || self.has_state(&job.rows);
         self.lanes()?.process(job, pinned)
@@ -578,6 +587,7 @@ impl RouteState {
                 .any(Chain::wants_messages),
             has_plugins: route.lanes.iter().any(|lane| lane.chain.is_some()),
             on_probation: waiting.keys().next_back().copied(),
+            first_lane_until: Lsn(0),
             waiting,
         }
     }

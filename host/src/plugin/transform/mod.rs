@@ -7,6 +7,7 @@ pub(crate) mod image;
 mod route;
 
 use crate::batch::{Batch, OldImage, Op, Row, Tuple};
+use crate::config::ROWS_DEFAULT;
 use crate::plugin::cursor::Cursor;
 use crate::plugin::encode::{Encoder, mark};
 use crate::plugin::error::RowErrorKind;
@@ -20,17 +21,30 @@ use rowmill_abi::{action, default};
 type Applied<T> = Result<T, Box<Unapplied>>;
 
 /// Buffers that are kept from call to call.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scratch {
     /// Output columns that the image at hand was given.
     written: Vec<usize>,
     routes: Routes,
+    /// How many rows a plugin may still make of others in the batch at hand.
+    pub rows_left: u64,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            written: Vec::new(),
+            routes: Routes::default(),
+            rows_left: ROWS_DEFAULT,
+        }
+    }
 }
 
 impl Scratch {
-    /// What follows is of another batch.
-    pub fn begin(&mut self) {
+    /// What follows is of another batch, of which the plugin may make so many rows.
+    pub fn begin(&mut self, rows_max: u64) {
         self.routes.begin();
+        self.rows_left = rows_max;
     }
 }
 
@@ -101,6 +115,7 @@ struct Apply<'a, 'r> {
     out: &'a mut Vec<Row>,
     written: &'a mut Vec<usize>,
     routes: &'a mut Routes,
+    rows_left: &'a mut u64,
     shapes: &'a Shapes,
     refused: &'a mut Refused,
     /// Why the plugin doesn't take the change at hand.
@@ -131,7 +146,11 @@ pub(crate) fn apply(
     let drops = cursor.index(usize::from(default::DROP))? == usize::from(default::DROP);
     let left = cursor.array()?;
     let images = encoder.images;
-    let Scratch { written, routes } = scratch;
+    let Scratch {
+        written,
+        routes,
+        rows_left,
+    } = scratch;
     let change_start = out.len();
     let mut apply = Apply {
         cursor,
@@ -144,6 +163,7 @@ pub(crate) fn apply(
         out,
         written,
         routes,
+        rows_left,
         shapes,
         refused,
         rejected: None,
