@@ -121,6 +121,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         sink: "nowhere".into(),
         system_identifier: 1,
         state_dir: folder.path().to_owned(),
+        passed_over: Default::default(),
     };
     let told = Arc::clone(&frontier);
     let durable = move |sequence| told.durable(0, sequence);
@@ -131,6 +132,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         tables: vec![],
         connections: 1,
         unit_rows: 1,
+        patience: std::time::Duration::ZERO,
     };
     let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });
     let parts = Parts {

@@ -164,8 +164,8 @@ const SNAPSHOT: Block = Block {
         Key::default(
             "connections",
             &Shape::Count(1, 64),
-            "2",
-            "Connections that copy at the same time.",
+            "4",
+            "Connections that copy at the same time. Each has one unit under way until that is durable.",
         ),
         Key::default(
             "unit_rows",
@@ -353,6 +353,18 @@ const POSTGRES_SINK: Block = Block {
             &FLUSH,
             "200ms",
             "The longest that rows wait for their commit.",
+        ),
+        Key::optional(
+            "mode",
+            &Shape::Choice(&["mirror", "upsert", "append"]),
+            "`mirror` keeps what a subscription would keep, `upsert` writes rows whether they were there or not, \
+             `append` writes every change as a row of its own; `upsert` where plugins are on the way, else `mirror`.",
+        ),
+        Key::default(
+            "conflict",
+            &Shape::Choice(&["error", "skip", "overwrite"]),
+            "error",
+            "What becomes of a change in `mode: mirror` that meets another row of the same key.",
         ),
     ],
 };

@@ -126,6 +126,7 @@ impl Bench {
             tables: vec![],
             connections: 1,
             unit_rows: 1,
+            patience: Duration::ZERO,
         };
         let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });
         let got: Vec<Got> = (0..sinks).map(|_| Got::default()).collect();
