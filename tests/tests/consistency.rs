@@ -20,7 +20,7 @@ const ROWS_PER_KILL: u64 = 400;
 /// `version` is drawn from a sequence while the key is locked: for each key it only grows, in the order of commits.
 fn schema() -> String {
     let table = |n: u64| {
-        let identity = if n % 2 == 0 { "FULL" } else { "DEFAULT" };
+        let identity = if n.is_multiple_of(2) { "FULL" } else { "DEFAULT" };
         format!(
             "CREATE TABLE t{n} (id bigint PRIMARY KEY, version bigint, writer int, note text, big text);
              ALTER TABLE t{n} ALTER big SET STORAGE EXTERNAL, REPLICA IDENTITY {identity};"
@@ -133,7 +133,8 @@ async fn write(url: &str, writer: u64, keys: u64, stop: &AtomicBool) -> Result<u
 fn digest(shop: &Shop, database: &str) -> Result<String> {
     let of = |n: u64| format!("SELECT {n}, count(*), md5(string_agg(t::text, '|' ORDER BY id)) FROM t{n} t");
     let all: Vec<String> = (1..=TABLES).map(of).collect();
-    shop.cluster.sql(database, &all.join(" UNION ALL "))
+    shop.cluster
+        .sql(database, &format!("{} ORDER BY 1", all.join(" UNION ALL ")))
 }
 
 fn feed(shop: &Shop) -> PathBuf {
@@ -217,7 +218,7 @@ fn killed(kills: u64) {
     for _ in 0..kills {
         let host = Host::run(shop.folder(), &pipeline).unwrap();
         // A moment, not a condition: this is when it happens to be killed.
-        std::thread::sleep(Duration::from_millis(random.below(1500)));
+        std::thread::sleep(Duration::from_millis(random.below(2500)));
         host.kill().unwrap();
         progress.push(percent_copied(&shop, rows).unwrap());
     }
