@@ -224,6 +224,9 @@ pub struct Delivery {
     pub sequence: u64,
     pub batch: Arc<Batch>,
     pub rows: Vec<Row>,
+    /// OIDs of the batch's tables that are being copied: their changes may meet rows that a copy has brought already,
+    /// or rows that it hasn't brought yet.
+    pub copying: Vec<u32>,
 }
 
 impl Delivery {

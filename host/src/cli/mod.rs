@@ -18,6 +18,7 @@ mod reference;
 mod remove;
 mod run;
 mod schema;
+mod skip;
 mod slot;
 mod status;
 mod tail;
@@ -70,6 +71,8 @@ enum Verb {
     Plugin(plugin_verb::Verb),
     /// Take down what a pipeline has left on the servers and on disk.
     Remove(remove::Args),
+    /// Let a Postgres sink pass over transactions that it can't take.
+    Skip(skip::Args),
     /// Changes that were set aside: look at them, send them again, give them up.
     #[command(subcommand)]
     DeadLetter(dead_letter::Verb),
@@ -125,6 +128,7 @@ fn dispatch(verb: Verb, output: Output) -> Outcome {
         Verb::Schema => schema::run(output),
         Verb::Plugin(verb) => plugin_verb::run(verb, output),
         Verb::Remove(args) => remove::run(args, output),
+        Verb::Skip(args) => skip::run(&args, output),
         Verb::DeadLetter(verb) => dead_letter::run(verb, output),
         Verb::Copy(verb) => copy::run(verb, output),
         Verb::Slot(verb) => slot::run(verb, output),

@@ -359,6 +359,18 @@ const POSTGRES_SINK: Block = Block {
             "200ms",
             "The longest that rows wait for their commit.",
         ),
+        Key::optional(
+            "mode",
+            &Shape::Choice(&["mirror", "upsert", "append"]),
+            "`mirror` keeps what a subscription would keep, `upsert` writes rows whether they were there or not, \
+             `append` writes every change as a row of its own; `upsert` where plugins are on the way, else `mirror`.",
+        ),
+        Key::default(
+            "conflict",
+            &Shape::Choice(&["error", "skip", "overwrite"]),
+            "error",
+            "What becomes of a change in `mode: mirror` that meets another row of the same key.",
+        ),
     ],
 };
 

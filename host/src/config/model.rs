@@ -255,6 +255,31 @@ pub struct PostgresSink {
     pub url: Secret,
     /// The longest that rows wait for their commit at the target; 200 ms.
     pub flush_interval: Duration,
+    pub mode: WriteMode,
+    pub conflict: OnConflict,
+}
+
+/// What the tables of a Postgres sink hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// What the source has, as a subscription would keep it: the default where no plugin is on the way.
+    Mirror,
+    /// The same, but rows are written whether they were there or not: the default behind plugins, whose filters may
+    /// come to let a row pass whose first changes they kept.
+    Upsert,
+    /// Every change as a row of its own.
+    Append,
+}
+
+/// What becomes of a change that meets a row with the same values of a unique key, in [`WriteMode::Mirror`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The sink stops.
+    Error,
+    /// The target's row stays, and the change is counted.
+    Skip,
+    /// The source's row takes its place.
+    Overwrite,
 }
 
 #[derive(Clone, Debug)]

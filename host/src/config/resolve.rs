@@ -15,11 +15,16 @@ pub(super) fn pipeline(root: &Item, file: &Path, base: &Path) -> Option<Pipeline
         Some(path) => base.join(path),
         None => base.join(".rowmill").join(&name),
     };
+    let routes: Vec<Route> = root.items("routes").iter().map(route).collect::<Option<_>>()?;
+    let has_plugins = |sink: &str| {
+        let mut with_plugins = routes.iter().filter(|route| !route.plugins.is_empty());
+        with_plugins.any(|route| route.sinks.iter().any(|name| name == sink))
+    };
     Some(Pipeline {
         source: source(root.get("source")?.get("postgres")?)?,
         plugins: named(root, "plugins", |entry| plugin(entry, base))?,
-        routes: root.items("routes").iter().map(route).collect::<Option<_>>()?,
-        sinks: named(root, "sinks", |entry| sink(entry, base))?,
+        sinks: named(root, "sinks", |entry| sink(entry, base, has_plugins(&entry.key)))?,
+        routes,
         console: Console {
             listen: root.get("console")?.address("listen")?,
         },
@@ -147,20 +152,31 @@ fn route(item: &Item) -> Option<Route> {
     })
 }
 
-fn sink(entry: &Entry, base: &Path) -> Option<Sink> {
+fn sink(entry: &Entry, base: &Path, has_plugins: bool) -> Option<Sink> {
     let item = entry.item.as_ref()?;
     Some(Sink {
         name: entry.key.clone(),
-        kind: sink_kind(item, base)?,
+        kind: sink_kind(item, base, has_plugins)?,
         queue: item.size("queue")?,
     })
 }
 
-fn sink_kind(item: &Item, base: &Path) -> Option<SinkKind> {
+fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
     if let Some(postgres) = item.get("postgres") {
         return Some(SinkKind::Postgres(PostgresSink {
             url: postgres.secret("url")?.clone(),
             flush_interval: postgres.duration("flush_interval")?,
+            mode: match postgres.text("mode") {
+                Some("mirror") => WriteMode::Mirror,
+                Some("append") => WriteMode::Append,
+                None if !has_plugins => WriteMode::Mirror,
+                _ => WriteMode::Upsert,
+            },
+            conflict: match postgres.text("conflict")? {
+                "skip" => OnConflict::Skip,
+                "overwrite" => OnConflict::Overwrite,
+                _ => OnConflict::Error,
+            },
         }));
     }
     if let Some(file) = item.get("file") {

@@ -36,6 +36,7 @@ pub(super) struct Done {
     pub rows: Vec<Vec<Row>>,
     /// By route.
     pub sides: Vec<Side>,
+    pub copying: Vec<u32>,
     pub marks: Vec<Mark>,
     pub position: Lsn,
     pub counts: Counts,

@@ -84,6 +84,7 @@ impl Lane {
             batch: job.batch,
             rows: job.rows,
             sides: Vec::with_capacity(self.routes.len()),
+            copying: job.copying,
             marks: job.marks,
             position: job.position,
             counts: Counts::default(),
@@ -122,8 +123,8 @@ impl Lane {
                 }
             }
             done.sides.push(side);
-            if !job.copying.is_empty() {
-                spare_copied(&done.batch, rows, &job.copying);
+            if !done.copying.is_empty() {
+                spare_copied(&done.batch, rows, &done.copying);
             }
         }
         if let Some(names) = job.checkpoint {

@@ -88,6 +88,7 @@ impl Outflow {
         let Done {
             batch,
             mut rows,
+            copying,
             marks,
             position,
             ..
@@ -109,7 +110,14 @@ impl Outflow {
                 .rows_delivered
                 .fetch_add(rows.len() as u64, Ordering::Relaxed);
             (self.tap)(&batch, &rows);
-            deliveries.push((sink, delivery(sequence, &batch, rows)));
+            let (batch, copying) = (Arc::clone(&batch), copying.clone());
+            let delivery = Delivery {
+                sequence,
+                batch,
+                rows,
+                copying,
+            };
+            deliveries.push((sink, delivery));
         }
         let to = deliveries.iter().map(|(sink, _)| *sink);
         self.frontier.sent(sequence, to, position, marks);
@@ -162,11 +170,6 @@ impl From<Aside> for dead_letter::Aside {
             },
         }
     }
-}
-
-fn delivery(sequence: u64, batch: &Arc<Batch>, rows: Vec<Row>) -> Delivery {
-    let batch = Arc::clone(batch);
-    Delivery { sequence, batch, rows }
 }
 
 /// What a sink gets: the rows of its routes, in the order of the changes.

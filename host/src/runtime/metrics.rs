@@ -61,6 +61,8 @@ struct SinkFeed {
     last: Option<SinkHandle>,
     rows: u64,
     retries: u64,
+    missing: u64,
+    conflicts: u64,
 }
 
 impl Feed {
@@ -71,6 +73,8 @@ impl Feed {
             last: None,
             rows: 0,
             retries: 0,
+            missing: 0,
+            conflicts: 0,
         };
         let of_plugin = |plugin: &crate::config::Plugin| (plugin.name.clone(), registry.plugin(&name, &plugin.name));
         Self {
@@ -165,7 +169,7 @@ impl SinkFeed {
             && !last.is_same(&handle)
         {
             self.count(&last);
-            (self.rows, self.retries) = (0, 0);
+            (self.rows, self.retries, self.missing, self.conflicts) = (0, 0, 0, 0);
         }
         self.count(&handle);
         self.metrics.queue_bytes.set(handle.queued_bytes() as u64);
@@ -177,7 +181,13 @@ impl SinkFeed {
         let (rows, retries) = (handle.rows_delivered(), handle.retries());
         self.metrics.rows_delivered.inc_by(rows.saturating_sub(self.rows));
         self.metrics.retries.inc_by(retries.saturating_sub(self.retries));
+        let passed_over = handle.passed_over();
+        let missing = passed_over.missing.load(Ordering::Relaxed);
+        let conflicts = passed_over.conflicts.load(Ordering::Relaxed);
+        self.metrics.rows_missing.inc_by(missing.saturating_sub(self.missing));
+        self.metrics.conflicts.inc_by(conflicts.saturating_sub(self.conflicts));
         (self.rows, self.retries) = (rows, retries);
+        (self.missing, self.conflicts) = (missing, conflicts);
     }
 }
 

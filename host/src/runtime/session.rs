@@ -176,6 +176,7 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
             sink: of_sink.name.clone(),
             system_identifier: ready.system_identifier,
             state_dir: config.state_dir.clone(),
+            passed_over: Arc::default(),
         };
         let told = Arc::clone(&frontier);
         let durable = move |sequence| told.durable(at, sequence);

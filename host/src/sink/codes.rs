@@ -61,7 +61,7 @@ pub const CODES: &[Code] = &[
         code: "E0410",
         title: "the target refuses a change",
         explanation: "A constraint, a trigger or a type of the target does not take what the source has. The table \
-                      and position are named, values are not.",
+                      and position are named, and the row by its id; values are not.",
     },
     Code {
         code: "E0411",
@@ -79,6 +79,20 @@ pub const CODES: &[Code] = &[
         explanation: "An update made a row match the filter and left a TOASTed column alone. The server doesn't send \
                       such a value, the target never had the row, and nothing that comes later brings it. Under \
                       REPLICA IDENTITY FULL the old row carries it.",
+    },
+    Code {
+        code: "E0414",
+        title: "the target has another row of the same key",
+        explanation: "The target isn't what the source was: somebody else writes there, or it wasn't empty. Nothing of \
+                      the transaction has been applied. Settle the row at the target, let the transaction be with \
+                      `rowmill skip`, or set `conflict: skip` or `conflict: overwrite` at the sink. A conflict of a \
+                      unique index besides the key is never overwritten: which row would give way isn't known.",
+    },
+    Code {
+        code: "E0415",
+        title: "a sink can't skip to that position",
+        explanation: "`rowmill skip` moves the position that a Postgres sink keeps at its target: forward, to a commit \
+                      that the server has made, while no host is at work. The sink's error names the position.",
     },
     Code {
         code: "E0420",

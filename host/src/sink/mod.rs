@@ -15,7 +15,7 @@ mod stdout;
 pub(crate) mod testing;
 
 pub use codes::CODES;
-pub use postgres::{forget, forgetting};
+pub use postgres::{forget, forgetting, skip};
 
 use crate::batch::{Delivery, Lsn, Relation};
 use crate::config;
@@ -23,6 +23,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub type SinkFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
 
@@ -34,6 +35,16 @@ pub struct SinkContext {
     pub sink: String,
     pub system_identifier: u64,
     pub state_dir: PathBuf,
+    pub passed_over: Arc<PassedOver>,
+}
+
+/// Changes that a sink passed over, as its target wasn't what the source had been.
+#[derive(Debug, Default)]
+pub struct PassedOver {
+    /// Updates and deletes of rows that the target didn't have.
+    pub missing: AtomicU64,
+    /// Changes that met another row of the same key.
+    pub conflicts: AtomicU64,
 }
 
 /// What became of a delivery.

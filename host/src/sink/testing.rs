@@ -58,6 +58,7 @@ pub(crate) fn context(sink: &str) -> SinkContext {
         sink: sink.to_owned(),
         system_identifier: 7301,
         state_dir: std::env::temp_dir(),
+        passed_over: Arc::default(),
     }
 }
 
@@ -220,6 +221,7 @@ impl Builder {
                 ..self.batch
             }),
             rows: self.rows,
+            copying: Vec::new(),
         }
     }
 }

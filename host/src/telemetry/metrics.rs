@@ -100,6 +100,8 @@ metrics! {
     SinkFamilies, SinkMetrics, SinkLabels, "What is counted for one sink.";
     rows_delivered: Counter = "rows_delivered", "Rows delivered to the sink, those sent again counted again";
     retries: Counter = "sink_retries", "Times the sink was opened again after a failure";
+    rows_missing: Counter = "sink_rows_missing", "Updates and deletes of rows that the sink didn't have";
+    conflicts: Counter = "sink_conflicts", "Changes skipped as the sink had another row of the same key";
     queue_bytes: Level = "sink_queue_bytes", "Bytes in the queue before the sink";
     running: Level = "sink_running", "1 while the sink is open and takes rows";
 }

@@ -126,6 +126,7 @@ fn context(config: &Pipeline, of_sink: &config::Sink, system_identifier: u64) ->
         sink: of_sink.name.clone(),
         system_identifier,
         state_dir: config.state_dir.clone(),
+        passed_over: Arc::default(),
     }
 }
 

@@ -68,7 +68,7 @@ impl Driver {
         durable: impl Fn(u64) + Send + Sync + 'static,
     ) -> (SinkHandle, Self) {
         let bound = usize::try_from(queue.0).unwrap_or(usize::MAX);
-        let queue = Arc::new(Queue::new(bound));
+        let queue = Arc::new(Queue::new(bound, Arc::clone(&context.passed_over)));
         let driver = Self {
             sink,
             context,
@@ -212,6 +212,7 @@ fn without_known(delivery: &Delivery, position: Lsn) -> Option<Delivery> {
         sequence: delivery.sequence,
         batch: Arc::clone(&delivery.batch),
         rows: delivery.rows.iter().filter(|row| !known(row)).copied().collect(),
+        copying: delivery.copying.clone(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The queue before a sink, bounded in bytes; filled from a plain thread, emptied by a task.
 
 use crate::batch::Delivery;
+use crate::sink::PassedOver;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -52,10 +53,11 @@ pub(super) struct Queue {
     rows: AtomicU64,
     retries: AtomicU64,
     durable: AtomicU64,
+    passed_over: Arc<PassedOver>,
 }
 
 impl Queue {
-    pub(super) fn new(bound: usize) -> Self {
+    pub(super) fn new(bound: usize, passed_over: Arc<PassedOver>) -> Self {
         Self {
             inner: Mutex::default(),
             bound,
@@ -65,6 +67,7 @@ impl Queue {
             rows: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             durable: AtomicU64::new(0),
+            passed_over,
         }
     }
 
@@ -194,6 +197,10 @@ impl SinkHandle {
     /// How often the sink was opened again after a failure.
     pub fn retries(&self) -> u64 {
         self.queue.retries.load(Ordering::Relaxed)
+    }
+
+    pub fn passed_over(&self) -> &PassedOver {
+        &self.queue.passed_over
     }
 
     /// The last sequence that is durable; 0 before the first.

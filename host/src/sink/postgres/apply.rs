@@ -1,19 +1,20 @@
 //! Applies the runs of a delivery inside the open target transaction.
 
 use super::encode;
-use super::error::{self, Change};
+use super::error;
 use super::group;
 use super::pipeline::Pipeline;
+use super::refusal::{incomplete, refused};
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
 use super::target::{Target, qualified};
 use crate::batch::{Batch, Op, Row};
-use crate::problem::{Exit, Problem};
+use crate::config::{OnConflict, WriteMode};
 use crate::sink::{SinkContext, SinkError};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::{Client, Statement};
 
 /// Prepared statements kept on both sides before all are let go.
 const STATEMENTS_MAX: usize = 500;
@@ -24,9 +25,9 @@ const TARGETS_MAX: usize = 10_000;
 type Key = (u32, Kind, Columns, bool);
 
 /// What is known of the target for as long as the connection lasts.
-#[derive(Default)]
 pub(super) struct Applier {
-    /// Whether the order between tables can't be seen.
+    pub(super) conflict: OnConflict,
+    /// Whether foreign keys and ordinary triggers don't act, so that the order between tables can't be seen.
     independent: bool,
     /// Numbers of tables, by their quoted names.
     tables: FxHashMap<String, u32>,
@@ -35,8 +36,18 @@ pub(super) struct Applier {
     /// How many more runs of a relation avoid COPY.
     pub(super) without_copy: FxHashMap<u32, u32>,
     cutter: Cutter,
+    pub(super) passed_over: PassedOver,
+    /// The row that the target takes under no circumstances.
+    pub(super) refused: Option<usize>,
+}
+
+/// Changes that were passed over since the last commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PassedOver {
     /// Updates and deletes whose row wasn't there.
-    pub(super) missed: u64,
+    pub(super) missing: u64,
+    /// Changes that met another row of the same key.
+    pub(super) conflicts: u64,
 }
 
 pub(super) struct Prepared {
@@ -51,35 +62,93 @@ pub(super) struct Work<'a> {
     pub(super) context: &'a SinkContext,
     pub(super) batch: &'a Batch,
     pub(super) rows: &'a [Row],
+    /// OIDs of the tables that are being copied.
+    pub(super) copying: &'a [u32],
 }
 
 /// What an outstanding reply belongs to: a run's first row and how many rows it should have touched.
 pub(super) struct Sent {
     pub(super) first: usize,
     pub(super) expected: u64,
-    /// Whether fewer rows than expected are a failure.
-    pub(super) required: bool,
+    pub(super) fewer: Fewer,
+}
+
+/// What it means that fewer rows than expected were touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fewer {
+    /// They aren't there.
+    Missing,
+    /// Others are there.
+    Conflict,
+    /// The change can't be applied at all.
+    Failure,
+}
+
+impl Sent {
+    /// Of a statement that doesn't count rows.
+    pub(super) fn uncounted(first: usize) -> Self {
+        Self {
+            first,
+            expected: 0,
+            fewer: Fewer::Missing,
+        }
+    }
 }
 
 impl Applier {
-    pub(super) fn new(independent: bool) -> Self {
+    pub(super) fn new(mode: WriteMode, conflict: OnConflict, independent: bool) -> Self {
         Self {
+            conflict,
             independent,
-            ..Self::default()
+            tables: FxHashMap::default(),
+            targets: FxHashMap::default(),
+            statements: FxHashMap::default(),
+            without_copy: FxHashMap::default(),
+            cutter: Cutter::new(mode),
+            passed_over: PassedOver::default(),
+            refused: None,
         }
     }
 
-    /// Applies `range` of the rows. On return everything has been replied to.
-    pub(super) async fn apply(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
+    /// Sends `begin`, which sets a savepoint, and applies `range` of the rows. On return everything has been replied
+    /// to. Where the target refuses something, the rows are taken back and applied again, in parts.
+    pub(super) async fn apply(
+        &mut self,
+        work: Work<'_>,
+        range: Range<usize>,
+        begin: &'static str,
+    ) -> Result<(), SinkError> {
         self.look_up(work, range.clone()).await?;
-        let grouped = match self.independent {
+        let before = self.passed_over;
+        match self.apply_at_once(work, range.clone(), begin).await {
+            Err(error) if error::is_refusal(&error) => {
+                self.passed_over = before;
+                self.take_back(work, range.start).await?;
+                let applied = self.apply_in_parts(work, range).await;
+                if applied.is_err() {
+                    self.passed_over = before;
+                }
+                applied
+            }
+            applied => applied,
+        }
+    }
+
+    async fn apply_at_once(
+        &mut self,
+        work: Work<'_>,
+        range: Range<usize>,
+        begin: &'static str,
+    ) -> Result<(), SinkError> {
+        let grouped = match self.is_order_unseen(work.batch) {
             true => group::by_table(work.batch, &work.rows[range.clone()], &self.targets),
             false => None,
         };
         let Some((rows, from)) = grouped else {
-            return self.apply_in_order(work, range).await;
+            return self.apply_in_order(work, range, begin).await;
         };
-        let applied = self.apply_in_order(Work { rows: &rows, ..work }, 0..rows.len()).await;
+        let all = 0..rows.len();
+        let applied = self.apply_in_order(Work { rows: &rows, ..work }, all, begin).await;
         applied.map_err(|error| match error {
             SinkError::Row { row, error } => SinkError::Row {
                 row: range.start + from[row],
@@ -89,9 +158,23 @@ impl Applier {
         })
     }
 
-    async fn apply_in_order(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
+    /// Whether nobody can tell in which order the tables of a batch were changed.
+    fn is_order_unseen(&self, batch: &Batch) -> bool {
+        let mut targets = batch.relations.iter().filter_map(|it| self.targets.get(&it.index));
+        self.independent && !targets.any(|target| target.triggers)
+    }
+
+    pub(super) async fn apply_in_order(
+        &mut self,
+        work: Work<'_>,
+        range: Range<usize>,
+        begin: &'static str,
+    ) -> Result<(), SinkError> {
         let mut pipeline = Pipeline::new();
-        self.apply_as(work, range, Kind::Insert, &mut pipeline).await?;
+        let client = work.client;
+        let begun = async move { client.batch_execute(begin).await.map(|()| 0) };
+        pipeline.send(Sent::uncounted(range.start), begun).await;
+        self.apply_as(work, range, true, &mut pipeline).await?;
         self.drain(work, &mut pipeline).await
     }
 
@@ -120,14 +203,12 @@ impl Applier {
         &mut self,
         work: Work<'a>,
         range: Range<usize>,
-        insert: Kind,
+        by_copy: bool,
         pipeline: &mut Pipeline<'a, Sent>,
     ) -> Result<(), SinkError> {
         let mut at = range.start;
         loop {
-            let cut = self
-                .cutter
-                .next(work.batch, work.rows, at..range.end, &self.targets, insert);
+            let cut = self.cutter.next(work, at..range.end, &self.targets, by_copy);
             let Some(run) = cut.map_err(|(row, error)| SinkError::Row {
                 row,
                 error: error.into(),
@@ -136,10 +217,10 @@ impl Applier {
                 return Ok(());
             };
             at = run.rows.end;
-            if self.wants_copy(work, &run) {
+            if by_copy && self.wants_copy(work, &run) {
                 self.drain(work, pipeline).await?;
                 if !self.copy(work, &run, pipeline).await? {
-                    Box::pin(self.apply_as(work, run.rows, Kind::Upsert, pipeline)).await?;
+                    Box::pin(self.apply_as(work, run.rows, false, pipeline)).await?;
                 }
             } else {
                 self.send(work, run, pipeline).await?;
@@ -157,12 +238,7 @@ impl Applier {
         if run.kind == Kind::Truncate {
             let text = statement::truncate(work.batch, &work.batch.truncates[rows[0].extra as usize]);
             let reply = async move { client.batch_execute(&text).await.map(|()| 0) };
-            let sent = Sent {
-                first,
-                expected: 0,
-                required: false,
-            };
-            pipeline.send(sent, reply).await;
+            pipeline.send(Sent::uncounted(first), reply).await;
             return Ok(());
         }
         let kind = run.kind;
@@ -170,24 +246,25 @@ impl Applier {
             return Ok(());
         };
         let arrays = encode::arrays(work.batch, rows, &prepared.sql);
-        let touches = matches!(kind, Kind::Insert | Kind::Upsert);
-        let expected = if touches { 0 } else { rows.len() as u64 };
+        let sent = self.expected(kind, first, rows);
         let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
-        let required = kind == Kind::Complete;
-        pipeline
-            .send(
-                Sent {
-                    first,
-                    expected,
-                    required,
-                },
-                reply,
-            )
-            .await;
+        pipeline.send(sent, reply).await;
         if kind == Kind::Move {
             self.settle_move(work, run, pipeline).await?;
         }
         Ok(())
+    }
+
+    fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {
+        let changes = rows.iter().filter(|row| row.op != Op::Message).count() as u64;
+        let (expected, fewer) = match (kind, self.conflict) {
+            (Kind::Add, OnConflict::Skip) => (changes, Fewer::Conflict),
+            // Where the row with the new key takes the change, none with the old one is expected.
+            (Kind::Add | Kind::Insert | Kind::Upsert, _) | (Kind::Shift, OnConflict::Overwrite) => (0, Fewer::Missing),
+            (Kind::Complete, _) => (changes, Fewer::Failure),
+            _ => (changes, Fewer::Missing),
+        };
+        Sent { first, expected, fewer }
     }
 
     /// A key change of a row that isn't there yet brings the row, where all of it is known.
@@ -197,12 +274,12 @@ impl Applier {
         run: Run,
         pipeline: &mut Pipeline<'a, Sent>,
     ) -> Result<(), SinkError> {
-        let missed = self.missed;
+        let before = self.passed_over;
         self.drain(work, pipeline).await?;
         let target = &self.targets[&work.batch.relations[run.relation as usize].index];
         let whole = (0..target.columns.len()).all(|at| run.columns.contains(at));
-        if self.missed > missed && whole {
-            self.missed = missed;
+        if self.passed_over.missing > before.missing && whole {
+            self.passed_over = before;
             let upsert = Run {
                 kind: Kind::Upsert,
                 ..run
@@ -213,13 +290,15 @@ impl Applier {
     }
 
     /// Waits for all replies.
-    async fn drain(&mut self, work: Work<'_>, pipeline: &mut Pipeline<'_, Sent>) -> Result<(), SinkError> {
+    pub(super) async fn drain(&mut self, work: Work<'_>, pipeline: &mut Pipeline<'_, Sent>) -> Result<(), SinkError> {
         while let Some((sent, reply)) = pipeline.receive().await {
             let touched = reply.map_err(|error| refused(work, sent.first, &error))?;
-            if sent.required && touched < sent.expected {
-                return Err(incomplete(work, sent.first).into());
+            let lacking = sent.expected.saturating_sub(touched);
+            match sent.fewer {
+                Fewer::Failure if lacking > 0 => return Err(incomplete(work, sent.first).into()),
+                Fewer::Conflict => self.passed_over.conflicts += lacking,
+                Fewer::Missing | Fewer::Failure => self.passed_over.missing += lacking,
             }
-            self.missed += sent.expected.saturating_sub(touched);
         }
         Ok(())
     }
@@ -245,7 +324,7 @@ impl Applier {
         let sql = if copy {
             Some(statement::copy(target, &run.columns))
         } else {
-            statement::sql(target, run.kind, &run.columns)
+            statement::sql(target, run.kind, &run.columns, self.conflict)
         };
         let prepared = match sql {
             Some(sql) => {
@@ -258,33 +337,4 @@ impl Applier {
         self.statements.insert(key, prepared.clone());
         Ok(prepared)
     }
-}
-
-pub(super) fn refused(work: Work<'_>, first: usize, error: &Error) -> SinkError {
-    let row = &work.rows[first];
-    let change = Change {
-        table: work
-            .batch
-            .relations
-            .get(row.relation as usize)
-            .map_or_else(String::new, |relation| relation.full_name()),
-        commit_lsn: work.batch.transaction(row).commit_lsn,
-    };
-    error::of_change(error, work.context, Some(&change))
-}
-
-/// A row that entered a filtered set without the values that the change left alone, and that the target never had.
-fn incomplete(work: Work<'_>, first: usize) -> Problem {
-    let relation = work.batch.relation(&work.rows[first]);
-    let table = relation.full_name();
-    let headline = format!("a row of {table} came into the set without all of its values");
-    let help = format!(
-        "ALTER TABLE {} REPLICA IDENTITY FULL at the source, then remove the pipeline and start it anew",
-        qualified(relation)
-    );
-    let position = work.batch.transaction(&work.rows[first]).commit_lsn;
-    Problem::new("E0413", Exit::Sink, headline, help).with_cause(format!(
-        "an update at {position} left a TOASTed column alone, and sink {} doesn't have the row",
-        work.context.sink
-    ))
 }

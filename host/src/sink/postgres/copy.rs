@@ -1,9 +1,11 @@
 //! Long runs of inserts by COPY.
 
-use super::apply::{Applier, Prepared, Sent, Work, refused};
+use super::apply::{Applier, Prepared, Sent, Work};
 use super::encode;
 use super::pipeline::Pipeline;
+use super::refusal::refused;
 use super::run::{Kind, Run};
+use crate::config::OnConflict;
 use crate::sink::SinkError;
 use bytes::Bytes;
 use futures_util::SinkExt;
@@ -25,7 +27,7 @@ const BACK: &str = "ROLLBACK TO SAVEPOINT rowmill_copy; RELEASE SAVEPOINT rowmil
 impl Applier {
     /// Whether a run goes by COPY.
     pub(super) fn wants_copy(&mut self, work: Work<'_>, run: &Run) -> bool {
-        if run.kind != Kind::Insert || run.rows.len() < COPY_ROWS_MIN {
+        if !run.kind.is_insert() || run.rows.len() < COPY_ROWS_MIN {
             return false;
         }
         let index = work.batch.relations[run.relation as usize].index;
@@ -42,6 +44,15 @@ impl Applier {
         }
     }
 
+    /// Whether a statement takes new rows though others of the same key are there.
+    fn settles(&self, index: u32) -> bool {
+        match self.conflict {
+            OnConflict::Error => false,
+            OnConflict::Skip => true,
+            OnConflict::Overwrite => self.targets[&index].keyed,
+        }
+    }
+
     /// Copies a run; `false` where a row was there already and nothing of the run has been applied. Nothing may be
     /// outstanding.
     pub(super) async fn copy<'a>(
@@ -54,11 +65,7 @@ impl Applier {
             return Ok(true);
         };
         let (client, first) = (work.client, run.rows.start);
-        let mark = || Sent {
-            first,
-            expected: 0,
-            required: false,
-        };
+        let mark = || Sent::uncounted(first);
         let savepoint = async move { client.batch_execute(SAVEPOINT).await.map(|()| 0) };
         pipeline.send(mark(), savepoint).await;
         match copy_in(work, run, &prepared).await {
@@ -69,7 +76,7 @@ impl Applier {
             }
             Err(there) if there.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
                 let index = work.batch.relations[run.relation as usize].index;
-                if !self.targets[&index].keyed {
+                if run.kind == Kind::Add && !self.settles(index) {
                     return Err(refused(work, first, &there));
                 }
                 client

@@ -9,11 +9,23 @@ use crate::sink::{SinkContext, SinkError};
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
+/// A change that meets another row of the same key.
+pub(super) const CONFLICT: &str = "E0414";
+/// A change that the target doesn't take for another reason.
+const REFUSED: &str = "E0410";
+
+/// Whether a change is the reason, so that others may be taken.
+pub(super) fn is_refusal(error: &SinkError) -> bool {
+    matches!(error, SinkError::Definite(problem) if [CONFLICT, REFUSED].contains(&problem.code))
+}
+
 /// A change that the target refused, as far as it may be told.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) table: String,
     pub(super) commit_lsn: Lsn,
+    /// Whether it is part of the stream, whose transactions can be skipped.
+    pub(super) streamed: bool,
 }
 
 pub(super) fn of(error: &Error, context: &SinkContext) -> SinkError {
@@ -87,9 +99,21 @@ fn definite(error: &DbError, context: &SinkContext, change: Option<&Change>) -> 
             format!("the role of sink {sink} lacks a privilege"),
             "grant the target's role what the cause names".to_owned(),
         ),
+        // Of a unique or an exclusion constraint.
+        "23505" | "23P01" if let Some(change) = change => (
+            CONFLICT,
+            format!("{} at sink {sink} has another row of the same key", change.table),
+            match change.streamed {
+                true => format!(
+                    "settle it at the target, or let it be by `rowmill skip {sink} --to {}`, then start again",
+                    change.commit_lsn
+                ),
+                false => "settle it at the target, then start again".to_owned(),
+            },
+        ),
         _ => match change {
             Some(change) => (
-                "E0410",
+                REFUSED,
                 format!("{} at sink {sink} refuses a change", change.table),
                 format!("make the target's {} take what the source has", change.table),
             ),

@@ -37,23 +37,24 @@ mod error;
 mod group;
 mod pipeline;
 mod position;
+mod refusal;
 mod run;
 mod session;
 mod statement;
 mod target;
 
 pub(super) use check::check;
-pub use position::{forget, forgetting};
+pub use position::{forget, forgetting, skip};
 
 use super::{Progress, Sink, SinkContext, SinkError, SinkFuture};
 use crate::batch::{Delivery, Lsn};
 use crate::config;
-use crate::config::Secret;
+use apply::Applier;
 use connection::Predecessor;
 use session::Session;
 
 pub(super) struct PostgresSink {
-    url: Secret,
+    config: config::PostgresSink,
     session: Option<Session>,
     /// The backend of the last session: after a broken connection it may still hold the sink's lock.
     predecessor: Option<Predecessor>,
@@ -63,7 +64,7 @@ pub(super) struct PostgresSink {
 impl PostgresSink {
     pub(super) fn new(config: &config::PostgresSink) -> Self {
         Self {
-            url: config.url.clone(),
+            config: config.clone(),
             session: None,
             predecessor: None,
             durable: 0,
@@ -72,14 +73,15 @@ impl PostgresSink {
 
     async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
         self.session = None;
-        let (client, independent) = connection::connect(&self.url, context, self.predecessor.take()).await?;
+        let (client, independent) = connection::connect(&self.config.url, context, self.predecessor.take()).await?;
         self.predecessor = Some(
             connection::predecessor(&client)
                 .await
                 .map_err(|error| error::of(&error, context))?,
         );
         let (position, identity) = position::open(&client, context).await?;
-        let session = Session::open(client, context.clone(), identity, independent, self.durable).await?;
+        let applier = Applier::new(self.config.mode, self.config.conflict, independent);
+        let session = Session::open(client, context.clone(), identity, applier, self.durable).await?;
         self.session = Some(session);
         Ok(position)
     }

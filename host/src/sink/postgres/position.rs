@@ -6,6 +6,7 @@ use crate::batch::Lsn;
 use crate::config::Secret;
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
+use std::sync::Arc;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
@@ -187,5 +188,36 @@ fn context_of(pipeline: &str, sink: &str) -> SinkContext {
         sink: sink.to_owned(),
         system_identifier: 0,
         state_dir: std::path::PathBuf::new(),
+        passed_over: Arc::default(),
     }
+}
+
+/// Moves the position behind the transaction that commits at `to`, while no host holds the sink. Returns where it was,
+/// or why it can't be moved there.
+pub async fn skip(url: &Secret, pipeline: &str, sink: &str, to: Lsn) -> Result<Result<Option<Lsn>, String>, SinkError> {
+    let context = context_of(pipeline, sink);
+    let failed = |error| error::of(&error, &context);
+    let client = connection::connect_once(url, &context).await?;
+    lock(&client, &context).await?;
+    let there = "SELECT pg_catalog.to_regclass('rowmill.positions') IS NOT NULL";
+    if !client.query_one(there, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        return Ok(Err("the target has no positions yet".to_owned()));
+    }
+    let select = "SELECT (lsn - '0/0')::text FROM rowmill.positions WHERE pipeline = $1 AND sink = $2";
+    let row = client.query_opt(select, &[&pipeline, &sink]).await.map_err(failed)?;
+    let Some(row) = row else {
+        return Ok(Err("the target has no position of it yet".to_owned()));
+    };
+    let bytes: Option<&str> = row.get(0);
+    let before = bytes.and_then(|bytes| bytes.parse().ok()).map(Lsn);
+    // What commits before the position isn't sent.
+    let behind = Lsn(to.0.saturating_add(1));
+    if before >= Some(behind) {
+        return Ok(Err("its position is behind that already".to_owned()));
+    }
+    let update = "UPDATE rowmill.positions SET lsn = '0/0'::pg_catalog.pg_lsn + ($3::text)::numeric, \
+        updated_at = pg_catalog.now() WHERE pipeline = $1 AND sink = $2";
+    let moved = client.execute(update, &[&pipeline, &sink, &behind.0.to_string()]).await;
+    moved.map_err(failed)?;
+    Ok(Ok(before))
 }

@@ -1,7 +1,9 @@
 //! Cuts rows into runs: neighbours that one statement can apply.
 
+use super::apply::Work;
 use super::target::Target;
-use crate::batch::{Batch, Op, Row, Tuple, Value};
+use crate::batch::{Batch, Op, Origin, Row, Tuple, Value};
+use crate::config::WriteMode;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::hash::Hasher;
 use std::ops::Range;
@@ -15,15 +17,19 @@ const STATEMENT_ROWS_MAX: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
-    /// A row that should not be there yet.
+    /// A row that must not be there yet.
+    Add,
+    /// A row that should not be there yet, and is to be there with these values if it is.
     Insert,
     /// A row that is to be there with these values.
     Upsert,
-    /// Some columns of a row that should be there.
+    /// The columns that a change brings, of a row that should be there.
     Update,
     /// The same where the row must be there: nothing that comes later would bring the values that are missing here.
     Complete,
     /// An update that changes the key.
+    Shift,
+    /// The same where a row with the new key may be there, or none with the old one.
     Move,
     Delete,
     /// Without a key: one row that equals the old image.
@@ -34,12 +40,19 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Rows of a run.
-    fn rows_max(self) -> usize {
+    fn rows_max(self, by_copy: bool) -> usize {
         match self {
-            Self::Insert => COPY_ROWS_MAX,
-            Self::Upsert | Self::Update | Self::Complete | Self::Delete => STATEMENT_ROWS_MAX,
-            Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
+            Self::Insert | Self::Add if by_copy => COPY_ROWS_MAX,
+            Self::Insert | Self::Add | Self::Upsert | Self::Update | Self::Complete | Self::Delete => {
+                STATEMENT_ROWS_MAX
+            }
+            Self::Shift | Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
         }
+    }
+
+    /// Whether the rows are new ones, which COPY brings faster.
+    pub(super) fn is_insert(self) -> bool {
+        matches!(self, Self::Insert | Self::Add)
     }
 }
 
@@ -82,27 +95,36 @@ pub(super) enum Unusable {
 }
 
 /// Cuts runs; kept between deliveries for its memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cutter {
+    mode: WriteMode,
     /// Hashes of the keys of the run. An equal hash of another key only cuts a run short.
     keys: FxHashSet<u64>,
     columns: Columns,
 }
 
 impl Cutter {
-    /// The run that begins at `rows.start`, with `insert` for the kind that new rows get.
+    pub(super) fn new(mode: WriteMode) -> Self {
+        Self {
+            mode,
+            keys: FxHashSet::default(),
+            columns: Columns::default(),
+        }
+    }
+
+    /// The run that begins at `rows.start`; `by_copy` where long runs of new rows may go by COPY.
     pub(super) fn next(
         &mut self,
-        batch: &Batch,
-        all: &[Row],
+        work: Work<'_>,
         rows: Range<usize>,
         targets: &FxHashMap<u32, Arc<Target>>,
-        insert: Kind,
+        by_copy: bool,
     ) -> Result<Option<Run>, (usize, Unusable)> {
         self.keys.clear();
         let mut run: Option<Run> = None;
+        let mut rows_max = 1;
         for at in rows {
-            let row = &all[at];
+            let row = &work.rows[at];
             if row.op == Op::Message {
                 // Nothing to apply, and nothing that cuts: it is skipped when the run is encoded.
                 if let Some(run) = &mut run {
@@ -110,9 +132,7 @@ impl Cutter {
                 }
                 continue;
             }
-            let (kind, key) = self
-                .classify(batch, row, targets, insert)
-                .map_err(|unusable| (at, unusable))?;
+            let (kind, key) = self.classify(work, row, targets).map_err(|unusable| (at, unusable))?;
             let Some(run) = &mut run else {
                 self.keys.insert(key);
                 run = Some(Run {
@@ -121,16 +141,17 @@ impl Cutter {
                     columns: self.columns.clone(),
                     rows: at..at + 1,
                 });
-                if matches!(
-                    kind,
-                    Kind::Move | Kind::UpdateEqual | Kind::DeleteEqual | Kind::Truncate
-                ) {
+                rows_max = match self.is_watched(work, row, targets) {
+                    true => 1,
+                    false => kind.rows_max(by_copy),
+                };
+                if rows_max == 1 {
                     break;
                 }
                 continue;
             };
             let same = run.kind == kind && run.relation == row.relation && run.columns == self.columns;
-            if !same || run.rows.len() >= run.kind.rows_max() || !self.keys.insert(key) {
+            if !same || run.rows.len() >= rows_max || !self.keys.insert(key) {
                 break;
             }
             run.rows.end = at + 1;
@@ -138,14 +159,23 @@ impl Cutter {
         Ok(run)
     }
 
+    /// Whether a trigger of the target's own acts on the row: those that fire after a change see the table as it was
+    /// behind that change only where it has a statement for itself.
+    fn is_watched(&self, work: Work<'_>, row: &Row, targets: &FxHashMap<u32, Arc<Target>>) -> bool {
+        self.mode == WriteMode::Mirror
+            && row.op != Op::Truncate
+            && matches!(work.batch.transaction(row).origin, Origin::Stream | Origin::Replay(_))
+            && targets[&work.batch.relation(row).index].triggers
+    }
+
     /// What to do with a row, and its key's hash. Leaves the columns that have a value in `self.columns`.
     fn classify(
         &mut self,
-        batch: &Batch,
+        work: Work<'_>,
         row: &Row,
         targets: &FxHashMap<u32, Arc<Target>>,
-        insert: Kind,
     ) -> Result<(Kind, u64), Unusable> {
+        let batch = work.batch;
         self.columns.clear(0);
         if row.op == Op::Truncate {
             return Ok((Kind::Truncate, 0));
@@ -174,23 +204,38 @@ impl Cutter {
                 Some(_) if !inserts => Ok((Kind::UpdateEqual, 0)),
                 None if !inserts && row.op != Op::Upsert => Err(Unusable::NoKey),
                 // Rows may be equal: nothing is looked for, and no two are the same one.
-                _ => Ok((Kind::Insert, row.ordinal ^ u64::from(row.transaction) << 48)),
+                _ => Ok((Kind::Add, row.ordinal ^ u64::from(row.transaction) << 48)),
             };
         }
+        let exact = self.is_exact(work, row);
         if inserts {
-            return Ok((insert, key_hash(batch, target, new, None)?));
+            let kind = if exact { Kind::Add } else { Kind::Insert };
+            return Ok((kind, key_hash(batch, target, new, None)?));
         }
         if let Some(old) = row.old
             && key_differs(batch, target, old, new)
         {
-            return Ok((Kind::Move, 0));
+            return Ok((if exact { Kind::Shift } else { Kind::Move }, 0));
         }
         let kind = match (whole, row.op) {
-            (true, _) => Kind::Upsert,
+            (true, Op::Upsert) => Kind::Upsert,
+            (true, _) if !exact => Kind::Upsert,
             (false, Op::Upsert) => Kind::Complete,
-            (false, _) => Kind::Update,
+            _ => Kind::Update,
         };
         Ok((kind, key_hash(batch, target, new, row.old)?))
+    }
+}
+
+impl Cutter {
+    /// Whether the target must have what the source had before the change. Copied rows and what is sent again may meet
+    /// newer ones, and so may the changes of a table that is being copied.
+    fn is_exact(&self, work: Work<'_>, row: &Row) -> bool {
+        let transaction = work.batch.transaction(row);
+        self.mode == WriteMode::Mirror
+            && transaction.origin == Origin::Stream
+            && !transaction.is_aside()
+            && (work.copying.is_empty() || !work.copying.contains(&work.batch.relation(row).oid))
     }
 }
 

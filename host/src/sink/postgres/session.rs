@@ -1,12 +1,14 @@
 //! Target transactions: when one begins, and when it is committed with the position.
 
-use super::apply::{Applier, Work};
+use super::apply::{Applier, PassedOver, Work};
 use super::error;
 use super::pipeline::Pipeline;
 use super::position::{Identity, UPDATE};
-use crate::batch::{Delivery, Lsn, Origin, Part};
+use super::refusal;
+use crate::batch::{Delivery, Lsn, Origin, Part, Transaction};
 use crate::sink::{SinkContext, SinkError};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use tokio_postgres::{Client, Statement};
 
 /// Bytes of deliveries in one target transaction of several source transactions.
@@ -36,7 +38,7 @@ impl Session {
         client: Client,
         context: SinkContext,
         identity: Identity,
-        independent: bool,
+        applier: Applier,
         durable: u64,
     ) -> Result<Self, SinkError> {
         let update_position = client
@@ -48,7 +50,7 @@ impl Session {
             context,
             identity,
             update_position,
-            applier: Applier::new(independent),
+            applier,
             open: false,
             bytes: 0,
             position: None,
@@ -63,6 +65,7 @@ impl Session {
     pub(super) async fn write(&mut self, delivery: &Delivery) -> Result<u64, SinkError> {
         let mut start = 0;
         let mut end = 0;
+        let before = self.position;
         for (transaction, rows) in delivery.transactions() {
             if !self.inside {
                 // Whatever follows in this delivery, those before it are complete.
@@ -70,17 +73,17 @@ impl Session {
             }
             if transaction.part == Part::First {
                 // A large one begins: what came before it must not wait for its end.
-                self.apply(delivery, start..end).await?;
+                self.apply(delivery, start..end, before).await?;
                 start = end;
                 self.commit().await?;
             }
             end += rows.len();
             self.inside = !transaction.is_complete();
-            if transaction.is_complete() && transaction.origin == Origin::Stream && !transaction.is_aside() {
+            if moves_position(transaction) {
                 self.position = self.position.max(Some(transaction.end_lsn));
             }
         }
-        self.apply(delivery, start..end).await?;
+        self.apply(delivery, start..end, before).await?;
         self.written = delivery.sequence;
         if !self.inside {
             self.complete = delivery.sequence;
@@ -108,23 +111,68 @@ impl Session {
         }
     }
 
-    async fn apply(&mut self, delivery: &Delivery, range: Range<usize>) -> Result<(), SinkError> {
+    /// `before` is the position without the delivery's transactions.
+    async fn apply(&mut self, delivery: &Delivery, range: Range<usize>, before: Option<Lsn>) -> Result<(), SinkError> {
+        let start = range.start;
+        match self.try_apply(delivery, range).await {
+            Err(error) => {
+                let refused = match &error {
+                    SinkError::Row { row, .. } => Some(*row),
+                    _ => self.applier.refused.take(),
+                };
+                if let Some(row) = refused {
+                    self.commit_before(delivery, start..row, before).await?;
+                }
+                Err(error)
+            }
+            applied => applied,
+        }
+    }
+
+    /// Commits what came before the transaction whose row is refused, so that nothing but this transaction is passed
+    /// over where somebody lets it be.
+    async fn commit_before(
+        &mut self,
+        delivery: &Delivery,
+        rows: Range<usize>,
+        before: Option<Lsn>,
+    ) -> Result<(), SinkError> {
+        let Some(refused) = delivery.rows.get(rows.end) else {
+            return Ok(());
+        };
+        let transactions = &delivery.batch.transactions[..=refused.transaction as usize];
+        let Some((refused_transaction, whole)) = transactions.split_last() else {
+            return Ok(());
+        };
+        if !matches!(refused_transaction.part, Part::Whole | Part::First) {
+            // What came before it was committed when it began.
+            return Ok(());
+        }
+        let own = delivery.rows[rows.clone()].iter().rev();
+        let own = own.take_while(|row| row.transaction == refused.transaction).count();
+        let back = self.client.batch_execute(refusal::BACK).await;
+        back.map_err(|error| error::of(&error, &self.context))?;
+        self.try_apply(delivery, rows.start..rows.end - own).await?;
+        let moving = whole.iter().filter(|transaction| moves_position(transaction));
+        self.position = before.max(moving.map(|transaction| transaction.end_lsn).max());
+        self.commit().await
+    }
+
+    async fn try_apply(&mut self, delivery: &Delivery, range: Range<usize>) -> Result<(), SinkError> {
         if range.is_empty() {
             return Ok(());
         }
-        if !self.open {
-            let begin = self.client.batch_execute("BEGIN").await;
-            begin.map_err(|error| error::of(&error, &self.context))?;
-            self.open = true;
-        }
+        let begin = if self.open { refusal::NEXT } else { refusal::BEGIN };
+        self.open = true;
         self.bytes += delivery.batch.size_bytes();
         let work = Work {
             client: &self.client,
             context: &self.context,
             batch: &delivery.batch,
             rows: &delivery.rows,
+            copying: &delivery.copying,
         };
-        self.applier.apply(work, range).await
+        self.applier.apply(work, range, begin).await
     }
 
     /// Commits the open target transaction with the position.
@@ -144,17 +192,36 @@ impl Session {
         while let Some(((), reply)) = pipeline.receive().await {
             reply.map_err(|error| error::of(&error, &self.context))?;
         }
+        drop(pipeline);
         self.open = false;
         self.bytes = 0;
         self.durable = self.complete;
-        let missed = std::mem::take(&mut self.applier.missed);
-        if missed > 0 {
+        self.count_passed_over();
+        Ok(())
+    }
+    fn count_passed_over(&mut self) {
+        let PassedOver { missing, conflicts } = std::mem::take(&mut self.applier.passed_over);
+        let (sink, counts) = (&self.context.sink, &self.context.passed_over);
+        counts.missing.fetch_add(missing, Ordering::Relaxed);
+        counts.conflicts.fetch_add(conflicts, Ordering::Relaxed);
+        if missing > 0 {
             tracing::debug!(
-                sink = self.context.sink,
-                rows = missed,
+                sink,
+                rows = missing,
                 "updates or deletes of rows that the target doesn't have"
             );
         }
-        Ok(())
+        if conflicts > 0 {
+            tracing::warn!(
+                sink,
+                rows = conflicts,
+                "changes met other rows of the same key and were skipped"
+            );
+        }
     }
+}
+
+/// Whether the target has all up to its end once it has the transaction.
+fn moves_position(transaction: &Transaction) -> bool {
+    transaction.is_complete() && transaction.origin == Origin::Stream && !transaction.is_aside()
 }

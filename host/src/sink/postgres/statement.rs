@@ -3,6 +3,7 @@
 use super::run::{Columns, Kind};
 use super::target::{Target, TargetColumn, qualified};
 use crate::batch::{Batch, Truncate};
+use crate::config::OnConflict;
 
 /// Where a parameter's values come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ fn moved(source: &mut Source<'_>) -> String {
 }
 
 /// The statement that applies a run; `None` where there is nothing to set.
-pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql> {
+pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns, conflict: OnConflict) -> Option<Sql> {
     let mut source = Source {
         target,
         columns,
@@ -123,7 +124,9 @@ pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql>
     };
     let name = &target.name;
     let text = match kind {
-        Kind::Insert | Kind::Upsert => upsert(&mut source),
+        Kind::Add if conflict == OnConflict::Skip => insert(&mut source) + " ON CONFLICT DO NOTHING",
+        Kind::Add if conflict == OnConflict::Error => insert(&mut source),
+        Kind::Add | Kind::Insert | Kind::Upsert => upsert(&mut source),
         Kind::Update | Kind::Complete => {
             let set = source.assignments(|column| !column.key);
             if set.is_empty() {
@@ -132,7 +135,12 @@ pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql>
             let matches = source.key_matches(Image::Key);
             format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
         }
-        Kind::Move => moved(&mut source),
+        Kind::Shift if conflict != OnConflict::Overwrite => {
+            let set = source.assignments(|_| true);
+            let matches = source.key_matches(Image::Old);
+            format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
+        }
+        Kind::Shift | Kind::Move => moved(&mut source),
         Kind::Delete => {
             let matches = source.key_matches(Image::Key);
             format!("DELETE FROM {name} AS t USING {} WHERE {matches}", source.rows())
@@ -162,20 +170,24 @@ pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns) -> Option<Sql>
     Some(source.done(text))
 }
 
-fn upsert(source: &mut Source<'_>) -> String {
-    let target = source.target;
+fn insert(source: &mut Source<'_>) -> String {
     let names: Vec<&str> = source.present().map(|column| column.name.as_str()).collect();
     let values: Vec<String> = source
         .present()
         .map(|column| source.value(Image::New, column))
         .collect();
-    let insert = format!(
+    format!(
         "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
-        target.name,
+        source.target.name,
         names.join(", "),
         values.join(", "),
         source.rows()
-    );
+    )
+}
+
+fn upsert(source: &mut Source<'_>) -> String {
+    let target = source.target;
+    let insert = insert(source);
     if !target.keyed {
         return insert;
     }
@@ -208,6 +220,8 @@ pub(super) fn copy(target: &Target, columns: &Columns) -> Sql {
     source.done(text)
 }
 
+/// Never CASCADE: the source names every table that it emptied, and tables of the target's own that hang on them are
+/// not the source's to empty.
 pub(super) fn truncate(batch: &Batch, truncate: &Truncate) -> String {
     let names: Vec<String> = truncate
         .relations
@@ -219,6 +233,5 @@ pub(super) fn truncate(batch: &Batch, truncate: &Truncate) -> String {
     } else {
         ""
     };
-    let cascade = if truncate.cascade { " CASCADE" } else { "" };
-    format!("TRUNCATE {}{identity}{cascade}", names.join(", "))
+    format!("TRUNCATE {}{identity}", names.join(", "))
 }

@@ -37,6 +37,23 @@ pub(super) struct Target {
     pub(super) keyed: bool,
     /// Whether COPY may be used.
     pub(super) copy: bool,
+    /// Whether triggers of its own act on what arrives: ENABLE ALWAYS or REPLICA ones.
+    pub(super) triggers: bool,
+}
+
+/// The table as a whole.
+#[derive(Clone, Copy)]
+struct Traits {
+    oid: u32,
+    copy: bool,
+    triggers: bool,
+}
+
+/// The columns of a unique index.
+struct Unique {
+    columns: Vec<String>,
+    /// Whether none of them may be NULL, so that each row has a key.
+    not_null: bool,
 }
 
 /// A column as the target's catalog has it.
@@ -57,8 +74,10 @@ impl Target {
         context: &SinkContext,
     ) -> Result<Self, SinkError> {
         let failed = |error| error::of(&error, context);
-        let select = "SELECT c.oid, NOT pg_catalog.row_security_active(c.oid) FROM pg_catalog.pg_class c \
-            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        let select = "SELECT c.oid, NOT pg_catalog.row_security_active(c.oid), EXISTS (\
+                SELECT FROM pg_catalog.pg_trigger WHERE tgenabled IN ('A', 'R') AND (tgrelid = c.oid OR tgrelid IN (\
+                    SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))) \
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
             WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
         let there = client
             .query_opt(select, &[&relation.schema, &relation.table])
@@ -67,13 +86,17 @@ impl Target {
         let Some(there) = there else {
             return Err(missing_table(relation, context).into());
         };
-        let (oid, copy): (u32, bool) = (there.get(0), there.get(1));
-        let (found, unique) = Self::catalog(client, oid).await.map_err(failed)?;
-        Self::matched(relation, &found, &unique, table, copy, context)
+        let traits = Traits {
+            oid: there.get(0),
+            copy: there.get(1),
+            triggers: there.get(2),
+        };
+        let (found, unique) = Self::catalog(client, traits.oid).await.map_err(failed)?;
+        Self::matched(relation, &found, &unique, table, traits, context)
     }
 
     /// The table's columns, and the columns of each of its unique indexes, the primary key first.
-    async fn catalog(client: &Client, oid: u32) -> Result<(Vec<Found>, Vec<Vec<String>>), tokio_postgres::Error> {
+    async fn catalog(client: &Client, oid: u32) -> Result<(Vec<Found>, Vec<Unique>), tokio_postgres::Error> {
         let select = "SELECT attname::text, pg_catalog.format_type(atttypid, -1), attgenerated <> '', \
             (SELECT n.nspname::text FROM pg_catalog.pg_operator o \
                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
@@ -90,19 +113,25 @@ impl Target {
             })
             .collect();
         let select = "SELECT ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = indrelid \
-                AND a.attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1]) ORDER BY a.attname) \
+                AND a.attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1]) ORDER BY a.attname), \
+            NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = indrelid AND NOT a.attnotnull \
+                AND a.attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1])) \
             FROM pg_catalog.pg_index WHERE indrelid = $1 AND indisunique AND indisvalid AND indimmediate \
             AND indpred IS NULL AND indexprs IS NULL ORDER BY indisprimary DESC";
         let rows = client.query(select, &[&oid]).await?;
-        Ok((found, rows.iter().map(|row| row.get(0)).collect()))
+        let unique = |row: &tokio_postgres::Row| Unique {
+            columns: row.get(0),
+            not_null: row.get(1),
+        };
+        Ok((found, rows.iter().map(unique).collect()))
     }
 
     fn matched(
         relation: &Relation,
         found: &[Found],
-        unique: &[Vec<String>],
+        unique: &[Unique],
         table: u32,
-        copy: bool,
+        Traits { copy, triggers, .. }: Traits,
         context: &SinkContext,
     ) -> Result<Self, SinkError> {
         let key = key(relation, unique, context)?;
@@ -132,22 +161,33 @@ impl Target {
             columns,
             keyed: !key.is_empty(),
             copy,
+            triggers,
         })
     }
 }
 
-/// The names of the columns that rows are found by; none where only the whole row tells. Under REPLICA IDENTITY FULL
-/// every column counts as key at the source, so there the target's own key decides.
-fn key(relation: &Relation, unique: &[Vec<String>], context: &SinkContext) -> Result<Vec<String>, SinkError> {
+/// The names of the columns that rows are found by; none where only the whole row tells. An index over some of the
+/// source's key will do: the target may be the stricter one. Under REPLICA IDENTITY FULL every column counts as key at
+/// the source, so there the target's own key decides.
+fn key(relation: &Relation, unique: &[Unique], context: &SinkContext) -> Result<Vec<String>, SinkError> {
     let mut key: Vec<String> = relation.key_columns().map(|column| column.name.clone()).collect();
     key.sort_unstable();
-    if unique.contains(&key) {
+    if unique.iter().any(|index| index.columns == key) {
         return Ok(key);
     }
-    let has = |name: &String| relation.column_index(name).is_some();
-    if relation.replica_identity == ReplicaIdentity::Full || key.is_empty() {
-        let usable = unique.iter().find(|columns| columns.iter().all(has));
-        return Ok(usable.cloned().unwrap_or_default());
+    let by_any = relation.replica_identity == ReplicaIdentity::Full || key.is_empty();
+    let has = |name: &String| {
+        if by_any {
+            relation.column_index(name).is_some()
+        } else {
+            key.contains(name)
+        }
+    };
+    let usable = unique
+        .iter()
+        .find(|index| index.not_null && index.columns.iter().all(has));
+    if usable.is_some() || by_any {
+        return Ok(usable.map_or_else(Vec::new, |index| index.columns.clone()));
     }
     let names: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
     let headline = format!("{} at sink {} has no unique key", relation.full_name(), context.sink);

@@ -1,12 +1,13 @@
 use super::*;
 use crate::batch::{Op, Part, Relation, Value};
-use crate::config::Duration;
+use crate::config::{Duration, OnConflict, Secret, WriteMode};
 use crate::problem::Problem;
 use crate::sink::testing::{Builder, COMMIT_BYTES, context, orders, relation, text};
 use rowmill_tests::Cluster;
 use std::sync::Arc;
 
 mod driven;
+mod exact;
 mod exactly_once;
 mod model;
 mod refused;
@@ -25,11 +26,33 @@ fn target(create: &str) -> Cluster {
     cluster
 }
 
-fn sink(cluster: &Cluster) -> PostgresSink {
-    PostgresSink::new(&config::PostgresSink {
-        url: Secret::new(cluster.url("postgres")),
+fn sink_to(url: String) -> config::PostgresSink {
+    config::PostgresSink {
+        url: Secret::new(url),
         flush_interval: Duration(std::time::Duration::from_millis(200)),
-    })
+        mode: WriteMode::Upsert,
+        conflict: OnConflict::Error,
+    }
+}
+
+fn sink(cluster: &Cluster) -> PostgresSink {
+    PostgresSink::new(&sink_to(cluster.url("postgres")))
+}
+
+/// As strict as a subscription.
+async fn open_mirror(cluster: &Cluster, conflict: OnConflict) -> PostgresSink {
+    open_mirror_as(cluster, conflict, &context("warehouse")).await
+}
+
+async fn open_mirror_as(cluster: &Cluster, conflict: OnConflict, context: &SinkContext) -> PostgresSink {
+    let config = config::PostgresSink {
+        mode: WriteMode::Mirror,
+        conflict,
+        ..sink_to(cluster.url("postgres"))
+    };
+    let mut sink = PostgresSink::new(&config);
+    sink.open(context).await.unwrap();
+    sink
 }
 
 async fn open(cluster: &Cluster) -> PostgresSink {

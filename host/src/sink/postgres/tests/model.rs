@@ -73,7 +73,7 @@ fn found(cluster: &Cluster, table: &str) -> Table {
 async fn any_changes_leave_what_they_leave_one_by_one() {
     let create = "CREATE TABLE a (id int PRIMARY KEY, name text, note text); CREATE TABLE b (LIKE a INCLUDING ALL)";
     let cluster = target(create);
-    let mut sink = open(&cluster).await;
+    let mut sink = open_mirror(&cluster, OnConflict::Error).await;
     let columns = [
         ("id", 23, "integer", true),
         ("name", 25, "text", false),

@@ -99,22 +99,14 @@ async fn a_copy_of_the_target_and_another_source_are_refused() {
     cluster
         .sql("template1", "CREATE DATABASE copied TEMPLATE postgres")
         .unwrap();
-    let mut copied = PostgresSink::new(&config::PostgresSink {
-        url: Secret::new(cluster.url("copied")),
-        flush_interval: Duration(std::time::Duration::from_millis(200)),
-    });
+    let mut copied = PostgresSink::new(&sink_to(cluster.url("copied")));
     assert_eq!(problem(copied.open(&context("warehouse")).await).code, "E0406");
 }
 
 #[tokio::test]
 async fn a_refused_login_stops() {
     let cluster = target("CREATE ROLE nobody LOGIN");
-    let url = |url: String| {
-        PostgresSink::new(&config::PostgresSink {
-            url: Secret::new(url),
-            flush_interval: Duration(std::time::Duration::from_millis(200)),
-        })
-    };
+    let url = |url: String| PostgresSink::new(&sink_to(url));
     let missing = problem(url(cluster.url("nowhere")).open(&context("warehouse")).await);
     assert_eq!(missing.code, "E0255");
     let nobody = cluster.url("postgres").replace("postgres@", "nobody@");

@@ -1,0 +1,109 @@
+//! What the target refuses: found, settled by the sink's policy, or told with the row that it is.
+
+use super::apply::{Applier, Work};
+use super::error::{self, Change};
+use super::target::qualified;
+use crate::batch::{Origin, RowId};
+use crate::config::OnConflict;
+use crate::problem::{Exit, Problem};
+use crate::sink::SinkError;
+use std::ops::Range;
+use tokio_postgres::Error;
+
+/// Set before each delivery, and before each part of one that is applied again.
+const SAVEPOINT: &str = "SAVEPOINT rowmill_part";
+const RELEASE: &str = "RELEASE SAVEPOINT rowmill_part";
+pub(super) const BACK: &str = "ROLLBACK TO SAVEPOINT rowmill_part";
+
+/// Begins a target transaction.
+pub(super) const BEGIN: &str = "BEGIN; SAVEPOINT rowmill_part";
+/// Goes on with one.
+pub(super) const NEXT: &str = "RELEASE SAVEPOINT rowmill_part; SAVEPOINT rowmill_part";
+
+impl Applier {
+    /// Takes back what was done since the last savepoint, which stays set.
+    pub(super) async fn take_back(&mut self, work: Work<'_>, first: usize) -> Result<(), SinkError> {
+        self.execute(work, first, BACK).await
+    }
+
+    async fn execute(&mut self, work: Work<'_>, first: usize, text: &str) -> Result<(), SinkError> {
+        let done = work.client.batch_execute(text).await;
+        done.map_err(|error| refused(work, first, &error))
+    }
+
+    /// Applies rows of which some are refused: halves them until the one that is refused is alone. The order stays.
+    pub(super) async fn apply_in_parts(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
+        let before = self.passed_over;
+        let error = match self.apply_in_order(work, range.clone(), SAVEPOINT).await {
+            Ok(()) => return self.execute(work, range.start, RELEASE).await,
+            Err(error) if error::is_refusal(&error) => error,
+            Err(error) => return Err(error),
+        };
+        self.passed_over = before;
+        self.take_back(work, range.start).await?;
+        self.execute(work, range.start, RELEASE).await?;
+        if range.len() == 1 {
+            return self.settle(work, range.start, error);
+        }
+        let middle = range.start + range.len() / 2;
+        Box::pin(self.apply_in_parts(work, range.start..middle)).await?;
+        Box::pin(self.apply_in_parts(work, middle..range.end)).await
+    }
+
+    fn settle(&mut self, work: Work<'_>, at: usize, error: SinkError) -> Result<(), SinkError> {
+        match error {
+            SinkError::Definite(problem) if problem.code == error::CONFLICT && self.conflict == OnConflict::Skip => {
+                self.passed_over.conflicts += 1;
+                Ok(())
+            }
+            SinkError::Definite(problem) => {
+                self.refused = Some(at);
+                Err(named(work, at, *problem).into())
+            }
+            other => Err(other),
+        }
+    }
+}
+
+/// Adds which row it is.
+fn named(work: Work<'_>, at: usize, problem: Problem) -> Problem {
+    let row = &work.rows[at];
+    let transaction = work.batch.transaction(row);
+    let id = RowId {
+        system_identifier: work.context.system_identifier,
+        commit_lsn: transaction.commit_lsn,
+        origin: transaction.origin,
+        ordinal: row.ordinal,
+        fan_out: row.fan_out,
+    };
+    let cause = problem.cause.clone().unwrap_or_default();
+    problem.with_cause(format!("{cause}, row {id}"))
+}
+
+pub(super) fn refused(work: Work<'_>, first: usize, error: &Error) -> SinkError {
+    let row = &work.rows[first];
+    let transaction = work.batch.transaction(row);
+    let relation = work.batch.relations.get(row.relation as usize);
+    let change = Change {
+        table: relation.map_or_else(String::new, |relation| relation.full_name()),
+        commit_lsn: transaction.commit_lsn,
+        streamed: transaction.origin == Origin::Stream && !transaction.is_aside(),
+    };
+    error::of_change(error, work.context, Some(&change))
+}
+
+/// A row that entered a filtered set without the values that the change left alone, and that the target never had.
+pub(super) fn incomplete(work: Work<'_>, first: usize) -> Problem {
+    let relation = work.batch.relation(&work.rows[first]);
+    let table = relation.full_name();
+    let headline = format!("a row of {table} came into the set without all of its values");
+    let help = format!(
+        "ALTER TABLE {} REPLICA IDENTITY FULL at the source, then remove the pipeline and start it anew",
+        qualified(relation)
+    );
+    let position = work.batch.transaction(&work.rows[first]).commit_lsn;
+    Problem::new("E0413", Exit::Sink, headline, help).with_cause(format!(
+        "an update at {position} left a TOASTed column alone, and sink {} doesn't have the row",
+        work.context.sink
+    ))
+}
