@@ -28,6 +28,7 @@ fn limits() -> Limits {
         module: ByteSize(16 << 20),
         compile_time: Duration(std::time::Duration::from_secs(300)),
         isolation: Duration(std::time::Duration::from_secs(30)),
+        rows: 1 << 18,
         kv: None,
     }
 }

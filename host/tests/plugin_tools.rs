@@ -120,6 +120,8 @@ fn config_of(plugin: &str) -> Option<&'static str> {
     match plugin {
         "mask_pii" => Some(r#"{"columns":["email","phone"],"salt":"0123456789abcdef"}"#),
         "add_columns" => Some(r#"{"columns":{"origin":"shop","label":"{status} ({id})"}}"#),
+        "dedupe_window" => Some(r#"{"columns":["id"],"window_seconds":3600}"#),
+        "running_total" => Some(r#"{"amount":"total","total":"note","group":"customer_id"}"#),
         "rename_columns" => Some(r#"{"columns":{"email":"mail","phone":"tel"}}"#),
         _ if plugin.starts_with("mask_email_") => Some(r#"{"column":"email"}"#),
         _ => None,

@@ -13,6 +13,7 @@ use rowmill_abi::{Malformed, Writer, action, default, reply, schema_action};
 
 /// A filter or a transform, as the exports need it.
 pub trait Plugin: Sized + 'static {
+    /// What it keeps of a table.
     type Table: 'static;
     #[doc(hidden)]
     const MESSAGES: bool;
@@ -21,6 +22,7 @@ pub trait Plugin: Sized + 'static {
 
     /// Starts with a config that is MessagePack.
     fn start(config: &[u8]) -> Result<Self>;
+    /// Chooses what it reads of a table.
     fn schema(&mut self, relation: &Relation) -> Result<Projection<Self::Table>>;
     /// Where it has state.
     fn stateful(&mut self) -> Option<&mut dyn Stateful>;
@@ -49,7 +51,9 @@ pub struct Known<T> {
 /// Why a whole batch can't be answered.
 #[derive(Debug)]
 pub enum Stop {
+    /// It is no batch.
     Malformed(Malformed),
+    /// A row of a relation that was never announced.
     UnknownRelation(u32),
 }
 

@@ -3,32 +3,61 @@
 use rowmill_abi::{level, metric};
 
 /// How loud a line of the log is.
+///
+/// ```
+/// use rowmill_plugin::host::{self, Level};
+///
+/// host::log(Level::Warn, "a table without a key");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Level {
+    /// A person must look.
     Error = level::ERROR,
+    /// Something is odd.
     Warn = level::WARN,
+    /// Of interest as it is.
     Info = level::INFO,
+    /// Of interest to who looks for a fault.
     Debug = level::DEBUG,
+    /// In every detail.
     Trace = level::TRACE,
 }
 
 /// Writes a line into the host's log, which limits their rate. No row values.
+///
+/// ```
+/// use rowmill_plugin::host::{self, Level};
+///
+/// host::log(Level::Info, "the rates were read");
+/// ```
 pub fn log(level: Level, message: &str) {
     imports::log(level as i32, message);
 }
 
 /// Adds to a counter named `rowmill_plugin_<name>`.
+///
+/// ```
+/// rowmill_plugin::host::count("masked", 1.0);
+/// ```
 pub fn count(name: &str, by: f64) {
     imports::metric(metric::COUNTER, name, by);
 }
 
 /// Sets a gauge named `rowmill_plugin_<name>`.
+///
+/// ```
+/// rowmill_plugin::host::gauge("groups", 12.0);
+/// ```
 pub fn gauge(name: &str, value: f64) {
     imports::metric(metric::GAUGE, name, value);
 }
 
 /// Adds an observation to a histogram named `rowmill_plugin_<name>`.
+///
+/// ```
+/// rowmill_plugin::host::observe("json_bytes", 1_024.0);
+/// ```
 pub fn observe(name: &str, value: f64) {
     imports::metric(metric::HISTOGRAM, name, value);
 }
@@ -36,6 +65,15 @@ pub fn observe(name: &str, value: f64) {
 /// The commit time of a transaction of the batch at hand, in microseconds since 1970.
 ///
 /// [`Row::transaction`](crate::Row::transaction) has it without a call.
+///
+/// ```
+/// use rowmill_plugin::{Row, host};
+///
+/// /// Of the first transaction of the batch that the row came in.
+/// fn batch_begins_us(_row: &Row) -> i64 {
+///     host::now_us(0)
+/// }
+/// ```
 pub fn now_us(transaction_index: u32) -> i64 {
     imports::now_us(transaction_index)
 }

@@ -35,6 +35,22 @@ pub(crate) struct Scratch {
 }
 
 /// The changes to one image of a row.
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+/// use rowmill_plugin::{row, testing};
+///
+/// #[transform(read(email), write(email))]
+/// fn hide(row: &Row, patch: &mut Patch) -> Result<()> {
+///     if row.text("email")?.is_some() {
+///         patch.set("email", "***");
+///     }
+///     Ok(())
+/// }
+///
+/// let mut plugin = testing::transform::<hide>();
+/// assert_eq!(plugin.apply(row! { email: "ada@example.org" }).row(), row! { email: "***" });
+/// ```
 #[derive(Debug)]
 pub struct Patch<'a> {
     scratch: &'a mut Scratch,
@@ -46,6 +62,19 @@ pub struct Patch<'a> {
 }
 
 /// How a column is named: by the handle that [`Selection::write`](crate::Selection::write) gave, or by its name.
+///
+/// ```
+/// use rowmill_plugin::{Patch, WriteColumn, WriteKey};
+///
+/// fn blank(patch: &mut Patch, column: impl WriteKey) {
+///     patch.set(column, "");
+/// }
+///
+/// fn blank_both(patch: &mut Patch, email: WriteColumn) {
+///     blank(patch, email);
+///     blank(patch, "phone");
+/// }
+/// ```
 pub trait WriteKey: Copy {
     #[doc(hidden)]
     fn index(self, writes: &[Named]) -> Result<u16>;
@@ -84,6 +113,15 @@ impl<'a> Patch<'a> {
     }
 
     /// Sets a column. The last value counts. A column that wasn't declared as written rejects the row.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Op, Patch, Value};
+    /// fn answer(patch: &mut Patch) {
+    ///     patch.set("email", "***");
+    ///     patch.set("visits", 3);
+    ///     patch.set("phone", None::<&str>);
+    /// }
+    /// ```
     #[inline]
     pub fn set(&mut self, column: impl WriteKey, value: impl ToValue) {
         match column.index(self.writes) {
@@ -116,12 +154,26 @@ impl<'a> Patch<'a> {
     }
 
     /// Drops the whole change, both images.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Op, Patch, Value};
+    /// fn answer(patch: &mut Patch) {
+    ///     patch.drop_change();
+    /// }
+    /// ```
     pub fn drop_change(&mut self) {
         self.scratch.restart(Fate::Settled, self.out);
         header(self.out, self.row, action::DROP, 2);
     }
 
     /// Replaces the image by a row of this output, counted from 0, with a value for each of its columns.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Op, Patch, Value};
+    /// fn answer(patch: &mut Patch) {
+    ///     patch.replace(0, &[Value::Int(1), Value::Text("paid")]);
+    /// }
+    /// ```
     pub fn replace(&mut self, output: u16, values: &[Value<'_>]) {
         self.scratch.restart(Fate::Settled, self.out);
         header(self.out, self.row, action::REPLACE, 4);
@@ -131,6 +183,15 @@ impl<'a> Patch<'a> {
     }
 
     /// Puts a row in the place of this one; several calls, several rows, in order. Only for new images.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Op, Patch, Value};
+    /// fn answer(patch: &mut Patch) {
+    ///     for item in ["left", "right"] {
+    ///         patch.emit(Op::Insert, 0, &[Value::Int(1), Value::Text(item)]);
+    ///     }
+    /// }
+    /// ```
     pub fn emit(&mut self, op: Op, output: u16, values: &[Value<'_>]) {
         if self.scratch.fate != Fate::FannedOut {
             self.scratch.restart(Fate::FannedOut, self.out);
@@ -148,11 +209,25 @@ impl<'a> Patch<'a> {
     }
 
     /// Sends the row, with the columns that are set, to another topic or table.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Op, Patch, Value};
+    /// fn answer(patch: &mut Patch) {
+    ///     patch.route("archive.orders");
+    /// }
+    /// ```
     pub fn route(&mut self, route: impl Into<Cow<'static, str>>) {
         self.scratch.route = Some(route.into());
     }
 
     /// Stops the pipeline, for what no later row could make good.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Op, Patch, Value};
+    /// fn answer(patch: &mut Patch) {
+    ///     patch.stop("the rates are of last year");
+    /// }
+    /// ```
     pub fn stop(&mut self, reason: impl Into<Cow<'static, str>>) {
         self.scratch.restart(Fate::Settled, self.out);
         header(self.out, self.row, action::STOP, 3);

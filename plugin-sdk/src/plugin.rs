@@ -11,6 +11,44 @@ use serde::de::DeserializeOwned;
 ///
 /// A filter means membership: the host makes inserts, updates and deletes out of what it says of old and new images,
 /// so that no row stays behind that left the set. An image that lacks a column that is read isn't shown to it.
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+/// use rowmill_plugin::{row, testing};
+///
+/// #[config]
+/// struct Config {
+///     /// The column that is compared.
+///     column: String,
+///     least: i64,
+/// }
+///
+/// struct Large(Config);
+///
+/// #[plugin]
+/// impl Filter for Large {
+///     type Config = Config;
+///     type Table = ReadColumn;
+///
+///     fn new(config: Config) -> Result<Self> {
+///         Ok(Self(config))
+///     }
+///
+///     fn schema(&mut self, relation: &Relation) -> Result<Projection<ReadColumn>> {
+///         let mut selection = Selection::of(relation);
+///         let column = selection.read(&self.0.column)?;
+///         Ok(selection.with(column))
+///     }
+///
+///     fn matches(&mut self, row: &Row, column: &ReadColumn) -> Result<bool> {
+///         Ok(row.int(*column)? >= Some(self.0.least))
+///     }
+/// }
+///
+/// let config = serde_json::json!({ "column": "total", "least": 100 });
+/// let mut plugin = testing::filter_with::<Large>(config).unwrap();
+/// assert_eq!(plugin.matches(row! { id: 1, total: 250 }), Ok(true));
+/// ```
 pub trait Filter: Sized + 'static {
     /// What stands under `config:` in pipeline.yaml; `()` for none.
     type Config: DeserializeOwned + JsonSchema;
@@ -65,6 +103,41 @@ pub trait Filter: Sized + 'static {
 /// Changes rows.
 ///
 /// It sees every image: a mask must be a mask of new, old and key alike.
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+/// use rowmill_plugin::{row, testing, types};
+///
+/// /// Adds a column with the time of the commit.
+/// struct Stamped;
+///
+/// #[plugin]
+/// impl Transform for Stamped {
+///     type Table = WriteColumn;
+///
+///     fn new(_: ()) -> Result<Self> {
+///         Ok(Self)
+///     }
+///
+///     fn schema(&mut self, relation: &Relation) -> Result<Projection<WriteColumn>> {
+///         let mut output = Output::like(relation);
+///         output.add("committed_us", types::INT8, "bigint")?;
+///         let mut selection = Selection::of(relation);
+///         selection.output(output);
+///         let column = selection.write("committed_us")?;
+///         Ok(selection.with(column))
+///     }
+///
+///     fn transform(&mut self, row: &Row, column: &WriteColumn, patch: &mut Patch) -> Result<()> {
+///         patch.set(*column, row.transaction().commit_us);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut plugin = testing::transform::<Stamped>();
+/// let stamped = plugin.at(5_000_000).apply(row! { id: 1 }).row();
+/// assert_eq!(stamped, row! { id: 1, committed_us: 5_000_000 });
+/// ```
 pub trait Transform: Sized + 'static {
     /// What stands under `config:` in pipeline.yaml; `()` for none.
     type Config: DeserializeOwned + JsonSchema;

@@ -5,6 +5,19 @@ use crate::{Error, Result};
 use rowmill_abi::{Writer, images, reply, schema_action};
 
 /// A column that rows carry, known by its place among those read.
+///
+/// ```
+/// use rowmill_plugin::{ReadColumn, Result, Row};
+///
+/// /// What a plugin keeps of a table.
+/// struct Columns {
+///     total: ReadColumn,
+/// }
+///
+/// fn is_large(row: &Row, columns: &Columns) -> Result<bool> {
+///     Ok(row.int(columns.total)? >= Some(100))
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadColumn(pub(crate) u16);
 
@@ -17,6 +30,19 @@ impl ReadColumn {
 }
 
 /// A column that patches may set, known by its place among those written.
+///
+/// ```
+/// use rowmill_plugin::{Patch, WriteColumn};
+///
+/// /// What a plugin keeps of a table.
+/// struct Columns {
+///     email: WriteColumn,
+/// }
+///
+/// fn hide(patch: &mut Patch, columns: &Columns) {
+///     patch.set(columns.email, "***");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteColumn(pub(crate) u16);
 
@@ -38,18 +64,49 @@ pub struct Named {
 /// A shape that rows leave in, where it isn't the table's own.
 ///
 /// Columns that keep name and type keep their values without being read or written.
+///
+/// ```
+/// use rowmill_plugin::{Output, Projection, Relation, Result, Selection};
+///
+/// /// Renames a table.
+/// fn schema(relation: &Relation) -> Result<Projection<()>> {
+///     let mut output = Output::like(relation);
+///     output.table = format!("{}_archive", output.table);
+///     let mut selection = Selection::of(relation);
+///     selection.output(output);
+///     Ok(selection.with(()))
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
+    /// E.g. `public`.
     pub schema: String,
+    /// Its name in that schema.
     pub table: String,
+    /// In order; values of [`Patch::replace`](crate::Patch::replace) stand in it.
     pub columns: Vec<OutputColumn>,
 }
 
 /// A column of an [`Output`].
+///
+/// ```
+/// use rowmill_plugin::{OutputColumn, types};
+///
+/// let column = OutputColumn {
+///     name: "total".to_owned(),
+///     type_oid: types::NUMERIC,
+///     type_name: "numeric".to_owned(),
+///     key: false,
+/// };
+/// assert_eq!(column.type_name, "numeric");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputColumn {
+    /// As in the table, where it shall keep its values.
     pub name: String,
+    /// See [`types`](crate::types).
     pub type_oid: u32,
+    /// As Postgres writes it without a modifier, e.g. `bigint`.
     pub type_name: String,
     /// Whether it is part of what identifies a row.
     pub key: bool,
@@ -57,6 +114,17 @@ pub struct OutputColumn {
 
 impl Output {
     /// The table's own shape, to be changed.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
+    ///     let mut output = Output::like(relation);
+    ///     output.columns.retain(|column| column.name != "password");
+    ///     let mut selection = Selection::of(relation);
+    ///     selection.output(output);
+    ///     Ok(selection.with(()))
+    /// }
+    /// ```
     pub fn like(relation: &Relation) -> Self {
         let own = |column: &Column| OutputColumn {
             name: column.name.clone(),
@@ -72,6 +140,17 @@ impl Output {
     }
 
     /// Adds a column at the end; an error where there is one of that name.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
+    ///     let mut output = Output::like(relation);
+    ///     output.add("origin", types::TEXT, "text")?;
+    ///     let mut selection = Selection::of(relation);
+    ///     selection.output(output);
+    ///     Ok(selection.with(()))
+    /// }
+    /// ```
     pub fn add(&mut self, name: &str, type_oid: u32, type_name: &str) -> Result<()> {
         if self.columns.iter().any(|column| column.name == name) {
             return Err(Error::new(format!(
@@ -90,6 +169,16 @@ impl Output {
 }
 
 /// What a plugin has chosen of a table so far.
+///
+/// ```
+/// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+/// fn schema(relation: &Relation) -> Result<Projection<()>> {
+///     let mut selection = Selection::of(relation);
+///     selection.read("status")?;
+///     selection.write("status")?;
+///     Ok(selection.with(()))
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Selection<'r> {
     relation: &'r Relation,
@@ -101,6 +190,14 @@ pub struct Selection<'r> {
 
 impl<'r> Selection<'r> {
     /// Nothing yet: rows come without values.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
+    ///     // The rows are counted, whatever is in them.
+    ///     Ok(Selection::of(relation).with(()))
+    /// }
+    /// ```
     pub fn of(relation: &'r Relation) -> Self {
         Self {
             relation,
@@ -114,6 +211,15 @@ impl<'r> Selection<'r> {
     /// Has rows carry this column. The same column twice is the same column.
     ///
     /// An error, which refuses the table, where it has no such column.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Projection, ReadColumn, Relation, Result, Selection};
+    /// fn schema(relation: &Relation) -> Result<Projection<ReadColumn>> {
+    ///     let mut selection = Selection::of(relation);
+    ///     let status = selection.read("status")?;
+    ///     Ok(selection.with(status))
+    /// }
+    /// ```
     pub fn read(&mut self, column: &str) -> Result<ReadColumn> {
         if let Some(at) = self.read.iter().position(|known| known.name == column) {
             return Ok(ReadColumn(at as u16));
@@ -131,6 +237,15 @@ impl<'r> Selection<'r> {
     /// Lets patches set this column, of the first [`Output`] where the shape changes: declare that one first.
     ///
     /// An error, which refuses the table, where there is no such column.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Projection, Relation, Result, Selection, WriteColumn};
+    /// fn schema(relation: &Relation) -> Result<Projection<WriteColumn>> {
+    ///     let mut selection = Selection::of(relation);
+    ///     let email = selection.write("email")?;
+    ///     Ok(selection.with(email))
+    /// }
+    /// ```
     pub fn write(&mut self, column: &str) -> Result<WriteColumn> {
         if let Some(at) = self.writes.iter().position(|known| known.name == column) {
             return Ok(WriteColumn(at as u16));
@@ -150,16 +265,48 @@ impl<'r> Selection<'r> {
     }
 
     /// Demands whole old rows: `rowmill check` then asks for REPLICA IDENTITY FULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
+    ///     let mut selection = Selection::of(relation);
+    ///     selection.read("status")?;
+    ///     selection.need_full_old_images();
+    ///     Ok(selection.with(()))
+    /// }
+    /// ```
     pub fn need_full_old_images(&mut self) {
         self.images = images::FULL_OLD;
     }
 
     /// Declares a shape that rows leave in; the first is the one that rows have unless they are replaced.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
+    ///     let mut renamed = Output::like(relation);
+    ///     renamed.schema = "archive".to_owned();
+    ///     let mut selection = Selection::of(relation);
+    ///     selection.output(renamed);
+    ///     Ok(selection.with(()))
+    /// }
+    /// ```
     pub fn output(&mut self, output: Output) {
         self.outputs.push(output);
     }
 
     /// The choice is made; `table` is handed to the plugin with each row of this table.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Projection, ReadColumn, Relation, Result, Selection};
+    /// /// All columns of a table.
+    /// fn schema(relation: &Relation) -> Result<Projection<Vec<ReadColumn>>> {
+    ///     let mut selection = Selection::of(relation);
+    ///     let columns = relation.columns.iter().map(|column| selection.read(&column.name));
+    ///     let columns = columns.collect::<Result<_>>()?;
+    ///     Ok(selection.with(columns))
+    /// }
+    /// ```
     pub fn with<T>(self, table: T) -> Projection<T> {
         Projection(Choice::Use {
             read: self.read,
@@ -177,6 +324,17 @@ impl<'r> Selection<'r> {
 }
 
 /// What is to become of a table.
+///
+/// ```
+/// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+/// fn schema(relation: &Relation) -> Result<Projection<()>> {
+///     match relation.table.as_str() {
+///         "audit" => Ok(Projection::pass_by()),
+///         "secrets" => Ok(Projection::drop_table()),
+///         _ => Ok(Selection::of(relation).with(())),
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Projection<T>(pub(crate) Choice<T>);
 
@@ -195,11 +353,31 @@ pub(crate) enum Choice<T> {
 
 impl<T> Projection<T> {
     /// The plugin has no business with this table: its rows go on as they are.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
+    ///     if relation.column("email").is_none() {
+    ///         return Ok(Projection::pass_by());
+    ///     }
+    ///     Ok(Selection::of(relation).with(()))
+    /// }
+    /// ```
     pub fn pass_by() -> Self {
         Self(Choice::PassBy)
     }
 
     /// No row of this table goes on.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
+    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
+    ///     if relation.schema == "internal" {
+    ///         return Ok(Projection::drop_table());
+    ///     }
+    ///     Ok(Selection::of(relation).with(()))
+    /// }
+    /// ```
     pub fn drop_table() -> Self {
         Self(Choice::Drop)
     }

@@ -8,10 +8,21 @@ use crate::{Error, Result, ascii, host};
 use rowmill_abi::{Reader, Token, ext, image, op, short_f64, short_int, short_str};
 
 /// What the change does to its row.
+///
+/// ```
+/// use rowmill_plugin::{Op, Row};
+///
+/// fn is_new(row: &Row) -> bool {
+///     matches!(row.op(), Op::Insert | Op::Read)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    /// A new row.
     Insert,
+    /// A row has other values.
     Update,
+    /// A row is gone.
     Delete,
     /// A row copied by the snapshot.
     Read,
@@ -39,8 +50,17 @@ impl Op {
 }
 
 /// Which state of the row this is.
+///
+/// ```
+/// use rowmill_plugin::{Image, Row};
+///
+/// fn is_old(row: &Row) -> bool {
+///     row.image() != Image::New
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Image {
+    /// The row as it is now.
     New,
     /// The whole old row.
     Old,
@@ -68,16 +88,39 @@ impl Image {
 }
 
 /// The transaction that a row is part of.
+///
+/// ```
+/// use rowmill_plugin::Row;
+///
+/// fn committed_seconds(row: &Row) -> i64 {
+///     row.transaction().commit_us / 1_000_000
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
     pub(crate) index: u32,
+    /// Its number at the source.
     pub xid: u32,
+    /// Where it commits in the WAL.
     pub commit_lsn: u64,
     /// Microseconds since 1970.
     pub commit_us: i64,
 }
 
 /// One image of a row: an update with an old image is seen twice, old first.
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+/// use rowmill_plugin::{row, testing};
+///
+/// #[filter(read(status, total))]
+/// fn large_and_paid(row: &Row) -> Result<bool> {
+///     Ok(row.text("status")? == Some("paid") && row.float("total")? >= Some(100.0))
+/// }
+///
+/// let mut plugin = testing::filter::<large_and_paid>();
+/// assert_eq!(plugin.matches(row! { status: "paid", total: "250.00" }), Ok(true));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     pub(crate) bytes: &'a [u8],
@@ -97,6 +140,14 @@ pub struct Row<'a> {
 /// How a column is named: by the handle that [`Selection::read`](crate::Selection::read) gave, or by its name.
 ///
 /// The attribute macros turn names into places while compiling. Elsewhere a name costs a comparison per column read.
+///
+/// ```
+/// use rowmill_plugin::{ReadKey, Result, Row};
+///
+/// fn trimmed<'a>(row: &Row<'a>, column: impl ReadKey) -> Result<&'a str> {
+///     Ok(row.text(column)?.unwrap_or("").trim())
+/// }
+/// ```
 pub trait ReadKey: Copy {
     #[doc(hidden)]
     fn position(self, read: &[Named]) -> Result<usize>;
@@ -118,6 +169,14 @@ impl ReadKey for &str {
 }
 
 impl<'a> Row<'a> {
+    /// What the change does to the row; both images of an update have it.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Op, Row};
+    /// fn is_copied(row: &Row) -> bool {
+    ///     row.op() == Op::Read
+    /// }
+    /// ```
     pub fn op(&self) -> Op {
         match self.op {
             op::UPDATE => Op::Update,
@@ -127,6 +186,14 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// Which state of the row this is.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Image, Row};
+    /// fn has_only_its_key(row: &Row) -> bool {
+    ///     row.image() == Image::OldKey
+    /// }
+    /// ```
     pub fn image(&self) -> Image {
         match self.image {
             image::OLD => Image::Old,
@@ -135,15 +202,41 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// The version of the table that the row is of.
+    ///
+    /// ```
+    /// # use rowmill_plugin::Row;
+    /// fn is_order(row: &Row) -> bool {
+    ///     row.relation().table == "orders"
+    /// }
+    /// ```
     pub fn relation(&self) -> &'a Relation {
         self.relation
     }
 
+    /// The transaction that it is part of.
+    ///
+    /// ```
+    /// # use rowmill_plugin::Row;
+    /// fn committed_us(row: &Row) -> i64 {
+    ///     row.transaction().commit_us
+    /// }
+    /// ```
     pub fn transaction(&self) -> &'a Transaction {
         self.transaction
     }
 
     /// Random bytes that are the same whenever this row is processed again.
+    ///
+    /// ```
+    /// # use rowmill_plugin::Row;
+    /// /// One row in ten, the same ones whenever it is asked.
+    /// fn is_sampled(row: &Row) -> bool {
+    ///     let mut byte = [0];
+    ///     row.random(&mut byte);
+    ///     byte[0] < 26
+    /// }
+    /// ```
     pub fn random(&self, bytes: &mut [u8]) {
         host::random(self.index, bytes);
     }
@@ -168,6 +261,17 @@ impl<'a> Row<'a> {
     }
 
     /// The value with its type, unchanged and absent ones as such.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row, Value};
+    /// fn length(row: &Row) -> Result<Option<usize>> {
+    ///     Ok(match row.value("note")? {
+    ///         Value::Text(text) => Some(text.len()),
+    ///         Value::Unchanged | Value::Absent => None,
+    ///         _ => Some(0),
+    ///     })
+    /// }
+    /// ```
     pub fn value(&self, column: impl ReadKey) -> Result<Value<'a>> {
         let position = column.position(self.read)?;
         match self.offsets.get(position) {
@@ -177,6 +281,13 @@ impl<'a> Row<'a> {
     }
 
     /// A text, or any value of a type that comes as Postgres' text; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_paid(row: &Row) -> Result<bool> {
+    ///     Ok(row.text("status")? == Some("paid"))
+    /// }
+    /// ```
     #[inline]
     pub fn text(&self, column: impl ReadKey) -> Result<Option<&'a str>> {
         let position = column.position(self.read)?;
@@ -187,6 +298,13 @@ impl<'a> Row<'a> {
     }
 
     /// An integer, or a text that is one (a numeric without fraction); `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_large(row: &Row) -> Result<bool> {
+    ///     Ok(row.int("total")? >= Some(100))
+    /// }
+    /// ```
     #[inline]
     pub fn int(&self, column: impl ReadKey) -> Result<Option<i64>> {
         let position = column.position(self.read)?;
@@ -197,6 +315,13 @@ impl<'a> Row<'a> {
     }
 
     /// A number as a float, with the loss that this has for large ones; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_warm(row: &Row) -> Result<bool> {
+    ///     Ok(row.float("degrees")? > Some(20.5))
+    /// }
+    /// ```
     #[inline]
     pub fn float(&self, column: impl ReadKey) -> Result<Option<f64>> {
         let position = column.position(self.read)?;
@@ -207,6 +332,13 @@ impl<'a> Row<'a> {
     }
 
     /// `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_active(row: &Row) -> Result<bool> {
+    ///     Ok(row.bool("active")? == Some(true))
+    /// }
+    /// ```
     #[inline]
     pub fn bool(&self, column: impl ReadKey) -> Result<Option<bool>> {
         let position = column.position(self.read)?;
@@ -218,6 +350,13 @@ impl<'a> Row<'a> {
     }
 
     /// A bytea; `None` is NULL.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn size(row: &Row) -> Result<usize> {
+    ///     Ok(row.bytes("picture")?.map_or(0, |bytes| bytes.len()))
+    /// }
+    /// ```
     #[inline]
     pub fn bytes(&self, column: impl ReadKey) -> Result<Option<&'a [u8]>> {
         let position = column.position(self.read)?;
@@ -379,6 +518,13 @@ impl<'a> Row<'a> {
     }
 
     /// Whether it is NULL, which neither unchanged nor absent values are.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, Row};
+    /// fn is_open(row: &Row) -> Result<bool> {
+    ///     row.is_null("paid_at")
+    /// }
+    /// ```
     #[inline]
     pub fn is_null(&self, column: impl ReadKey) -> Result<bool> {
         let position = column.position(self.read)?;

@@ -2,7 +2,7 @@
 
 use crate::Transaction;
 use crate::relation::Relation;
-use rowmill_abi::{Malformed, Reader, Token, op, truncate};
+use rowmill_abi::{Malformed, Reader, op, truncate};
 use std::borrow::Cow;
 
 /// A logical message, as `pg_logical_emit_message` makes it.
@@ -181,10 +181,7 @@ pub(crate) fn read<'a>(bytes: &'a [u8], start: usize, relations: &mut Vec<u32>) 
             Ok(Rowless::Message {
                 is_transactional,
                 prefix: reader.str()?,
-                content: match reader.token()? {
-                    Token::Bin(content) => content,
-                    _ => return Err(bad("a message's content")),
-                },
+                content: reader.bin()?,
             })
         }
         _ => Err(bad("a truncate or message")),

@@ -58,12 +58,58 @@ use rowmill_abi::Writer;
 /// ```
 pub trait Stateful {
     /// Writes all that is needed to go on from here. Changes nothing.
+    ///
+    /// ```
+    /// # use rowmill_plugin::abi::Writer;
+    /// struct Totals(Vec<(String, i64)>);
+    ///
+    /// impl Totals {
+    ///     fn checkpoint(&self, state: &mut Writer) {
+    ///         state.array(2 * self.0.len());
+    ///         for (name, total) in &self.0 {
+    ///             state.str(name);
+    ///             state.int(*total);
+    ///         }
+    ///     }
+    /// }
+    /// ```
     fn checkpoint(&self, state: &mut Writer);
 
     /// Takes over what [`checkpoint`](Self::checkpoint) of this version wrote. An error refuses the plugin.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Result, abi::Reader};
+    /// struct Totals(Vec<(String, i64)>);
+    ///
+    /// impl Totals {
+    ///     fn restore(&mut self, state: &[u8]) -> Result<()> {
+    ///         let mut reader = Reader::new(state);
+    ///         for _ in 0..reader.array()? / 2 {
+    ///             self.0.push((reader.str()?.to_owned(), reader.int()?));
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     fn restore(&mut self, state: &[u8]) -> Result<()>;
 
     /// Takes over what an older version wrote. An error, which this is unless it is written, refuses the plugin.
+    ///
+    /// ```
+    /// # use rowmill_plugin::{Error, Result, abi::Reader};
+    /// struct Total(i64);
+    ///
+    /// impl Total {
+    ///     fn migrate(&mut self, old_version: u32, state: &[u8]) -> Result<()> {
+    ///         match old_version {
+    ///             // Of version 1, in which it was a text.
+    ///             1 => self.0 = Reader::new(state).str()?.parse()?,
+    ///             other => return Err(Error::new(format!("version {other} was never released"))),
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     fn migrate(&mut self, old_version: u32, state: &[u8]) -> Result<()> {
         let _ = state;
         Err(Error::new(format!("state of version {old_version} can't be migrated")))

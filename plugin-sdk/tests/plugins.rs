@@ -45,7 +45,7 @@ mod threshold {
     }
 }
 
-fn threshold() -> testing::MockHost<rowmill_plugin::guest::FilterPlugin<threshold::Threshold>> {
+fn threshold() -> testing::FilterHost<threshold::Threshold> {
     testing::filter_with::<threshold::Threshold>(serde_json::json!({ "column": "total", "least": 100 })).unwrap()
 }
 

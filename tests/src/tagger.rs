@@ -20,11 +20,31 @@ pub fn tagger(number: u64, column: u8, abi: i32) -> Result<Vec<u8>> {
 
 /// As [`tagger`], but it breaks, as a plugin that panics does, on a batch of `too_many` rows or more.
 pub fn trapping_tagger(number: u64, column: u8, too_many: u32) -> Result<Vec<u8>> {
+    trapping(number, column, too_many, "")
+}
+
+/// As [`trapping_tagger`], but it does so only where its output is delivered: no rehearsal shows it.
+pub fn live_trapping_tagger(number: u64, column: u8, too_many: u32) -> Result<Vec<u8>> {
+    // `[abi, [], name, nil, mode, ...]`
+    let init = "(func (export \"rowmill_init\") (param $ptr i32) (param i32) (result i64)
+    (global.set $at (local.get $ptr))
+    (drop (call $array))
+    (drop (call $integer))
+    (drop (call $array))
+    (global.set $at (i32.add (i32.and (call $byte) (i32.const 31)) (global.get $at)))
+    (drop (call $byte))
+    (global.set $mode (call $byte))
+    (i64.const 0x1000000002))";
+    trapping(number, column, too_many, init)
+}
+
+fn trapping(number: u64, column: u8, too_many: u32, init: &str) -> Result<Vec<u8>> {
     let import = "(module\n  (import \"rowmill\" \"panic\" (func $panic (param i32 i32)))";
     let text = "an order without tax id, src/lib.rs:42:9";
-    let data = format!("  (data (i32.const 128) \"{text}\")\n  (func (export \"rowmill_abi\")");
+    let mode = "(global $mode (mut i32) (i32.const 0))";
+    let data = format!("  {mode} (data (i32.const 128) \"{text}\")\n  (func (export \"rowmill_abi\")");
     let trap = format!(
-        "    (if (i32.ge_u (local.get $rows) (i32.const {too_many}))
+        "    (if (i32.and (i32.ge_u (local.get $rows) (i32.const {too_many})) (i32.eqz (global.get $mode)))
       (then (call $panic (i32.const 128) (i32.const {})) (unreachable)))
     ;; [0, 0, [[row",
         text.len()
@@ -33,12 +53,16 @@ pub fn trapping_tagger(number: u64, column: u8, too_many: u32) -> Result<Vec<u8>
         .replacen("(module", import, 1)
         .replacen("  (func (export \"rowmill_abi\")", &data, 1)
         .replacen("    ;; [0, 0, [[row", &trap, 1)
+        .replacen(INIT, if init.is_empty() { INIT } else { init }, 1)
         .replace("TAG", &tag(number))
         .replace("COLUMN", &format!("{column:02x}"))
         .replace("GUEST", GUEST)
         .replace("ABI", &0x1_0000.to_string());
     Ok(wat::parse_str(text)?)
 }
+
+/// How the template starts an instance.
+const INIT: &str = r#"(func (export "rowmill_init") (param i32 i32) (result i64) (i64.const 0x1000000002))"#;
 
 /// No value is read, so that a row needn't be walked through.
 const TEMPLATE: &str = r#"(module

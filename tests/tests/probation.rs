@@ -1,7 +1,7 @@
 //! Versions that break after they took over: no row is lost, the version before comes back and stays, and people are
 //! told why.
 
-use rowmill_tests::{Host, Shop, free_port, tag, tagger, trapping_tagger};
+use rowmill_tests::{Host, Load, Shop, free_port, live_trapping_tagger, plugin, tag, tagger, trapping_tagger};
 
 const ABI: i32 = 0x1_0000;
 const TAG: u8 = 3;
@@ -118,4 +118,156 @@ fn a_version_that_breaks_on_a_later_row_is_rolled_back_and_stays_away() {
     let mixed = "SELECT count(*) FROM (SELECT txn FROM events GROUP BY txn HAVING count(DISTINCT tag) <> 1) t";
     assert_eq!(shop.target(mixed).unwrap(), "0");
     host.terminate().unwrap();
+}
+
+/// Versions that break as soon as real rows come, while writers write: what they break on has the version before, and so
+/// has all that follows.
+#[test]
+fn a_version_that_breaks_under_load_is_rolled_back_and_no_row_is_lost() {
+    let shop = Shop::with(TABLES).unwrap();
+    let rest = "reload: { settle: 0ms, interval: 0ms, probation: 300s, probation_batches: 1000000 }
+plugins:
+  tagger: { module: tagger.wasm }
+routes:
+  - { tables: [public.events], plugins: [tagger], sinks: [warehouse] }";
+    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    let load = Load::start(&shop.cluster);
+    let mut host = Host::run(shop.folder(), &shop.pipeline_of("public.events", rest)).unwrap();
+    wait_log(&shop, &mut host, "\"streaming\"", 1);
+    let tags = "SELECT EXISTS (SELECT FROM events WHERE tag = 'v00001')";
+    shop.wait_target(&mut host, tags, "t").unwrap();
+
+    // On its first row; then, after it has delivered some, on a batch of several.
+    for (times, too_many) in [(1, 1), (2, 8)] {
+        let number = 1 + times as u64;
+        install(&shop, &live_trapping_tagger(number, TAG, too_many).unwrap());
+        wait_log(&shop, &mut host, "the new version broke on its probation", times);
+        let log = host.log();
+        let mut lines = log.lines().rev();
+        let said = lines.find(|line| line.contains("the new version broke on its probation"));
+        let said = said.unwrap();
+        assert!(said.contains("an order without tax id"), "{said}");
+        assert!(said.contains("src/lib.rs:42:9"), "{said}");
+        // The version before delivers again what is written from now on.
+        let newest = shop.source("SELECT max(txn) FROM events").unwrap();
+        let again = format!("SELECT EXISTS (SELECT FROM events WHERE tag = 'v00001' AND txn > {newest})");
+        shop.wait_target(&mut host, &again, "t").unwrap();
+    }
+    load.stop();
+    let all = "SELECT count(*), md5(string_agg((id, txn, n)::text, '|' ORDER BY id)) FROM events";
+    let expected = shop.source(all).unwrap();
+    shop.wait_target(&mut host, all, &expected).unwrap();
+    let mixed = "SELECT count(*) FROM (SELECT txn FROM events GROUP BY txn HAVING count(DISTINCT tag) <> 1) t";
+    assert_eq!(shop.target(mixed).unwrap(), "0");
+    // The first one never delivered a row, and nothing was set aside.
+    assert_eq!(
+        shop.target("SELECT count(*) FROM events WHERE tag = 'v00002'").unwrap(),
+        "0"
+    );
+    assert!(!host.log().contains("dead letter"), "{}", host.log());
+    host.terminate().unwrap();
+}
+
+/// A fault in the middle of a transaction that is larger than a batch: its first rows have left, so the rest of it stays
+/// with the new version, row by row, and the version before counts from the next transaction on.
+#[test]
+fn a_fault_amid_a_large_transaction_goes_back_from_the_next_one() {
+    const TABLES: &str = "CREATE TABLE events (id bigint PRIMARY KEY, kind text, n int, tag text);";
+    const ROWS: u64 = 60_000;
+    let shop = Shop::with(TABLES).unwrap();
+    // The version before writes the tag; `picky` leaves it alone and adds one to n.
+    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    // With several lanes, of which one alone has the new version.
+    let several = pipeline(&shop, free_port().unwrap()).replace("lanes: 2", "lanes: 3");
+    assert!(several.contains("lanes: 3"), "{several}");
+    let mut host = Host::run(shop.folder(), &several).unwrap();
+    wait_log(&shop, &mut host, "\"streaming\"", 1);
+    let write = |from: u64, rows: u64, poison: u64| {
+        let sql = format!(
+            "INSERT INTO events SELECT n, CASE n WHEN {poison} THEN 'panic' ELSE 'fine' END, 0, 'raw'
+             FROM generate_series({from}, {from} + {rows} - 1) n"
+        );
+        shop.source(&sql).unwrap();
+    };
+    write(1, 1, 0);
+    wait_tag(&shop, &mut host, 1, 1);
+    install(&shop, &std::fs::read(plugin("picky").unwrap()).unwrap());
+    wait_log(&shop, &mut host, "a new version of the route's plugins counts", 1);
+    write(2, 1, 0);
+    let of_picky = |id: u64| format!("SELECT n FROM events WHERE id = {id} AND tag = 'raw'");
+    shop.wait_target(&mut host, &of_picky(2), "1").unwrap();
+
+    write(1_000, ROWS, 1_000 + ROWS / 2);
+    write(100_000, 1, 0);
+    wait_tag(&shop, &mut host, 100_000, 1);
+    let large =
+        "SELECT count(*), count(*) FILTER (WHERE n = 1 AND tag = 'raw') FROM events WHERE id BETWEEN 1000 AND 99999";
+    let expected = format!("{0}|{0}", ROWS - 1);
+    shop.wait_target(&mut host, large, &expected).unwrap();
+    let log = host.log();
+    let broke = log
+        .lines()
+        .find(|line| line.contains("the new version broke on its probation"))
+        .unwrap();
+    assert!(
+        broke.contains("no price list has an entry for this row") && broke.contains("lib.rs:9"),
+        "{broke}"
+    );
+    // The one row is a letter, with the values that it came with.
+    let (listed, _) = Host::verb_of(shop.folder(), &["dead-letter", "list", "--output", "json"], 0).unwrap();
+    assert!(listed.contains("no price list"), "{listed}");
+    host.terminate().unwrap();
+}
+
+/// A plugin of two routes that breaks in one of them goes back in the other too, whether it is on probation there or has
+/// passed it.
+#[test]
+fn a_version_that_breaks_in_one_route_goes_back_in_the_others() {
+    const TABLES: &str = "CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, n int, tag text);
+                          CREATE TABLE others (id bigint PRIMARY KEY, txn bigint, n int, tag text);";
+    for passed in [false, true] {
+        let shop = Shop::with(TABLES).unwrap();
+        let batches = if passed { 2 } else { 1_000 };
+        let rest = format!(
+            "reload: {{ settle: 0ms, interval: 0ms, probation: 300s, probation_batches: {batches} }}
+plugins:
+  tagger: {{ module: tagger.wasm }}
+routes:
+  - {{ tables: [public.others], plugins: [tagger], sinks: [warehouse] }}
+  - {{ tables: [public.events], plugins: [tagger], sinks: [warehouse] }}"
+        );
+        let pipeline = shop.pipeline_of("public.events, public.others", &rest);
+        install(&shop, &tagger(1, TAG, ABI).unwrap());
+        let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+        wait_log(&shop, &mut host, "\"streaming\"", 1);
+        let other = |host: &mut Host, id: u64, number: u64| {
+            shop.source(&format!("INSERT INTO others VALUES ({id}, {id}, 0, 'raw')"))
+                .unwrap();
+            let query = format!("SELECT tag FROM others WHERE id = {id}");
+            shop.wait_target(host, &query, &tag(number)).unwrap();
+        };
+        insert(&shop, 1, 1);
+        wait_tag(&shop, &mut host, 1, 1);
+        other(&mut host, 1, 1);
+        install(&shop, &trapping_tagger(2, TAG, 2).unwrap());
+        wait_log(&shop, &mut host, "a new version of the route's plugins counts", 2);
+        for id in 2..=4 {
+            other(&mut host, id, 2);
+        }
+        if passed {
+            wait_log(&shop, &mut host, "has passed its probation", 1);
+        }
+        // Only in events do two rows come at once.
+        insert(&shop, 1_000, 2);
+        wait_tag(&shop, &mut host, 1_000, 1);
+        wait_log(&shop, &mut host, "the new version broke on its probation", 1);
+        if passed {
+            // Where nothing waits for it, the version before is started anew.
+            wait_log(&shop, &mut host, "a new version of the route's plugins counts", 3);
+        }
+        other(&mut host, 5, 1);
+        insert(&shop, 2_000, 5);
+        wait_tag(&shop, &mut host, 2_004, 1);
+        host.terminate().unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! What takes too long for every change. A part that fails doesn't keep the others from running.
 
 use crate::fuzz;
+use crate::run::{cargo, run};
 use anyhow::{Result, ensure};
 
 /// How long each fuzz target runs.
@@ -9,7 +10,24 @@ const FUZZ_MINUTES: u64 = 60;
 type Part = (&'static str, fn() -> Result<()>);
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 1] = [("fuzz", || fuzz::fuzz(None, FUZZ_MINUTES, true))];
+const PARTS: [Part; 2] = [
+    ("new plugins", new_plugins),
+    ("fuzz", || fuzz::fuzz(None, FUZZ_MINUTES, true)),
+];
+
+/// `rowmill plugin new` to a tested module: the SDK is compiled from scratch, as at an author's.
+fn new_plugins() -> Result<()> {
+    let test = [
+        "test",
+        "--package",
+        "rowmill",
+        "--test",
+        "new_plugin",
+        "--",
+        "--ignored",
+    ];
+    run(&mut cargo(&test))
+}
 
 pub fn nightly() -> Result<()> {
     let mut failed = Vec::new();

@@ -9,6 +9,7 @@ pub use codes::CODES;
 pub use frontier::{Advance, Frontier};
 pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning, compare};
 pub use store::{
-    ChainVersion, CopyState, EntryBytes, FolderLock, Identity, Mark, PluginEntries, PluginRecord, PluginState,
-    PluginVersion, RanVersion, STATE_DISK_FULL, STATE_HELD, SetAside, StateStore, StoredState, TableCopy, UnitRecord,
+    ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, FolderLock, Identity, Mark, PluginEntries,
+    PluginRecord, PluginState, PluginVersion, RanVersion, STATE_DISK_FULL, STATE_HELD, SetAside, StateStore,
+    StoredState, TableCopy, Turn,
 };

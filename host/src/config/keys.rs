@@ -164,14 +164,19 @@ const SNAPSHOT: Block = Block {
         Key::default(
             "connections",
             &Shape::Count(1, 64),
-            "2",
-            "Connections that copy at the same time.",
+            "4",
+            "Connections that copy at the same time. Each has one unit under way until that is durable.",
         ),
         Key::default(
             "unit_rows",
             &Shape::Count(100, 10_000_000),
             "20000",
             "Rows that are copied as one unit.",
+        ),
+        Key::optional(
+            "rows_per_second",
+            &Shape::Count(1, 1_000_000_000),
+            "How many rows are read in a second at most, by all connections together.",
         ),
     ],
 };
@@ -270,6 +275,12 @@ const LIMITS: Block = Block {
             &Shape::Duration(Duration::from_millis(10), Duration::from_secs(3600)),
             "30s",
             "CPU time for finding the changes of one batch that it breaks on; the wall clock may take ten times that.",
+        ),
+        Key::default(
+            "rows",
+            &Shape::Count(1_000, 100_000_000),
+            "262144",
+            "Rows that it makes of all rows of one batch, where it makes several of one.",
         ),
         Key::default(
             "kv",

@@ -5,6 +5,7 @@
 use super::{ByteSize, Duration, Secret};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// A pipeline: one source, its plugins, routes and sinks.
@@ -64,10 +65,12 @@ pub struct TablePattern {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub mode: SnapshotMode,
-    /// Connections that copy at the same time; 2.
+    /// Connections that copy at the same time; 4.
     pub connections: usize,
     /// Rows in a unit of a table with a key; 20,000.
     pub unit_rows: usize,
+    /// Rows read in a second at most; `None` as fast as they come.
+    pub rows_per_second: Option<NonZeroU64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +190,17 @@ pub struct Limits {
     pub kv: Option<ByteSize>,
     /// CPU time for finding the changes of one batch that it breaks on; 30 s. The wall clock may take ten times that.
     pub isolation: Duration,
+    /// Rows that it makes of all rows of one batch, where it makes several of one; 262,144.
+    #[serde(default = "rows_default")]
+    pub rows: u64,
+}
+
+/// Of versions that were recorded before there was this limit, and of those whose file doesn't name it: some 25 MB of rows
+/// of twelve columns, and a hundred for each row of a usual batch.
+pub const ROWS_DEFAULT: u64 = 1 << 18;
+
+const fn rows_default() -> u64 {
+    ROWS_DEFAULT
 }
 
 #[derive(Clone, Debug)]

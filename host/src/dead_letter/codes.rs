@@ -64,6 +64,8 @@ pub const CODES: &[Code] = &[
     Code {
         code: NO_ROW,
         title: "what was refused is no row",
-        explanation: "A plugin rejected a logical message or a truncate. Those have no key and can't be set aside.",
+        explanation: "A plugin rejected a logical message or a truncate, or broke on it. Those have no key and no row that \
+                      could be set aside; a truncate that is left out would leave rows behind. The pipeline stops \
+                      rather than losing it, unless the plugin's policies say `drop`, `pass` or `bypass`.",
     },
 ];

@@ -13,8 +13,8 @@
 //! position is acknowledged and no mark stored until the state that all batches so far have made travels with it. A
 //! batch that changes no state while none is held goes straight through.
 //!
-//! A checkpoint is taken where a transaction ends, and never while a table is being copied: a start copies such a table
-//! again, and its rows must not be in the state already.
+//! A checkpoint is taken where a transaction ends, and where all copied rows are counted: a start copies the others
+//! again, and they must not be in the state already.
 
 use super::state_stats::StateStats;
 use crate::batch::{Batch, Lsn};
@@ -69,19 +69,17 @@ impl Hold {
         self.since.is_some()
     }
 
-    /// A batch with its marks. `stateful` where it has rows for a plugin that keeps state; `waiting` checkpoints haven't
+    /// A batch. `stateful` where it has rows for a plugin that keeps state; `waiting` checkpoints haven't
     /// reached the store yet, and `may` says whether one can be taken behind this batch.
     pub(super) fn pass(
         &mut self,
         batch: &Batch,
-        marks: Vec<Mark>,
         stateful: bool,
         may: bool,
         waiting: usize,
         stats: &StateStats,
     ) -> Released {
         self.position = self.position.max(batch.end);
-        self.marks.extend(marks);
         if stateful {
             self.since.get_or_insert_with(Instant::now);
         }
@@ -120,7 +118,8 @@ impl Hold {
         }
     }
 
-    fn is_due(&self, stats: &StateStats) -> bool {
+    /// Whether it is time for a checkpoint, where one is wanted.
+    pub(super) fn is_due(&self, stats: &StateStats) -> bool {
         let state_bytes = stats.bytes.load(Ordering::Relaxed);
         let interval = CHECKPOINT_INTERVAL.max(Duration::from_millis(
             state_bytes.saturating_mul(1000) / STATE_BYTES_PER_SECOND,

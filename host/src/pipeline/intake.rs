@@ -13,13 +13,13 @@ use super::queue::{Popped, Queue};
 use super::recent::Recent;
 use super::routes::{LiveRelations, Routes};
 use super::stats::LaneStats;
-use crate::batch::{Batch, CopyUnit, Lsn, Row};
-use crate::checkpoint::{ChainVersion, Frontier, Mark, StateStore};
+use crate::batch::{Batch, Lsn, Row};
+use crate::checkpoint::{ChainVersion, CopiedRange, CopiedUnit, Frontier, Mark, StateStore, Turn};
 use crate::config;
 use crate::dead_letter::{self, DeadLetters, Held, RouteId};
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
-use crate::snapshot::{Merger, TableProgress};
+use crate::snapshot::{CountedUnit, Merger, TableProgress};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -133,6 +133,9 @@ struct RouteState {
     waiting: BTreeMap<u64, Waiting>,
     /// The version whose probation hasn't ended.
     on_probation: Option<u64>,
+    /// What commits before it stays in the first lane: the transaction in which a version broke ends with that version,
+    /// which the other lanes don't have.
+    first_lane_until: Lsn,
     wants_messages: bool,
 }
 
@@ -148,8 +151,8 @@ pub struct Intake {
     stats: Arc<LaneStats>,
     copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     swaps: VecDeque<Box<Swap>>,
-    /// Tables all of whose units are out, and whose copies the stream hasn't passed yet.
-    copied_tables: Vec<CopyUnit>,
+    /// A position that isn't stored before rows have been read again, see [`Merger::owes`]; 0 where there is none.
+    owed: Lsn,
     position: Lsn,
     resent_until: Lsn,
     between_transactions: bool,
@@ -217,7 +220,7 @@ impl Intake {
             stats: parts.stats,
             copied: parts.copied,
             swaps: VecDeque::new(),
-            copied_tables: Vec::new(),
+            owed: Lsn(0),
             position: parts.position,
             resent_until: parts.resent_until,
             between_transactions: true,
@@ -253,7 +256,11 @@ impl Intake {
                     self.checkpoint()?;
                     return Ok(LaneEnd::Finished);
                 }
-                Popped::TimedOut => self.checkpoint()?,
+                // While tables are copied, the silence is one between two units.
+                Popped::TimedOut if self.merger.is_done() || self.hold.is_due(&self.stats.states) => {
+                    self.checkpoint()?
+                }
+                Popped::TimedOut => {}
             }
             self.look_at_clock()?;
             if self.between_transactions {
@@ -268,7 +275,14 @@ impl Intake {
         self.position = self.position.max(batch.end);
         self.stats.received(&batch, self.position);
         self.merger.stream(&mut batch).map_err(LaneEnd::Problem)?;
-        self.pass_on(batch, Vec::new())
+        for table in self.merger.restarted() {
+            let stored = self.store.restart_copy(table.oid, table.epoch);
+            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        }
+        if self.merger.owes() {
+            self.owed = self.owed.max(std::mem::take(&mut batch.end));
+        }
+        self.pass_on(batch)
     }
 
     /// Between two transactions: copied units that are ready go out, and new chains take over.
@@ -280,50 +294,45 @@ impl Intake {
         if self.merger.is_done() {
             return Ok(());
         }
+        if self.waits_for_version() {
+            return Ok(());
+        }
         let units = self.merger.at_boundary(self.position).map_err(LaneEnd::Problem)?;
         (self.copied)(self.merger.progress());
         self.stats.copying.store(!self.merger.is_done(), Ordering::Release);
-        for unit in units {
-            let mut marks = Vec::new();
-            if unit.record.is_some() {
-                marks.push(Mark::UnitDone(unit.unit));
-            }
-            if unit.table_done {
-                self.copied_tables.push(unit.unit);
-            }
-            if unit.batches.is_empty() {
-                // Nothing was left of it. That it is done has to be stored all the same, behind what was sent before.
-                self.mark(marks)?;
-                continue;
-            }
-            let last = unit.batches.len() - 1;
-            for (at, batch) in unit.batches.into_iter().enumerate() {
-                self.stats
-                    .rows_copied
-                    .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
-                let marks = if at == last {
-                    std::mem::take(&mut marks)
-                } else {
-                    Vec::new()
-                };
-                self.pass_on(batch, marks)?;
-            }
+        for batch in units.into_iter().flat_map(|unit| unit.batches) {
+            self.stats
+                .rows_copied
+                .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+            self.pass_on(batch)?;
         }
-        self.finish_tables()
+        if self.owed > Lsn(0) {
+            let end = std::mem::take(&mut self.owed);
+            self.pass_on(Batch {
+                end,
+                ..Batch::default()
+            })?;
+        }
+        self.count_copied()
     }
 
-    /// A table counts as copied once the stream has passed all that its units show. A start before that copies it
-    /// again, rather than to meet changes that its rows are ahead of.
-    fn finish_tables(&mut self) -> Result<(), LaneEnd> {
-        let (merger, mut marks) = (&self.merger, Vec::new());
-        self.copied_tables.retain(|unit| {
-            let under_way = merger.is_copying(unit.table_oid);
-            if !under_way {
-                let (table_oid, epoch) = (unit.table_oid, unit.epoch);
-                marks.push(Mark::TableDone { table_oid, epoch });
-            }
-            under_way
-        });
+    /// Whether the stream has still to come to where a recorded version begins. Copied rows are read now, and nothing of
+    /// them is replayed; but rows that go out again, as their unit doesn't count yet, may have been through that version,
+    /// and must not be overwritten by an older one. So they go out behind it, as before.
+    fn waits_for_version(&self) -> bool {
+        let begins_later = |state: &RouteState| state.has_plugins && state.newest_from > self.position;
+        self.states.iter().any(begins_later)
+    }
+
+    /// What the stream has passed of the copies is entered in the ledger, behind all that was sent before. A start
+    /// before that copies it again, rather than to meet changes that its rows are ahead of.
+    fn count_copied(&mut self) -> Result<(), LaneEnd> {
+        let units = self.merger.counted().into_iter().map(unit_done);
+        let mut marks: Vec<Mark> = units.collect();
+        marks.extend(self.merger.over().into_iter().map(|table| Mark::TableDone {
+            table_oid: table.oid,
+            epoch: table.epoch,
+        }));
         self.mark(marks)
     }
 
@@ -336,9 +345,10 @@ impl Intake {
         self.lanes()?.mark(marks)
     }
 
-    /// Whether what the plugins keep may be stored now: between two transactions, and with no table half copied.
+    /// Whether what the plugins keep may be stored now: between two transactions, and with all copied rows counted that
+    /// they have met.
     fn may_checkpoint(&self) -> bool {
-        self.between_transactions && self.merger.is_done() && self.copied_tables.is_empty()
+        self.between_transactions && self.owed == Lsn(0) && self.merger.is_even()
     }
 
     /// Lets go of what is held where the stream is silent or ends.
@@ -415,6 +425,7 @@ impl Intake {
         }
         if let ProbationEnd::RolledBack { from, .. } = end {
             state.newest_from = state.newest_from.max(*from);
+            state.first_lane_until = state.first_lane_until.max(*from);
         }
         let waiting = state.waiting.remove(&id);
         let (Some(waiting), ProbationEnd::Passed) = (waiting, end) else {
@@ -461,9 +472,7 @@ impl Intake {
         // What they do to a state is stored together with the news that they have arrived.
         let stateful = self.has_state(&rows);
         let may = self.may_checkpoint();
-        let mut released = self
-            .hold
-            .pass(&batch, Vec::new(), stateful, false, 0, &self.stats.states);
+        let mut released = self.hold.pass(&batch, stateful, false, 0, &self.stats.states);
         if stateful && may {
             released = self.hold.checkpoint();
         }
@@ -486,7 +495,7 @@ impl Intake {
     }
 
     /// To the lanes, with the routes of its rows.
-    fn pass_on(&mut self, mut batch: Batch, marks: Vec<Mark>) -> Result<(), LaneEnd> {
+    fn pass_on(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);
@@ -494,9 +503,7 @@ impl Intake {
         let stateful = self.has_state(&rows);
         let may = self.may_checkpoint() && batch.ends_at_commit();
         let waiting = self.frontier.marked();
-        let released = self
-            .hold
-            .pass(&batch, marks, stateful, may, waiting, &self.stats.states);
+        let released = self.hold.pass(&batch, stateful, may, waiting, &self.stats.states);
         self.send(batch, rows, released)
     }
 
@@ -523,7 +530,12 @@ impl Intake {
     }
 
     fn process(&mut self, job: Job) -> Result<(), LaneEnd> {
-        let on_probation = |(state, rows): (&RouteState, &Vec<Row>)| state.on_probation.is_some() && !rows.is_empty();
+        let on_probation = |(state, rows): (&RouteState, &Vec<Row>)| {
+            let until = state.first_lane_until;
+            let before = |row: &Row| job.batch.transaction(row).commit_lsn < until;
+            rows.first()
+                .is_some_and(|row| state.on_probation.is_some() || before(row))
+        };
         let watched = self.states.iter().zip(&job.rows).any(on_probation);
         let pinned = job.checkpoint.is_some() || watched || self.has_state(&job.rows);
         self.lanes()?.process(job, pinned)
@@ -558,6 +570,21 @@ impl Intake {
     }
 }
 
+fn unit_done(CountedUnit { record, turn }: CountedUnit) -> Mark {
+    Mark::UnitDone(Arc::new(CopiedUnit {
+        unit: record.unit,
+        range: CopiedRange {
+            place: record.place,
+            after: record.range.after,
+            up_to: record.range.up_to,
+            units: 1,
+            rows: record.rows,
+            bytes: record.bytes,
+        },
+        turn: turn.map(Turn::new).unwrap_or_default(),
+    }))
+}
+
 impl RouteState {
     fn new(route: &mut RouteParts, id: RouteId) -> Self {
         let waiting: BTreeMap<u64, Waiting> = route.waiting.take().map(|waiting| (0, waiting)).into_iter().collect();
@@ -578,6 +605,7 @@ impl RouteState {
                 .any(Chain::wants_messages),
             has_plugins: route.lanes.iter().any(|lane| lane.chain.is_some()),
             on_probation: waiting.keys().next_back().copied(),
+            first_lane_until: Lsn(0),
             waiting,
         }
     }

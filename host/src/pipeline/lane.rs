@@ -3,7 +3,7 @@
 use super::job::{Done, Job, Side};
 use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Op, Row};
-use crate::checkpoint::PluginVersion;
+use crate::checkpoint::{PluginVersion, SetAside};
 use crate::dead_letter::Held;
 use crate::plugin::{Chain, Counts, GuestMetrics, PluginError, Processed};
 use crate::problem::Problem;
@@ -24,6 +24,8 @@ pub struct LaneChain {
     pub later: VecDeque<Later>,
     /// The newest commit whose rows came here.
     pub(super) seen: Lsn,
+    /// What broke in the batch at hand: other routes go back from it too.
+    pub(super) broke: Vec<SetAside>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -53,7 +55,7 @@ pub(super) struct Takeover {
 pub(super) struct Lane {
     pub(super) routes: Vec<LaneChain>,
     metrics: Arc<GuestMetrics>,
-    warden: Arc<Warden>,
+    pub(super) warden: Arc<Warden>,
     /// Kept from batch to batch.
     processed: Processed,
 }
@@ -91,7 +93,8 @@ impl Lane {
         let mut waiting = job.waiting.into_iter();
         // Rows that are sent again are in order among themselves, whatever their positions are.
         let in_place = done.replay.is_none();
-        for (at, (route, rows)) in self.routes.iter_mut().zip(&mut done.rows).enumerate() {
+        for (at, rows) in done.rows.iter_mut().enumerate() {
+            let Some(route) = self.routes.get_mut(at) else { break };
             let waiting = waiting.next().unwrap_or_default();
             let mut side = Side::default();
             if route.chain.is_some() && !rows.is_empty() {
@@ -113,6 +116,10 @@ impl Lane {
                 done.counts += self.processed.counts;
                 if let Some(chain) = &mut route.chain {
                     chain.take_metrics(&self.metrics);
+                }
+                let broke = std::mem::take(&mut route.broke);
+                if !broke.is_empty() {
+                    self.put_back_others(at, &broke, &done.batch)?;
                 }
             }
             done.sides.push(side);
@@ -291,6 +298,7 @@ impl LaneChain {
             return Ok(false);
         };
         self.probation = None;
+        self.broke.clone_from(&set_aside);
         let gone = self.version.plugins.clone();
         let version = LaneVersion {
             from,
@@ -317,7 +325,7 @@ impl LaneChain {
 
     /// The next version takes over. On probation, what ran before waits; a further candidate takes the place of the one
     /// on probation, never of what waits.
-    fn begin(&mut self, route: usize, warden: &Warden, next: Later) {
+    pub(super) fn begin(&mut self, route: usize, warden: &Warden, next: Later) {
         let before = self.probation.take();
         if let Some(replaced) = &before {
             warden.tell(route, replaced.id, ProbationEnd::Replaced);

@@ -31,6 +31,7 @@ pub enum ProbationEnd {
         gone: Vec<PluginVersion>,
         /// What runs again.
         plugins: Vec<PluginVersion>,
+        /// Nothing where it broke in another route, which has said so.
         set_aside: Vec<SetAside>,
     },
     /// Another candidate took its place.

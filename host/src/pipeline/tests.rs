@@ -126,6 +126,8 @@ impl Bench {
             tables: vec![],
             connections: 1,
             unit_rows: 1,
+            patience: Duration::ZERO,
+            pace: Arc::new(snapshot::Pace::new(None)),
         };
         let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });
         let got: Vec<Got> = (0..sinks).map(|_| Got::default()).collect();
@@ -425,6 +427,70 @@ fn a_version_that_breaks_gives_way_from_the_first_transaction_of_which_nothing_h
         assert_eq!((newest.plugins[0].module.as_str(), &newest.fallback), ("old", &None));
         let aside = bench.store.plugin_record("guest").unwrap().set_aside.unwrap();
         assert_eq!(aside.version.module, "new");
+    }
+}
+
+/// A plugin of two routes, new in both, breaks in one of them: the other goes back in the same batch, with no row of its
+/// own that would show it.
+#[test]
+fn a_version_that_breaks_in_one_route_gives_way_in_the_others_too() {
+    // Whichever of them comes first.
+    for (breaks, other) in [("orders", "customers"), ("customers", "orders")] {
+        let (bench, orders, customers) = (Bench::new(1), orders(), customers());
+        let both = |builder: Builder| {
+            let builder = order(builder, &orders);
+            builder.insert(&customers, &[text("1")])
+        };
+        bench.push(both(Builder::new().transaction(0x10, Part::Whole)));
+        let names = ["orders", "customers"];
+        for (route, name) in names.into_iter().enumerate() {
+            let (done, _) = tokio::sync::oneshot::channel();
+            let chain = match name == breaks {
+                true => crate::plugin::tests::chain_that_breaks(),
+                false => chain_that(true),
+            };
+            let version = ChainVersion {
+                plugins: vec![version("new")],
+                fallback: Some(vec![version("old")]),
+            };
+            let chains = vec![chain];
+            let swap = Swap {
+                route,
+                chains,
+                version,
+                done,
+            };
+            bench.queue.push_now(Input::Swap(Box::new(swap))).unwrap();
+        }
+        bench.push(both(Builder::new().transaction(0x20, Part::Whole)));
+        bench.push(both(Builder::new().transaction(0x30, Part::Whole)));
+        let parts = |name: &str| RouteParts {
+            lanes: vec![LaneChain {
+                version: LaneVersion {
+                    from: Lsn(0),
+                    plugins: vec![version("old")],
+                },
+                ..LaneChain::of(Some(chain_that(false)))
+            }],
+            ..route(name, &[0], None)
+        };
+        let got = bench.run(names.map(parts).into(), 1, 0);
+        let got = rows(&got[0]);
+        let of = |table: &str| got.iter().filter(|row| row.ends_with(table)).count();
+        // The new version drops what it is given: of the other route it had the one batch at most.
+        assert_eq!(of(breaks), 3, "{got:?}");
+        assert_eq!(of(other), if other == "orders" { 2 } else { 3 }, "{got:?}");
+        for name in names {
+            let recorded = bench.store.chain_versions(&format!("public.{name}")).unwrap();
+            let (from, newest) = recorded.last().unwrap();
+            assert_eq!((newest.plugins[0].module.as_str(), &newest.fallback), ("old", &None));
+            let expected = if name == "orders" && other == "orders" {
+                0x21
+            } else {
+                0x20
+            };
+            assert!(*from <= Lsn(expected), "{name} from {from}");
+        }
     }
 }
 

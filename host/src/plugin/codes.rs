@@ -91,6 +91,13 @@ pub const CODES: &[Code] = &[
                       left. A plugin that exports `rowmill_row` names the row at once.",
     },
     Code {
+        code: "E0316",
+        title: "a plugin makes too many rows of a batch",
+        explanation: "Where a plugin makes several rows of one, all that it makes of a batch are bounded by its \
+                      `limits: rows`: they are held in memory until the sinks have them. Nothing of the batch has left, \
+                      and no row is set aside for it: none is to blame alone.",
+    },
+    Code {
         code: "E0317",
         title: "a plugin can't take up its state",
         explanation: "A plugin's state is stored with the version of the module that gave it. A module takes state of \

@@ -9,6 +9,15 @@ use super::write;
 use crate::batch::{Batch, OldImage, Op, Origin, Part, Row, Tuple};
 use rowmill_abi::{image, op, part, truncate};
 
+/// No column is.
+const NONE_MISSING: usize = usize::MAX;
+
+#[cold]
+fn bad_value(plan: &InUse, column: usize, reason: &'static str) -> Box<RowErrorKind> {
+    let column = plan.input.columns[column].name.clone();
+    Box::new(RowErrorKind::Value { column, reason })
+}
+
 /// Encoded rows of one call; a single row may be larger.
 pub(crate) const CALL_BYTES_MAX: usize = 256 * 1024;
 
@@ -120,7 +129,7 @@ impl Encoder {
                 Ok(marks) => marks,
                 Err(kind) => {
                     self.take_back(start, images_before);
-                    self.refused.push((at, kind));
+                    self.refused.push((at, *kind));
                     if self.pass_refused { 0 } else { mark::DROP }
                 }
             };
@@ -157,7 +166,13 @@ impl Encoder {
     /// A truncate or a message, where the plugin asks for such: `[nil, 3, flags, [relation, ...]]` with those relations
     /// that it uses, `[nil, 5, transactional, [prefix, content]]`.
     #[cold]
-    fn rowless(&mut self, batch: &Batch, row: &Row, entries: &[Entry], plans: &[Plan]) -> Result<u8, RowErrorKind> {
+    fn rowless(
+        &mut self,
+        batch: &Batch,
+        row: &Row,
+        entries: &[Entry],
+        plans: &[Plan],
+    ) -> Result<u8, Box<RowErrorKind>> {
         let out = &mut self.body;
         match row.op {
             Op::Truncate if self.wants.truncates => {
@@ -208,7 +223,33 @@ impl Encoder {
         Ok(mark::NEW)
     }
 
-    fn change(&mut self, plan: &InUse, batch: &Batch, row: &Row, images: Images) -> Result<u8, RowErrorKind> {
+    #[inline]
+    fn change(&mut self, plan: &InUse, batch: &Batch, row: &Row, images: Images) -> Result<u8, Box<RowErrorKind>> {
+        match (row.old, row.new) {
+            (None, Some(new)) => self.new_image(plan, batch, row, new, images),
+            _ => self.both_images(plan, batch, row, images),
+        }
+    }
+
+    #[inline]
+    fn new_image(
+        &mut self,
+        plan: &InUse,
+        batch: &Batch,
+        row: &Row,
+        new: Tuple,
+        images: Images,
+    ) -> Result<u8, Box<RowErrorKind>> {
+        let missing = self.image(plan, batch, row, new, image::NEW)?;
+        if missing != NONE_MISSING && images != Images::All {
+            let column = plan.input.columns[missing].name.clone();
+            return Err(Box::new(RowErrorKind::Unchanged { column }));
+        }
+        self.shipped(batch, row);
+        Ok(mark::NEW)
+    }
+
+    fn both_images(&mut self, plan: &InUse, batch: &Batch, row: &Row, images: Images) -> Result<u8, Box<RowErrorKind>> {
         let mut marks = 0;
         let wants_old = images != Images::Newest || row.new.is_none();
         if let Some(old) = row.old.filter(|_| wants_old) {
@@ -217,11 +258,11 @@ impl Encoder {
                 OldImage::Key => image::OLD_KEY,
             };
             let start = self.body.len();
-            let missing = self.image(plan, batch, row, old, image)?;
+            let is_partial = self.image(plan, batch, row, old, image)? != NONE_MISSING;
             if images == Images::All {
-                marks |= mark::OLD | if missing.is_some() { mark::OLD_PARTIAL } else { 0 };
+                marks |= mark::OLD | if is_partial { mark::OLD_PARTIAL } else { 0 };
                 self.shipped(batch, row);
-            } else if missing.is_some() {
+            } else if is_partial {
                 self.body.truncate(start);
             } else {
                 marks |= mark::OLD;
@@ -229,13 +270,7 @@ impl Encoder {
             }
         }
         if let Some(new) = row.new {
-            let missing = self.image(plan, batch, row, new, image::NEW)?;
-            if let (Some(column), true) = (missing, images != Images::All) {
-                let column = plan.input.columns[column].name.clone();
-                return Err(RowErrorKind::Unchanged { column });
-            }
-            marks |= mark::NEW;
-            self.shipped(batch, row);
+            marks |= self.new_image(plan, batch, row, new, images)?;
         }
         Ok(marks)
     }
@@ -261,7 +296,7 @@ impl Encoder {
         }
     }
 
-    /// Appends one image. Returns the first column without a value.
+    /// Appends one image. Returns the first column without a value, or [`NONE_MISSING`].
     #[inline]
     fn image(
         &mut self,
@@ -270,7 +305,7 @@ impl Encoder {
         row: &Row,
         tuple: Tuple,
         image: u8,
-    ) -> Result<Option<usize>, RowErrorKind> {
+    ) -> Result<usize, Box<RowErrorKind>> {
         let op = match row.op {
             Op::Insert => op::INSERT,
             Op::Update | Op::Upsert => op::UPDATE,
@@ -281,7 +316,7 @@ impl Encoder {
         };
         let out = &mut self.body;
         plan.head.append(op, image, out);
-        let mut missing = None;
+        let mut missing = NONE_MISSING;
         for read in &plan.read {
             if read.class == Class::Text
                 && let Some((len, text)) = batch.short_text(tuple, read.slot)
@@ -289,14 +324,10 @@ impl Encoder {
                 write::short_str(out, len, text);
                 continue;
             }
-            let presence = encode(read.class, read.type_oid, batch.value(tuple, read.slot), out).map_err(|reason| {
-                RowErrorKind::Value {
-                    column: plan.input.columns[read.column].name.clone(),
-                    reason,
-                }
-            })?;
-            if presence != Presence::There && missing.is_none() {
-                missing = Some(read.column);
+            let presence = encode(read.class, read.type_oid, batch.value(tuple, read.slot), out)
+                .map_err(|reason| bad_value(plan, read.column, reason))?;
+            if presence != Presence::There && missing == NONE_MISSING {
+                missing = read.column;
             }
         }
         Ok(missing)

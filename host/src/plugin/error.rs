@@ -31,6 +31,8 @@ pub const ROW: &str = "E0311";
 pub const STOP: &str = "E0312";
 /// It can't take up the state that is stored for it, or give the one it has.
 pub const STATE: &str = "E0317";
+/// It makes more rows of a batch than it may.
+pub const TOO_MANY_ROWS: &str = "E0316";
 /// It breaks too often.
 pub const TOO_MANY_FAULTS: &str = "E0313";
 /// What it breaks on wasn't found within the time for it.

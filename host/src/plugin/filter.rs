@@ -17,6 +17,10 @@ pub(crate) enum Unapplied {
         image: u32,
         what: String,
     },
+    /// Beyond what it may make of a batch's rows, at this guest row.
+    TooManyRows {
+        image: u32,
+    },
     /// It asks for the pipeline to stop, at this guest row.
     Stop {
         image: u32,
@@ -166,6 +170,13 @@ pub(crate) fn apply(
             verdicts.of(image - 1)
         };
         let (old, new) = (judged(mark::OLD), judged(mark::NEW));
+        // What most are, of which nothing else is to be asked.
+        if matches!(row.op, Op::Insert | Op::Read) && !any_reject {
+            if new == Verdict::Match {
+                out.push(*row);
+            }
+            continue;
+        }
         if any_reject && rejects.peek().is_some_and(|(rejected, _)| *rejected < image) {
             while let Some((_, kind)) = rejects.next_if(|(rejected, _)| *rejected < image) {
                 if refused.list.last().is_none_or(|(last, _)| *last != refused.base + at) {

@@ -10,7 +10,7 @@ use super::breaker::Breaker;
 use super::chain::{PluginVersion, Projection};
 use super::encode::{Encoder, Images, Wants, mark};
 use super::engine::Engine;
-use super::error::{Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
+use super::error::{self, Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
 use super::filter::{self, Unapplied};
 use super::instance::{Failed, Instance, Mode};
 use super::manifest::Kind;
@@ -238,7 +238,7 @@ impl Stage {
         self.out.clear();
         self.refused.list.clear();
         self.faulted.clear();
-        self.scratch.begin();
+        self.scratch.begin(self.plugin.limits.rows);
         let mut fanned_out = false;
         let mut from = 0;
         while from < rows.len() {
@@ -268,6 +268,7 @@ impl Stage {
     ) -> Result<usize, Box<Broken>> {
         let Range { start: from, end } = of;
         let (out, refused) = (self.out.len(), self.refused.list.len());
+        let rows_left = self.scratch.rows_left;
         self.clock.begin();
         let to = self
             .encoder
@@ -282,6 +283,7 @@ impl Stage {
             }
             Err((hint, why)) => {
                 self.out.truncate(out);
+                self.scratch.rows_left = rows_left;
                 self.refused.list.truncate(refused);
                 if self.keeper.keeps() {
                     // It may have counted what is tried again.
@@ -368,6 +370,11 @@ impl Stage {
                     Why::Stop(self.row_error(place, RowErrorKind::Stop { reason })),
                 );
             }
+            Unapplied::TooManyRows { image } => {
+                let row = self.encoder.row_of_image(image).and_then(|at| rows.get(at));
+                let place = row.map_or_else(unknown_place, |row| place(batch, row));
+                return (Some(image), Why::Stop(self.too_many_rows(&place)));
+            }
             Unapplied::Bad(bad) => (FaultKind::BadReply, bad.to_string(), None),
             Unapplied::Breach { image, what } => (FaultKind::Breach, what, Some(image)),
             Unapplied::Failed {
@@ -384,6 +391,14 @@ impl Stage {
             } => (FaultKind::Fatal, message, None),
         };
         (image, Why::Fault(self.instance.fault(kind, message)))
+    }
+
+    /// No row is to blame alone, and where a batch ends must not decide what becomes of its rows.
+    fn too_many_rows(&self, reached_at: &RowPlace) -> PluginError {
+        let (name, rows) = (&self.plugin.name, self.plugin.limits.rows);
+        let headline = format!("plugin {name} makes more than {rows} rows of one batch");
+        let help = format!("raise `limits: rows` of plugin {name}, or let it make fewer rows of each");
+        PluginError::refused_because(error::TOO_MANY_ROWS, headline, format!("reached at {reached_at}"), help)
     }
 
     fn row_error(&self, row: RowPlace, kind: RowErrorKind) -> PluginError {

@@ -13,7 +13,7 @@ pub mod samples;
 pub mod sections;
 
 use crate::batch::{Batch, Row};
-use crate::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Policies};
+use crate::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Policies, ROWS_DEFAULT};
 use crate::plugin::{Aside, Chain, Engine, Kept, Mode, PluginError, PluginVersion, Processed};
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ pub const DEFAULT_LIMITS: Limits = Limits {
     module: ByteSize::mib(16),
     compile_time: Duration::from_secs(30),
     isolation: Duration::from_secs(30),
+    rows: ROWS_DEFAULT,
     kv: Some(ByteSize(64 << 20)),
 };
 

@@ -3,16 +3,21 @@
 use super::process::Process;
 use super::source::Ready;
 use crate::batch::{Column, Relation, ReplicaIdentity};
-use crate::checkpoint::{self, CopyState};
+use crate::checkpoint::{self, CopiedRange, CopyState};
 use crate::decode::{ColumnHint, TableHint};
 use crate::postgres::sql;
 use crate::problem::Problem;
-use crate::snapshot::{self, Copier, Merger, Plan};
+use crate::snapshot::{self, Copier, KeyRange, Merger, Plan, Tally};
 use crate::source::catalog::Table;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Starts to copy what isn't copied yet, on the workers. A copy that was cut off starts over, as the next one of its
-/// table: what it left at the sinks is overwritten by key.
+/// How long a unit waits for the stream to pass it. Long enough that it only doesn't where the stream lags for other
+/// reasons than the copy itself.
+const UNIT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Starts to copy what isn't copied yet, on the workers. A copy that was cut off goes on with the ranges of the key that
+/// aren't counted yet: what it left of those at the sinks is overwritten by key.
 pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Merger), Box<Problem>> {
     let mut tables = Vec::new();
     for copy in process.store.copies()? {
@@ -26,8 +31,11 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         };
         // What is stored is the copy under way: the marks that say how far it has come name it by this number.
         let epoch = copy.epoch + 1;
-        process.store.set_copy(&checkpoint::TableCopy { epoch, ..copy })?;
-        tables.push(table_copy(table, epoch));
+        let basis = basis(table, process);
+        let ranges = copied_before(process, &copy, &basis)?;
+        let copy = checkpoint::TableCopy { epoch, basis, ..copy };
+        process.store.set_copy(&copy, &ranges)?;
+        tables.push(table_copy(table, epoch, ranges));
     }
     process
         .stats
@@ -38,6 +46,8 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         tables,
         connections: settings.connections,
         unit_rows: settings.unit_rows,
+        patience: UNIT_PATIENCE,
+        pace: Arc::clone(&process.pace),
     };
     let source = process.source.clone();
     let application = process.application_name();
@@ -48,8 +58,44 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
     }))
 }
 
+/// What is counted of a table, as the ranges of this start; nothing where it rests on something else than it would now.
+fn copied_before(
+    process: &Process,
+    copy: &checkpoint::TableCopy,
+    basis: &str,
+) -> Result<Vec<CopiedRange>, Box<Problem>> {
+    let mut ranges = CopiedRange::join(process.store.copied_ranges(copy.table_oid)?);
+    let units: u64 = ranges.iter().map(|range| range.units).sum();
+    let rows: u64 = ranges.iter().map(|range| range.rows).sum();
+    if units > 0 && copy.basis == basis {
+        tracing::info!(table = copy.table, units, rows, "the copy goes on where it was");
+    } else if units > 0 {
+        let why = "the table was rewritten, or the sinks are others";
+        tracing::warn!(table = copy.table, units, rows, why, "the copy starts over");
+        ranges.clear();
+    }
+    for (range, at) in ranges.iter_mut().zip(0..) {
+        range.place = (2 * at + 1, 0);
+    }
+    Ok(ranges)
+}
+
+/// What copied ranges rest on. Columns of other types and a file of another number are a rewrite, which the stream
+/// doesn't bring (VACUUM FULL and CLUSTER look the same); a new sink has none of the rows.
+fn basis(table: &Table, process: &Process) -> String {
+    let mut sinks: Vec<&str> = process.config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    sinks.sort_unstable();
+    format!("{}; file {}; sinks {}", shape(table), table.file, sinks.join(", "))
+}
+
+fn shape(table: &Table) -> String {
+    let columns = table.columns.iter();
+    let columns = columns.map(|column| format!("{} {} {}", column.name, column.type_oid, column.typmod));
+    columns.collect::<Vec<_>>().join(",")
+}
+
 /// The columns that the stream sends, all of them as the catalog has them now.
-fn table_copy(table: &Table, epoch: u32) -> snapshot::TableCopy {
+fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::TableCopy {
     let relation = relation(table);
     // Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table
     // is copied as one unit.
@@ -64,6 +110,17 @@ fn table_copy(table: &Table, epoch: u32) -> snapshot::TableCopy {
         key,
         partitioned: table.partitioned,
         epoch,
+        rows_estimated: table.rows_estimated,
+        shape: (!copied.is_empty()).then(|| shape(table)),
+        tally: Tally {
+            units: copied.iter().map(|range| range.units).sum(),
+            rows: copied.iter().map(|range| range.rows).sum(),
+            bytes: copied.iter().map(|range| range.bytes).sum(),
+        },
+        copied: copied
+            .into_iter()
+            .map(|CopiedRange { after, up_to, .. }| KeyRange { after, up_to })
+            .collect(),
     }
 }
 

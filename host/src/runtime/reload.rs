@@ -8,7 +8,7 @@ use super::rehearse::rehearse;
 use super::rehearse_samples::rehearse_samples;
 use super::states::{States, state_name};
 use crate::batch::{Lsn, Relation};
-use crate::checkpoint::{ChainVersion, SetAside};
+use crate::checkpoint::{ChainVersion, PluginVersion as PluginRecorded, SetAside};
 use crate::config;
 use crate::pipeline::{Input, ProbationEnd, ProbationTold, Swap, route_key};
 use crate::plugin::reload::{ModuleWatcher, ReloadEvent, WatchSettings, WatchedPlugin, hash_hex};
@@ -107,6 +107,16 @@ pub(super) enum Trust {
 /// # Errors
 /// The version is refused; what runs goes on.
 pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Result<(), Box<Problem>> {
+    take_up_on(process, taken, trust, &|_| true)
+}
+
+/// The same, for some of the routes, by their keys.
+fn take_up_on(
+    process: &Arc<Process>,
+    taken: Taken,
+    trust: Trust,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<(), Box<Problem>> {
     let name = taken.plugin.name.clone();
     if trust == Trust::Probation {
         let record = process.store.plugin_record(&name).map_err(Box::new)?;
@@ -121,7 +131,10 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
     }
     loop {
         let generation = process.modules.generation();
-        let ready = prepare(process, &taken, trust)?;
+        let ready = prepare(process, &taken, trust, wanted)?;
+        if ready.is_empty() && trust == Trust::Known {
+            return Ok(());
+        }
         let on_probation = ready.iter().any(|(_, _, swap)| swap.version.fallback.is_some());
         let mut waiting = Vec::new();
         let accepted = process.modules.accept_and(taken.clone(), generation, |lane| {
@@ -157,12 +170,17 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
 type Prepared = (String, oneshot::Receiver<Result<Lsn, Box<Problem>>>, Swap);
 
 /// Starts the version's chains for every route that uses it, and tries them.
-fn prepare(process: &Process, taken: &Taken, trust: Trust) -> Result<Vec<Prepared>, Box<Problem>> {
+fn prepare(
+    process: &Process,
+    taken: &Taken,
+    trust: Trust,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Prepared>, Box<Problem>> {
     let boxed = |error: PluginError| Box::new(error.problem());
     let name = &taken.plugin.name;
     let mut ready = Vec::new();
     for (at, route) in process.config.routes.iter().enumerate() {
-        if !route.plugins.contains(name) {
+        if !route.plugins.contains(name) || !wanted(&route_key(route)) {
             continue;
         }
         let live = process.live.of_route(at);
@@ -301,6 +319,13 @@ fn probation_ended(process: &Arc<Process>, route: usize, end: &ProbationEnd) {
                      the version before runs again"
                 );
             }
+            if set_aside.is_empty() {
+                tracing::warn!(
+                    route,
+                    %from,
+                    "a plugin of the route broke in another route on its probation; the version before runs again"
+                );
+            }
             for (gone, before) in gone.iter().zip(plugins).filter(|(gone, before)| !gone.is_same(before)) {
                 let Some(present) = process.modules.newest(&gone.name) else {
                     continue;
@@ -317,8 +342,37 @@ fn probation_ended(process: &Arc<Process>, route: usize, end: &ProbationEnd) {
             for aside in set_aside {
                 let (name, hash) = (&aside.version.name, &aside.version.module);
                 process.status.note_refused(name, Some(hash), &aside.reason);
+                put_back_elsewhere(process, aside.version.clone());
             }
         }
+    }
+}
+
+/// Routes in which the bad version has passed its probation already go back as well. Not on the lane's thread, which
+/// whoever holds `changing` may wait for.
+fn put_back_elsewhere(process: &Arc<Process>, bad: PluginRecorded) {
+    let of_thread = Arc::clone(process);
+    let work = move || {
+        let process = of_thread;
+        let _one = process.modules.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(before) = process.modules.newest(&bad.name) else {
+            return;
+        };
+        if process.modules.key.version(&before).is_same(&bad) {
+            return;
+        }
+        let runs_it = |route: &str| {
+            let recorded = process.store.chain_versions(route).unwrap_or_default();
+            let last = recorded.last();
+            last.is_some_and(|(_, last)| last.plugins.iter().any(|plugin| plugin.is_same(&bad)))
+        };
+        if let Err(problem) = take_up_on(&process, before, Trust::Known, &runs_it) {
+            tracing::error!(code = problem.code, plugin = bad.name, "{}", problem.headline);
+        }
+    };
+    let thread = std::thread::Builder::new().name("put-back".to_owned());
+    if let Err(error) = thread.spawn(work) {
+        tracing::error!(%error, "other routes keep the version that was set aside until the next start");
     }
 }
 

@@ -113,7 +113,15 @@ async fn preflighted(
 ) -> Result<preflight::Report, NotReady> {
     let config = &process.config;
     let host = host_name(&process.source);
-    let request = preflight::Request::of(&config.name, &config.source, slot, host);
+    let copies = process.store.copies().map_err(boxed)?;
+    let copied = copies
+        .iter()
+        .filter(|copy| copy.state == checkpoint::CopyState::Finished);
+    let copied: Vec<u32> = copied.map(|copy| copy.table_oid).collect();
+    let request = preflight::Request {
+        copied: &copied,
+        ..preflight::Request::of(&config.name, &config.source, slot, host)
+    };
     let report = match preflight::run(client, &request).await {
         Ok(report) => report,
         Err(problem) => return Err(lost_or(client, problem).await),
@@ -184,8 +192,9 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
             table: name,
             epoch: 0,
             state: CopyState::Planned,
+            basis: String::new(),
         };
-        process.store.set_copy(&copy).map_err(boxed)?;
+        process.store.set_copy(&copy, &[]).map_err(boxed)?;
     }
     process.store.advance(Some(lsn), &[]).map_err(boxed)
 }

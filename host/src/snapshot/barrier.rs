@@ -85,7 +85,7 @@ pub(super) async fn current(client: &Client) -> Result<Snapshot, Fault> {
     snapshot.context("no snapshot").map_err(Fault::Transient)
 }
 
-async fn column(client: &Client, sql: &str) -> Result<Vec<String>, Fault> {
+pub(super) async fn column(client: &Client, sql: &str) -> Result<Vec<String>, Fault> {
     let messages = client
         .simple_query(sql)
         .await

@@ -12,13 +12,13 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0602",
         title: "the copy broke off",
-        explanation: "The server could not be reached for longer than the attempts last. The copy starts over with \
-                      the next start.",
+        explanation: "The server could not be reached for longer than the attempts last. The copy goes on \
+                      with the next start.",
     },
     Code {
         code: "E0603",
         title: "a table was altered while it was copied",
-        explanation: "Rows read before and after have different columns, so the copy starts over.",
+        explanation: "Rows read before and after have different columns, so the copy of the table starts over.",
     },
     Code {
         code: "E0604",

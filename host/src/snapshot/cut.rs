@@ -1,9 +1,10 @@
 //! Cuts tables into units, by asking the server where the next one ends.
 
 use super::fault::Fault;
-use super::plan::{KeyRange, TableCopy};
+use super::plan::{self, Gap, KeyRange, TableCopy};
 use super::shared::{Shared, UnitId};
 use super::sql::{self, KeyColumn};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
@@ -16,8 +17,10 @@ const UNIT_BYTES: u64 = 8 << 20;
 pub(super) struct Cut {
     generation: u32,
     next_number: u32,
-    after: Option<Vec<String>>,
-    is_exhausted: bool,
+    /// What is left, in the key's order.
+    gaps: VecDeque<Gap>,
+    /// The number of the last unit of the first gap.
+    place: u32,
     /// The key's columns, once they are known.
     key: Option<Arc<[KeyColumn]>>,
     /// Bytes of a row as last seen.
@@ -28,14 +31,39 @@ pub(super) struct Cut {
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub id: UnitId,
+    pub place: (u32, u32),
     pub range: KeyRange,
     pub key: Arc<[KeyColumn]>,
     pub is_last: bool,
 }
 
 impl Cut {
+    /// For a table of which this has been copied before.
+    pub(super) fn new(copied: &[KeyRange]) -> Self {
+        Self {
+            gaps: plan::gaps(copied),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn saw_row_bytes(&mut self, bytes: u64) {
         self.row_bytes = bytes;
+    }
+
+    /// Takes the rows up to this key off the first gap, which is `gap`, or all of it where it has no more; with the
+    /// unit's number in it.
+    fn take(&mut self, gap: &Gap, up_to: Option<Vec<String>>) -> (KeyRange, u32) {
+        self.place += 1;
+        let number = self.place;
+        let up_to = up_to.or_else(|| gap.range.up_to.clone());
+        if up_to == gap.range.up_to {
+            self.gaps.pop_front();
+            self.place = 0;
+        } else if let Some(first) = self.gaps.front_mut() {
+            first.range.after.clone_from(&up_to);
+        }
+        let after = gap.range.after.clone();
+        (KeyRange { after, up_to }, number)
     }
 
     async fn key(&mut self, table: &TableCopy, client: &Client) -> Result<Arc<[KeyColumn]>, Fault> {
@@ -61,11 +89,11 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, client: &Client) ->
     let generation = of.generation.load(Ordering::SeqCst);
     if cut.generation != generation {
         cut.generation = generation;
-        (cut.next_number, cut.after, cut.is_exhausted) = (0, None, false);
+        (cut.next_number, cut.place, cut.gaps) = (0, 0, plan::gaps(&[]));
     }
-    if cut.is_exhausted {
+    let Some(gap) = cut.gaps.front().cloned() else {
         return Ok(None);
-    }
+    };
     let key = cut.key(&of.copy, client).await?;
     let mut up_to = None;
     if !key.is_empty() {
@@ -74,7 +102,7 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, client: &Client) ->
             .unit_rows
             .min(usize::try_from(fitting).unwrap_or(usize::MAX))
             .max(1);
-        let statement = sql::upper_bound(&of.copy, &key, cut.after.as_deref(), rows);
+        let statement = sql::upper_bound(&of.copy, &key, &gap.range, rows);
         up_to = first_row(&of.copy, client, &statement).await?.map(|row| {
             (0..key.len())
                 .map(|at| row.get(at).unwrap_or_default().to_owned())
@@ -83,19 +111,17 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, client: &Client) ->
     }
     let number = cut.next_number;
     cut.next_number += 1;
-    cut.is_exhausted = up_to.is_none();
+    let (range, place) = cut.take(&gap, up_to);
     Ok(Some(Task {
         id: UnitId {
             table,
             generation,
             number,
         },
-        range: KeyRange {
-            after: std::mem::replace(&mut cut.after, up_to.clone()),
-            up_to,
-        },
+        place: (gap.index, place),
+        range,
         key,
-        is_last: cut.is_exhausted,
+        is_last: cut.gaps.is_empty(),
     }))
 }
 

@@ -62,7 +62,7 @@ impl From<Box<Problem>> for Fault {
 /// The attempts are used up.
 pub(super) fn unreachable(table: &TableCopy, error: &anyhow::Error) -> Box<Problem> {
     let headline = format!("the copy of table {} broke off", table.relation.full_name());
-    let help = "start again once the server answers: the copy starts over";
+    let help = "start again once the server answers: the copy goes on where it was";
     Box::new(Problem::new("E0602", Exit::Preflight, headline, help).with_cause(format!("{error:#}")))
 }
 
@@ -95,6 +95,6 @@ pub(super) fn no_key(table: &TableCopy) -> Box<Problem> {
 
 /// The tasks that read are gone, without saying why: the process is being stopped.
 pub(super) fn stopped() -> Box<Problem> {
-    let help = "start again: the copy starts over";
+    let help = "start again: the copy goes on where it was";
     Box::new(Problem::new("E0607", Exit::Bug, "the copy has been stopped", help))
 }

@@ -179,6 +179,11 @@ impl KeyedMerge {
         self.covers.is_empty() && self.incomplete.is_empty()
     }
 
+    /// Whether keys are to be read again though no unit brings them, see [`Self::take_incomplete`].
+    pub(super) fn owes(&self) -> bool {
+        !self.incomplete.is_empty()
+    }
+
     /// Memory held by keys.
     pub(super) fn size_bytes(&self) -> usize {
         self.bytes

@@ -16,11 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
-
-/// How long a unit waits for the stream to pass its F. Merged behind F its rows are plain reads; before, changes that
-/// it shows are still to come and are dropped, so its rows may have to take others back (see [`Merger::at_boundary`]).
-const PATIENCE: Duration = Duration::from_millis(500);
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Bytes of units merged at one boundary, so that the stream isn't held up for long.
 const MERGE_BYTES: usize = 16 << 20;
@@ -35,10 +31,23 @@ pub struct MergedUnit {
     /// a table without a key come the changes that waited for it: streamed ones, with their own commit's place.
     pub batches: Vec<Batch>,
     pub unit: CopyUnit,
-    /// What a ledger stores; `None` for rows that were read again beside the units.
+    /// `None` for rows that were read again beside the units.
     pub record: Option<UnitRecord>,
-    /// Whether this was the last of its table.
-    pub table_done: bool,
+}
+
+/// A unit that counts once all that went out before is durable.
+#[derive(Debug)]
+pub struct CountedUnit {
+    pub record: UnitRecord,
+    /// To be dropped when the ledger has it: its reader goes on then.
+    pub turn: Option<OwnedSemaphorePermit>,
+}
+
+/// A table whose copy is over, or has started over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableEpoch {
+    pub oid: u32,
+    pub epoch: u32,
 }
 
 /// Merges the units of a copy into the stream; made by [`super::start`]. Not for use within async code: it blocks.
@@ -47,6 +56,11 @@ pub struct Merger {
     /// Those under copy.
     by_oid: FxHashMap<u32, usize>,
     ready: VecDeque<(Instant, Unit)>,
+    /// Units that have gone out, until the stream has passed what they show.
+    uncounted: Vec<CountedUnit>,
+    over: Vec<TableEpoch>,
+    restarted: Vec<TableEpoch>,
+    position: Lsn,
     shared: Arc<Shared>,
     events: mpsc::UnboundedReceiver<Event>,
     rereader: mpsc::UnboundedSender<Request>,
@@ -72,6 +86,10 @@ impl Merger {
             tables,
             by_oid,
             ready: VecDeque::new(),
+            uncounted: Vec::new(),
+            over: Vec::new(),
+            restarted: Vec::new(),
+            position: Lsn(0),
             shared,
             events,
             rereader,
@@ -131,6 +149,11 @@ impl Merger {
             if let Some(at) = self.by_oid.get(&relation.oid) {
                 self.tables[*at].restart();
                 self.shared.restart(*at);
+                self.uncounted.retain(|unit| unit.record.unit.table_oid != relation.oid);
+                self.restarted.push(TableEpoch {
+                    oid: relation.oid,
+                    epoch: self.tables[*at].epoch(),
+                });
                 tracing::info!(
                     table = relation.full_name(),
                     "truncated while it was copied: its copy starts over"
@@ -148,6 +171,7 @@ impl Merger {
         if self.by_oid.is_empty() {
             return Ok(Vec::new());
         }
+        self.position = position;
         self.receive()?;
         self.advance(position);
         let mut out = Vec::new();
@@ -171,6 +195,37 @@ impl Merger {
         }
         self.end_tables(position);
         Ok(out)
+    }
+
+    /// Whether the target lacks values of what the stream has brought so far, until [`Self::at_boundary`] has read them
+    /// again: a start at a position behind it would never learn of them.
+    pub fn owes(&self) -> bool {
+        self.tables.iter().any(Table::owes)
+    }
+
+    /// Units whose copy the stream has passed by now: once all that went out so far is durable, a start at this position
+    /// or behind it needn't read them again. Each is returned once.
+    pub fn counted(&mut self) -> Vec<CountedUnit> {
+        let position = self.position;
+        self.uncounted
+            .extract_if(.., |unit| unit.record.finish <= position)
+            .collect()
+    }
+
+    /// Tables whose copy is over in the same sense.
+    pub fn over(&mut self) -> Vec<TableEpoch> {
+        std::mem::take(&mut self.over)
+    }
+
+    /// Tables that have been truncated: nothing that was counted of them counts any more.
+    pub fn restarted(&mut self) -> Vec<TableEpoch> {
+        std::mem::take(&mut self.restarted)
+    }
+
+    /// Whether all that has gone out is counted: a start goes on exactly here.
+    pub fn is_even(&self) -> bool {
+        let under_copy = || self.by_oid.values().map(|at| &self.tables[*at]);
+        self.uncounted.is_empty() && self.over.is_empty() && under_copy().all(|table| table.is_even(self.position))
     }
 
     /// Whether no table is under copy any more.
@@ -217,7 +272,7 @@ impl Merger {
 
     fn may_go_early(&self, unit: &Unit, waited: Duration) -> bool {
         match &self.tables[unit.id.table].changes {
-            Changes::Keyed(merge) => waited >= PATIENCE && merge.size_bytes() < COVER_BYTES,
+            Changes::Keyed(merge) => waited >= self.shared.patience && merge.size_bytes() < COVER_BYTES,
             Changes::Wait(_) | Changes::Out(_) => true,
         }
     }
@@ -228,6 +283,7 @@ impl Merger {
             record,
             mut batches,
             _budget,
+            turn,
         } = unit;
         let view = View {
             snapshot: record.snapshot.clone(),
@@ -247,17 +303,20 @@ impl Merger {
             .flat_map(|batch| &batch.rows)
             .map(|row| row.ordinal + 1)
             .max();
+        let mut finish = view.finish;
         if !rereads.is_empty() {
-            batches.extend(self.read_again(id, rereads, position, next_ordinal.get_or_insert(0))?);
+            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0))?;
+            finish = finish.max(read_until);
+            batches.extend(again);
         }
         let table = &mut self.tables[id.table];
         table.merged += 1;
         if record.last_of_table {
             table.units = Some(id.number + 1);
         }
-        let table_done = table.is_out();
+        let is_out = table.is_out();
         let mut batches = outgoing::as_transaction(batches, record.unit, position);
-        if let (true, Changes::Wait(waiting)) = (table_done, &mut table.changes) {
+        if let (true, Changes::Wait(waiting)) = (is_out, &mut table.changes) {
             batches.extend(waiting.release(&view.snapshot));
             table.changes = Changes::Out(view.snapshot);
             self.shared
@@ -266,12 +325,21 @@ impl Merger {
         }
         self.shared.floors().end(&id);
         table.progress.units += 1;
-        table.progress.done = table_done;
+        table.progress.done = is_out;
+        if !table.copy.key.is_empty() {
+            self.uncounted.push(CountedUnit {
+                record: UnitRecord {
+                    finish,
+                    ..record.clone()
+                },
+                // Beside a stream that lags the copy goes on, though a crash costs more then.
+                turn: turn.filter(|_| position >= finish),
+            });
+        }
         Ok(MergedUnit {
             batches,
             unit: record.unit,
             record: Some(record),
-            table_done,
         })
     }
 
@@ -293,14 +361,14 @@ impl Merger {
         Ok(())
     }
 
-    /// Has keys read again, and returns their rows as part of `unit`.
+    /// Has keys read again, and returns their F and their rows as part of `unit`.
     fn read_again(
         &mut self,
         unit: UnitId,
         keys: Vec<Reread>,
         position: Lsn,
         next_ordinal: &mut u64,
-    ) -> Result<Vec<Batch>, Box<Problem>> {
+    ) -> Result<(Lsn, Vec<Batch>), Box<Problem>> {
         let wanted: FxHashSet<Key> = keys.iter().map(|reread| reread.key.clone()).collect();
         let (reply, answer) = oneshot::channel();
         let sent = self.rereader.send(Request { unit, keys, reply });
@@ -317,7 +385,7 @@ impl Merger {
         // The target may hold what the stream brought of them.
         outgoing::as_updates(&mut batches);
         self.out(unit.table, &view, &mut batches, position)?;
-        Ok(batches)
+        Ok((view.finish, batches))
     }
 
     /// Reads again what the stream brought without all of its values.
@@ -336,24 +404,31 @@ impl Merger {
             number: u32::MAX - table.repairs,
         };
         table.repairs += 1;
-        let batches = self.read_again(id, keys, position, &mut 0)?;
+        let (_, batches) = self.read_again(id, keys, position, &mut 0)?;
         let unit = self.shared.name_unit(id);
         let batches = outgoing::as_transaction(batches, unit, position);
         Ok((!batches.is_empty()).then_some(MergedUnit {
             batches,
             unit,
             record: None,
-            table_done: false,
         }))
     }
 
     fn end_tables(&mut self, position: Lsn) {
-        let tables = &mut self.tables;
+        let Some(begun) = self.shared.begun.get() else {
+            return;
+        };
+        let (tables, over) = (&mut self.tables, &mut self.over);
         let before = self.by_oid.len();
-        self.by_oid.retain(|_, at| {
-            let is_over = tables[*at].is_over(position);
+        self.by_oid.retain(|oid, at| {
+            let is_over = tables[*at].is_over(position, *begun);
             if is_over {
                 tables[*at].changes = Changes::Keyed(KeyedMerge::default());
+                tables[*at].progress.done = true;
+                over.push(TableEpoch {
+                    oid: *oid,
+                    epoch: tables[*at].epoch(),
+                });
             }
             !is_over
         });

@@ -56,11 +56,46 @@
 //!   streamed change, unless that is dropped by case 3. So where a case 3 is possible the copied row goes out as an
 //!   update, which a filter turns into a delete; units wait a moment for the stream to pass F, to be plain reads.
 //!
+//! # What a start goes on from
+//!
+//! After a crash the stream begins at the stored position R, which may be before what the sinks had; what was in memory
+//! is gone: the keys that were remembered, the units on their way. The ledger has the ranges of the units that *count*.
+//! They aren't read again, and nothing is judged by them any more: what R brings of their keys is delivered. That is
+//! right because of when a unit counts:
+//!
+//! - *Its rows, and those of its keys that were read again, are durable at every sink.* It is entered by a mark behind
+//!   them, and marks and positions pass the frontier in order.
+//! - *The stored position is behind its F, and behind the F of what was read again.* The mark is sent once the stream
+//!   has passed them, and stored in one transaction with the position. So case 3 is over: nothing that comes behind R
+//!   is in its rows. By the argument above the target is, within the range, what the source was at R, or later where
+//!   the sinks are ahead of R and don't take those changes twice.
+//! - *No position is stored that owes rows.* Where a key's change came without all of its values, its commit is only
+//!   stored behind the rows that were read again for it (`Merger::owes`); else a start behind it would never learn that
+//!   they are missing.
+//!
+//! The other ranges are copied as they are on a first run. Again every S has to see what committed before R, and
+//! `barrier` waits for that. It waits for all that ran at the start; so S also sees what the sinks are ahead of R, and
+//! no unit brings anything older than they have.
+//!
+//! A table stays under copy until the stream has passed where the WAL ended at the start, though all its ranges should
+//! count. Before, rows that an earlier run has read again may show changes that come now: one that moves such a row
+//! on, without all of its values, may find nothing of it at the target.
+//!
+//! Ranges are given by the keys between which they lie, as texts in the fixed settings of all connections, so that the
+//! cuts stay what they were. Between those that count are gaps, which are cut anew. A unit's number is never given
+//! twice: every start is another epoch of its table. After a TRUNCATE the ledger of a table is empty before the next
+//! row goes out; where its columns, its file or the sinks are others than they were, it counts for nothing.
+//!
+//! A unit that was merged before its F doesn't count until the stream is there. If the host is killed in between, the
+//! stream brings again what the unit's rows have already: the target goes back there, until F. Units wait
+//! (`Plan::patience`) so that this needs a stream that lags. For each worker there is one turn, which its unit keeps until
+//! it counts: so a crash costs a unit per worker.
+//!
 //! While a table is copied its transactions are not atomic at the target. A table without a key gets its changes
 //! behind its rows, apart from the rest of their transactions.
 //!
-//! `merge` has these rules, `merge_model` tests them against a model of server and target, and `tests/snapshot` does
-//! so on a real server.
+//! `merge` has these rules, `merge_model` tests them against a model of server, target and ledger, with a host that is
+//! killed at any moment, and `tests/snapshot` and `tests/resumption` do so on a real server.
 
 mod codes;
 mod barrier;
@@ -73,6 +108,7 @@ mod merge;
 mod merge_model;
 mod merger;
 mod outgoing;
+mod pace;
 mod plan;
 mod read;
 mod reread;
@@ -85,7 +121,8 @@ mod waiting;
 mod worker;
 
 pub use codes::CODES;
-pub use merger::{MergedUnit, Merger};
-pub use plan::{KeyRange, Plan, TableCopy, TableProgress, UnitRecord};
+pub use merger::{CountedUnit, MergedUnit, Merger, TableEpoch};
+pub use pace::Pace;
+pub use plan::{KeyRange, Plan, TableCopy, TableProgress, Tally, UnitRecord};
 pub use start::{Copier, start};
 pub use visibility::{NotASnapshot, Snapshot};

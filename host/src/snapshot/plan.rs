@@ -1,8 +1,11 @@
 //! What is to be copied, and what is known of a unit that was.
 
+use super::pace::Pace;
 use super::visibility::Snapshot;
 use crate::batch::{CopyUnit, Lsn, Relation};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A table to copy.
 #[derive(Clone, Debug)]
@@ -17,6 +20,22 @@ pub struct TableCopy {
     pub partitioned: bool,
     /// Which copy of the table this is, see [`CopyUnit::epoch`]. One that starts over counts on.
     pub epoch: u32,
+    /// What the statistics say that it has; `None` where there are none.
+    pub rows_estimated: Option<u64>,
+    /// What an earlier run has copied of it for good, in the key's order: it isn't read again.
+    pub copied: Vec<KeyRange>,
+    /// What that was made of.
+    pub tally: Tally,
+    /// The columns that it had, as `name type typmod,...` in the order of their numbers: a table that has others now is
+    /// another table. `None` takes those that the first unit meets.
+    pub shape: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub units: u64,
+    pub rows: u64,
+    pub bytes: u64,
 }
 
 /// What is to be copied, and how.
@@ -27,6 +46,12 @@ pub struct Plan {
     pub connections: usize,
     /// Rows of a unit of a table with a key, fewer where rows are large.
     pub unit_rows: usize,
+    /// How long a unit waits for the stream to pass its F. Merged behind F its rows are plain reads that no change is
+    /// still to come for; before, changes that it shows are dropped when they come, its rows may have to take others
+    /// back (see [`super::Merger::at_boundary`]), and it is only counted once the stream has passed F.
+    pub patience: Duration,
+    /// How fast it goes.
+    pub pace: Arc<Pace>,
 }
 
 /// A range of a key in the order of the server: behind `after`, up to and with `up_to`.
@@ -36,15 +61,49 @@ pub struct KeyRange {
     pub up_to: Option<Vec<String>>,
 }
 
-/// What a ledger stores of a unit.
+/// A part of a table's key that is still to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// Its number among the copied ranges and what is beside them: the n-th range has 2n + 1, counted from 0, the gap
+    /// before it 2n.
+    pub index: u32,
+    pub range: KeyRange,
+}
+
+/// What is left of a table's key beside these ranges, which are in its order and don't overlap.
+pub(super) fn gaps(copied: &[KeyRange]) -> VecDeque<Gap> {
+    let gap = |at: usize, after, up_to| Gap {
+        index: 2 * at as u32,
+        range: KeyRange { after, up_to },
+    };
+    let mut gaps = VecDeque::new();
+    let mut end = None;
+    for (at, range) in copied.iter().enumerate() {
+        if range.after != end {
+            gaps.push_back(gap(at, end.take(), range.after.clone()));
+        }
+        if range.up_to.is_none() {
+            return gaps;
+        }
+        end.clone_from(&range.up_to);
+    }
+    gaps.push_back(gap(copied.len(), end, None));
+    gaps
+}
+
+/// A unit as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitRecord {
     pub unit: CopyUnit,
+    /// The gap of [`TableCopy::copied`] that it lies in, and its number there, from 1.
+    pub place: (u32, u32),
     pub range: KeyRange,
     /// S: what the copied rows show.
     pub snapshot: Snapshot,
     /// F: nothing that S sees committed behind it.
     pub finish: Lsn,
+    pub rows: u64,
+    pub bytes: u64,
     /// No unit of this copy has a higher number.
     pub last_of_table: bool,
 }
@@ -59,8 +118,43 @@ pub struct TableProgress {
     pub rows: u64,
     pub bytes: u64,
     pub units: u64,
+    /// What the statistics said that it has.
+    pub rows_estimated: Option<u64>,
     /// How often it started over because of a TRUNCATE.
     pub restarts: u32,
     /// Whether every unit has gone out.
     pub done: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Option<Vec<String>> {
+        (!text.is_empty()).then(|| vec![text.to_owned()])
+    }
+
+    fn beside(copied: &[(&str, &str)]) -> Vec<(u32, String, String)> {
+        let range = |(after, up_to): &(&str, &str)| KeyRange {
+            after: key(after),
+            up_to: key(up_to),
+        };
+        let copied: Vec<KeyRange> = copied.iter().map(range).collect();
+        let text = |key: Option<Vec<String>>| key.unwrap_or_default().concat();
+        let gaps = gaps(&copied).into_iter();
+        gaps.map(|gap| (gap.index, text(gap.range.after), text(gap.range.up_to)))
+            .collect()
+    }
+
+    #[test]
+    fn gaps_are_what_no_copied_range_has() {
+        let gap = |index: u32, after: &str, up_to: &str| (index, after.to_owned(), up_to.to_owned());
+        assert_eq!(beside(&[]), [gap(0, "", "")]);
+        assert_eq!(beside(&[("", "")]), []);
+        assert_eq!(beside(&[("", "c")]), [gap(2, "c", "")]);
+        assert_eq!(beside(&[("c", "")]), [gap(0, "", "c")]);
+        assert_eq!(beside(&[("", "c"), ("c", "e"), ("g", "")]), [gap(4, "e", "g")]);
+        let gaps = [gap(0, "", "b"), gap(2, "c", "e"), gap(4, "g", "")];
+        assert_eq!(beside(&[("b", "c"), ("e", "g")]), gaps);
+    }
 }

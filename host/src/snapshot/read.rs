@@ -1,5 +1,6 @@
 //! Reads rows under a snapshot of their own: `BEGIN; LOCK; S, F; COPY; COMMIT`.
 
+use super::barrier;
 use super::cut;
 use super::fault::{self, Fault};
 use super::plan::TableCopy;
@@ -54,6 +55,14 @@ pub(super) async fn begin(table: &TableShared, client: &Client) -> Result<View, 
         snapshot,
         finish: record_end(finish),
     })
+}
+
+/// Where the WAL ends now.
+pub(super) async fn wal_end(client: &Client) -> Result<Lsn, Fault> {
+    let texts = barrier::column(client, "SELECT pg_catalog.pg_current_wal_insert_lsn()::text").await?;
+    let end = texts.first().and_then(|text| text.parse().ok());
+    end.map(record_end)
+        .ok_or_else(|| Fault::Transient(anyhow::anyhow!("the server's position is unreadable")))
 }
 
 /// On a page's edge the insert position is behind the page's header, while the last record ended before it: and that

@@ -2,13 +2,15 @@
 
 use super::cut::Cut;
 use super::floors::Floors;
+use super::pace::Pace;
 use super::plan::{Plan, TableCopy};
 use super::visibility::Snapshot;
-use crate::batch::CopyUnit;
+use crate::batch::{CopyUnit, Lsn};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 pub(super) type Connecting = Pin<Box<dyn Future<Output = anyhow::Result<tokio_postgres::Client>> + Send>>;
@@ -42,28 +44,38 @@ pub(super) struct TableShared {
 pub(super) struct Shared {
     pub tables: Vec<TableShared>,
     pub unit_rows: usize,
+    pub patience: Duration,
+    pub pace: Arc<Pace>,
+    /// Where the server's WAL ended when the copy began: no earlier run has read anything that shows more.
+    pub begun: OnceLock<Lsn>,
     pub connect: Connect,
     pub floors: Mutex<Floors<UnitId>>,
     pub budget: Arc<Semaphore>,
+    /// One turn for each worker, given back when the ledger has its unit: so a crash costs a unit per worker.
+    pub turns: Arc<Semaphore>,
     /// Whether all is merged; sent again whenever a table starts over.
     pub is_done: watch::Sender<bool>,
 }
 
 impl Shared {
     pub(super) fn new(plan: Plan, connect: Connect, newest: Snapshot) -> Self {
-        let table = |copy| TableShared {
+        let table = |copy: TableCopy| TableShared {
+            cut: tokio::sync::Mutex::new(Cut::new(&copy.copied)),
+            shape: copy.shape.clone().map_or_else(OnceLock::new, OnceLock::from),
             copy,
             generation: AtomicU32::new(0),
             active: AtomicUsize::new(0),
-            cut: tokio::sync::Mutex::default(),
-            shape: OnceLock::new(),
         };
         Self {
             tables: plan.tables.into_iter().map(table).collect(),
-            unit_rows: plan.unit_rows.max(1),
+            unit_rows: plan.pace.unit_rows(plan.unit_rows).max(1),
+            patience: plan.patience,
+            pace: plan.pace,
+            begun: OnceLock::new(),
             connect,
             floors: Mutex::new(Floors::new(newest)),
             budget: Arc::new(Semaphore::new(READY_PERMITS)),
+            turns: Arc::new(Semaphore::new(plan.connections.max(1))),
             is_done: watch::Sender::new(false),
         }
     }

@@ -105,18 +105,14 @@ fn copy(table: &TableCopy, condition: &str) -> String {
     format!("COPY (SELECT {} FROM {rows}{condition}) TO STDOUT", columns.join(","))
 }
 
-/// The key at which a unit of `rows` rows behind `after` ends; no row where fewer are left.
-pub(super) fn upper_bound(table: &TableCopy, key: &[KeyColumn], after: Option<&[String]>, rows: usize) -> String {
+/// The key at which a unit of the first `rows` rows of a range ends; no row where it has fewer.
+pub(super) fn upper_bound(table: &TableCopy, key: &[KeyColumn], range: &KeyRange, rows: usize) -> String {
     let names: Vec<String> = key.iter().map(|column| identifier(&column.name)).collect();
     let names = names.join(",");
-    let range = KeyRange {
-        after: after.map(<[String]>::to_vec),
-        up_to: None,
-    };
     format!(
         "SELECT {names} FROM {} {} ORDER BY {names} OFFSET {} LIMIT 1",
         rows_of(table),
-        in_range(key, &range),
+        in_range(key, range),
         rows.saturating_sub(1)
     )
 }

@@ -91,10 +91,14 @@ async fn wait_for_start(shared: &Shared) -> Result<(), Box<Problem>> {
     loop {
         let waited = async {
             let client = read::connect(&shared.connect).await?;
-            barrier::wait(&client, |snapshot| shared.floors().saw(snapshot)).await
+            barrier::wait(&client, |snapshot| shared.floors().saw(snapshot)).await?;
+            read::wal_end(&client).await
         };
         match waited.await {
-            Ok(()) => return Ok(()),
+            Ok(wal_end) => {
+                shared.begun.get_or_init(|| wal_end);
+                return Ok(());
+            }
             Err(Fault::Definite(problem)) => return Err(problem),
             Err(Fault::Transient(error)) if attempt == ATTEMPTS => {
                 return Err(fault::unreachable(&shared.tables[0].copy, &error));

@@ -3,7 +3,7 @@
 use super::fault;
 use super::key;
 use super::merge::{Change, KeyedMerge, Verdict};
-use super::plan::{TableCopy, TableProgress};
+use super::plan::{self, TableCopy, TableProgress};
 use super::visibility::Snapshot;
 use super::waiting::Waiting;
 use crate::batch::{Batch, Lsn, Op, Relation, Row, Value};
@@ -45,17 +45,19 @@ impl Table {
         let progress = TableProgress {
             oid: copy.relation.oid,
             table: copy.relation.full_name(),
-            rows: 0,
-            bytes: 0,
-            units: 0,
+            rows: copy.tally.rows,
+            bytes: copy.tally.bytes,
+            units: copy.tally.units,
+            rows_estimated: copy.rows_estimated,
             restarts: 0,
             done: false,
         };
+        let nothing_left = plan::gaps(&copy.copied).is_empty();
         Self {
             changes: changes_of(&copy),
             generation: 0,
             merged: 0,
-            units: None,
+            units: nothing_left.then_some(0),
             last_finish: Lsn(0),
             repairs: 0,
             progress,
@@ -64,6 +66,10 @@ impl Table {
             old_key: Vec::new(),
             copy,
         }
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.copy.epoch + self.generation
     }
 
     /// The table was truncated.
@@ -147,14 +153,30 @@ impl Table {
         self.units == Some(self.merged)
     }
 
-    /// Whether nothing that the stream will bring behind `position` is left to be judged.
-    pub(super) fn is_over(&self, position: Lsn) -> bool {
+    /// Whether nothing that the stream will bring behind `position` is left to be judged. What an earlier run has read
+    /// shows nothing behind `begun`.
+    pub(super) fn is_over(&self, position: Lsn, begun: Lsn) -> bool {
         let is_settled = match &self.changes {
             Changes::Keyed(merge) => merge.is_settled(),
             Changes::Wait(_) => false,
             Changes::Out(_) => true,
         };
-        self.is_out() && is_settled && position >= self.last_finish
+        self.is_out() && is_settled && position >= self.last_finish.max(begun)
+    }
+
+    /// Whether a start that finds what is counted by now would find all that has gone out, and nothing that shows
+    /// changes which are still to come; `position` is where the stream stands.
+    pub(super) fn is_even(&self, position: Lsn) -> bool {
+        match &self.changes {
+            Changes::Keyed(merge) => merge.is_settled() && position >= self.last_finish,
+            Changes::Wait(_) => self.merged == 0,
+            Changes::Out(_) => false,
+        }
+    }
+
+    /// Whether the target lacks values of what the stream has brought until rows are read again.
+    pub(super) fn owes(&self) -> bool {
+        matches!(&self.changes, Changes::Keyed(merge) if merge.owes())
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Unit {
     pub batches: Vec<Batch>,
     /// Its bytes of what may wait to be merged, given back with it.
     pub _budget: OwnedSemaphorePermit,
+    /// Its reader's turn, `None` for a piece of a table without a key.
+    pub turn: Option<OwnedSemaphorePermit>,
 }
 
 pub(super) enum Event {
@@ -140,13 +142,15 @@ impl Worker {
         };
         let client = self.client.insert(client);
         if task.is_none() {
+            shared.pace.go_on().await;
             *task = cut::next_unit(&shared, table, client).await?;
         }
-        match task {
-            None => Ok(false),
-            Some(task) if task.key.is_empty() => self.read_whole(task).await.map(|()| true),
-            Some(task) => self.read_range(task).await.map(|()| true),
+        let Some(task) = task else { return Ok(false) };
+        match task.key.is_empty() {
+            true => self.read_whole(task).await?,
+            false => self.read_range(task).await?,
         }
+        Ok(true)
     }
 
     async fn begin(&self, task: &Task) -> Result<View, Fault> {
@@ -159,6 +163,10 @@ impl Worker {
 
     /// Reads a unit of a table with a key.
     async fn read_range(&self, task: &Task) -> Result<(), End> {
+        let turn = Arc::clone(&self.shared.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| End::Gone)?;
+        let paid = self.shared.unit_rows as u64;
+        self.shared.pace.pay(paid).await;
         let table = &self.shared.tables[task.id.table];
         let view = self.begin(task).await?;
         let client = self.client.as_ref().ok_or(End::Gone)?;
@@ -170,11 +178,13 @@ impl Worker {
         }
         read::commit(&table.copy, client).await?;
         let count: usize = batches.iter().map(|batch| batch.rows.len()).sum();
+        self.shared.pace.give_back(paid.saturating_sub(count as u64));
         let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
         if let Some(row_bytes) = bytes.checked_div(count) {
             table.cut.lock().await.saw_row_bytes(row_bytes as u64);
         }
-        self.send(task, task.id.number, task.is_last, &view, batches).await
+        self.send(task, task.id.number, task.is_last, &view, batches, Some(turn))
+            .await
     }
 
     /// Reads a table without a key. It is one unit, but what it holds is handed over in pieces, each with a number of
@@ -189,7 +199,8 @@ impl Worker {
             let unit = self.shared.name_unit(task.id);
             let mut rows = Rows::open(&table.copy, unit, client, &sql).await?;
             while let Some(batch) = rows.next().await? {
-                self.send(task, number, false, &view, vec![batch]).await?;
+                self.shared.pace.pay(batch.rows.len() as u64).await;
+                self.send(task, number, false, &view, vec![batch], None).await?;
                 number += 1;
             }
             read::commit(&table.copy, client).await?;
@@ -201,11 +212,19 @@ impl Worker {
                 Err(Fault::from(fault::unreachable(&table.copy, &error)).into())
             }
             Err(end) => Err(end),
-            Ok(()) => self.send(task, number, true, &view, Vec::new()).await,
+            Ok(()) => self.send(task, number, true, &view, Vec::new(), None).await,
         }
     }
 
-    async fn send(&self, task: &Task, number: u32, is_last: bool, view: &View, batches: Vec<Batch>) -> Result<(), End> {
+    async fn send(
+        &self,
+        task: &Task,
+        number: u32,
+        is_last: bool,
+        view: &View,
+        batches: Vec<Batch>,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), End> {
         let id = UnitId { number, ..task.id };
         let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
         let permits = bytes.div_ceil(PERMIT_BYTES).min(READY_PERMITS) as u32;
@@ -214,13 +233,17 @@ impl Worker {
             id,
             record: UnitRecord {
                 unit: self.shared.name_unit(id),
+                place: task.place,
                 range: task.range.clone(),
                 snapshot: view.snapshot.clone(),
                 finish: view.finish,
+                rows: batches.iter().map(|batch| batch.rows.len() as u64).sum(),
+                bytes: batches.iter().map(|batch| batch.bytes.len() as u64).sum(),
                 last_of_table: is_last,
             },
             batches,
             _budget: budget.map_err(|_| End::Gone)?,
+            turn,
         };
         self.events.send(Event::Unit(Box::new(unit))).map_err(|_| End::Gone)
     }

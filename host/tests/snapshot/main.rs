@@ -3,8 +3,9 @@
 mod world;
 
 use rowmill::batch::{Lsn, Op, Origin, Part};
+use rowmill::snapshot::{CountedUnit, KeyRange, TableCopy};
 use rowmill_tests::Cluster;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use world::{Values, World, connect, table};
@@ -68,6 +69,7 @@ fn units_hold_every_row_once_whatever_the_key() {
         .collect();
     let mut units = BTreeSet::new();
     while !world.merger.is_done() {
+        drop(world.merger.counted());
         for merged in world.merger.at_boundary(Lsn(u64::MAX)).unwrap() {
             let record = merged.record.unwrap();
             assert_eq!(record.unit, merged.unit);
@@ -219,6 +221,112 @@ fn copies_under_load(stream_limit: i32) {
         world.updates_from_copy,
         world.merger.progress()
     );
+}
+
+/// Units of a first run, some of which count, in the order of their keys: the second run reads the others' ranges.
+#[test]
+fn a_copy_goes_on_beside_the_units_that_count_whatever_the_key() {
+    let cluster = Cluster::start().unwrap();
+    cluster.script("postgres", TYPES).unwrap();
+    let odd = r#""Odd '""Schema"."Quoted_"" . Schema""#;
+    let all: [(&str, &[&str]); 8] = [
+        ("ints", &["id"]),
+        ("texts", &["id"]),
+        ("uuids", &["id"]),
+        ("pairs", &["a", "b"]),
+        ("mixed", &["a", "b", "c"]),
+        ("moods", &["a", "b"]),
+        (odd, &["Select"]),
+        ("parted", &["id"]),
+    ];
+    let tables: Vec<_> = all.iter().map(|(name, key)| table(&cluster, name, key)).collect();
+    let mut counts: Vec<BTreeMap<(u32, u32), (KeyRange, u64)>> = vec![BTreeMap::new(); tables.len()];
+    let mut world = World::start(cluster, tables.clone(), 3, 97);
+    while !world.merger.is_done() {
+        world.merger.at_boundary(Lsn(u64::MAX)).unwrap();
+        for CountedUnit { record, .. } in world.merger.counted() {
+            let at = tables
+                .iter()
+                .position(|t| t.relation.oid == record.unit.table_oid)
+                .unwrap();
+            counts[at].insert(record.place, (record.range, record.rows));
+        }
+    }
+    let mut state = 7;
+    let mut left = 0;
+    let goes_on = tables.iter().zip(&counts).map(|(table, units)| {
+        let mut copied: Vec<KeyRange> = Vec::new();
+        for (range, rows) in units.values() {
+            match copied.last_mut() {
+                _ if next(&mut state) % 3 == 0 => left += rows,
+                Some(last) if last.up_to == range.after => last.up_to.clone_from(&range.up_to),
+                _ => copied.push(range.clone()),
+            }
+        }
+        TableCopy {
+            copied,
+            ..table.clone()
+        }
+    });
+    let goes_on: Vec<TableCopy> = goes_on.collect();
+    assert!(left > 1000, "{left}");
+    let mut second = World::start(world.cluster, goes_on, 3, 50);
+    let mut ranges: Vec<(u32, (u32, u32))> = Vec::new();
+    let mut read = 0;
+    while !second.merger.is_done() {
+        second.merger.at_boundary(Lsn(u64::MAX)).unwrap();
+        for CountedUnit { record, .. } in second.merger.counted() {
+            ranges.push((record.unit.table_oid, record.place));
+            read += record.rows;
+        }
+    }
+    assert_eq!(read, left, "what counts isn't read again, and nothing is left out");
+    assert!(ranges.iter().all(|(_, (gap, _))| gap % 2 == 0), "in the gaps");
+    assert_eq!(
+        ranges.len(),
+        ranges.iter().collect::<BTreeSet<_>>().len(),
+        "each place once"
+    );
+}
+
+/// A host that is killed again and again in the middle of copies, under load: what counts isn't read again.
+#[test]
+fn a_copy_that_is_cut_off_goes_on_under_load() {
+    let cluster = Cluster::start().unwrap();
+    cluster.script("postgres", SHOP).unwrap();
+    let mut tables = vec![
+        table(&cluster, "items", &["id"]),
+        table(&cluster, "words", &["w", "k"]),
+        table(&cluster, "log", &[]),
+        table(&cluster, "emptied", &["id"]),
+    ];
+    let mut world = World::start(cluster, tables.clone(), 2, 100);
+    let running = start_writers(&world, 600);
+    let mut resumed = 0;
+    for boundaries in [2, 4, 8, 16, 32] {
+        for _ in 0..boundaries {
+            world.stream(200);
+            world.boundary();
+        }
+        world.count(&mut tables);
+        resumed += tables.iter().filter(|table| !table.copied.is_empty()).count();
+        world.start_again(&tables);
+    }
+    assert!(resumed > 0);
+    loop {
+        let was_running = running.load(Ordering::SeqCst) > 0;
+        let streamed = world.stream(i32::MAX);
+        world.boundary();
+        if !was_running && !streamed && world.merger.is_done() {
+            break;
+        }
+    }
+    for (name, table) in ["public.items", "public.words", "public.log", "public.emptied"]
+        .iter()
+        .zip(&tables)
+    {
+        world.assert_same(name, table);
+    }
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use rowmill::batch::{Batch, Column, Lsn, Op, Relation, ReplicaIdentity, Tuple, Value};
 use rowmill::decode::Decoder;
-use rowmill::snapshot::{Copier, Merger, Plan, TableCopy};
+use rowmill::snapshot::{Copier, CountedUnit, KeyRange, Merger, Pace, Plan, TableCopy, Tally};
 use rowmill_tests::Cluster;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
@@ -64,6 +65,10 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         partitioned: kind == "p",
         epoch: 1,
+        rows_estimated: None,
+        copied: Vec::new(),
+        tally: Tally::default(),
+        shape: None,
     }
 }
 
@@ -117,7 +122,30 @@ fn text(value: Value<'_>) -> Option<String> {
     value.text().map(|text| String::from_utf8(text.to_vec()).unwrap())
 }
 
+fn start(
+    runtime: &Runtime,
+    cluster: &Cluster,
+    tables: Vec<TableCopy>,
+    connections: usize,
+    unit_rows: usize,
+) -> (Copier, Merger) {
+    let plan = Plan {
+        tables,
+        connections,
+        unit_rows,
+        patience: Duration::from_millis(500),
+        pace: Arc::new(Pace::new(None)),
+    };
+    let url = cluster.url("postgres");
+    let _in_runtime = runtime.enter();
+    rowmill::snapshot::start(plan, move || connect(url.clone()))
+}
+
 pub struct World {
+    /// Units that count since the last start, by table and place.
+    counted: BTreeMap<(u32, (u32, u32)), KeyRange>,
+    /// Tables that were truncated since then.
+    restarted: BTreeSet<u32>,
     pub runtime: Runtime,
     pub cluster: Cluster,
     pub merger: Merger,
@@ -145,18 +173,11 @@ impl World {
             (table.relation.oid, held)
         });
         let held = held.collect();
-        let url = cluster.url("postgres");
-        let client = runtime.block_on(connect(url.clone())).unwrap();
-        let plan = Plan {
-            tables,
-            connections,
-            unit_rows,
-        };
-        let (copier, merger) = {
-            let _in_runtime = runtime.enter();
-            rowmill::snapshot::start(plan, move || connect(url.clone()))
-        };
+        let client = runtime.block_on(connect(cluster.url("postgres"))).unwrap();
+        let (copier, merger) = start(&runtime, &cluster, tables, connections, unit_rows);
         Self {
+            counted: BTreeMap::new(),
+            restarted: BTreeSet::new(),
             runtime,
             cluster,
             merger,
@@ -167,6 +188,47 @@ impl World {
             position: Lsn(0),
             updates_from_copy: 0,
         }
+    }
+
+    /// Enters into the tables what counts of them by now.
+    pub fn count(&mut self, tables: &mut [TableCopy]) {
+        for oid in std::mem::take(&mut self.restarted) {
+            let restarted = tables.iter_mut().filter(|copy| copy.relation.oid == oid);
+            restarted.for_each(|copy| copy.copied.clear());
+        }
+        for copy in tables {
+            // A copied range stands between the gaps that were beside it.
+            let old = copy
+                .copied
+                .drain(..)
+                .zip(0..)
+                .map(|(range, at)| ((2 * at + 1, 0), range));
+            let mut ranges: BTreeMap<(u32, u32), KeyRange> = old.collect();
+            let new = self.counted.extract_if(.., |(oid, _), _| *oid == copy.relation.oid);
+            ranges.extend(new.map(|((_, place), range)| (place, range)));
+            for range in ranges.into_values() {
+                match copy.copied.last_mut() {
+                    Some(last) if last.up_to == range.after => last.up_to = range.up_to,
+                    _ => copy.copied.push(range),
+                }
+            }
+        }
+    }
+
+    /// As a host does that was killed where the stream stands. What a table without a key had is gone: its copy starts
+    /// over.
+    pub fn start_again(&mut self, tables: &[TableCopy]) {
+        let tables: Vec<TableCopy> = tables
+            .iter()
+            .map(|copy| TableCopy {
+                epoch: copy.epoch + 1,
+                ..copy.clone()
+            })
+            .collect();
+        for table in tables.iter().filter(|table| table.key.is_empty()) {
+            self.held.entry(table.relation.oid).or_default().keyless.clear();
+        }
+        (self._copier, self.merger) = start(&self.runtime, &self.cluster, tables, 2, 100);
     }
 
     /// Passes on what the stream has, about `limit` changes; returns whether there was any.
@@ -198,6 +260,13 @@ impl World {
     pub fn boundary(&mut self) {
         for merged in self.merger.at_boundary(self.position).unwrap() {
             merged.batches.iter().for_each(|batch| self.deliver(batch));
+        }
+        for table in self.merger.restarted() {
+            self.counted.retain(|(oid, _), _| *oid != table.oid);
+            self.restarted.insert(table.oid);
+        }
+        for CountedUnit { record, .. } in self.merger.counted() {
+            self.counted.insert((record.unit.table_oid, record.place), record.range);
         }
     }
 

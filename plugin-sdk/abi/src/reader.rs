@@ -7,6 +7,7 @@ use core::fmt;
 pub struct Malformed {
     /// Offset in the bytes.
     pub at: usize,
+    /// What would have been right there.
     pub expected: &'static str,
 }
 
@@ -21,17 +22,25 @@ impl core::error::Error for Malformed {}
 /// One plain value, or the header of an array or map whose elements follow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Token<'a> {
+    /// Nothing; a NULL, where it is a value of a row.
     Nil,
+    /// `true` or `false`.
     Bool(bool),
+    /// An integer, in whatever width it was written.
     Int(i64),
     /// Above `i64::MAX`.
     Huge(u64),
+    /// A float of 32 bits.
     F32(f32),
+    /// A float of 64 bits.
     F64(f64),
     /// Not yet checked to be UTF-8.
     Str(&'a [u8]),
+    /// Bytes.
     Bin(&'a [u8]),
+    /// An extension: its type and its content.
     Ext(i8, &'a [u8]),
+    /// The number of elements.
     Array(usize),
     /// The number of pairs.
     Map(usize),
@@ -116,6 +125,23 @@ pub fn short_f64(bytes: &[u8], at: usize) -> Option<f64> {
 }
 
 /// Reads values one after the other. A failed read leaves the position undefined: give up then.
+///
+/// ```
+/// use rowmill_abi::{Reader, Token, Writer};
+///
+/// let mut writer = Writer::new();
+/// writer.array(3);
+/// writer.str("ada");
+/// writer.uint(7);
+/// writer.nil();
+///
+/// let mut reader = Reader::new(writer.as_slice());
+/// assert_eq!(reader.array(), Ok(3));
+/// assert_eq!(reader.str(), Ok("ada"));
+/// assert_eq!(reader.uint(), Ok(7));
+/// assert_eq!(reader.token(), Ok(Token::Nil));
+/// assert!(reader.is_at_end() && reader.bool().is_err());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -123,6 +149,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Begins at the first of these bytes.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
@@ -132,10 +159,12 @@ impl<'a> Reader<'a> {
         Self { bytes, at }
     }
 
+    /// The offset of the value that is read next.
     pub const fn position(&self) -> usize {
         self.at
     }
 
+    /// Whether nothing is left.
     pub const fn is_at_end(&self) -> bool {
         self.at >= self.bytes.len()
     }
@@ -285,6 +314,7 @@ impl<'a> Reader<'a> {
         is_nil
     }
 
+    /// An integer that fits.
     #[inline(never)]
     pub fn int(&mut self) -> Result<i64, Malformed> {
         let start = self.at;
@@ -294,6 +324,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An integer that is not negative.
     #[inline(never)]
     pub fn uint(&mut self) -> Result<u64, Malformed> {
         let start = self.at;
@@ -304,12 +335,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// An integer that is not negative and fits into 32 bits.
     #[inline(never)]
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         let start = self.at;
         u32::try_from(self.uint()?).map_err(|_| Self::expected_at(start, "an integer of 32 bits"))
     }
 
+    /// `true` or `false`.
     pub fn bool(&mut self) -> Result<bool, Malformed> {
         let start = self.at;
         match self.token()? {
@@ -318,6 +351,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Bytes, borrowed from those that are read.
+    pub fn bin(&mut self) -> Result<&'a [u8], Malformed> {
+        let start = self.at;
+        match self.token()? {
+            Token::Bin(bytes) => Ok(bytes),
+            _ => Err(Self::expected_at(start, "bytes")),
+        }
+    }
+
+    /// A text, borrowed from the bytes.
     #[inline(never)]
     pub fn str(&mut self) -> Result<&'a str, Malformed> {
         let start = self.at;

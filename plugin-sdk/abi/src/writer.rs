@@ -3,6 +3,23 @@
 use alloc::vec::Vec;
 
 /// Appends values in their shortest forms.
+///
+/// ```
+/// use rowmill_abi::{Reader, Writer};
+///
+/// let mut writer = Writer::new();
+/// let array = writer.open_array();
+/// for word in ["a", "b"] {
+///     writer.str(word);
+/// }
+/// writer.close_array(array, 2);
+/// writer.display(&1.5);
+///
+/// let mut reader = Reader::new(writer.as_slice());
+/// assert_eq!(reader.array(), Ok(2));
+/// assert_eq!((reader.str(), reader.str()), (Ok("a"), Ok("b")));
+/// assert_eq!(reader.str(), Ok("1.5"));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
     bytes: Vec<u8>,
@@ -23,6 +40,7 @@ pub struct OpenArray {
 }
 
 impl Writer {
+    /// Nothing yet.
     pub const fn new() -> Self {
         Self { bytes: Vec::new() }
     }
@@ -32,18 +50,22 @@ impl Writer {
         self.bytes.clear();
     }
 
+    /// What was written.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes
     }
 
+    /// What was written, to be kept.
     pub fn into_vec(self) -> Vec<u8> {
         self.bytes
     }
 
+    /// How many bytes were written.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
+    /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -58,16 +80,19 @@ impl Writer {
         self.bytes.drain(range);
     }
 
+    /// Nothing.
     #[inline]
     pub fn nil(&mut self) {
         self.bytes.push(0xc0);
     }
 
+    /// `true` or `false`.
     #[inline]
     pub fn bool(&mut self, value: bool) {
         self.bytes.push(if value { 0xc3 } else { 0xc2 });
     }
 
+    /// An integer that is not negative.
     #[inline]
     pub fn uint(&mut self, value: u64) {
         match value {
@@ -86,6 +111,7 @@ impl Writer {
         }
     }
 
+    /// An integer.
     #[inline(never)]
     pub fn int(&mut self, value: i64) {
         match value {
@@ -98,10 +124,12 @@ impl Writer {
         }
     }
 
+    /// A float of 32 bits.
     pub fn f32(&mut self, value: f32) {
         self.number(0xca, u64::from(value.to_bits()), 4);
     }
 
+    /// A float of 64 bits.
     #[inline]
     pub fn f64(&mut self, value: f64) {
         self.number(0xcb, value.to_bits(), 8);
@@ -117,6 +145,7 @@ impl Writer {
         self.bytes.truncate(end);
     }
 
+    /// A text.
     #[inline(never)]
     pub fn str(&mut self, text: &str) {
         match text.len() {
@@ -139,6 +168,7 @@ impl Writer {
         }
     }
 
+    /// Bytes.
     pub fn bin(&mut self, bytes: &[u8]) {
         self.length(0xc4, bytes.len());
         self.raw(bytes);
@@ -158,6 +188,7 @@ impl Writer {
         }
     }
 
+    /// The header of an array of so many elements, which are written next.
     pub fn array(&mut self, len: usize) {
         match len {
             0..=0x0f => self.bytes.push(0x90 | len as u8),
@@ -166,6 +197,7 @@ impl Writer {
         }
     }
 
+    /// The header of a map of so many pairs: a key and its value each, which are written next.
     pub fn map(&mut self, pairs: usize) {
         match pairs {
             0..=0x0f => self.bytes.push(0x80 | pairs as u8),
@@ -243,6 +275,7 @@ impl Writer {
         OpenArray { at }
     }
 
+    /// Fills in how many elements were written since.
     pub fn close_array(&mut self, array: OpenArray, len: u32) {
         self.set_long_array(array.at, len);
     }

@@ -1,5 +1,7 @@
 //! The attribute macros of `rowmill-plugin`, which documents them.
 
+#![deny(missing_docs)]
+
 mod columns;
 mod function;
 mod manifest;
@@ -15,6 +17,16 @@ use syn::parse_macro_input;
 /// `row.text("status")` and its like find their column's place while compiling; another name is a compile error.
 ///
 /// With `#[filter(read(status), kv)]` the function takes a second parameter, `kv: Kv`: the host's entries by key.
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+///
+/// #[filter(read(status, "odd name"))]
+/// fn paid_only(row: &Row) -> Result<bool> {
+///     Ok(row.text("status")? == Some("paid") && !row.is_null("odd name")?)
+/// }
+/// # fn main() {}
+/// ```
 #[proc_macro_attribute]
 pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let columns = parse_macro_input!(arguments as columns::Columns);
@@ -28,9 +40,23 @@ pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `#[transform(read(email), write(email))] fn mask(row: &Row, patch: &mut Patch) -> Result<()>`.
 ///
 /// `write(...)` names the columns that may be set. The function isn't called for images in which none of them has a
-/// value that could be written; see the crate's documentation on images.
+/// value that could be written; see the crate's documentation on images. Without `write(..)` it is called for every image,
+/// and may drop the change, stop, or send the row elsewhere.
 ///
 /// With `#[transform(read(..), write(..), kv)]` the function takes a third parameter, `kv: Kv`: the host's entries by key.
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+///
+/// #[transform(read(email), write(email))]
+/// fn lower_email(row: &Row, patch: &mut Patch) -> Result<()> {
+///     if let Some(email) = row.text("email")? {
+///         patch.set("email", email.to_lowercase());
+///     }
+///     Ok(())
+/// }
+/// # fn main() {}
+/// ```
 #[proc_macro_attribute]
 pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let columns = parse_macro_input!(arguments as columns::Columns);
@@ -51,6 +77,28 @@ pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///   position. A plugin that is `Stateful` without these doesn't compile.
 /// - `#[plugin(kv)]`: `self.kv()` is there, the host's entries by key.
 /// - A function `message` or `truncate` in the implementation: logical messages or truncates are shown to the plugin.
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+///
+/// struct Everything;
+///
+/// #[plugin]
+/// impl Filter for Everything {
+///     fn new(_: ()) -> Result<Self> {
+///         Ok(Self)
+///     }
+///
+///     fn schema(&mut self, relation: &Relation) -> Result<Projection<()>> {
+///         Ok(Selection::of(relation).with(()))
+///     }
+///
+///     fn matches(&mut self, _: &Row, _: &()) -> Result<bool> {
+///         Ok(true)
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as structure::Arguments);
@@ -62,6 +110,18 @@ pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Derives what a config needs, `Deserialize` and `JsonSchema`, without a dependency on `serde` and `schemars` of the
 /// plugin's own. Unknown keys are refused.
+///
+/// ```
+/// use rowmill_plugin::config;
+///
+/// #[config]
+/// struct Config {
+///     /// The least that is let through.
+///     least: i64,
+///     #[serde(default)]
+///     currency: Option<String>,
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn config(_: TokenStream, item: TokenStream) -> TokenStream {
     structure::config(item.into()).into()

@@ -8,6 +8,27 @@ use crate::value::Value;
 use rowmill_abi::{Malformed, Reader, action};
 
 /// What becomes of a row.
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+/// use rowmill_plugin::testing::{self, Outcome};
+/// use rowmill_plugin::row;
+///
+/// #[transform(read(total), write(total))]
+/// fn doubled(row: &Row, patch: &mut Patch) -> Result<()> {
+///     match row.int("total")? {
+///         Some(total) if total < 0 => return Err(Error::new("a negative total").with_code("range")),
+///         Some(total) => patch.set("total", 2 * total),
+///         None => patch.drop_change(),
+///     }
+///     Ok(())
+/// }
+///
+/// let mut plugin = testing::transform::<doubled>();
+/// assert_eq!(plugin.apply(row! { total: 5 }), Outcome::Row(row! { total: 10 }));
+/// assert_eq!(plugin.apply(row! { total: None::<i64> }), Outcome::Dropped);
+/// assert!(matches!(plugin.apply(row! { total: -1 }), Outcome::Rejected(error) if error.code() == "range"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It goes on like this.
@@ -32,6 +53,13 @@ impl Outcome {
     /// # Panics
     ///
     /// Where something else becomes of it.
+    ///
+    /// ```
+    /// use rowmill_plugin::testing::Outcome;
+    /// use rowmill_plugin::row;
+    ///
+    /// assert_eq!(Outcome::Row(row! { id: 1 }).row(), row! { id: 1 });
+    /// ```
     #[track_caller]
     pub fn row(self) -> Sample {
         match self {

@@ -89,7 +89,7 @@ mod tests {
         testing::check_config_schema::<Config>(env!("CARGO_MANIFEST_DIR"));
     }
 
-    fn plugin(columns: serde_json::Value) -> testing::MockHost<rowmill_plugin::guest::TransformPlugin<AddColumns>> {
+    fn plugin(columns: serde_json::Value) -> testing::TransformHost<AddColumns> {
         testing::transform_with::<AddColumns>(json!({ "columns": columns })).expect("the config is right")
     }
 

@@ -1,11 +1,10 @@
 use super::*;
-use rowmill_plugin::guest::TransformPlugin;
-use rowmill_plugin::testing::{self, MockHost, Outcome, Sample, commit_at};
+use rowmill_plugin::testing::{self, Outcome, Sample, TransformHost, commit_at};
 use rowmill_plugin::{events, row};
 
 const SECOND: i64 = 1_000_000;
 
-fn plugin(columns: &[&str]) -> MockHost<TransformPlugin<DedupeWindow>> {
+fn plugin(columns: &[&str]) -> TransformHost<DedupeWindow> {
     testing::transform_with(serde_json::json!({ "columns": columns, "window_seconds": 60 })).unwrap()
 }
 

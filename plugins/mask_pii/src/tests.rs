@@ -1,5 +1,5 @@
 use super::*;
-use rowmill_plugin::testing::{self, Cell, MockHost, Outcome, Table};
+use rowmill_plugin::testing::{self, Cell, Outcome, Table, TransformHost};
 use rowmill_plugin::{Op, row};
 use serde_json::json;
 
@@ -7,7 +7,7 @@ const SALT: &str = "salt";
 /// `printf ada@example.org | openssl dgst -sha256 -hmac salt`
 const ADA: &str = "ad922a3632bea6f5f74bdd96981e3c7c45faa3ac36c65b4891440c52787d03f8";
 
-fn plugin(config: serde_json::Value) -> MockHost<rowmill_plugin::guest::TransformPlugin<MaskPii>> {
+fn plugin(config: serde_json::Value) -> TransformHost<MaskPii> {
     testing::transform_with::<MaskPii>(config).expect("the config is right")
 }
 

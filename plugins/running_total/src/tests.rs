@@ -1,13 +1,12 @@
 use super::*;
-use rowmill_plugin::guest::TransformPlugin;
-use rowmill_plugin::testing::{self, Cell, MockHost, Outcome, Sample, Table, commit, truncate};
+use rowmill_plugin::testing::{self, Cell, Outcome, Sample, Table, TransformHost, commit, truncate};
 use rowmill_plugin::{events, row};
 
-fn plugin(config: serde_json::Value) -> MockHost<TransformPlugin<RunningTotal>> {
+fn plugin(config: serde_json::Value) -> TransformHost<RunningTotal> {
     testing::transform_with(config).unwrap()
 }
 
-fn by_customer() -> MockHost<TransformPlugin<RunningTotal>> {
+fn by_customer() -> TransformHost<RunningTotal> {
     plugin(serde_json::json!({ "amount": "amount", "total": "total", "group": "customer" }))
 }
 

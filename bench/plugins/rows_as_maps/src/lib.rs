@@ -44,6 +44,7 @@ fn rows_as_maps(row: &Row, patch: &mut Patch) -> Result<()> {
             Value::Bool(value) => Owned::Bool(value),
             Value::Int(value) => Owned::Int(value),
             Value::Float(value) => Owned::Float(value),
+            Value::Real(value) => Owned::Float(value.into()),
             Value::Text(value) => Owned::Text(value.to_owned()),
             _ => Owned::Null,
         };

@@ -1,27 +1,45 @@
-//! The copy ledger: which tables are copied, in which units, and which of those are merged.
+//! The copy ledger: which tables are copied, and which ranges of those whose copy is under way.
 
 use super::failure::Failure;
-use super::format::{COPIES, UNITS, decode, encode};
-use super::{CopyState, Mark, StateStore, TableCopy, UnitRecord};
-use crate::batch::{CopyUnit, Lsn};
+use super::format::{COPIES, RANGES, decode, encode};
+use super::{CopiedRange, CopiedUnit, CopyState, Mark, StateStore, TableCopy};
 use crate::problem::Problem;
-use redb::{ReadTransaction, ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
+use std::ops::RangeInclusive;
 
-type UnitKey = (u32, u32, u32);
+type Place = (u32, u32, u32);
+type Ranges<'t> = Table<'t, Place, &'static [u8]>;
 
 impl StateStore {
     pub fn copies(&self) -> Result<Vec<TableCopy>, Problem> {
         self.read(copies)
     }
 
-    /// Plans a copy. Units of the table's other epochs are forgotten in the same transaction.
-    pub fn set_copy(&self, copy: &TableCopy) -> Result<(), Problem> {
+    /// Stores a copy, and the ranges of the table that it has already. Whatever else the ledger had of it is forgotten
+    /// in the same transaction.
+    pub fn set_copy(&self, copy: &TableCopy, ranges: &[CopiedRange]) -> Result<(), Problem> {
         self.write(|transaction| {
             let mut copies = transaction.open_table(COPIES)?;
             copies.insert(copy.table_oid, encode(copy)?.as_slice())?;
-            let mut units = transaction.open_table(UNITS)?;
-            units.retain_in(table_range(copy.table_oid), |(_, epoch, _), _| epoch == copy.epoch)?;
+            let mut stored = transaction.open_table(RANGES)?;
+            stored.retain_in(places(copy.table_oid), |_, _| false)?;
+            for range in ranges {
+                put(&mut stored, copy.table_oid, range)?;
+            }
             Ok(())
+        })
+    }
+
+    /// The copy of the table starts over, as this epoch.
+    pub fn restart_copy(&self, table_oid: u32, epoch: u32) -> Result<(), Problem> {
+        self.write(|transaction| {
+            let mut copies = transaction.open_table(COPIES)?;
+            let Some(mut copy) = stored_copy(&copies, table_oid)? else {
+                return Ok(());
+            };
+            copy.epoch = epoch;
+            copies.insert(table_oid, encode(&copy)?.as_slice())?;
+            forget_ranges(transaction, table_oid)
         })
     }
 
@@ -29,88 +47,70 @@ impl StateStore {
     pub fn remove_copy(&self, table_oid: u32) -> Result<(), Problem> {
         self.write(|transaction| {
             transaction.open_table(COPIES)?.remove(table_oid)?;
-            transaction
-                .open_table(UNITS)?
-                .retain_in(table_range(table_oid), |_, _| false)?;
-            Ok(())
+            forget_ranges(transaction, table_oid)
         })
     }
 
-    /// The units of a copy in the order of their numbers.
-    pub fn copy_units(&self, table_oid: u32, epoch: u32) -> Result<Vec<UnitRecord>, Problem> {
-        self.read(|transaction| {
-            let units = transaction.open_table(UNITS)?;
-            let mut records = Vec::new();
-            for entry in units.range((table_oid, epoch, 0)..=(table_oid, epoch, u32::MAX))? {
-                let (key, value) = entry?;
-                let (range, snapshot, read_until, merged) = value.value();
-                records.push(UnitRecord {
-                    unit: from_key(key.value()),
-                    range: range.to_vec(),
-                    snapshot: snapshot.to_owned(),
-                    read_until: Lsn(read_until),
-                    merged,
-                });
-            }
-            Ok(records)
-        })
-    }
-
-    /// Stores units as they are planned or read, in one transaction.
-    pub fn put_units(&self, records: &[UnitRecord]) -> Result<(), Problem> {
-        self.write(|transaction| {
-            let mut units = transaction.open_table(UNITS)?;
-            for record in records {
-                let value = (
-                    record.range.as_slice(),
-                    record.snapshot.as_str(),
-                    record.read_until.0,
-                    record.merged,
-                );
-                units.insert(to_key(record.unit), value)?;
-            }
-            Ok(())
-        })
+    /// The ranges of a table that are copied, in the order of its key.
+    pub fn copied_ranges(&self, table_oid: u32) -> Result<Vec<CopiedRange>, Problem> {
+        self.read(|transaction| ranges(transaction, table_oid))
     }
 }
 
 /// Enters what has become durable everywhere. Marks of an epoch before the stored one are passed over: the copy that
-/// they speak of was started anew by a later session. A TRUNCATE makes a copy count on within its session, so its
-/// epoch may be beyond the stored one.
+/// they speak of has started over.
 pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<(), Failure> {
-    if marks.is_empty() {
-        return Ok(());
-    }
-    let mut copies = transaction.open_table(COPIES)?;
-    let mut units = transaction.open_table(UNITS)?;
     for mark in marks {
-        let (table_oid, epoch) = match *mark {
-            Mark::UnitDone(unit) => (unit.table_oid, unit.epoch),
-            Mark::TableDone { table_oid, epoch } => (table_oid, epoch),
+        let (table_oid, epoch) = match mark {
+            Mark::UnitDone(done) => (done.unit.table_oid, done.unit.epoch),
+            Mark::TableDone { table_oid, epoch } => (*table_oid, *epoch),
             Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) => continue,
         };
-        let stored = copies
-            .get(table_oid)?
-            .map(|stored| decode::<TableCopy>(stored.value()))
-            .transpose()?;
+        let mut copies = transaction.open_table(COPIES)?;
+        let stored = stored_copy(&copies, table_oid)?;
         let Some(mut copy) = stored.filter(|copy| copy.epoch <= epoch) else {
             continue;
         };
-        match *mark {
-            Mark::UnitDone(unit) => {
-                let found = units.get(to_key(unit))?.map(|stored| owned(stored.value()));
-                let (range, snapshot, read_until) = found.unwrap_or_default();
-                units.insert(to_key(unit), (range.as_slice(), snapshot.as_str(), read_until, true))?;
-            }
+        match mark {
+            Mark::UnitDone(done) => add(&mut transaction.open_table(RANGES)?, done)?,
             Mark::TableDone { .. } => {
                 copy.epoch = epoch;
                 copy.state = CopyState::Finished;
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
+                forget_ranges(transaction, table_oid)?;
             }
             Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) => {}
         }
     }
     Ok(())
+}
+
+/// Adds a range, joined with those beside it that it meets: so there are hardly more of them than workers.
+fn add(ranges: &mut Ranges<'_>, done: &CopiedUnit) -> Result<(), Failure> {
+    let table_oid = done.unit.table_oid;
+    let of_table = places(table_oid);
+    let place = (table_oid, done.range.place.0, done.range.place.1);
+    let before = ranges.range(*of_table.start()..place)?.next_back().transpose()?;
+    let before = before
+        .map(|(key, value)| read(key.value(), value.value()))
+        .transpose()?;
+    let behind = ranges.range(place..=*of_table.end())?.next().transpose()?;
+    let behind = behind
+        .map(|(key, value)| read(key.value(), value.value()))
+        .transpose()?;
+    let beside = [before.clone(), behind.clone()];
+    for range in beside.iter().flatten() {
+        ranges.remove((table_oid, range.place.0, range.place.1))?;
+    }
+    let all = [before, Some(done.range.clone()), behind];
+    for range in CopiedRange::join(all.into_iter().flatten()) {
+        put(ranges, table_oid, &range)?;
+    }
+    Ok(())
+}
+
+fn stored_copy(copies: &impl ReadableTable<u32, &'static [u8]>, oid: u32) -> Result<Option<TableCopy>, Failure> {
+    copies.get(oid)?.map(|stored| decode(stored.value())).transpose()
 }
 
 pub(super) fn copies(transaction: &ReadTransaction) -> Result<Vec<TableCopy>, Failure> {
@@ -121,29 +121,36 @@ pub(super) fn copies(transaction: &ReadTransaction) -> Result<Vec<TableCopy>, Fa
     Ok(copies)
 }
 
-/// How many units of a copy there are, and how many of those are merged.
-pub(super) fn counts(transaction: &ReadTransaction, copy: &TableCopy) -> Result<(usize, usize), Failure> {
-    let (mut all, mut merged) = (0, 0);
-    let range = (copy.table_oid, copy.epoch, 0)..=(copy.table_oid, copy.epoch, u32::MAX);
-    for entry in transaction.open_table(UNITS)?.range(range)? {
-        all += 1;
-        merged += usize::from(entry?.1.value().3);
+pub(super) fn ranges(transaction: &ReadTransaction, table_oid: u32) -> Result<Vec<CopiedRange>, Failure> {
+    let ranges = transaction.open_table(RANGES)?;
+    let mut found = Vec::new();
+    for entry in ranges.range(places(table_oid))? {
+        let (key, value) = entry?;
+        found.push(read(key.value(), value.value())?);
     }
-    Ok((all, merged))
+    Ok(found)
 }
 
-fn owned((range, snapshot, read_until, _): super::format::UnitValue<'_>) -> (Vec<u8>, String, u64) {
-    (range.to_vec(), snapshot.to_owned(), read_until)
+fn forget_ranges(transaction: &WriteTransaction, table_oid: u32) -> Result<(), Failure> {
+    let mut ranges = transaction.open_table(RANGES)?;
+    ranges.retain_in(places(table_oid), |_, _| false)?;
+    Ok(())
 }
 
-fn to_key(unit: CopyUnit) -> UnitKey {
-    (unit.table_oid, unit.epoch, unit.unit)
+fn put(ranges: &mut Ranges<'_>, table_oid: u32, range: &CopiedRange) -> Result<(), Failure> {
+    let place = (table_oid, range.place.0, range.place.1);
+    ranges.insert(place, encode(range)?.as_slice())?;
+    Ok(())
 }
 
-fn from_key((table_oid, epoch, unit): UnitKey) -> CopyUnit {
-    CopyUnit { epoch, table_oid, unit }
+fn read((_, gap, number): Place, value: &[u8]) -> Result<CopiedRange, Failure> {
+    let range: CopiedRange = decode(value)?;
+    Ok(CopiedRange {
+        place: (gap, number),
+        ..range
+    })
 }
 
-fn table_range(table_oid: u32) -> std::ops::RangeInclusive<UnitKey> {
+fn places(table_oid: u32) -> RangeInclusive<Place> {
     (table_oid, 0, 0)..=(table_oid, u32::MAX, u32::MAX)
 }

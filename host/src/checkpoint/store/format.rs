@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 /// Grows by one with every change that an older version could not read.
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 3;
 
 /// The whole state is a few MB at most; redb's own default is 1 GiB.
 const CACHE_BYTES: usize = 4 << 20;
@@ -26,8 +26,10 @@ pub(super) const ROUTE_COLUMNS: TableDefinition<(&str, &str), &[u8]> = TableDefi
 pub(super) const CHAINS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("chains");
 /// table oid -> copy.
 pub(super) const COPIES: TableDefinition<u32, &[u8]> = TableDefinition::new("copies");
-/// (table oid, epoch, unit) -> (range, snapshot, read until, merged).
-pub(super) const UNITS: TableDefinition<(u32, u32, u32), UnitValue<'static>> = TableDefinition::new("copy_units");
+/// (table oid, gap, number) -> copied range, in the order of the table's key.
+pub(super) const RANGES: TableDefinition<(u32, u32, u32), &[u8]> = TableDefinition::new("copied_ranges");
+/// What format 2 had in its place: nothing that a copy could go on from.
+pub(super) const UNITS: TableDefinition<(u32, u32, u32), OldUnit<'static>> = TableDefinition::new("copy_units");
 
 /// (route, plugin, shard) -> (version, position, when it was stored, in ms since 1970, bytes).
 pub(super) const PLUGIN_STATES: TableDefinition<(&str, &str, u32), StateValue<'static>> =
@@ -35,8 +37,8 @@ pub(super) const PLUGIN_STATES: TableDefinition<(&str, &str, u32), StateValue<'s
 /// (plugin, key) -> value.
 pub(super) const PLUGIN_ENTRIES: TableDefinition<(&str, &[u8]), &[u8]> = TableDefinition::new("plugin_entries");
 
+type OldUnit<'a> = (&'a [u8], &'a str, u64, bool);
 pub(super) type StateValue<'a> = (u32, u64, u64, &'a [u8]);
-pub(super) type UnitValue<'a> = (&'a [u8], &'a str, u64, bool);
 
 pub(super) const POSITION: &str = "position";
 pub(super) const IDENTITY_DOCUMENT: &str = "identity";
@@ -89,7 +91,7 @@ fn fill(path: &Path, pipeline: &str) -> Result<(), Failure> {
         transaction.open_table(ROUTE_COLUMNS)?;
         transaction.open_table(CHAINS)?;
         transaction.open_table(COPIES)?;
-        transaction.open_table(UNITS)?;
+        transaction.open_table(RANGES)?;
         transaction.open_table(PLUGIN_STATES)?;
         transaction.open_table(PLUGIN_ENTRIES)?;
         Ok(())
@@ -113,15 +115,18 @@ fn open_checked(path: &Path) -> Result<Database, Option<Failure>> {
     }
 }
 
-/// A state of format 1 has no plugin state: it becomes one of format 2 by having the tables for it, and from then on a
-/// version that doesn't know them keeps off: it would move the position and leave the state behind.
+/// A state of format 1 has no plugin state, one of format 2 no ranges that are copied. It becomes one of this format by
+/// having the tables for them, and from then on a version that doesn't know them keeps off: it would move the position
+/// and leave the rest behind.
 fn upgrade(database: &Database) -> Result<(), Failure> {
     super::write(database, |transaction| {
         let mut numbers = transaction.open_table(NUMBERS)?;
         let stored = numbers.get(FORMAT_NUMBER)?.map(|stored| stored.value());
-        if stored == Some(1) {
+        if matches!(stored, Some(1 | 2)) {
             transaction.open_table(PLUGIN_STATES)?;
             transaction.open_table(PLUGIN_ENTRIES)?;
+            transaction.open_table(RANGES)?;
+            transaction.delete_table(UNITS)?;
             numbers.insert(FORMAT_NUMBER, FORMAT)?;
         }
         Ok(())
@@ -131,7 +136,7 @@ fn upgrade(database: &Database) -> Result<(), Failure> {
 fn check(database: &Database, folder: &StateFolder, pipeline: &str) -> Result<(), Problem> {
     let read = || read_header(database).map_err(|failure| failure.into_problem(folder));
     let mut found = read()?;
-    if found.0 == Some(1) {
+    if matches!(found.0, Some(1 | 2)) {
         upgrade(database).map_err(|failure| failure.into_problem(folder))?;
         found = read()?;
     }

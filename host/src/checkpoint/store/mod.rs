@@ -25,8 +25,8 @@ pub use failure::{STATE_DISK_FULL, STATE_HELD};
 pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
-    ChainVersion, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord, PluginState, PluginVersion,
-    RanVersion, SetAside, TableCopy, UnitRecord,
+    ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
+    PluginState, PluginVersion, RanVersion, SetAside, TableCopy, Turn,
 };
 
 use super::Stored;

@@ -1,6 +1,6 @@
 //! What is stored, as its users see it.
 
-use crate::batch::{CopyUnit, Lsn};
+use crate::batch::CopyUnit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -97,23 +97,102 @@ pub struct TableCopy {
     pub table_oid: u32,
     /// `schema.table`, for people.
     pub table: String,
-    /// Which copy of the table is under way, or was the last; 0 before the first has begun.
+    /// Which copy of the table is under way, or was the last; 0 before the first has begun. Every start and every
+    /// TRUNCATE begins another, so that a copied row's id is never given twice.
     pub epoch: u32,
     pub state: CopyState,
+    /// What the ranges that are copied rest on: the table's columns and file, the sinks. A copy only goes on from them
+    /// where it is the same still.
+    #[serde(default)]
+    pub basis: String,
 }
 
-/// A unit of a copy. Stored before its first row goes out, so that its number always means the same rows.
+/// A range of a table's key that is copied: its rows are durable everywhere, and the stored position is behind all
+/// that they show.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedRange {
+    /// Orders the ranges of a table as the server orders their keys: the gap of the start that it lies in, and its
+    /// number there.
+    #[serde(skip)]
+    pub place: (u32, u32),
+    /// The key behind which it begins, and the one with which it ends, as texts; `None` where it is open. These are
+    /// row values: never shown, never logged.
+    pub after: Option<Vec<String>>,
+    pub up_to: Option<Vec<String>>,
+    /// What it was made of.
+    pub units: u64,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+impl fmt::Debug for CopiedRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CopiedRange")
+            .field("place", &self.place)
+            .field("units", &self.units)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CopiedRange {
+    /// Appends the range that begins where this one ends.
+    fn append(&mut self, next: Self) {
+        self.up_to = next.up_to;
+        self.units += next.units;
+        self.rows += next.rows;
+        self.bytes += next.bytes;
+    }
+
+    /// Whether `next` begins where this one ends.
+    fn meets(&self, next: &Self) -> bool {
+        self.up_to.is_some() && self.up_to == next.after
+    }
+
+    /// Makes one of those that meet; they are in order.
+    pub(crate) fn join(ranges: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut joined: Vec<Self> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if last.meets(&range) => last.append(range),
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
+}
+
+/// A unit that is copied, for the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnitRecord {
+pub struct CopiedUnit {
     pub unit: CopyUnit,
-    /// Which rows it has, in the words of the snapshot stage. May hold key values: never shown, never logged.
-    pub range: Vec<u8>,
-    /// `pg_current_snapshot()` under which it was read; empty before.
-    pub snapshot: String,
-    /// `pg_current_wal_insert_lsn()` after it was read.
-    pub read_until: Lsn,
-    /// Whether its rows are durable everywhere.
-    pub merged: bool,
+    pub range: CopiedRange,
+    pub turn: Turn,
+}
+
+/// Something that is let go of once the ledger has the unit: so readers are never far ahead of it.
+#[derive(Clone, Default)]
+pub struct Turn(#[expect(dead_code, reason = "held until it is dropped")] Option<Arc<dyn Send + Sync>>);
+
+impl Turn {
+    pub fn new(held: impl Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(held)))
+    }
+}
+
+impl PartialEq for Turn {
+    /// It is no part of what is stored.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Turn {}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turn")
+    }
 }
 
 /// What one instance of a plugin keeps, as of a position.
@@ -167,8 +246,8 @@ pub enum Mark {
     /// What a plugin keeps, all rows up to this batch included.
     State(PluginState),
     Entries(Arc<PluginEntries>),
-    /// The rows of the unit are durable everywhere.
-    UnitDone(CopyUnit),
+    /// The rows of the unit are durable everywhere, and the stream has passed what they show.
+    UnitDone(Arc<CopiedUnit>),
     /// The last unit of the table is.
     TableDone {
         table_oid: u32,

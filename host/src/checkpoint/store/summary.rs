@@ -43,14 +43,15 @@ fn identity(transaction: &ReadTransaction) -> Result<Option<Value>, Failure> {
 fn copies_summary(transaction: &ReadTransaction) -> Result<Vec<Value>, Failure> {
     let mut summary = Vec::new();
     for copy in copies::copies(transaction)? {
-        let (units, merged) = copies::counts(transaction, &copy)?;
+        let ranges = copies::ranges(transaction, copy.table_oid)?;
+        let sum = |of: fn(&super::CopiedRange) -> u64| ranges.iter().map(of).sum::<u64>();
         summary.push(json!({
             "table": copy.table,
             "table_oid": copy.table_oid,
             "epoch": copy.epoch,
             "state": copy.state,
-            "units": units,
-            "units_merged": merged,
+            "units_copied": sum(|range| range.units),
+            "rows_copied": sum(|range| range.rows),
         }));
     }
     Ok(summary)

@@ -66,21 +66,37 @@ fn copy(epoch: u32) -> TableCopy {
         table: "public.orders".into(),
         epoch,
         state: CopyState::Planned,
+        basis: "id int4".into(),
     }
 }
 
-fn unit(epoch: u32, unit: u32) -> UnitRecord {
-    UnitRecord {
+/// The unit between two keys of ten; 0 stands for the table's ends.
+fn unit(epoch: u32, after: u32, up_to: u32) -> Mark {
+    let bound = |key: u32| (key > 0).then(|| vec![format!("{key}0")]);
+    Mark::UnitDone(Arc::new(CopiedUnit {
         unit: CopyUnit {
             epoch,
             table_oid: 16384,
-            unit,
+            unit: after,
         },
-        range: vec![0, 255, unit as u8],
-        snapshot: "100:104:100,102".into(),
-        read_until: Lsn(0x55),
-        merged: false,
-    }
+        range: CopiedRange {
+            place: (0, after + 1),
+            after: bound(after),
+            up_to: bound(up_to),
+            units: 1,
+            rows: 10,
+            bytes: 100,
+        },
+        turn: Turn::default(),
+    }))
+}
+
+/// What the ledger has, as `after-up_to:units`.
+fn copied(store: &StateStore) -> Vec<String> {
+    let text = |bound: &Option<Vec<String>>| bound.as_ref().map_or(String::new(), |key| key.join(","));
+    let ranges = store.copied_ranges(16384).unwrap();
+    let of = |range: &CopiedRange| format!("{}-{}:{}", text(&range.after), text(&range.up_to), range.units);
+    ranges.iter().map(of).collect()
 }
 
 #[test]
@@ -114,9 +130,9 @@ fn what_was_stored_is_there_after_a_restart() {
         store.set_identity(&identity()).unwrap();
         store.advance(Some(Lsn(0x20)), &[]).unwrap();
         store.set_route_columns("0", "public.orders", &columns).unwrap();
-        store.put_chain_version("0", Lsn(0x10), &chain("aa")).unwrap();
-        store.set_copy(&copy(1)).unwrap();
-        store.put_units(&[unit(1, 0)]).unwrap();
+        store.begin_chain("0", Lsn(0x10), &chain("aa"), 0).unwrap();
+        store.set_copy(&copy(1), &[]).unwrap();
+        store.advance(None, &[unit(1, 0, 1)]).unwrap();
     }
     let store = bench.open();
     assert_eq!(store.identity().unwrap(), Some(identity()));
@@ -125,7 +141,7 @@ fn what_was_stored_is_there_after_a_restart() {
     assert_eq!(store.route_columns("1", "public.orders").unwrap(), None);
     assert_eq!(store.chain_versions("0").unwrap(), vec![(Lsn(0x10), chain("aa"))]);
     assert_eq!(store.copies().unwrap(), vec![copy(1)]);
-    assert_eq!(store.copy_units(16384, 1).unwrap(), vec![unit(1, 0)]);
+    assert_eq!(copied(&store), ["-10:1"]);
 }
 
 #[test]
@@ -163,18 +179,19 @@ fn h7_a_full_disk_keeps_the_old_position_and_passes() {
         return;
     };
     let store = StateStore::open(&disk.join("shop"), "shop").unwrap();
-    store.set_copy(&copy(1)).unwrap();
+    store.set_copy(&copy(1), &[]).unwrap();
     store.advance(Some(Lsn(1)), &[]).unwrap();
     let fill = disk.join("fill");
-    let large = |number: u32| UnitRecord {
-        range: vec![1; 64 << 10],
-        ..unit(1, number)
+    let large = |number: u32| TableCopy {
+        table_oid: number,
+        basis: "x".repeat(64 << 10),
+        ..copy(1)
     };
     // As much as there is, so that the database can't grow.
     let mut file = fs::File::create(&fill).unwrap();
     while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
     let problem = (0..)
-        .find_map(|number| store.put_units(&[large(number)]).err())
+        .find_map(|number| store.set_copy(&large(number), &[]).err())
         .unwrap();
     assert_eq!(problem.code, STATE_DISK_FULL, "{problem} {:?}", problem.cause);
     drop(file);
@@ -194,54 +211,67 @@ fn a_position_never_goes_back() {
     assert_eq!(store.position().unwrap(), Some(Lsn(0x20)));
 }
 
+const TABLE_DONE: Mark = Mark::TableDone {
+    table_oid: 16384,
+    epoch: 1,
+};
+
 #[test]
-fn marks_are_entered_with_the_position() {
+fn ranges_are_entered_with_the_position_and_joined_where_they_meet() {
     let bench = Bench::new();
     let store = bench.open();
-    store.set_copy(&copy(1)).unwrap();
-    store.put_units(&[unit(1, 0), unit(1, 1)]).unwrap();
-    store.advance(Some(Lsn(9)), &[Mark::UnitDone(unit(1, 1).unit)]).unwrap();
-    let merged = |store: &StateStore| -> Vec<bool> {
-        let units = store.copy_units(16384, 1).unwrap();
-        units.iter().map(|unit| unit.merged).collect()
-    };
-    assert_eq!(merged(&store), [false, true]);
-    assert_eq!(store.copy_units(16384, 1).unwrap()[1].range, unit(1, 1).range);
-    let table_done = Mark::TableDone {
-        table_oid: 16384,
-        epoch: 1,
-    };
-    store
-        .advance(None, &[Mark::UnitDone(unit(1, 0).unit), table_done])
-        .unwrap();
-    assert_eq!(merged(&store), [true, true]);
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(Some(Lsn(9)), &[unit(1, 1, 2)]).unwrap();
+    assert_eq!(copied(&store), ["10-20:1"]);
+    store.advance(None, &[unit(1, 4, 0), unit(1, 2, 3)]).unwrap();
+    assert_eq!(copied(&store), ["10-30:2", "40-:1"]);
+    store.advance(None, &[unit(1, 0, 1), unit(1, 3, 4)]).unwrap();
+    assert_eq!(copied(&store), ["-:5"]);
+    assert_eq!(store.copied_ranges(16384).unwrap()[0].rows, 50);
+    store.advance(None, &[TABLE_DONE]).unwrap();
     assert_eq!(store.copies().unwrap()[0].state, CopyState::Finished);
+    assert_eq!(copied(&store), [""; 0], "a copied table needs no ranges");
     assert_eq!(store.position().unwrap(), Some(Lsn(9)));
 }
 
 #[test]
-fn a_new_epoch_forgets_the_units_of_the_old_one_and_its_late_marks() {
+fn a_copy_goes_on_from_the_ranges_that_it_is_given() {
     let bench = Bench::new();
     let store = bench.open();
-    store.set_copy(&copy(1)).unwrap();
-    store.put_units(&[unit(1, 0)]).unwrap();
-    store.set_copy(&copy(2)).unwrap();
-    let late = Mark::TableDone {
-        table_oid: 16384,
-        epoch: 1,
-    };
-    store.advance(None, &[Mark::UnitDone(unit(1, 0).unit), late]).unwrap();
-    assert_eq!(store.copy_units(16384, 1).unwrap(), vec![]);
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(None, &[unit(1, 1, 2), unit(1, 3, 4)]).unwrap();
+    let mut ranges = store.copied_ranges(16384).unwrap();
+    ranges.pop();
+    store.set_copy(&copy(2), &ranges).unwrap();
+    assert_eq!(copied(&store), ["10-20:1"]);
+    store.advance(None, &[unit(1, 2, 3), unit(2, 4, 5)]).unwrap();
+    assert_eq!(
+        copied(&store),
+        ["10-20:1", "40-50:1"],
+        "late marks of an epoch that is over"
+    );
+}
+
+#[test]
+fn a_copy_that_starts_over_forgets_its_ranges_and_late_marks() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(None, &[unit(1, 0, 1)]).unwrap();
+    store.restart_copy(16384, 2).unwrap();
+    store.advance(None, &[unit(1, 1, 2), TABLE_DONE]).unwrap();
+    assert_eq!(copied(&store), [""; 0]);
     assert_eq!(store.copies().unwrap(), vec![copy(2)]);
-    // Behind a TRUNCATE the copy starts over while it runs.
-    let started_over = Mark::TableDone {
+    let table_done = Mark::TableDone {
         table_oid: 16384,
         epoch: 4,
     };
-    store.advance(None, &[started_over]).unwrap();
+    store.advance(None, &[table_done]).unwrap();
     assert_eq!(store.copies().unwrap()[0].state, CopyState::Finished);
     assert_eq!(store.copies().unwrap()[0].epoch, 4);
     store.remove_copy(16384).unwrap();
+    assert_eq!(store.copies().unwrap(), vec![]);
+    store.restart_copy(16384, 5).unwrap();
     assert_eq!(store.copies().unwrap(), vec![]);
 }
 
@@ -250,21 +280,21 @@ fn chain_versions_are_kept_back_to_the_acknowledged_position() {
     let bench = Bench::new();
     let store = bench.open();
     for (from, module) in [(0, "aa"), (10, "bb"), (20, "cc"), (30, "dd")] {
-        store.put_chain_version("0", Lsn(from), &chain(module)).unwrap();
+        store.begin_chain("0", Lsn(from), &chain(module), 0).unwrap();
     }
-    store.put_chain_version("1", Lsn(5), &chain("zz")).unwrap();
+    store.begin_chain("1", Lsn(5), &chain("zz"), 0).unwrap();
     let froms = |store: &StateStore| -> Vec<u64> {
         let versions = store.chain_versions("0").unwrap();
         versions.iter().map(|(from, _)| from.0).collect()
     };
+    assert_eq!(froms(&store), [0, 10, 20, 30]);
     // A transaction that commits at 20 is still to be replayed by `bb` as long as 20 is not acknowledged.
-    assert_eq!(store.prune_chain_versions("0", Lsn(19)).unwrap(), 3);
-    assert_eq!(froms(&store), [10, 20, 30]);
-    assert_eq!(store.prune_chain_versions("0", Lsn(20)).unwrap(), 2);
-    assert_eq!(froms(&store), [20, 30]);
-    assert_eq!(store.prune_chain_versions("0", Lsn(99)).unwrap(), 1);
+    for (acknowledged, left) in [(19, &[10, 20, 30, 40][..]), (20, &[20, 30, 40]), (99, &[40])] {
+        store.advance(Some(Lsn(acknowledged)), &[]).unwrap();
+        store.begin_chain("0", Lsn(40), &chain("dd"), 0).unwrap();
+        assert_eq!(froms(&store), left);
+    }
     assert_eq!(store.chain_versions("1").unwrap().len(), 1);
-    assert_eq!(store.prune_chain_versions("none", Lsn(99)).unwrap(), 0);
     assert_eq!(
         store.recorded_modules().unwrap(),
         ["dd", "zz"].map(str::to_owned).into()
@@ -276,19 +306,16 @@ fn the_summary_shows_the_state_without_key_ranges() {
     let bench = Bench::new();
     let store = bench.open();
     store.set_identity(&identity()).unwrap();
-    store.put_chain_version("0", Lsn(0x10), &chain("aa")).unwrap();
-    store.set_copy(&copy(1)).unwrap();
-    store.put_units(&[unit(1, 0), unit(1, 1)]).unwrap();
-    store
-        .advance(Some(Lsn(0x20)), &[Mark::UnitDone(unit(1, 0).unit)])
-        .unwrap();
+    store.begin_chain("0", Lsn(0x10), &chain("aa"), 0).unwrap();
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(Some(Lsn(0x20)), &[unit(1, 0, 1), unit(1, 7, 8)]).unwrap();
     let summary = store.summary().unwrap();
     assert_eq!(summary["position"], "0/20");
     assert_eq!(summary["identity"]["system_identifier"], u64::MAX.to_string());
     assert_eq!(summary["chains"][0]["plugins"][0]["module"], "aa");
-    assert_eq!(summary["copies"][0]["units"], 2);
-    assert_eq!(summary["copies"][0]["units_merged"], 1);
-    assert!(!summary.to_string().contains("range"));
+    assert_eq!(summary["copies"][0]["units_copied"], 2);
+    assert_eq!(summary["copies"][0]["rows_copied"], 20);
+    assert!(!summary.to_string().contains("after"), "no key");
 }
 
 #[test]
@@ -323,6 +350,29 @@ fn h10_a_newer_format_and_another_pipeline_are_refused() {
     drop(database);
     let problem = bench.refused();
     assert_eq!((problem.code, problem.exit), ("E0503", Exit::Usage));
+}
+
+#[test]
+fn a_state_of_format_2_loses_nothing_that_a_copy_could_go_on_from() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_copy(&copy(1), &[]).unwrap();
+    drop(store);
+    let database = Database::open(bench.database()).unwrap();
+    let older = |transaction: &WriteTransaction| {
+        transaction.open_table(NUMBERS)?.insert("format", 2)?;
+        transaction.delete_table(format::RANGES)?;
+        let mut units = transaction.open_table(format::UNITS)?;
+        units.insert((16384, 1, 0), ([].as_slice(), "", 0, true))?;
+        Ok(())
+    };
+    write(&database, older).unwrap();
+    drop(database);
+    let store = bench.open();
+    assert_eq!(store.copies().unwrap(), vec![copy(1)]);
+    assert_eq!(copied(&store), [""; 0]);
+    store.advance(None, &[unit(1, 0, 1)]).unwrap();
+    assert_eq!(copied(&store), ["-10:1"]);
 }
 
 #[test]

@@ -219,10 +219,12 @@ impl Stage {
         }
         self.revive()?;
         let (out, refused) = (self.out.len(), self.refused.list.len());
+        let rows_left = self.scratch.rows_left;
         match self.attempt(batch, rows, hint..hint + 1, &mut false) {
             Ok(_) => {
                 // What came of it goes on in its turn.
                 self.out.truncate(out);
+                self.scratch.rows_left = rows_left;
                 self.refused.list.truncate(refused);
                 search.misled = true;
                 search.halve(of);

@@ -38,6 +38,7 @@ pub(super) fn limits() -> Limits {
         compile_time: Duration(std::time::Duration::from_secs(30)),
         kv: None,
         isolation: Duration(std::time::Duration::from_secs(10)),
+        rows: 10_000,
     }
 }
 

@@ -124,3 +124,44 @@ fn rows_fan_out_into_several_outputs() {
         .collect();
     assert_eq!((tables, truncate.cascade), (vec!["t1", "t2"], true));
 }
+
+/// What it makes of a whole batch is bounded as well; the batch stays as it was.
+#[test]
+fn a_batch_of_rows_that_fan_out_is_bounded_as_a_whole() {
+    const EACH: usize = 100;
+    let made = arr(&vec![arr(&[i(0), i(0), arr(&[i(1), s("a")]), nil()]); EACH]);
+    // As many rows as the limit has room for, and one more.
+    for (rows, fits) in [(10, true), (11, false)] {
+        let all: Vec<_> = (0..rows).map(|at| arr(&[i(at), i(4), made.clone()])).collect();
+        let guest = transform(wishes(&[1], &[0, 1], None), actions(&all));
+        let mut version = guest.version("bomb").unwrap();
+        version.limits.rows = 10 * EACH as u64;
+        let mut chain = Chain::new(&ENGINE, &[version], FilterMode::Membership, Mode::Live).unwrap();
+        let relation = people();
+        // Each batch begins anew.
+        for _ in 0..2 {
+            let mut batch = batch(&relation);
+            let mut came: Vec<_> = (0..rows as u64)
+                .map(|ordinal| Row {
+                    ordinal,
+                    ..row(&mut batch, Op::Insert, None, Some(&["1", "a"]))
+                })
+                .collect();
+            let done = chain.process(&mut batch, &mut came, &mut Processed::default());
+            if fits {
+                done.unwrap();
+                assert_eq!(came.len(), 10 * EACH);
+                continue;
+            }
+            let problem = done.unwrap_err().problem();
+            assert_eq!(problem.code, "E0316");
+            assert!(
+                problem.headline.contains("plugin bomb makes more than 1000 rows"),
+                "{problem}"
+            );
+            assert!(problem.help.contains("`limits: rows` of plugin bomb"), "{problem}");
+            assert!(problem.cause.unwrap().contains("change 10"));
+            assert_eq!(came.len(), 11);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use super::route::NO_ROUTE;
 use super::{Applied, Apply, Image, Target, breach};
 use crate::batch::{Batch, Cell, OldImage, Op, Row, Tuple, Value};
+use crate::plugin::filter::Unapplied;
 use crate::plugin::plan::{InUse, Output};
 use crate::plugin::values::{Class, Decoded, decode};
 use rowmill_abi::{FAN_OUT_MAX, op};
@@ -174,6 +175,10 @@ impl Apply<'_, '_> {
         if count > FAN_OUT_MAX {
             let what = format!("it makes {count} rows of one; {FAN_OUT_MAX} are allowed");
             return breach(image.index, what);
+        }
+        match self.rows_left.checked_sub(count as u64) {
+            Some(left) => *self.rows_left = left,
+            None => return Err(Box::new(Unapplied::TooManyRows { image: image.index })),
         }
         for _ in 0..count {
             if self.cursor.array()? != 4 {

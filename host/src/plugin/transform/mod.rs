@@ -7,6 +7,7 @@ pub(crate) mod image;
 mod route;
 
 use crate::batch::{Batch, OldImage, Op, Row, Tuple};
+use crate::config::ROWS_DEFAULT;
 use crate::plugin::cursor::Cursor;
 use crate::plugin::encode::{Encoder, mark};
 use crate::plugin::error::RowErrorKind;
@@ -20,17 +21,30 @@ use rowmill_abi::{action, default};
 type Applied<T> = Result<T, Box<Unapplied>>;
 
 /// Buffers that are kept from call to call.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scratch {
     /// Output columns that the image at hand was given.
     written: Vec<usize>,
     routes: Routes,
+    /// How many rows a plugin may still make of others in the batch at hand.
+    pub rows_left: u64,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            written: Vec::new(),
+            routes: Routes::default(),
+            rows_left: ROWS_DEFAULT,
+        }
+    }
 }
 
 impl Scratch {
-    /// What follows is of another batch.
-    pub fn begin(&mut self) {
+    /// What follows is of another batch, of which the plugin may make so many rows.
+    pub fn begin(&mut self, rows_max: u64) {
         self.routes.begin();
+        self.rows_left = rows_max;
     }
 }
 
@@ -80,7 +94,8 @@ impl Image {
 /// The two images of a change, and which output they go to.
 struct Change<'a> {
     plan: &'a InUse,
-    row: Row,
+    /// As it came.
+    row: &'a Row,
     target: Target,
     old_target: Option<Target>,
     dropped: bool,
@@ -101,6 +116,7 @@ struct Apply<'a, 'r> {
     out: &'a mut Vec<Row>,
     written: &'a mut Vec<usize>,
     routes: &'a mut Routes,
+    rows_left: &'a mut u64,
     shapes: &'a Shapes,
     refused: &'a mut Refused,
     /// Why the plugin doesn't take the change at hand.
@@ -131,7 +147,11 @@ pub(crate) fn apply(
     let drops = cursor.index(usize::from(default::DROP))? == usize::from(default::DROP);
     let left = cursor.array()?;
     let images = encoder.images;
-    let Scratch { written, routes } = scratch;
+    let Scratch {
+        written,
+        routes,
+        rows_left,
+    } = scratch;
     let change_start = out.len();
     let mut apply = Apply {
         cursor,
@@ -144,6 +164,7 @@ pub(crate) fn apply(
         out,
         written,
         routes,
+        rows_left,
         shapes,
         refused,
         rejected: None,
@@ -208,22 +229,23 @@ impl Apply<'_, '_> {
         let before = self.out.len();
         let mut change = Change {
             plan,
-            row: *row,
+            row,
             target: Target::FIRST,
             old_target: None,
             dropped: false,
             fanned_out: false,
         };
+        let (mut made_old, mut made_new) = (row.old, row.new);
         if let (Some(old), true) = (row.old, marks & mark::OLD != 0) {
             let shipped = Image::new(row, *image, old, true, marks);
-            change.row.old = Some(self.image(&mut change, shipped)?);
+            made_old = Some(self.image(&mut change, shipped)?);
             change.old_target = Some(change.target);
             *image += 1;
         }
         if let (Some(new), true) = (row.new, marks & mark::NEW != 0) {
             change.target = Target::FIRST;
             let shipped = Image::new(row, *image, new, false, marks);
-            change.row.new = Some(self.image(&mut change, shipped)?);
+            made_new = Some(self.image(&mut change, shipped)?);
             *image += 1;
         }
         if self.rejected.is_some() {
@@ -238,12 +260,23 @@ impl Apply<'_, '_> {
         if change.fanned_out {
             return Ok(true);
         }
-        if change.row.new.is_some() && change.old_target.is_some_and(|old| old != change.target) {
+        if row.new.is_some() && change.old_target.is_some_and(|old| old != change.target) {
             let what = "the two images of a change go to different tables".to_owned();
             return breach(*image - 1, what);
         }
-        change.row.relation = self.relation(plan, change.target, row.relation);
-        self.out.push(change.row);
+        let relation = self.relation(plan, change.target, row.relation);
+        // Field by field: a row that is changed and then copied as a whole waits for what was just written.
+        self.out.push(Row {
+            relation,
+            transaction: row.transaction,
+            ordinal: row.ordinal,
+            new: made_new,
+            old: made_old,
+            extra: row.extra,
+            fan_out: row.fan_out,
+            op: row.op,
+            old_image: row.old_image,
+        });
         Ok(false)
     }
 
@@ -300,7 +333,7 @@ impl Apply<'_, '_> {
                 if image.old {
                     return breach(image.index, "an old image can't be fanned out");
                 }
-                self.fan_out(plan, &change.row, image)?;
+                self.fan_out(plan, change.row, image)?;
                 change.fanned_out = true;
                 image.tuple
             }

@@ -118,7 +118,10 @@ fn append_f64(value: f64, arena: &mut Vec<u8>) {
     } else if size != 0.0 && !(EXPONENT_BELOW..EXPONENT_FROM_F64).contains(&size) {
         with_exponent(arena, format_args!("{value:e}"));
     } else {
-        plain(arena, format_args!("{value}"));
+        // In this range it writes no exponent, but `.0` behind whole numbers.
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value);
+        arena.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
     }
 }
 

@@ -59,7 +59,7 @@ WITH RECURSIVE tree AS (
 )
 SELECT c.member AS oid, n.nspname::text AS schema, c.relname::text AS name,
        format('%I.%I', n.nspname, c.relname) AS sql_name,
-       c.relkind = 'p' AS partitioned, c.relispartition AS is_partition,
+       c.relfilenode AS file, c.relkind = 'p' AS partitioned, c.relispartition AS is_partition,
        c.relreplident::text AS identity, c.identity_usable, c.default_identity,
        (SELECT i.columns FROM indexes i WHERE i.indrelid = c.member AND i.indisprimary) AS primary_key,
        (SELECT i.columns FROM indexes i WHERE i.indrelid = c.member AND i.sound
@@ -166,6 +166,7 @@ fn table(row: &Row, mut columns: Vec<Column>) -> Table {
         usage_granted: row.get("usage_granted"),
         row_security: row.get("row_security"),
         owned: row.get("owned"),
+        file: row.get("file"),
         toastable: row.get("toastable"),
         has_sequence: row.get("has_sequence"),
     }

@@ -79,6 +79,8 @@ pub struct Table {
     pub row_security: bool,
     /// Whether the role may add the table to a publication, which its owner may.
     pub owned: bool,
+    /// `pg_class.relfilenode`: another one behind a rewrite; 0 where the table has no rows of its own.
+    pub file: u32,
     /// A value may be stored out of line, and is then left out of updates that don't change it.
     pub toastable: bool,
     /// A serial or identity column draws from a sequence.

@@ -28,6 +28,8 @@ pub struct Request<'a> {
     /// A publication to adopt.
     pub publication: Option<&'a str>,
     pub slot: &'a str,
+    /// Tables that are copied already: the stream needs no SELECT.
+    pub copied: &'a [u32],
 }
 
 impl<'a> Request<'a> {
@@ -39,6 +41,7 @@ impl<'a> Request<'a> {
             tables: &source.tables,
             publication: source.publication.as_deref(),
             slot,
+            copied: &[],
         }
     }
 }
@@ -116,7 +119,7 @@ pub async fn run(client: &Client, request: &Request<'_>) -> Result<Report, Box<P
     settings::check(client, &server, request, slot.is_some(), &mut findings).await?;
     let catalog = catalog::read_selected(client, request.tables, request.publication).await?;
     let published = publication::check(client, &server, request, &catalog, &mut findings).await?;
-    tables::check(&server, &catalog, published, &mut findings);
+    tables::check(&server, &catalog, published, request.copied, &mut findings);
     if let Some(slot) = &slot {
         slot::check(slot, &server, &mut findings);
     }

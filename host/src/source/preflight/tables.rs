@@ -8,17 +8,22 @@ use crate::problem::{Exit, Problem};
 use crate::source::catalog::{Catalog, Leaf, Table};
 use crate::source::failure::{headline, shown};
 
-pub(super) fn check(server: &Server, catalog: &Catalog, operations: Operations, findings: &mut Findings) {
+pub(super) fn check(
+    server: &Server,
+    catalog: &Catalog,
+    operations: Operations,
+    copied: &[u32],
+    findings: &mut Findings,
+) {
     selection(catalog, findings);
-    let denied: Vec<&Table> = catalog
-        .tables
-        .iter()
+    let read = || catalog.tables.iter().filter(|table| !copied.contains(&table.oid));
+    let denied: Vec<&Table> = read()
         .filter(|table| !table.select_granted || !table.usage_granted)
         .collect();
     if !denied.is_empty() {
         findings.problem(select_denied(server, &denied));
     }
-    let hidden: Vec<&Table> = catalog.tables.iter().filter(|table| table.row_security).collect();
+    let hidden: Vec<&Table> = read().filter(|table| table.row_security).collect();
     if !hidden.is_empty() {
         findings.problem(row_security(server, &hidden));
     }

@@ -28,6 +28,7 @@ fn request<'a>(tables: &'a [TablePattern]) -> Request<'a> {
         tables,
         publication: None,
         slot: "rowmill_shop",
+        copied: &[],
     }
 }
 
