@@ -15,6 +15,9 @@ const WATCH: &str = "
     ALTER TABLE orders ENABLE ALWAYS TRIGGER tell;
 ";
 
+/// What the writers did meanwhile has to be applied, a statement for each row.
+const CAUGHT_UP: Duration = Duration::from_secs(300);
+
 const DIGEST: &str = "
     SELECT op, count(*), md5(string_agg(what, '|' ORDER BY what)) FROM told GROUP BY 1
     UNION ALL SELECT 'orders', count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
@@ -43,7 +46,7 @@ fn killed(times: u32) {
     // The copies, of nothing: what is copied again would be told again.
     Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
 
-    let writers = Writers::start(&shop.cluster, "source", 3, 1).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 2, 10).unwrap();
     let seed = std::process::id().into();
     let mut random = Random::new(seed);
     let (mut of_host, mut of_target) = (0, 0);
@@ -63,7 +66,7 @@ fn killed(times: u32) {
     }
     writers.stop().unwrap();
     let source = shop.source(DIGEST).unwrap();
-    wait_until("target equals source", LONG, || {
+    wait_until("target equals source", CAUGHT_UP, || {
         host.must_run()?;
         let found = target.sql("postgres", DIGEST)?;
         anyhow::ensure!(found == source, "seed {seed}\nsource\n{source}\ntarget\n{found}");

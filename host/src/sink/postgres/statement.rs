@@ -61,11 +61,11 @@ impl<'a> Source<'a> {
         format!("s.v{}::{}", self.parameters.len(), column.cast)
     }
 
+    /// In the select list the arrays are gone through in step; in FROM each would be put by first, which takes twice as
+    /// long.
     fn rows(&self) -> String {
-        let count = self.parameters.len();
-        let arrays: Vec<String> = (1..=count).map(|at| format!("${at}::text[]")).collect();
-        let names: Vec<String> = (1..=count).map(|at| format!("v{at}")).collect();
-        format!("unnest({}) AS s({})", arrays.join(", "), names.join(", "))
+        let arrays = (1..=self.parameters.len()).map(|at| format!("unnest(${at}::text[]) AS v{at}"));
+        format!("(SELECT {}) AS s", arrays.collect::<Vec<_>>().join(", "))
     }
 
     fn assignments(&mut self, of: impl Fn(&TargetColumn) -> bool) -> String {
