@@ -12,21 +12,27 @@
 //!
 //! Rows are applied in their order, in runs: neighbours that do the same to the same columns of the same table are one
 //! statement, with an array per column that the server unnests. A key occurs once per run. Long runs of inserts go by
-//! COPY, inside a savepoint; where a row is there already, the run is applied again as an upsert.
+//! COPY, inside a savepoint. `compact` leaves out what nobody could see.
 //!
 //! Where foreign keys and ordinary triggers don't act (`session_replication_role`), the order between tables can't be
 //! seen inside a target transaction: rows are then brought together by table, so that small transactions over several
-//! tables make long runs too.
+//! tables make long runs too. Where a table has triggers of its own that act, each change is a statement, in its place.
 //!
-//! | change | applied as |
-//! | --- | --- |
-//! | insert, copied row, update with every column | INSERT ... ON CONFLICT (key) DO UPDATE |
-//! | update without unchanged TOAST values | UPDATE of the others by key; a row that isn't there is passed over |
-//! | update of the key | UPDATE by the old key; of the row with the new key where the target is ahead |
-//! | delete | DELETE by key |
-//! | any of them without a key | one row that is equal in all columns |
-//! | truncate | TRUNCATE with the source's flags |
-//! | message | nothing |
+//! | change | mirror | upsert; copied rows, tables being copied, changes sent again |
+//! | --- | --- | --- |
+//! | insert | INSERT | INSERT ... ON CONFLICT (key) DO UPDATE |
+//! | update with every column | UPDATE by key; a row that isn't there is passed over | as an insert |
+//! | update without unchanged TOAST values | UPDATE of the others by key | the same |
+//! | update of the key | UPDATE by the old key | of the row with the new key where the target is ahead |
+//! | delete | DELETE by key | the same |
+//! | any of them without a key | one row that is equal in all columns | the same |
+//! | truncate | TRUNCATE of what the source names, RESTART IDENTITY as there | the same |
+//! | message | nothing | nothing |
+//!
+//! With `append` each of them is a row of its own (`about` has what is told beside its columns).
+//!
+//! What the target refuses is found by halves, since the rows of a delivery are tried together first (`refusal`). What
+//! came before the refused row's transaction is committed, so that this transaction alone can be skipped.
 
 mod about;
 mod apply;
