@@ -133,6 +133,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         connections: 1,
         unit_rows: 1,
         patience: std::time::Duration::ZERO,
+        pace: Arc::new(snapshot::Pace::new(None)),
     };
     let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });
     let parts = Parts {

@@ -173,6 +173,11 @@ const SNAPSHOT: Block = Block {
             "20000",
             "Rows that are copied as one unit.",
         ),
+        Key::optional(
+            "rows_per_second",
+            &Shape::Count(1, 1_000_000_000),
+            "How many rows are read in a second at most, by all connections together.",
+        ),
     ],
 };
 

@@ -20,6 +20,7 @@ mod codes;
 mod config_watch;
 mod console;
 mod copies;
+mod copy_progress;
 mod failure;
 mod known;
 mod metrics;

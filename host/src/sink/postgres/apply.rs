@@ -1,5 +1,6 @@
 //! Applies the runs of a delivery inside the open target transaction.
 
+use super::compact;
 use super::encode;
 use super::error;
 use super::group;
@@ -12,6 +13,7 @@ use crate::batch::{Batch, Op, Row};
 use crate::config::{OnConflict, WriteMode};
 use crate::sink::{SinkContext, SinkError};
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio_postgres::{Client, Statement};
@@ -26,6 +28,7 @@ type Key = (u32, Kind, Columns, bool);
 
 /// What is known of the target for as long as the connection lasts.
 pub(super) struct Applier {
+    mode: WriteMode,
     pub(super) conflict: OnConflict,
     /// Whether foreign keys and ordinary triggers don't act, so that the order between tables can't be seen.
     independent: bool,
@@ -98,6 +101,7 @@ impl Sent {
 impl Applier {
     pub(super) fn new(mode: WriteMode, conflict: OnConflict, independent: bool) -> Self {
         Self {
+            mode,
             conflict,
             independent,
             tables: FxHashMap::default(),
@@ -140,20 +144,30 @@ impl Applier {
         range: Range<usize>,
         begin: &'static str,
     ) -> Result<(), SinkError> {
-        let grouped = match self.is_order_unseen(work.batch) {
-            true => group::by_table(work.batch, &work.rows[range.clone()], &self.targets),
-            false => None,
-        };
-        let Some((rows, from)) = grouped else {
+        let mut rows = Cow::Borrowed(&work.rows[range.clone()]);
+        let mut from: Vec<usize> = Vec::new();
+        if self.mode != WriteMode::Append
+            && let Some((left, places)) = compact::compact(work, range.clone(), &self.targets)
+        {
+            rows = Cow::Owned(left);
+            from = places;
+        }
+        if self.is_order_unseen(work.batch)
+            && let Some((grouped, places)) = group::by_table(work.batch, &rows, &self.targets)
+        {
+            from = match from.is_empty() {
+                true => places.iter().map(|at| range.start + at).collect(),
+                false => places.iter().map(|at| from[*at]).collect(),
+            };
+            rows = Cow::Owned(grouped);
+        }
+        let Cow::Owned(rows) = rows else {
             return self.apply_in_order(work, range, begin).await;
         };
         let all = 0..rows.len();
         let applied = self.apply_in_order(Work { rows: &rows, ..work }, all, begin).await;
         applied.map_err(|error| match error {
-            SinkError::Row { row, error } => SinkError::Row {
-                row: range.start + from[row],
-                error,
-            },
+            SinkError::Row { row, error } => SinkError::Row { row: from[row], error },
             other => other,
         })
     }
@@ -184,17 +198,31 @@ impl Applier {
         }
         let mut last = None;
         for row in &work.rows[range] {
-            if matches!(row.op, Op::Truncate | Op::Message) || last == Some(row.relation) {
-                continue;
+            match row.op {
+                Op::Message => {}
+                Op::Truncate if self.mode == WriteMode::Append => {
+                    for relation in &work.batch.truncates[row.extra as usize].relations {
+                        self.look_up_one(work, *relation).await?;
+                    }
+                }
+                Op::Truncate => {}
+                _ if last == Some(row.relation) => {}
+                _ => {
+                    last = Some(row.relation);
+                    self.look_up_one(work, row.relation).await?;
+                }
             }
-            last = Some(row.relation);
-            let relation = work.batch.relation(row);
-            if !self.targets.contains_key(&relation.index) {
-                let known = self.tables.len() as u32;
-                let table = *self.tables.entry(qualified(relation)).or_insert(known);
-                let target = Target::look_up(work.client, relation, table, work.context).await?;
-                self.targets.insert(relation.index, Arc::new(target));
-            }
+        }
+        Ok(())
+    }
+
+    async fn look_up_one(&mut self, work: Work<'_>, relation: u32) -> Result<(), SinkError> {
+        let relation = &work.batch.relations[relation as usize];
+        if !self.targets.contains_key(&relation.index) {
+            let known = self.tables.len() as u32;
+            let table = *self.tables.entry(qualified(relation)).or_insert(known);
+            let target = Target::look_up(work.client, relation, table, self.mode, work.context).await?;
+            self.targets.insert(relation.index, Arc::new(target));
         }
         Ok(())
     }
@@ -236,7 +264,11 @@ impl Applier {
         let (client, first) = (work.client, run.rows.start);
         let rows = &work.rows[run.rows.clone()];
         if run.kind == Kind::Truncate {
-            let text = statement::truncate(work.batch, &work.batch.truncates[rows[0].extra as usize]);
+            let emptied = &work.batch.truncates[rows[0].extra as usize];
+            let text = match self.mode {
+                WriteMode::Append => statement::append_truncate(work, &rows[0], emptied, &self.targets),
+                WriteMode::Mirror | WriteMode::Upsert => statement::truncate(work.batch, emptied),
+            };
             let reply = async move { client.batch_execute(&text).await.map(|()| 0) };
             pipeline.send(Sent::uncounted(first), reply).await;
             return Ok(());
@@ -245,7 +277,7 @@ impl Applier {
         let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
             return Ok(());
         };
-        let arrays = encode::arrays(work.batch, rows, &prepared.sql);
+        let arrays = encode::arrays(work, rows, &prepared.sql);
         let sent = self.expected(kind, first, rows);
         let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
         pipeline.send(sent, reply).await;
@@ -260,7 +292,9 @@ impl Applier {
         let (expected, fewer) = match (kind, self.conflict) {
             (Kind::Add, OnConflict::Skip) => (changes, Fewer::Conflict),
             // Where the row with the new key takes the change, none with the old one is expected.
-            (Kind::Add | Kind::Insert | Kind::Upsert, _) | (Kind::Shift, OnConflict::Overwrite) => (0, Fewer::Missing),
+            (Kind::Add | Kind::Insert | Kind::Upsert | Kind::Append, _) | (Kind::Shift, OnConflict::Overwrite) => {
+                (0, Fewer::Missing)
+            }
             (Kind::Complete, _) => (changes, Fewer::Failure),
             _ => (changes, Fewer::Missing),
         };
@@ -322,7 +356,7 @@ impl Applier {
         }
         let target = &self.targets[&index];
         let sql = if copy {
-            Some(statement::copy(target, &run.columns))
+            Some(statement::copy(target, run.kind, &run.columns))
         } else {
             statement::sql(target, run.kind, &run.columns, self.conflict)
         };

@@ -22,7 +22,7 @@ pub(in crate::sink) async fn check(
     let mut refusals = Vec::new();
     let mut seen = BTreeSet::new();
     for (at, relation) in relations.iter().enumerate() {
-        if let Err(error) = Target::look_up(&client, relation, at as u32, context).await {
+        if let Err(error) = Target::look_up(&client, relation, at as u32, config.mode, context).await {
             refusals.push(error);
         } else if seen.insert(relation.full_name())
             && let Err(error) = privileges(&client, relation, context).await

@@ -28,8 +28,10 @@
 //! | truncate | TRUNCATE with the source's flags |
 //! | message | nothing |
 
+mod about;
 mod apply;
 mod check;
+mod compact;
 mod connection;
 mod copy;
 mod encode;
