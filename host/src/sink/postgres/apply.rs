@@ -1,6 +1,7 @@
 //! Applies the runs of a delivery inside the open target transaction.
 
 use super::compact;
+use super::create::Maker;
 use super::encode;
 use super::error;
 use super::group;
@@ -8,9 +9,9 @@ use super::pipeline::Pipeline;
 use super::refusal::{incomplete, refused};
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
-use super::target::{Target, qualified};
-use crate::batch::{Batch, Op, Row};
-use crate::config::{OnConflict, WriteMode};
+use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
+use crate::batch::{Batch, Op, Relation, Row};
+use crate::config::{self, OnConflict, WriteMode};
 use crate::sink::{SinkContext, SinkError};
 use rustc_hash::FxHashMap;
 use std::borrow::Cow;
@@ -29,6 +30,8 @@ type Key = (u32, Kind, Columns, bool);
 /// What is known of the target for as long as the connection lasts.
 pub(super) struct Applier {
     mode: WriteMode,
+    /// Whether tables and columns are made where they are missing.
+    creates: bool,
     pub(super) conflict: OnConflict,
     /// Whether foreign keys and ordinary triggers don't act, so that the order between tables can't be seen.
     independent: bool,
@@ -99,16 +102,17 @@ impl Sent {
 }
 
 impl Applier {
-    pub(super) fn new(mode: WriteMode, conflict: OnConflict, independent: bool) -> Self {
+    pub(super) fn new(config: &config::PostgresSink, independent: bool) -> Self {
         Self {
-            mode,
-            conflict,
+            mode: config.mode,
+            creates: config.create_tables,
+            conflict: config.conflict,
             independent,
             tables: FxHashMap::default(),
             targets: FxHashMap::default(),
             statements: FxHashMap::default(),
             without_copy: FxHashMap::default(),
-            cutter: Cutter::new(mode),
+            cutter: Cutter::new(config.mode),
             passed_over: PassedOver::default(),
             refused: None,
         }
@@ -146,7 +150,8 @@ impl Applier {
     ) -> Result<(), SinkError> {
         let mut rows = Cow::Borrowed(&work.rows[range.clone()]);
         let mut from: Vec<usize> = Vec::new();
-        if self.mode != WriteMode::Append
+        if self.independent
+            && self.mode != WriteMode::Append
             && let Some((left, places)) = compact::compact(work, range.clone(), &self.targets)
         {
             rows = Cow::Owned(left);
@@ -221,10 +226,29 @@ impl Applier {
         if !self.targets.contains_key(&relation.index) {
             let known = self.tables.len() as u32;
             let table = *self.tables.entry(qualified(relation)).or_insert(known);
-            let target = Target::look_up(work.client, relation, table, self.mode, work.context).await?;
+            let target = self.look_up_or_make(work, relation, table).await?;
             self.targets.insert(relation.index, Arc::new(target));
         }
         Ok(())
+    }
+
+    async fn look_up_or_make(&self, work: Work<'_>, relation: &Relation, table: u32) -> Result<Target, SinkError> {
+        let look_up = || Target::look_up(work.client, relation, table, self.mode, work.context);
+        let maker = Maker {
+            client: work.client,
+            context: work.context,
+            mode: self.mode,
+        };
+        match look_up().await {
+            Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_TABLE => {
+                maker.table(relation).await?;
+            }
+            Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_COLUMN => {
+                maker.columns(relation).await?;
+            }
+            looked_up => return looked_up,
+        }
+        look_up().await
     }
 
     async fn apply_as<'a>(

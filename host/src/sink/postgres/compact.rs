@@ -26,9 +26,7 @@ pub(super) fn compact(
     targets: &FxHashMap<u32, Arc<Target>>,
 ) -> Option<(Vec<Row>, Vec<usize>)> {
     let is_update = |row: &&Row| matches!(row.op, Op::Update | Op::Upsert);
-    if work.rows[range.clone()].iter().filter(is_update).nth(1).is_none() {
-        return None;
-    }
+    work.rows[range.clone()].iter().filter(is_update).nth(1)?;
     let mut later = Later {
         work,
         by_key: FxHashMap::default(),

@@ -8,6 +8,9 @@ use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
 use tokio_postgres::Client;
 
+pub(super) const MISSING_TABLE: &str = "E0402";
+pub(super) const MISSING_COLUMN: &str = "E0403";
+
 /// OID of `character`, the one type whose name without a length means something else.
 const BPCHAR: u32 = 1042;
 const VARCHAR: u32 = 1043;
@@ -244,7 +247,7 @@ fn about(relation: &Relation, found: &[Found], context: &SinkContext) -> Result<
     );
     let help = format!("ALTER TABLE {} {}", qualified(relation), missing.join(", "));
     let cause = "`mode: append` tells of each change in columns of its own";
-    Err(Problem::new("E0403", Exit::Sink, headline, help)
+    Err(Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
         .with_cause(cause)
         .into())
 }
@@ -264,7 +267,7 @@ fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {
     }
     let headline = format!("table {} is missing at sink {}", relation.full_name(), context.sink);
     let help = format!("CREATE TABLE {} ({})", qualified(relation), lines.join(", "));
-    Problem::new("E0402", Exit::Sink, headline, help)
+    Problem::new(MISSING_TABLE, Exit::Sink, headline, help)
 }
 
 fn missing_column(relation: &Relation, column: &Column, context: &SinkContext) -> Problem {
@@ -276,7 +279,7 @@ fn missing_column(relation: &Relation, column: &Column, context: &SinkContext) -
         quoted(&column.name),
         type_name(column)
     );
-    Problem::new("E0403", Exit::Sink, headline, help)
+    Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
 }
 
 /// The source's type in SQL; text where the source's name for it says nothing to a target.
