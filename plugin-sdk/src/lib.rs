@@ -79,6 +79,7 @@ mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod value;
+mod walk;
 
 pub use error::{Error, Result};
 pub use kv::{Kv, WithKv};

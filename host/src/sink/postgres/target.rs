@@ -134,11 +134,19 @@ impl Target {
 
     /// The table's columns, and the columns of each of its unique indexes, the primary key first.
     async fn catalog(client: &Client, oid: u32) -> Result<(Vec<Found>, Vec<Unique>), tokio_postgres::Error> {
-        let select = "SELECT attname::text, pg_catalog.format_type(atttypid, -1), attgenerated <> '', \
+        // A cast of the type's own from text reads other texts than its input function does (regclass lacks `-`), by way
+        // of bpchar it is the input function.
+        let select = "SELECT attname::text, CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castmethod = 'f' \
+                AND casttarget = base AND castsource = 'pg_catalog.text'::pg_catalog.regtype) \
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_cast WHERE casttarget = base \
+                AND castsource = 'pg_catalog.bpchar'::pg_catalog.regtype) THEN 'bpchar::' ELSE '' END \
+            || pg_catalog.format_type(atttypid, -1), attgenerated <> '', \
             (SELECT n.nspname::text FROM pg_catalog.pg_operator o \
                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
                 WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1) \
-            FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+            FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_type t ON t.oid = atttypid, \
+            LATERAL (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) AS base) AS b \
+            WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
         let rows = client.query(select, &[&oid]).await?;
         let found = rows
             .iter()
