@@ -307,10 +307,14 @@ sinks: {{ warehouse: {{ postgres: {{ url: {} }} }} }}
 
     /// The tables of both are equal, in content and hash.
     fn same(&self, when: &str) {
+        // Tables are copied in no order, several at a time.
+        let copied = self.host.is_none();
         let mut query = String::new();
         for table in TABLES {
             // What triggers have seen is told in its order.
-            let (row, order) = if table == "seen" {
+            let (row, order) = if table == "seen" && copied {
+                ("t.what", "t.what")
+            } else if table == "seen" {
                 ("t.what", "t.at")
             } else {
                 ("t::text", "t::text")
