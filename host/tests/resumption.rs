@@ -196,3 +196,67 @@ fn what_is_copied_is_not_read_again_after_a_kill() {
     );
     host.terminate().unwrap();
 }
+
+fn copy(port: u16) -> Result<serde_json::Value> {
+    let status: serde_json::Value = serde_json::from_str(&get(port, "/api/status")?.1)?;
+    Ok(status["pipelines"][0]["copy"].clone())
+}
+
+/// 4,000 rows at 1,000 in a second: it takes its time, can be paused, and says how far it is.
+#[test]
+fn a_copy_is_paced_paused_and_shown() {
+    let cluster = source().unwrap();
+    for table in ["first", "second", "keyless"] {
+        cluster.sql("source", &format!("TRUNCATE {table}")).unwrap();
+    }
+    cluster.sql("source", "DELETE FROM large WHERE id > 4000").unwrap();
+    cluster.sql("source", "VACUUM ANALYZE large").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port().unwrap();
+    let pipeline = pipeline(&cluster, port).replace("unit_rows: 1000", "unit_rows: 200, rows_per_second: 1000");
+    let begun = std::time::Instant::now();
+    let mut host = Host::run(folder.path(), &pipeline).unwrap();
+    wait_until("the copy is under way", LONG, || {
+        host.must_run()?;
+        Ok((copy(port)?["rows"].as_u64() >= Some(400)).then_some(()))
+    })
+    .unwrap();
+
+    let (said, _) = Host::verb_of(folder.path(), &["copy", "pause"], 0).unwrap();
+    assert!(said.starts_with("copy paused: "), "{said}");
+    let paused = copy(port).unwrap();
+    assert_eq!(
+        (&paused["paused"], &paused["eta_seconds"]),
+        (&true.into(), &serde_json::Value::Null)
+    );
+    // The stream goes on: this row is none of the copy's, and comes behind what had been read.
+    cluster
+        .sql("source", "INSERT INTO first VALUES (1, 'streamed', NULL)")
+        .unwrap();
+    wait_until("a row comes beside the paused copy", LONG, || {
+        Ok((cluster.sql("target", "SELECT count(*) FROM first")? == "1").then_some(()))
+    })
+    .unwrap();
+    let rows = |copy: &serde_json::Value| copy["rows"].as_u64().unwrap();
+    let at_most = rows(&paused) + WORKERS * 200;
+    let metrics = get(port, "/metrics").unwrap().1;
+    assert!(
+        metrics.contains("rowmill_copy_rows_estimated{pipeline=\"shop\"}"),
+        "{metrics}"
+    );
+    assert!(rows(&copy(port).unwrap()) <= at_most && at_most < 4000);
+
+    Host::verb_of(folder.path(), &["copy", "resume"], 0).unwrap();
+    let mut etas = 0;
+    wait_until("the copy is through", LONG, || {
+        host.must_run()?;
+        let copy = copy(port)?;
+        ensure!(copy["rows_estimated"].as_u64() >= Some(4000), "{copy}");
+        etas += u64::from(copy["eta_seconds"].as_u64() > Some(0));
+        Ok((rows(&copy) >= 4000).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", host.log()));
+    assert!(begun.elapsed().as_millis() > 3500, "{:?}", begun.elapsed());
+    assert!(etas > 0, "it said how long it would take");
+    host.terminate().unwrap();
+}

@@ -1,6 +1,6 @@
 //! A source with a shop in it, an empty target, and the folder of a pipeline between them.
 
-use crate::{Cluster, Host, SHOP, plugin, wait_until};
+use crate::{Cluster, Host, Proxy, SHOP, plugin, wait_until};
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -96,6 +96,15 @@ sinks:
             text.push_str("  feed: { file: { path: out/feed.jsonl, rotate: 1MiB } }\n");
         }
         text
+    }
+
+    /// The same with the source behind a proxy.
+    pub fn behind(&self, proxy: &Proxy, pipeline: &str) -> String {
+        let through = self
+            .cluster
+            .url("source")
+            .replace(&self.cluster.port().to_string(), &proxy.port().to_string());
+        pipeline.replace(&self.cluster.url("source"), &through)
     }
 
     /// A digest of everything in both tables.

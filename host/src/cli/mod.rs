@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod codes;
+mod copy;
 mod dead_letter;
 mod demo;
 mod output;
@@ -75,6 +76,9 @@ enum Verb {
     /// Changes that were set aside: look at them, send them again, give them up.
     #[command(subcommand)]
     DeadLetter(dead_letter::Verb),
+    /// The first copy of a running host: pause it, go on.
+    #[command(subcommand)]
+    Copy(copy::Verb),
     /// Replication slots of a pipeline.
     #[command(subcommand)]
     Slot(slot::Verb),
@@ -126,6 +130,7 @@ fn dispatch(verb: Verb, output: Output) -> Outcome {
         Verb::Remove(args) => remove::run(args, output),
         Verb::Skip(args) => skip::run(&args, output),
         Verb::DeadLetter(verb) => dead_letter::run(verb, output),
+        Verb::Copy(verb) => copy::run(verb, output),
         Verb::Slot(verb) => slot::run(verb, output),
     }
 }

@@ -93,6 +93,10 @@ impl crate::console::Status for Told {
         serde_json::json!({ "name": "shop" })
     }
 
+    fn pause_copies(&self, pipeline: &str, paused: bool) -> Option<serde_json::Value> {
+        (pipeline == "shop").then(|| serde_json::json!({ "paused": paused }))
+    }
+
     fn dead_letters(
         &self,
         _: &str,

@@ -173,6 +173,11 @@ const SNAPSHOT: Block = Block {
             "20000",
             "Rows that are copied as one unit.",
         ),
+        Key::optional(
+            "rows_per_second",
+            &Shape::Count(1, 1_000_000_000),
+            "How many rows are read in a second at most, by all connections together.",
+        ),
     ],
 };
 
@@ -365,6 +370,12 @@ const POSTGRES_SINK: Block = Block {
             &Shape::Choice(&["error", "skip", "overwrite"]),
             "error",
             "What becomes of a change in `mode: mirror` that meets another row of the same key.",
+        ),
+        Key::default(
+            "create_tables",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source.",
         ),
     ],
 };

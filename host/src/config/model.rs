@@ -5,6 +5,7 @@
 use super::{ByteSize, Duration, Secret};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 /// A pipeline: one source, its plugins, routes and sinks.
@@ -68,6 +69,8 @@ pub struct Snapshot {
     pub connections: usize,
     /// Rows in a unit of a table with a key; 20,000.
     pub unit_rows: usize,
+    /// Rows read in a second at most; `None` as fast as they come.
+    pub rows_per_second: Option<NonZeroU64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +257,8 @@ pub struct PostgresSink {
     pub flush_interval: Duration,
     pub mode: WriteMode,
     pub conflict: OnConflict,
+    /// Whether tables and columns that the target lacks are made there.
+    pub create_tables: bool,
 }
 
 /// What the tables of a Postgres sink hold.

@@ -2,6 +2,7 @@
 
 use super::item::{Entry, Item, Value};
 use super::model::*;
+use std::num::NonZeroU64;
 use std::path::Path;
 
 /// One walsender feeds a pipeline: more lanes than this wait for it.
@@ -70,6 +71,9 @@ fn source(item: &Item) -> Option<Source> {
             },
             connections: snapshot.count("connections")?,
             unit_rows: snapshot.count("unit_rows")?,
+            rows_per_second: snapshot
+                .count("rows_per_second")
+                .and_then(|rows| NonZeroU64::new(rows as u64)),
         },
     })
 }
@@ -168,6 +172,7 @@ fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
                 None if !has_plugins => WriteMode::Mirror,
                 _ => WriteMode::Upsert,
             },
+            create_tables: postgres.text("create_tables")? == "true",
             conflict: match postgres.text("conflict")? {
                 "skip" => OnConflict::Skip,
                 "overwrite" => OnConflict::Overwrite,

@@ -12,8 +12,10 @@ use std::sync::Arc;
 /// A page of another site can't set it without asking first, and nobody is ever told yes.
 const PROGRAM: &str = "x-rowmill";
 
+pub(super) const NOT_OWN: &str = "asked by a page of another site, or without X-Rowmill\n";
+
 /// Whether a program on this machine asks, or a page that the console itself has served: no other page of a browser.
-fn is_own(headers: &HeaderMap) -> bool {
+pub(super) fn is_own(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
     let same_site = matches!(site, None | Some(b"same-origin" | b"none"));
     // A page that was served from here names this host; `null` and others don't.
@@ -31,11 +33,7 @@ pub(super) async fn carry_out(
     body: Bytes,
 ) -> Response {
     if !is_own(&headers) {
-        return (
-            StatusCode::FORBIDDEN,
-            "asked by a page of another site, or without X-Rowmill\n",
-        )
-            .into_response();
+        return (StatusCode::FORBIDDEN, NOT_OWN).into_response();
     }
     let Some(action) = Action::from_name(&action) else {
         return (StatusCode::NOT_FOUND, "no such action\n").into_response();

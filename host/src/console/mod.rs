@@ -7,9 +7,11 @@
 //! | `/metrics` | OpenMetrics text |
 //! | `/api/status` | state, lag, copies, versions as JSON |
 //! | `POST /api/plugins/NAME/rollback` | goes back to the version before of a plugin |
+//! | `POST /api/pipelines/NAME/copies/pause`, `/resume` | begins no further unit of a copy, or goes on |
 //! | `POST /api/pipelines/NAME/dead-letters/drop`, `/replay` | drops dead letters, or has them sent again |
 //! | `/api/tail` | rows as they leave: JSON lines, or server-sent events where these are asked for |
 
+mod copies;
 mod dead_letters;
 mod guard;
 mod listener;
@@ -52,6 +54,9 @@ pub trait Status: Send + Sync {
     fn status(&self) -> serde_json::Value;
     /// Goes back to the version before of a plugin; blocks until it counts.
     fn roll_back(&self, plugin: &str) -> Result<serde_json::Value, Box<Problem>>;
+    /// Pauses the copies of a pipeline, or lets them go on, and says how far they are. `None` where there is no such
+    /// pipeline.
+    fn pause_copies(&self, pipeline: &str, paused: bool) -> Option<serde_json::Value>;
     /// Drops letters of a pipeline or has them sent again; waits for the disk. `None` where there is no such pipeline.
     fn dead_letters(
         &self,

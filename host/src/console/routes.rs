@@ -1,6 +1,7 @@
 //! What each path answers.
 
 use super::Status;
+use super::copies;
 use super::dead_letters;
 use super::guard::guard;
 use super::plugins;
@@ -56,6 +57,7 @@ pub(super) fn router(
             "/api/pipelines/{pipeline}/dead-letters/{action}",
             post(dead_letters::carry_out),
         )
+        .route("/api/pipelines/{pipeline}/copies/{action}", post(copies::carry_out))
         .layer(middleware::from_fn(guard))
         .with_state(Shared {
             status,

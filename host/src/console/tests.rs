@@ -22,6 +22,10 @@ impl Status for Fixed {
         json!({ "pipelines": [{ "name": "shop" }] })
     }
 
+    fn pause_copies(&self, pipeline: &str, paused: bool) -> Option<serde_json::Value> {
+        (pipeline == "shop").then(|| serde_json::json!({ "paused": paused }))
+    }
+
     fn dead_letters(
         &self,
         pipeline: &str,

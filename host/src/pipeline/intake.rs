@@ -294,6 +294,9 @@ impl Intake {
         if self.merger.is_done() {
             return Ok(());
         }
+        if self.waits_for_version() {
+            return Ok(());
+        }
         let units = self.merger.at_boundary(self.position).map_err(LaneEnd::Problem)?;
         (self.copied)(self.merger.progress());
         self.stats.copying.store(!self.merger.is_done(), Ordering::Release);
@@ -311,6 +314,14 @@ impl Intake {
             })?;
         }
         self.count_copied()
+    }
+
+    /// Whether the stream has still to come to where a recorded version begins. Copied rows are read now, and nothing of
+    /// them is replayed; but rows that go out again, as their unit doesn't count yet, may have been through that version,
+    /// and must not be overwritten by an older one. So they go out behind it, as before.
+    fn waits_for_version(&self) -> bool {
+        let begins_later = |state: &RouteState| state.has_plugins && state.newest_from > self.position;
+        self.states.iter().any(begins_later)
     }
 
     /// What the stream has passed of the copies is entered in the ledger, behind all that was sent before. A start

@@ -46,6 +46,13 @@ impl Status for Pipelines {
         json!({ "pipelines": pipelines })
     }
 
+    fn pause_copies(&self, pipeline: &str, paused: bool) -> Option<Value> {
+        let process = self.0.iter().find(|process| process.config.name == pipeline)?;
+        process.pace.pause(paused);
+        tracing::info!(paused, "the copy was paused or let go on");
+        Some(process.status.copy_json(process))
+    }
+
     fn dead_letters(
         &self,
         pipeline: &str,

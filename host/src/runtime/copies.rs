@@ -47,6 +47,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         connections: settings.connections,
         unit_rows: settings.unit_rows,
         patience: UNIT_PATIENCE,
+        pace: Arc::clone(&process.pace),
     };
     let source = process.source.clone();
     let application = process.application_name();
@@ -109,6 +110,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         key,
         partitioned: table.partitioned,
         epoch,
+        rows_estimated: table.rows_estimated,
         shape: (!copied.is_empty()).then(|| shape(table)),
         tally: Tally {
             units: copied.iter().map(|range| range.units).sum(),

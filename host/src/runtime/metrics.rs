@@ -11,10 +11,13 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Shorter than any interval at which metrics are asked for.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the log says how far a copy has come.
+const COPY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Keeps the metrics of a pipeline up to date until it is told to stop, and brings them up to date once more then.
 pub fn feed_metrics(
@@ -26,9 +29,16 @@ pub fn feed_metrics(
     async move {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut said = Instant::now();
         loop {
             tokio::select! {
-                _ = tick.tick() => feed.update(),
+                _ = tick.tick() => {
+                    feed.update();
+                    if said.elapsed() >= COPY_INTERVAL {
+                        said = Instant::now();
+                        feed.say_copy();
+                    }
+                }
                 () = stop.requested(Stop::Drain) => break,
             }
         }
@@ -94,6 +104,12 @@ impl Feed {
         }
     }
 
+    fn say_copy(&self) {
+        if let Some(copy) = self.process.status.copying() {
+            copy.say(self.process.pace.is_paused());
+        }
+    }
+
     fn pipeline(&self) {
         let (metrics, process) = (&self.metrics, &self.process);
         let (stats, status) = (&process.stats, &process.status);
@@ -136,6 +152,12 @@ impl Feed {
         raise(&metrics.dead_letters_replayed, letters.replayed);
         raise(&metrics.dead_letters_dropped, letters.dropped);
         raise(&metrics.dead_letters_expired, letters.expired);
+        let copy = status.copying().unwrap_or_default();
+        metrics.copy_rows.set(copy.rows);
+        metrics.copy_bytes.set(copy.bytes);
+        metrics.copy_rows_estimated.set(copy.rows_estimated);
+        metrics.copy_eta_seconds.set(copy.eta_seconds.unwrap_or(0.0));
+        metrics.copy_paused.set(process.pace.is_paused().into());
         metrics.copying.set(stats.copying.load(Ordering::Relaxed).into());
         metrics.ready.set(status.not_ready(process).is_none().into());
     }

@@ -20,6 +20,7 @@ mod codes;
 mod config_watch;
 mod console;
 mod copies;
+mod copy_progress;
 mod failure;
 mod known;
 mod metrics;
@@ -39,6 +40,7 @@ mod status;
 mod stop;
 mod supervise;
 mod tap;
+mod types;
 mod versions;
 
 pub use check::{Checked, CheckedTable, Sample, check};

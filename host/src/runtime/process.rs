@@ -9,6 +9,7 @@ use crate::dead_letter::DeadLetters;
 use crate::pipeline::{LaneStats, LiveRelations, Recent};
 use crate::plugin::{Engine, GuestMetrics};
 use crate::postgres::Conninfo;
+use crate::snapshot::Pace;
 use std::sync::Arc;
 
 pub(crate) struct Process {
@@ -25,6 +26,8 @@ pub(crate) struct Process {
     pub(super) live: Arc<LiveRelations>,
     /// What new versions of plugins are rehearsed on.
     pub(super) recent: Arc<Recent>,
+    /// How fast tables are copied.
+    pub(super) pace: Arc<Pace>,
     pub(super) status: StatusBoard,
     /// Rows as they leave, as JSON lines, rendered only while somebody listens.
     pub(super) tail: Tail,

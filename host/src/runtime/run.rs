@@ -14,6 +14,7 @@ use crate::plugin::Engine;
 use crate::plugin::reload::{ModuleStore, ModuleWatcher, hash_hex};
 use crate::postgres::{Conninfo, install_crypto_provider};
 use crate::problem::{Exit, Problem};
+use crate::snapshot::Pace;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -86,6 +87,7 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
             status.runs(&plugin.name, &taken.module);
         }
     }
+    let pace = Pace::new(config.source.snapshot.rows_per_second);
     let process = Process {
         config: Arc::new(config),
         source,
@@ -97,6 +99,7 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         metrics: Arc::default(),
         live: Arc::default(),
         recent: Arc::default(),
+        pace: Arc::new(pace),
         status,
         tail,
         workers: tokio::runtime::Handle::current(),

@@ -1,5 +1,6 @@
 //! What the pipeline is doing, for `status`, the console and readiness.
 
+use super::copy_progress::{CopyProgress, CopyTotals};
 use super::process::Process;
 use crate::batch::Lsn;
 use crate::pipeline::StateSize;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Microseconds from 1970 to 2000, where Postgres' clock begins.
@@ -38,7 +40,7 @@ struct Inner {
     reason: String,
     sinks: BTreeMap<usize, SinkHandle>,
     plugins: BTreeMap<String, PluginStatus>,
-    copies: Vec<TableProgress>,
+    copies: CopyProgress,
 }
 
 pub(super) struct StatusBoard {
@@ -85,7 +87,18 @@ impl StatusBoard {
     }
 
     pub(super) fn copies(&self, progress: Vec<TableProgress>) {
-        self.lock().copies = progress;
+        self.lock().copies.set(progress, Instant::now());
+    }
+
+    /// All copies together; `None` where all are done.
+    pub(super) fn copying(&self) -> Option<CopyTotals> {
+        let inner = self.lock();
+        (!inner.copies.is_done()).then(|| inner.copies.totals())
+    }
+
+    /// What the console answers to who pauses a copy.
+    pub(super) fn copy_json(&self, process: &Process) -> Value {
+        self.lock().copies.totals().json(process.pace.is_paused())
     }
 
     pub(super) fn slot_health(&self) -> &watch::Sender<SlotHealth> {
@@ -209,7 +222,8 @@ impl StatusBoard {
                 "transactions": stats.transactions.load(Ordering::Relaxed),
             },
             "dead_letters": of_letters(process),
-            "copies": inner.copies.iter().map(of_copy).collect::<Vec<_>>(),
+            "copy": inner.copies.totals().json(process.pace.is_paused()),
+            "copies": inner.copies.tables_json(),
             "plugins": plugins,
             "states": stats.states.sizes().iter().map(of_state).collect::<Vec<_>>(),
             "sinks": sinks,
@@ -286,16 +300,6 @@ fn of_state((plugin, route, size): &(String, String, StateSize)) -> Value {
         "bytes": size.bytes,
         "version": size.version,
         "age_seconds": size.age_seconds(),
-    })
-}
-
-fn of_copy(copy: &TableProgress) -> Value {
-    json!({
-        "table": copy.table,
-        "rows": copy.rows,
-        "bytes": copy.bytes,
-        "units": copy.units,
-        "done": copy.done,
     })
 }
 

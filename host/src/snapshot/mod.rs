@@ -108,6 +108,7 @@ mod merge;
 mod merge_model;
 mod merger;
 mod outgoing;
+mod pace;
 mod plan;
 mod read;
 mod reread;
@@ -121,6 +122,7 @@ mod worker;
 
 pub use codes::CODES;
 pub use merger::{CountedUnit, MergedUnit, Merger, TableEpoch};
+pub use pace::Pace;
 pub use plan::{KeyRange, Plan, TableCopy, TableProgress, Tally, UnitRecord};
 pub use start::{Copier, start};
 pub use visibility::{NotASnapshot, Snapshot};

@@ -1,5 +1,6 @@
 //! What is to be copied, and what is known of a unit that was.
 
+use super::pace::Pace;
 use super::visibility::Snapshot;
 use crate::batch::{CopyUnit, Lsn, Relation};
 use std::collections::VecDeque;
@@ -19,6 +20,8 @@ pub struct TableCopy {
     pub partitioned: bool,
     /// Which copy of the table this is, see [`CopyUnit::epoch`]. One that starts over counts on.
     pub epoch: u32,
+    /// What the statistics say that it has; `None` where there are none.
+    pub rows_estimated: Option<u64>,
     /// What an earlier run has copied of it for good, in the key's order: it isn't read again.
     pub copied: Vec<KeyRange>,
     /// What that was made of.
@@ -47,6 +50,8 @@ pub struct Plan {
     /// still to come for; before, changes that it shows are dropped when they come, its rows may have to take others
     /// back (see [`super::Merger::at_boundary`]), and it is only counted once the stream has passed F.
     pub patience: Duration,
+    /// How fast it goes.
+    pub pace: Arc<Pace>,
 }
 
 /// A range of a key in the order of the server: behind `after`, up to and with `up_to`.
@@ -113,6 +118,8 @@ pub struct TableProgress {
     pub rows: u64,
     pub bytes: u64,
     pub units: u64,
+    /// What the statistics said that it has.
+    pub rows_estimated: Option<u64>,
     /// How often it started over because of a TRUNCATE.
     pub restarts: u32,
     /// Whether every unit has gone out.

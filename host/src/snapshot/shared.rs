@@ -2,6 +2,7 @@
 
 use super::cut::Cut;
 use super::floors::Floors;
+use super::pace::Pace;
 use super::plan::{Plan, TableCopy};
 use super::visibility::Snapshot;
 use crate::batch::{CopyUnit, Lsn};
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub tables: Vec<TableShared>,
     pub unit_rows: usize,
     pub patience: Duration,
+    pub pace: Arc<Pace>,
     /// Where the server's WAL ended when the copy began: no earlier run has read anything that shows more.
     pub begun: OnceLock<Lsn>,
     pub connect: Connect,
@@ -66,8 +68,9 @@ impl Shared {
         };
         Self {
             tables: plan.tables.into_iter().map(table).collect(),
-            unit_rows: plan.unit_rows.max(1),
+            unit_rows: plan.pace.unit_rows(plan.unit_rows).max(1),
             patience: plan.patience,
+            pace: plan.pace,
             begun: OnceLock::new(),
             connect,
             floors: Mutex::new(Floors::new(newest)),

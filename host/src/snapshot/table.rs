@@ -48,6 +48,7 @@ impl Table {
             rows: copy.tally.rows,
             bytes: copy.tally.bytes,
             units: copy.tally.units,
+            rows_estimated: copy.rows_estimated,
             restarts: 0,
             done: false,
         };

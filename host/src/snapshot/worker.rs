@@ -142,6 +142,7 @@ impl Worker {
         };
         let client = self.client.insert(client);
         if task.is_none() {
+            shared.pace.go_on().await;
             *task = cut::next_unit(&shared, table, client).await?;
         }
         let Some(task) = task else { return Ok(false) };
@@ -164,6 +165,8 @@ impl Worker {
     async fn read_range(&self, task: &Task) -> Result<(), End> {
         let turn = Arc::clone(&self.shared.turns).acquire_owned().await;
         let turn = turn.map_err(|_| End::Gone)?;
+        let paid = self.shared.unit_rows as u64;
+        self.shared.pace.pay(paid).await;
         let table = &self.shared.tables[task.id.table];
         let view = self.begin(task).await?;
         let client = self.client.as_ref().ok_or(End::Gone)?;
@@ -175,6 +178,7 @@ impl Worker {
         }
         read::commit(&table.copy, client).await?;
         let count: usize = batches.iter().map(|batch| batch.rows.len()).sum();
+        self.shared.pace.give_back(paid.saturating_sub(count as u64));
         let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
         if let Some(row_bytes) = bytes.checked_div(count) {
             table.cut.lock().await.saw_row_bytes(row_bytes as u64);
@@ -195,6 +199,7 @@ impl Worker {
             let unit = self.shared.name_unit(task.id);
             let mut rows = Rows::open(&table.copy, unit, client, &sql).await?;
             while let Some(batch) = rows.next().await? {
+                self.shared.pace.pay(batch.rows.len() as u64).await;
                 self.send(task, number, false, &view, vec![batch], None).await?;
                 number += 1;
             }

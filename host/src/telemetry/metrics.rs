@@ -88,6 +88,11 @@ metrics! {
     dead_letters_dropped: Counter = "dead_letters_dropped", "Dead letters dropped by hand";
     dead_letters_expired: Counter = "dead_letters_expired", "Dead letters dropped for their age";
     copying: Level = "copying", "1 while tables are being copied";
+    copy_paused: Level = "copy_paused", "1 while the copy is paused";
+    copy_rows: Level = "copy_rows", "Rows of the tables under copy that have been copied, by earlier runs too";
+    copy_bytes: Level = "copy_bytes", "Bytes of them";
+    copy_rows_estimated: Level = "copy_rows_estimated", "Rows of the tables under copy, as the statistics know";
+    copy_eta_seconds: Seconds = "copy_eta_seconds", "Time until all is copied; 0 where that can't be told";
     ready: Level = "ready", "1 while the pipeline makes progress";
 }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use rowmill::batch::{Batch, Column, Lsn, Op, Relation, ReplicaIdentity, Tuple, Value};
 use rowmill::decode::Decoder;
-use rowmill::snapshot::{Copier, CountedUnit, KeyRange, Merger, Plan, TableCopy, Tally};
+use rowmill::snapshot::{Copier, CountedUnit, KeyRange, Merger, Pace, Plan, TableCopy, Tally};
 use rowmill_tests::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -65,6 +65,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         partitioned: kind == "p",
         epoch: 1,
+        rows_estimated: None,
         copied: Vec::new(),
         tally: Tally::default(),
         shape: None,
@@ -133,6 +134,7 @@ fn start(
         connections,
         unit_rows,
         patience: Duration::from_millis(500),
+        pace: Arc::new(Pace::new(None)),
     };
     let url = cluster.url("postgres");
     let _in_runtime = runtime.enter();

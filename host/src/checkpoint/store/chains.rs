@@ -4,7 +4,7 @@
 //! from the acknowledged position, and each transaction goes through the version that it had before.
 
 use super::failure::Failure;
-use super::format::{CHAINS, decode, encode};
+use super::format::{CHAINS, decode};
 use super::{ChainVersion, StateStore};
 use crate::batch::Lsn;
 use crate::problem::Problem;
@@ -15,15 +15,6 @@ impl StateStore {
     /// The versions of `route` with the commit that each holds from, oldest first.
     pub fn chain_versions(&self, route: &str) -> Result<Vec<(Lsn, ChainVersion)>, Problem> {
         self.read(|transaction| versions(transaction, route))
-    }
-
-    /// From the transaction that commits at `from` on, `route` is transformed by `version`.
-    pub fn put_chain_version(&self, route: &str, from: Lsn, version: &ChainVersion) -> Result<(), Problem> {
-        self.write(|transaction| {
-            let mut chains = transaction.open_table(CHAINS)?;
-            chains.insert((route, from.0), encode(version)?.as_slice())?;
-            Ok(())
-        })
     }
 
     /// The modules of all recorded versions, of routes that aren't in the file any more too; hashes in hex.
@@ -39,19 +30,9 @@ impl StateStore {
             Ok(modules)
         })
     }
-
-    /// Forgets the versions that no replay can need: those before the newest one at or below `acknowledged`.
-    /// Returns how many are left.
-    pub fn prune_chain_versions(&self, route: &str, acknowledged: Lsn) -> Result<usize, Problem> {
-        self.write(|transaction| {
-            let mut chains = transaction.open_table(CHAINS)?;
-            prune(&mut chains, route, acknowledged)?;
-            Ok(chains.range((route, 0)..=(route, u64::MAX))?.count())
-        })
-    }
 }
 
-/// Removes the versions of `route` before the newest one at or below `acknowledged`.
+/// Forgets the versions of `route` that no replay can need: those before the newest one at or below `acknowledged`.
 pub(super) fn prune(
     chains: &mut redb::Table<'_, (&str, u64), &[u8]>,
     route: &str,

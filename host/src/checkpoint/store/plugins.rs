@@ -72,8 +72,8 @@ impl StateStore {
         })
     }
 
-    /// As [`StateStore::put_chain_version`]; what no replay can need any more goes with it, and a version without
-    /// probation can be gone back to at once.
+    /// From the transaction that commits at `from` on, `route` is transformed by `version`. What no replay can need any
+    /// more goes with it, and a version without probation can be gone back to at once.
     pub fn begin_chain(&self, route: &str, from: Lsn, version: &ChainVersion, since: u64) -> Result<(), Problem> {
         self.write(|transaction| {
             let position = transaction

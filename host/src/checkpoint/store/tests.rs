@@ -130,7 +130,7 @@ fn what_was_stored_is_there_after_a_restart() {
         store.set_identity(&identity()).unwrap();
         store.advance(Some(Lsn(0x20)), &[]).unwrap();
         store.set_route_columns("0", "public.orders", &columns).unwrap();
-        store.put_chain_version("0", Lsn(0x10), &chain("aa")).unwrap();
+        store.begin_chain("0", Lsn(0x10), &chain("aa"), 0).unwrap();
         store.set_copy(&copy(1), &[]).unwrap();
         store.advance(None, &[unit(1, 0, 1)]).unwrap();
     }
@@ -280,21 +280,21 @@ fn chain_versions_are_kept_back_to_the_acknowledged_position() {
     let bench = Bench::new();
     let store = bench.open();
     for (from, module) in [(0, "aa"), (10, "bb"), (20, "cc"), (30, "dd")] {
-        store.put_chain_version("0", Lsn(from), &chain(module)).unwrap();
+        store.begin_chain("0", Lsn(from), &chain(module), 0).unwrap();
     }
-    store.put_chain_version("1", Lsn(5), &chain("zz")).unwrap();
+    store.begin_chain("1", Lsn(5), &chain("zz"), 0).unwrap();
     let froms = |store: &StateStore| -> Vec<u64> {
         let versions = store.chain_versions("0").unwrap();
         versions.iter().map(|(from, _)| from.0).collect()
     };
+    assert_eq!(froms(&store), [0, 10, 20, 30]);
     // A transaction that commits at 20 is still to be replayed by `bb` as long as 20 is not acknowledged.
-    assert_eq!(store.prune_chain_versions("0", Lsn(19)).unwrap(), 3);
-    assert_eq!(froms(&store), [10, 20, 30]);
-    assert_eq!(store.prune_chain_versions("0", Lsn(20)).unwrap(), 2);
-    assert_eq!(froms(&store), [20, 30]);
-    assert_eq!(store.prune_chain_versions("0", Lsn(99)).unwrap(), 1);
+    for (acknowledged, left) in [(19, &[10, 20, 30, 40][..]), (20, &[20, 30, 40]), (99, &[40])] {
+        store.advance(Some(Lsn(acknowledged)), &[]).unwrap();
+        store.begin_chain("0", Lsn(40), &chain("dd"), 0).unwrap();
+        assert_eq!(froms(&store), left);
+    }
     assert_eq!(store.chain_versions("1").unwrap().len(), 1);
-    assert_eq!(store.prune_chain_versions("none", Lsn(99)).unwrap(), 0);
     assert_eq!(
         store.recorded_modules().unwrap(),
         ["dd", "zz"].map(str::to_owned).into()
@@ -306,7 +306,7 @@ fn the_summary_shows_the_state_without_key_ranges() {
     let bench = Bench::new();
     let store = bench.open();
     store.set_identity(&identity()).unwrap();
-    store.put_chain_version("0", Lsn(0x10), &chain("aa")).unwrap();
+    store.begin_chain("0", Lsn(0x10), &chain("aa"), 0).unwrap();
     store.set_copy(&copy(1), &[]).unwrap();
     store.advance(Some(Lsn(0x20)), &[unit(1, 0, 1), unit(1, 7, 8)]).unwrap();
     let summary = store.summary().unwrap();

@@ -209,6 +209,10 @@ impl Status for Host {
         Value::Null
     }
 
+    fn pause_copies(&self, pipeline: &str, paused: bool) -> Option<serde_json::Value> {
+        (pipeline == "shop").then(|| serde_json::json!({ "paused": paused }))
+    }
+
     fn dead_letters(
         &self,
         _: &str,

@@ -147,7 +147,6 @@ fn replace(from: &Path, to: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::new::{Kind, new};
     use super::*;
 
     #[test]
@@ -179,24 +178,5 @@ mod tests {
             None
         );
         assert_eq!(module_in("no json", manifest), None);
-    }
-
-    #[test]
-    #[ignore = "compiles the SDK for two targets"]
-    fn new_plugins_build_and_pass_their_tests() {
-        for kind in [Kind::Filter, Kind::Transform] {
-            let base = tempfile::tempdir().unwrap();
-            let folder = base.path().join("mine");
-            new(&folder, kind, None).unwrap();
-            let built = build(&folder, Some(base.path())).unwrap();
-            assert_eq!(built.path, base.path().join("mine.wasm"));
-            assert!((10_000..200_000).contains(&built.size_bytes), "{built:?}");
-            let tests = Command::new(tool("CARGO", "cargo"))
-                .arg("test")
-                .current_dir(&folder)
-                .status()
-                .unwrap();
-            assert!(tests.success());
-        }
     }
 }

@@ -94,7 +94,8 @@ impl Image {
 /// The two images of a change, and which output they go to.
 struct Change<'a> {
     plan: &'a InUse,
-    row: Row,
+    /// As it came.
+    row: &'a Row,
     target: Target,
     old_target: Option<Target>,
     dropped: bool,
@@ -228,22 +229,23 @@ impl Apply<'_, '_> {
         let before = self.out.len();
         let mut change = Change {
             plan,
-            row: *row,
+            row,
             target: Target::FIRST,
             old_target: None,
             dropped: false,
             fanned_out: false,
         };
+        let (mut made_old, mut made_new) = (row.old, row.new);
         if let (Some(old), true) = (row.old, marks & mark::OLD != 0) {
             let shipped = Image::new(row, *image, old, true, marks);
-            change.row.old = Some(self.image(&mut change, shipped)?);
+            made_old = Some(self.image(&mut change, shipped)?);
             change.old_target = Some(change.target);
             *image += 1;
         }
         if let (Some(new), true) = (row.new, marks & mark::NEW != 0) {
             change.target = Target::FIRST;
             let shipped = Image::new(row, *image, new, false, marks);
-            change.row.new = Some(self.image(&mut change, shipped)?);
+            made_new = Some(self.image(&mut change, shipped)?);
             *image += 1;
         }
         if self.rejected.is_some() {
@@ -258,12 +260,23 @@ impl Apply<'_, '_> {
         if change.fanned_out {
             return Ok(true);
         }
-        if change.row.new.is_some() && change.old_target.is_some_and(|old| old != change.target) {
+        if row.new.is_some() && change.old_target.is_some_and(|old| old != change.target) {
             let what = "the two images of a change go to different tables".to_owned();
             return breach(*image - 1, what);
         }
-        change.row.relation = self.relation(plan, change.target, row.relation);
-        self.out.push(change.row);
+        let relation = self.relation(plan, change.target, row.relation);
+        // Field by field: a row that is changed and then copied as a whole waits for what was just written.
+        self.out.push(Row {
+            relation,
+            transaction: row.transaction,
+            ordinal: row.ordinal,
+            new: made_new,
+            old: made_old,
+            extra: row.extra,
+            fan_out: row.fan_out,
+            op: row.op,
+            old_image: row.old_image,
+        });
         Ok(false)
     }
 
@@ -320,7 +333,7 @@ impl Apply<'_, '_> {
                 if image.old {
                     return breach(image.index, "an old image can't be fanned out");
                 }
-                self.fan_out(plan, &change.row, image)?;
+                self.fan_out(plan, change.row, image)?;
                 change.fanned_out = true;
                 image.tuple
             }

@@ -32,6 +32,11 @@ use std::io::Write;
 /// Shapes kept before all are let go: far more than there are tables, far less than hurts.
 const SHAPES_MAX: usize = 10_000;
 
+/// Appends a commit's time, in µs since 2000, as the lines have it, without quotes.
+pub(in crate::sink) fn commit_time(out: &mut Vec<u8>, us: i64) {
+    time::push_bare(out, us);
+}
+
 /// A time in µs since 2000 as the lines have it, without quotes.
 pub fn time_text(us: i64) -> String {
     let mut text = Vec::new();

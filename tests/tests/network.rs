@@ -1,0 +1,175 @@
+//! What networks do to the stream: cuts at any byte, slices, latency, silence.
+
+use rowmill_tests::{Fault, Host, LONG, Lines, Proxy, Random, Shop, Writers, wait_until};
+use std::time::Duration;
+
+/// Into a target that stores its position and a file that has a manifest.
+fn pipeline(shop: &Shop, proxy: &Proxy) -> String {
+    let of = shop.pipeline_of(
+        "public.orders, public.customers",
+        "routes:
+  - { tables: [public.orders, public.customers], sinks: [warehouse, feed] }",
+    );
+    shop.behind(proxy, &of)
+}
+
+/// How often the stream is cut: `ROWMILL_CUTS`, else few enough for every day.
+fn cuts() -> u64 {
+    std::env::var("ROWMILL_CUTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(40)
+}
+
+/// S3, S4: inside of messages, between them, before a commit's last byte, in the answer to START_REPLICATION.
+#[test]
+fn s3_s4_cut_at_random_bytes_under_load() {
+    let shop = Shop::new().unwrap();
+    shop.fill(2_000).unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 2, 1).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    let seed = std::process::id().into();
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    for cut in 0..cuts() {
+        // Mostly in the midst of rows; one in four among the first messages of the connection.
+        let after = if cut % 4 == 0 {
+            random.below(300)
+        } else {
+            random.below(20_000)
+        };
+        proxy.set(Fault::CutAfter(after + 1));
+        shop.wait_for(&mut host, "the stream is cut", || Ok(proxy.cuts() > cut))
+            .unwrap();
+    }
+    shop.wait_for(&mut host, "it is connected once more", || {
+        Ok(proxy.connections() > proxy.cuts())
+    })
+    .unwrap();
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+    no_id_twice(&shop);
+    println!("{} cuts, {} bytes", proxy.cuts(), proxy.passed());
+}
+
+/// The file has every change of the stream once: what came before a cut and was thrown away must not be in it.
+fn no_id_twice(shop: &Shop) {
+    let lines = Lines::read(&shop.folder().join("out/feed.jsonl")).unwrap();
+    lines.streamed_once().unwrap();
+    assert!(lines.rows.len() > 100, "{} lines only", lines.rows.len());
+}
+
+/// S7: byte by byte everything arrives, without a busy loop.
+#[test]
+fn s7_slices_of_one_byte() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.wait_for(&mut host, "the stream", || Ok(proxy.connections() > 0))
+        .unwrap();
+    proxy.set(Fault::Slice(1));
+    let writers = Writers::start(&shop.cluster, "source", 2, 1).unwrap();
+    wait_until("writes", LONG, || Ok((writers.transactions() > 500).then_some(()))).unwrap();
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+    no_id_twice(&shop);
+}
+
+/// S7: with 100 ms between server and host the stream goes on, in as few steps as the bytes allow.
+#[test]
+fn s7_latency() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.wait_for(&mut host, "the stream", || Ok(proxy.connections() > 0))
+        .unwrap();
+    proxy.set(Fault::Latency(Duration::from_millis(100)));
+    let writers = Writers::start(&shop.cluster, "source", 2, 1).unwrap();
+    wait_until("writes", LONG, || Ok((writers.transactions() > 500).then_some(()))).unwrap();
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+/// S5: a connection on which nothing comes any more, though nobody closed it, is given up, and another one is made.
+#[test]
+fn s5_half_open() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    proxy.set(Fault::Swallow);
+    shop.source("INSERT INTO customers VALUES (2, 'a', 'b', 'c')").unwrap();
+    // Nobody is told that the server gives its end up after wal_sender_timeout. The host finds out by itself, and asks
+    // for another connection, on which nothing comes either.
+    shop.wait_for(&mut host, "the host gives it up", || Ok(proxy.connections() > 1))
+        .unwrap();
+    proxy.set(Fault::Pass);
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+/// S2: a server that can't be reached is tried again, until it can.
+#[test]
+fn s2_refused_and_back() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    proxy.set(Fault::Refuse);
+    shop.source("INSERT INTO customers VALUES (2, 'a', 'b', 'c')").unwrap();
+    shop.wait_for(&mut host, "it is told", || Ok(host_says(&shop, "again")))
+        .unwrap();
+    proxy.set(Fault::Pass);
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+fn host_says(shop: &Shop, word: &str) -> bool {
+    std::fs::read_to_string(shop.folder().join("log")).is_ok_and(|log| log.contains(word))
+}
+
+/// S13: a server that isn't there at the start is waited for.
+#[test]
+fn s13_down_at_the_start() {
+    let shop = Shop::new().unwrap();
+    shop.fill(100).unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    proxy.set(Fault::Refuse);
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.wait_for(&mut host, "it is told", || Ok(host_says(&shop, "again")))
+        .unwrap();
+    proxy.set(Fault::Pass);
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+/// H6: a host that was stopped for longer than the server waits takes the stream up again when it is continued.
+#[test]
+fn h6_stopped_and_continued() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 2, 1).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.wait_for(&mut host, "the stream", || {
+        Ok(shop.source("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")? == "1")
+    })
+    .unwrap();
+    host.signal(libc::SIGSTOP).unwrap();
+    wait_until("the server gives it up", LONG, || {
+        Ok((shop.source("SELECT count(*) FROM pg_stat_replication")? == "0").then_some(()))
+    })
+    .unwrap();
+    host.signal(libc::SIGCONT).unwrap();
+    shop.wait_for(&mut host, "it is connected once more", || Ok(proxy.connections() > 1))
+        .unwrap();
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+    no_id_twice(&shop);
+}
