@@ -1,4 +1,4 @@
-//! The project's tasks: `cargo xtask demo | test | bench | fuzz | nightly | check | plugins`. They install what the machine lacks, and say so.
+//! The project's tasks: `cargo xtask demo | test | versions | bench | fuzz | nightly | check | plugins`. They install what the machine lacks, and say so.
 
 mod bench;
 mod demo;
@@ -9,6 +9,7 @@ mod nightly;
 mod plugins;
 mod run;
 mod test;
+mod versions;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,6 +34,11 @@ enum Task {
         /// Passed on to the test runner
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
+    },
+    /// Runs the tests of types, messages and one end to end on other versions of PostgreSQL
+    Versions {
+        /// 14 to 18; all unless given
+        majors: Vec<String>,
     },
     /// Runs a benchmark in release mode; without a name, lists them
     Bench {
@@ -66,6 +72,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Demo { seconds } => demo::demo(seconds),
         Task::Test { arguments } => test::test(&arguments),
+        Task::Versions { majors } => versions::versions(&majors),
         Task::Bench { arguments } => bench::bench(&arguments),
         Task::Fuzz { target, minutes, keep } => fuzz::fuzz(target.as_deref(), minutes, keep),
         Task::Nightly => nightly::nightly(),

@@ -1,9 +1,14 @@
 //! The decoders against a real server: what it sends must come out as what it holds.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use rowmill::batch::{Batch, Lsn, OldImage, Op, Origin, Part, Row, Transaction, Value};
+mod evolving;
+mod messages;
+mod shown;
+
+use bytes::Bytes;
+use rowmill::batch::{Batch, Lsn, OldImage, Origin, Part, Transaction};
 use rowmill::decode::{CopyDecoder, Decoder};
 use rowmill_tests::Cluster;
+use shown::{assert_golden, frame, show, unhex};
 use std::sync::Arc;
 
 const SCHEMA: &str = r#"
@@ -43,69 +48,6 @@ fn frames(cluster: &Cluster) -> Vec<Vec<u8>> {
         format!("SELECT encode(data, 'hex') FROM pg_logical_slot_get_binary_changes('s', NULL, NULL, {options})");
     let messages = cluster.sql("postgres", &query).unwrap();
     messages.lines().map(|hex| frame(&unhex(hex))).collect()
-}
-
-fn unhex(hex: &str) -> Vec<u8> {
-    (0..hex.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-        .collect()
-}
-
-fn frame(message: &[u8]) -> Vec<u8> {
-    let mut frame = BytesMut::new();
-    frame.put_u8(b'd');
-    frame.put_u32(4 + 25 + message.len() as u32);
-    frame.put_u8(b'w');
-    frame.put_bytes(0, 24);
-    frame.put_slice(message);
-    frame.to_vec()
-}
-
-/// A row as text: operation, table, old and new values.
-fn show(batch: &Batch, row: &Row) -> String {
-    match row.op {
-        Op::Truncate => {
-            let truncate = &batch.truncates[row.extra as usize];
-            let tables: Vec<_> = truncate
-                .relations
-                .iter()
-                .map(|at| &*batch.relations[*at as usize].table)
-                .collect();
-            return format!(
-                "truncate {} cascade={} restart={}",
-                tables.join(","),
-                truncate.cascade,
-                truncate.restart_identity
-            );
-        }
-        Op::Message => {
-            let message = &batch.messages[row.extra as usize];
-            return format!(
-                "message {} {:?} transactional={}",
-                message.prefix, message.content, message.transactional
-            );
-        }
-        _ => {}
-    }
-    let relation = batch.relation(row);
-    let values = |tuple| {
-        let text: Vec<String> = batch
-            .values(tuple, relation)
-            .map(|value| match value {
-                Value::Text(text) if text.len() > 20 => format!("{} bytes", text.len()),
-                Value::Text(text) => String::from_utf8(text.to_vec()).unwrap().escape_debug().to_string(),
-                other => format!("<{other:?}>"),
-            })
-            .collect();
-        text.join("|")
-    };
-    let old = row
-        .old
-        .map(|old| format!(" {:?}({})", row.old_image, values(old)))
-        .unwrap_or_default();
-    let new = row.new.map(|new| format!(" ({})", values(new))).unwrap_or_default();
-    format!("{} {}{old}{new}", row.op.name(), relation.table)
 }
 
 fn show_all(batches: &[Batch]) -> Vec<String> {
@@ -199,16 +141,6 @@ fn never_panics(frames: &[Vec<u8>]) {
             }
         }
     }
-}
-
-/// Compares with a golden file; `BLESS=1` writes it.
-fn assert_golden(text: &str, path: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-    }
-    assert_eq!(text, std::fs::read_to_string(&path).unwrap());
 }
 
 #[test]

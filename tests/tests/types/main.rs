@@ -10,7 +10,7 @@ use rowmill_tests::{Host, Shop};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use values::{BUILT_IN, EXTENSIONS, FROM_17, OF_EXTENSIONS, TYPES, Values};
+use values::{BUILT_IN, EXTENSIONS, FROM_15, FROM_17, OF_EXTENSIONS, TYPES, Values};
 
 /// Settings that change how values are written or read. None may change what arrives.
 const SOURCE_SETTINGS: &[(&str, &str)] = &[
@@ -75,6 +75,9 @@ impl World {
             }
         }
         let version: u32 = shop.source("SHOW server_version_num")?.parse()?;
+        if version >= 150_000 {
+            columns.extend(FROM_15);
+        }
         if version >= 170_000 {
             columns.extend(FROM_17);
         }

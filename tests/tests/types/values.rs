@@ -202,7 +202,6 @@ pub const BUILT_IN: &[Values] = &[
             "-1 mon",
             "1 day",
             "-00:00:00.000001",
-            "2562047788:00:54.775807",
             "-178000000 years",
             "178000000 years",
             "1 mon -1 day 00:00:01",
@@ -446,6 +445,9 @@ pub const OF_EXTENSIONS: &[Values] = &[
     ("a_hstore", "hstore[]", &["{\"\\\"a\\\"=>\\\"1\\\"\",NULL}"]),
     ("a_citext", "citext[]", &["{Ab,NULL,\"\"}"]),
 ];
+
+/// The longest time of day, from this server version on.
+pub const FROM_15: &[Values] = &[("v_interval_longest", "interval", &["2562047788:00:54.775807"])];
 
 /// From this server version on.
 pub const FROM_17: &[Values] = &[
