@@ -122,6 +122,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         system_identifier: 1,
         state_dir: folder.path().to_owned(),
         passed_over: Default::default(),
+        types: Default::default(),
     };
     let told = Arc::clone(&frontier);
     let durable = move |sequence| told.durable(0, sequence);

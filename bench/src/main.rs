@@ -4,6 +4,7 @@ mod capture;
 mod engine;
 mod orders;
 mod plugin;
+mod postgres;
 mod report;
 mod stream;
 mod timed;
@@ -32,6 +33,16 @@ enum Benchmark {
         transaction: u64,
         #[arg(long, default_value_t = 5)]
         pairs: usize,
+    },
+    /// The stream into a Postgres target, beside the server's own subscription
+    Postgres {
+        #[arg(long, default_value_t = 500_000)]
+        rows: u64,
+        #[arg(long, default_value_t = 5)]
+        pairs: usize,
+        /// Only cases with this in their name
+        #[arg(long)]
+        case: Option<String>,
     },
     /// Captured bytes through decoding and plugins into discard, without a server: on one core, and in lanes
     Engine {
@@ -63,6 +74,12 @@ fn main() -> Result<()> {
             rows,
             transaction,
             pairs,
+        }),
+        Benchmark::Postgres { rows, pairs, case } => postgres::run(&postgres::Options {
+            rowmill,
+            pairs,
+            rows,
+            case,
         }),
         Benchmark::Engine { rows, rounds } => engine::run(&engine::Options { rows, rounds }),
         Benchmark::Plugin { rounds, only } => plugin::run(rounds, only.as_deref()),

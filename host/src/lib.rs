@@ -3,6 +3,7 @@
 //! The modules stand in the order in which the data flows. ARCHITECTURE.md has the map.
 
 pub mod problem;
+pub mod failpoint;
 pub mod batch;
 pub mod config;
 pub mod postgres;

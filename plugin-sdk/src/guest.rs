@@ -1,15 +1,16 @@
 //! What stands behind the exports: reads the host's calls, runs the plugin, writes the replies. The same on Wasm and
 //! natively, so that a test goes the way that production goes.
 
-use crate::batch::{Head, Rows, SHORT_VALUES_MAX, ShortHead, short_values};
+use crate::batch::Rows;
 use crate::patch::{self, Scratch};
 use crate::plugin::{Filter, Transform};
-use crate::projection::{Choice, Named, Projection};
+use crate::projection::{Choice, Projection};
 use crate::relation::Relation;
-use crate::row::{Row, Transaction};
-use crate::rowless::{self, Rowless};
-use crate::{Error, Message, Patch, Result, Stateful, Truncate, Verdict, config, export};
-use rowmill_abi::{Malformed, Writer, action, default, reply, schema_action};
+use crate::walk::{Offsets, Seen, Shown, each, rowless};
+use crate::{Error, Patch, Result, Stateful, Verdict, config, export};
+use rowmill_abi::{Writer, action, default, reply, schema_action};
+
+pub use crate::walk::{Known, Stop};
 
 /// A filter or a transform, as the exports need it.
 pub trait Plugin: Sized + 'static {
@@ -39,30 +40,6 @@ pub struct FilterPlugin<F>(F);
 #[derive(Debug)]
 pub struct TransformPlugin<T>(T);
 
-/// A table that rows may come from.
-#[derive(Debug)]
-pub struct Known<T> {
-    relation: Relation,
-    read: Vec<Named>,
-    writes: Vec<Named>,
-    table: T,
-}
-
-/// Why a whole batch can't be answered.
-#[derive(Debug)]
-pub enum Stop {
-    /// It is no batch.
-    Malformed(Malformed),
-    /// A row of a relation that was never announced.
-    UnknownRelation(u32),
-}
-
-impl From<Malformed> for Stop {
-    fn from(malformed: Malformed) -> Self {
-        Self::Malformed(malformed)
-    }
-}
-
 /// A batch with the tables that its rows come from.
 pub struct Batch<'a, T> {
     rows: Rows<'a>,
@@ -78,145 +55,6 @@ struct Buffers {
     bitmap: Vec<u8>,
     rejects: Writer,
     scratch: Scratch,
-}
-
-/// Where the values of the row at hand begin.
-#[derive(Debug, Default)]
-struct Offsets {
-    few: [u32; SHORT_VALUES_MAX],
-    many: Vec<u32>,
-}
-
-/// What is shown beside rows.
-enum Shown<'a> {
-    Message(Message<'a>),
-    Truncate(Truncate<'a>),
-}
-
-/// Has the truncate or message that begins at `start` looked at. Never inlined: it is rare.
-#[inline(never)]
-fn rowless<T, R>(
-    bytes: &[u8],
-    start: usize,
-    transaction: &Transaction,
-    known: &[Known<T>],
-    truncated: &mut Vec<u32>,
-    look: impl FnOnce(Shown<'_>) -> R,
-) -> Result<R, Stop> {
-    match rowless::read(bytes, start, truncated)? {
-        Rowless::Message {
-            is_transactional,
-            prefix,
-            content,
-        } => Ok(look(Shown::Message(Message {
-            is_transactional,
-            prefix,
-            content,
-            transaction,
-        }))),
-        Rowless::Truncate(read) => {
-            let relations = truncated
-                .iter()
-                .map(|relation| find(known, *relation).map(|known| &known.relation));
-            let relations: Vec<_> = relations.collect::<Result<_, _>>()?;
-            Ok(look(Shown::Truncate(Truncate::new(read, transaction, &relations))))
-        }
-    }
-}
-
-/// What stands in a batch at one place.
-enum Seen<'a, T> {
-    Row {
-        row: Row<'a>,
-        table: &'a T,
-        writes: &'a [Named],
-        /// Whether a column that is read is absent.
-        absent: bool,
-    },
-    /// A truncate or a message.
-    Rowless { start: usize, transaction: &'a Transaction },
-}
-
-/// Shows every row of a batch to `visit`, with its index.
-// What every row needs is kept in locals, and this has one caller in a module: that is worth half of a filter's time.
-#[inline(always)]
-fn each<T>(
-    rows: &mut Rows<'_>,
-    known: &[Known<T>],
-    offsets: &mut Offsets,
-    mut visit: impl FnMut(u32, Seen<'_, T>) -> Result<(), Stop>,
-) -> Result<(), Stop> {
-    let (bytes, mut at) = (rows.bytes, rows.start);
-    // What the last short row began with, and what that means: mostly it is the same for the next.
-    let mut last = (ShortHead::NONE, None);
-    for index in 0..rows.count {
-        export::at_row(index as i32);
-        if u64::from(index) >= rows.transaction_end {
-            rows.enter_transaction(index)?;
-        }
-        let short = ShortHead::at(bytes, at).unwrap_or(ShortHead::NONE);
-        if short != last.0 {
-            last = (short, of_short(short, known)?);
-        }
-        let quick = last.1.and_then(|(head, of): (Head, &Known<T>)| {
-            let offsets = offsets.few.get_mut(..head.count)?;
-            Some((head, of, short_values(bytes, at, offsets)?))
-        });
-        let start = at;
-        let (head, of, offsets) = match quick {
-            Some((head, of, next)) => {
-                at = next;
-                (head, Some(of), offsets.few.get(..head.count).unwrap_or_default())
-            }
-            None => {
-                let (head, next) = rows.any_row(at, &mut offsets.many)?;
-                at = next;
-                let of = head.relation.map(|relation| find(known, relation)).transpose()?;
-                (head, of, offsets.many.as_slice())
-            }
-        };
-        let transaction = &rows.transaction;
-        let seen = match of {
-            None => Seen::Rowless { start, transaction },
-            Some(of) => Seen::Row {
-                row: Row {
-                    bytes,
-                    offsets,
-                    relation: &of.relation,
-                    read: &of.read,
-                    transaction,
-                    index,
-                    op: head.op,
-                    image: head.image,
-                    gaps: head.gaps,
-                },
-                table: &of.table,
-                writes: &of.writes,
-                absent: head.absent,
-            },
-        };
-        visit(index, seen)?;
-    }
-    Ok(())
-}
-
-/// What a short head means, and its table; `None` where it is none.
-#[cold]
-#[inline(never)]
-fn of_short<T>(short: ShortHead, known: &[Known<T>]) -> Result<Option<(Head, &Known<T>)>, Stop> {
-    let Some(head) = short.parse() else {
-        return Ok(None);
-    };
-    let of = head.relation.map(|relation| find(known, relation)).transpose()?;
-    Ok(of.map(|of| (head, of)))
-}
-
-#[cold]
-#[inline(never)]
-fn find<T>(known: &[Known<T>], relation: u32) -> Result<&Known<T>, Stop> {
-    let mut known = known.iter();
-    let found = known.find(|known| known.relation.index == relation);
-    found.ok_or(Stop::UnknownRelation(relation))
 }
 
 impl<F: Filter> Plugin for FilterPlugin<F> {

@@ -20,7 +20,7 @@ use rowmill_abi::kv;
 /// ```
 /// use rowmill_plugin::prelude::*;
 ///
-/// /// Passes the first row of each customer.
+/// /// Passes the first row of each customer, of a table whose rows are only inserted.
 /// #[filter(read(customer), kv)]
 /// fn first_of_customer(row: &Row, kv: Kv) -> Result<bool> {
 ///     let Some(customer) = row.text("customer")? else {
@@ -117,10 +117,10 @@ impl Kv {
     /// }
     /// ```
     pub fn read(self, key: impl AsRef<[u8]>, value: &mut Vec<u8>) -> bool {
-        /// Enough for a few numbers, so that most values are read by one call.
+        /// Enough for a few numbers, so that most values are read by one call; else as long as the last one was.
         const FIRST: usize = 64;
         let key = key.as_ref();
-        value.resize(value.capacity().clamp(FIRST, Self::VALUE_LEN_MAX), 0);
+        value.resize(value.len().clamp(FIRST, Self::VALUE_LEN_MAX), 0);
         let mut len = imports::kv_get(key, value);
         if let Ok(needed) = usize::try_from(len)
             && needed > value.len()

@@ -40,7 +40,7 @@
 //! - A function under [`#[transform]`](transform) isn't called for an image in which it has nothing to write: every column
 //!   that it writes is absent, or both read and unchanged. Where some are there and others aren't, it is called, and an
 //!   accessor's error rejects the change, so that nothing leaves half masked.
-//! - [`Transform::transform`] is called for every image.
+//! - [`Transform::transform`] is called for every image, and so is a function that writes nothing.
 //!
 //! # Keeping something from row to row
 //!
@@ -79,6 +79,7 @@ mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod value;
+mod walk;
 
 pub use error::{Error, Result};
 pub use kv::{Kv, WithKv};

@@ -112,3 +112,27 @@ fn a_filter_is_not_asked_where_it_cannot_know() {
     ]);
     assert_eq!(verdicts, [Ok(true), Ok(false), Ok(true)]);
 }
+
+mod odd {
+    use super::*;
+
+    #[transform(read(id))]
+    pub fn odd(row: &Row, patch: &mut Patch) -> Result<()> {
+        if row.int("id")?.is_some_and(|id| id % 2 == 0) {
+            patch.drop_change();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_function_that_writes_nothing_is_asked_about_every_image() {
+    let mut plugin = testing::transform::<odd::odd>();
+    let even = row! { id: 2, note: Cell::Absent };
+    assert_eq!(plugin.apply(even.clone()), Outcome::Dropped);
+    assert_eq!(plugin.apply(even.old_key(Op::Delete)), Outcome::Dropped);
+    let odd = row! { id: 1, note: Cell::Unchanged }.updated();
+    assert_eq!(plugin.apply(odd.clone()), Outcome::Row(odd));
+    let gap = plugin.apply(row! { id: Cell::Unchanged, note: "" }.updated());
+    assert!(matches!(gap, Outcome::Rejected(error) if error.code() == "unchanged"));
+}

@@ -107,6 +107,15 @@ impl Cluster {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// kill -9 of the server; its other processes end when they notice.
+    pub fn kill(&self) -> Result<()> {
+        let pid = std::fs::read_to_string(self.data().join("postmaster.pid"))?;
+        let pid: i32 = pid.lines().next().context("the file begins with a pid")?.parse()?;
+        // SAFETY: no memory is involved; the file names the process for as long as it runs.
+        ensure!(unsafe { libc::kill(pid, libc::SIGKILL) } == 0, "kill");
+        Ok(())
+    }
+
     pub fn start_server(&self) -> Result<()> {
         let log = self.folder.path().join("log").display().to_string();
         self.ctl(&["-w", "-t", "60", "-l", &log, "start"])

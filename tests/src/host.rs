@@ -47,14 +47,25 @@ impl Host {
         Self::start(folder, pipeline, &["run"])
     }
 
+    /// As [`Self::run`]; the process ends by itself when it passes this point for the `hit`th time.
+    pub fn run_to(folder: &Path, pipeline: &str, point: &str, hit: u64) -> Result<Self> {
+        let armed = ("ROWMILL_FAILPOINT", format!("{point}:{hit}"));
+        Self::start_with(folder, pipeline, &["run"], Some(armed))
+    }
+
     /// Starts another verb; `pipeline.yaml` is its last argument.
     pub fn start(folder: &Path, pipeline: &str, arguments: &[&str]) -> Result<Self> {
+        Self::start_with(folder, pipeline, arguments, None)
+    }
+
+    fn start_with(folder: &Path, pipeline: &str, arguments: &[&str], variable: Option<(&str, String)>) -> Result<Self> {
         std::fs::write(folder.join("pipeline.yaml"), pipeline)?;
         let appended = |name: &str| File::options().create(true).append(true).open(folder.join(name));
         let child = Command::new(binary()?)
             .args(arguments)
             .arg("pipeline.yaml")
             .current_dir(folder)
+            .envs(variable)
             .stdin(Stdio::null())
             .stdout(appended("stdout")?)
             .stderr(appended("log")?)

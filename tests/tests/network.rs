@@ -133,3 +133,43 @@ fn s2_refused_and_back() {
 fn host_says(shop: &Shop, word: &str) -> bool {
     std::fs::read_to_string(shop.folder().join("log")).is_ok_and(|log| log.contains(word))
 }
+
+/// S13: a server that isn't there at the start is waited for.
+#[test]
+fn s13_down_at_the_start() {
+    let shop = Shop::new().unwrap();
+    shop.fill(100).unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    proxy.set(Fault::Refuse);
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.wait_for(&mut host, "it is told", || Ok(host_says(&shop, "again")))
+        .unwrap();
+    proxy.set(Fault::Pass);
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+/// H6: a host that was stopped for longer than the server waits takes the stream up again when it is continued.
+#[test]
+fn h6_stopped_and_continued() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 2, 1).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.wait_for(&mut host, "the stream", || {
+        Ok(shop.source("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")? == "1")
+    })
+    .unwrap();
+    host.signal(libc::SIGSTOP).unwrap();
+    wait_until("the server gives it up", LONG, || {
+        Ok((shop.source("SELECT count(*) FROM pg_stat_replication")? == "0").then_some(()))
+    })
+    .unwrap();
+    host.signal(libc::SIGCONT).unwrap();
+    shop.wait_for(&mut host, "it is connected once more", || Ok(proxy.connections() > 1))
+        .unwrap();
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+    no_id_twice(&shop);
+}

@@ -25,6 +25,12 @@ fn snapshot_then_stream_under_concurrent_writes() {
     host.terminate().unwrap();
 }
 
+/// How often the host is killed: `ROWMILL_KILLS`, else few enough for every day.
+fn kills() -> u64 {
+    let all = std::env::var("ROWMILL_KILLS").ok().and_then(|text| text.parse().ok());
+    all.unwrap_or(50)
+}
+
 /// Kills the host at random moments, from its start-up through the copy into the stream.
 #[test]
 fn killed_fifty_times_under_load() {
@@ -32,7 +38,7 @@ fn killed_fifty_times_under_load() {
     shop.fill(20_000).unwrap();
     let writers = Writers::start(&shop.cluster, "source", 2, 2).unwrap();
     let mut random = Random::new(std::process::id().into());
-    for _ in 0..50 {
+    for _ in 0..kills() {
         let host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
         // A moment, not a condition: this is when it happens to be killed.
         std::thread::sleep(Duration::from_millis(random.below(900)));

@@ -2,86 +2,10 @@
 //! itself.
 
 use rowmill_plugin::Value;
-use rowmill_plugin::postgres::{
-    Array, Bound, Date, FromText, Interval, Numeric, Range, Time, TimeTz, Timestamp, TimestampTz, Uuid,
-};
-use rowmill_tests::Cluster;
+use rowmill_plugin::postgres::{Date, FromText, Interval, Numeric, Time, TimeTz, Timestamp, TimestampTz, Uuid};
+use rowmill_tests::{Oracle, number};
 use std::cmp::Ordering;
 use std::fmt::{Debug, Display};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
-
-/// As the host pins them in its sessions; but for the order of day and month, which ISO doesn't depend on.
-const SETTINGS: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC';
-    SET extra_float_digits = 3; SET bytea_output = 'hex'; SELECT setseed(0.4711);
-    CREATE FUNCTION pg_temp.below(double precision) RETURNS double precision LANGUAGE sql
-    AS $$ SELECT floor(random() * $1) $$;";
-
-/// A session that answers in text.
-struct Oracle {
-    runtime: tokio::runtime::Runtime,
-    client: Client,
-    _cluster: Cluster,
-}
-
-impl Oracle {
-    fn start() -> Self {
-        let cluster = Cluster::start().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let client = runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&cluster.url("postgres"), NoTls).await.unwrap();
-            tokio::spawn(connection);
-            client
-        });
-        let oracle = Self {
-            runtime,
-            client,
-            _cluster: cluster,
-        };
-        oracle.rows(SETTINGS);
-        oracle
-    }
-
-    fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
-        let messages = self.runtime.block_on(self.client.simple_query(sql));
-        let messages = messages.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-        messages
-            .into_iter()
-            .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),
-                _ => None,
-            })
-            .collect()
-    }
-
-    fn timestamps(&self, kind: &str) -> Vec<Vec<Option<String>>> {
-        let of = OF_TIMESTAMP.replace("KIND", kind);
-        self.values(kind, &TIMESTAMPS, &random_timestamp(kind), &of)
-    }
-
-    /// Values of a type: those of the list, and what the expression makes, many times; as text and, in the columns
-    /// behind it, as `of` says of each.
-    fn values(&self, kind: &str, list: &[&str], random: &str, of: &str) -> Vec<Vec<Option<String>>> {
-        let list = list.iter().map(|text| format!("('{}')", text.replace('\'', "''")));
-        let list = list.collect::<Vec<_>>().join(",");
-        let rows = self.rows(&format!(
-            "SELECT v, {of} FROM (
-                 SELECT column1::{kind} AS v FROM (VALUES {list}) AS listed
-                 UNION ALL SELECT ({random})::{kind} FROM generate_series(1, 2000) n) made
-             ORDER BY made.v"
-        ));
-        assert!(rows.len() > 2000);
-        rows
-    }
-}
-
-fn number<T: std::str::FromStr<Err: Debug>>(cell: &Option<String>) -> Option<T> {
-    cell.as_ref()
-        .map(|text| text.parse().unwrap_or_else(|error| panic!("{text}: {error:?}")))
-}
 
 /// Reads each value and has it written again as it was. Returns it with the rest of its row.
 fn read<'r, T: FromText<'r> + Display>(rows: &'r [Vec<Option<String>>]) -> Vec<(T, &'r [Option<String>])> {
@@ -172,6 +96,11 @@ fn random_timestamp(kind: &str) -> String {
     )
 }
 
+fn of_timestamps(oracle: &Oracle, kind: &str) -> Vec<Vec<Option<String>>> {
+    let of = OF_TIMESTAMP.replace("KIND", kind);
+    oracle.values(kind, &TIMESTAMPS, &random_timestamp(kind), &of)
+}
+
 fn micros(hex: &Option<String>) -> i64 {
     u64::from_str_radix(hex.as_deref().unwrap(), 16).unwrap() as i64
 }
@@ -198,7 +127,7 @@ fn check_timestamp(value: &dyn Debug, facts: &[Option<String>], found: &Facts) {
 #[test]
 fn timestamps() {
     let oracle = Oracle::start();
-    let rows = oracle.timestamps("timestamp");
+    let rows = of_timestamps(&oracle, "timestamp");
     let values = read::<Timestamp>(&rows);
     in_order(&values);
     for (value, facts) in values {
@@ -212,7 +141,7 @@ fn timestamps() {
         check_timestamp(&value, facts, &found);
         assert_eq!(Timestamp::from_micros_since_2000(value.micros_since_2000()), value);
     }
-    let rows = oracle.timestamps("timestamptz");
+    let rows = of_timestamps(&oracle, "timestamptz");
     let values = read::<TimestampTz>(&rows);
     in_order(&values);
     for (value, facts) in values {
@@ -502,135 +431,4 @@ fn check_integer(row: &[Option<String>], value: Option<i64>) {
     let numeric = <Numeric<'_> as FromText<'_>>::from_int(value).unwrap();
     assert_eq!(Some(numeric.as_str()), row[0].as_deref());
     assert_eq!(numeric, Numeric::from_text(row[0].as_deref().unwrap()).unwrap());
-}
-
-/// Arrays and what their elements are, both as Postgres says.
-fn check_arrays(oracle: &Oracle, arrays: &str) -> usize {
-    let rows = oracle.rows(&format!(
-        "SELECT v, coalesce(array_ndims(v), 0), cardinality(v),
-            (SELECT string_agg(array_lower(v, d) || ' ' || array_length(v, d), ',' ORDER BY d)
-             FROM generate_series(1, array_ndims(v)) d),
-            n FROM (SELECT v, row_number() OVER () AS n FROM ({arrays}) a(v)) numbered ORDER BY n"
-    ));
-    let elements = oracle.rows(&format!(
-        "SELECT n, e::text FROM (SELECT v, row_number() OVER () AS n FROM ({arrays}) a(v)) numbered,
-            unnest(v) WITH ORDINALITY u(e, o) ORDER BY n, o"
-    ));
-    for row in &rows {
-        let text = row[0].as_deref().unwrap();
-        let array = Array::from_text(text).unwrap_or_else(|| panic!("{text}"));
-        assert_eq!(Some(array.dimensions().len()), number(&row[1]), "{text}");
-        assert_eq!(Some(array.len()), number(&row[2]), "{text}");
-        let dimensions: Vec<_> = array
-            .dimensions()
-            .iter()
-            .map(|found| format!("{} {}", found.lower, found.len))
-            .collect();
-        assert_eq!(dimensions.join(","), row[3].clone().unwrap_or_default(), "{text}");
-        let expected = elements
-            .iter()
-            .filter(|element| element[0] == row[4])
-            .map(|element| element[1].as_deref());
-        let found: Vec<_> = array.elements().map(|element| element.text()).collect();
-        let found: Vec<_> = found.iter().map(|text| text.as_deref()).collect();
-        assert_eq!(found, expected.collect::<Vec<_>>(), "{text}");
-    }
-    rows.len()
-}
-
-#[test]
-fn arrays() {
-    let oracle = Oracle::start();
-    let texts = r#"SELECT v::text[] FROM (VALUES ('{}'), ('{a}'), ('{NULL}'), ('{"NULL"}'), ('{null,nUlL,"null"}'),
-        ('{"","a b"," a ","{","}","{}",",","\"","\\","a\\b","\"quoted\"","tab	and
-newline"}'), ('{{a,b},{c,NULL}}'), ('{{{1},{2}},{{3},{4}}}'), ('[0:1]={a,b}'), ('[-3:-2][5:6]={{a,b},{c,d}}'),
-        ('{ä,"ö ü",日本,"🦀"}'), ('{\\,a\ b}')) made(v)"#;
-    assert_eq!(check_arrays(&oracle, texts), 12);
-    // Of every byte and sequence that may need quotes.
-    let random = r#"SELECT ARRAY(SELECT CASE WHEN random() < 0.1 THEN NULL ELSE
-            (SELECT coalesce(string_agg((ARRAY['a', '"', '\', ',', '{', '}', ' ', E'\t', E'\n', E'\v', E'\f', E'\r', 'é', 'NULL',
-             '''', '(', '[', '=', ':'])[floor(random() * 19 + 1 + 0 * m + 0 * k)::int], ''), '')
-             FROM generate_series(1, floor(random() * 6 + 0 * m)::int) k) END
-        FROM generate_series(1, floor(random() * 5 + 0 * n)::int) m) FROM generate_series(1, 1000) n"#;
-    // The same rows for both queries.
-    oracle.rows(&format!("CREATE TEMP TABLE made AS {random}"));
-    assert_eq!(check_arrays(&oracle, "SELECT * FROM made"), 1000);
-    for arrays in [
-        "VALUES ('{1,NULL,-9223372036854775808}'::bigint[]), ('[2:3]={1,2}'), ('{{1,2},{3,4}}')",
-        "VALUES ('{NaN,Infinity,-Infinity,0,1e300}'::float8[])",
-        "VALUES ('{t,f,NULL}'::bool[])",
-        r"VALUES (ARRAY['\x00ff'::bytea, '\x', NULL])",
-        "VALUES ('{infinity,-infinity,0044-03-15 BC,2024-02-29}'::date[])",
-        "VALUES (ARRAY['infinity', '294276-12-31 23:59:59.999999', '4713-01-01 BC'::timestamp, NULL])",
-        "VALUES (ARRAY['1 year -3 days 04:05:06.5'::interval, '0'])",
-        "VALUES (ARRAY['NaN', 'Infinity', 1.50::numeric, NULL])",
-        r#"VALUES (ARRAY['{"a": "b\"c", "d": [1, null]}'::jsonb, 'null', NULL])"#,
-        "VALUES (ARRAY[tstzrange('2024-01-01', 'infinity', '[]'), 'empty', NULL])",
-        "VALUES ('{00000000-0000-4000-8000-0123456789ab}'::uuid[])",
-    ] {
-        // Booleans are `t` in arrays and `true` by themselves.
-        if arrays.contains("bool") {
-            let row = &oracle.rows(arrays)[0];
-            let array = Array::from_text(row[0].as_deref().unwrap()).unwrap();
-            let found: Vec<Option<bool>> = array.elements().map(|element| element.get()).collect();
-            assert_eq!(found, [Some(true), Some(false), None]);
-        } else {
-            assert!(check_arrays(&oracle, arrays) > 0, "{arrays}");
-        }
-    }
-}
-
-#[test]
-fn elements_are_read_as_their_types() {
-    let oracle = Oracle::start();
-    let one = |sql: &str| oracle.rows(&format!("SELECT {sql}"))[0][0].clone().unwrap();
-    let text = one(r#"ARRAY['{"a": "b\"c"}'::jsonb]"#);
-    let element = Array::from_text(&text).unwrap().elements().next().unwrap();
-    let json = element.get::<rowmill_plugin::postgres::Json<'_>>().unwrap();
-    assert_eq!(json.get("a").unwrap().as_text().unwrap(), "b\"c");
-    let text = one("ARRAY[tsrange('2024-01-01', 'infinity')]");
-    let element = Array::from_text(&text).unwrap().elements().next().unwrap();
-    let Some(Range::Between(lower, upper)) = element.get() else {
-        panic!("{text}");
-    };
-    let bound = |bound: &Bound<'_>| bound.get::<Timestamp>().unwrap();
-    assert_eq!(bound(&lower).to_string(), "2024-01-01 00:00:00");
-    assert_eq!(bound(&upper), Timestamp::INFINITY);
-    let text = one("ARRAY['NaN'::numeric, 1.50]");
-    let array = Array::from_text(&text).unwrap();
-    let elements: Vec<_> = array.elements().collect();
-    let values: Vec<_> = elements
-        .iter()
-        .map(|element| element.get::<Numeric<'_>>().unwrap())
-        .collect();
-    assert!(values[0].is_nan() && values[1].scaled(2) == Some(150));
-}
-
-#[test]
-fn ranges() {
-    let oracle = Oracle::start();
-    let made = r#"SELECT v, isempty(v), lower(v), upper(v), lower_inc(v), upper_inc(v) FROM (VALUES
-        (tstzrange('2024-01-01', '2024-02-01')), (tstzrange(NULL, 'infinity', '(]')), ('empty'), (tstzrange(NULL, NULL)))
-        made(v)"#;
-    let texts = r#"SELECT v, isempty(v), lower(v), upper(v), lower_inc(v), upper_inc(v) FROM (VALUES
-        (pg_temp.texts('a', 'b c', '[]')), (pg_temp.texts('"', '\', '[]')), (pg_temp.texts('(,', '[)]', '()')),
-        (pg_temp.texts('', 'x')), (pg_temp.texts(NULL, ''))) made(v)"#;
-    oracle.rows("CREATE TYPE pg_temp.texts AS RANGE (subtype = text, collation = \"C\")");
-    for row in oracle.rows(made).into_iter().chain(oracle.rows(texts)) {
-        let text = row[0].as_deref().unwrap();
-        let range = Range::from_text(text).unwrap_or_else(|| panic!("{text}"));
-        let Range::Between(lower, upper) = &range else {
-            assert_eq!(row[1].as_deref(), Some("t"), "{text}");
-            continue;
-        };
-        assert_eq!(row[1].as_deref(), Some("f"), "{text}");
-        for (bound, at) in [(lower, 2), (upper, 3)] {
-            assert_eq!(bound.text.as_deref(), row[at].as_deref(), "{text}");
-            assert_eq!(
-                Some(bound.is_inclusive),
-                row[at + 2].as_deref().map(|flag| flag == "t"),
-                "{text}"
-            );
-        }
-    }
 }

@@ -10,10 +10,33 @@ const FUZZ_MINUTES: u64 = 60;
 type Part = (&'static str, fn() -> Result<()>);
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 2] = [
+const PARTS: [Part; 5] = [
     ("new plugins", new_plugins),
+    ("500 cuts", || many("network", "s3_s4", "ROWMILL_CUTS", 500)),
+    ("11 failpoints, 20 times each", || {
+        many("failpoints", "h1_killed", "ROWMILL_HITS", 20)
+    }),
+    ("1,000 kills", || {
+        many("postgres_to_postgres", "killed_fifty", "ROWMILL_KILLS", 1_000)
+    }),
     ("fuzz", || fuzz::fuzz(None, FUZZ_MINUTES, true)),
 ];
+
+/// A test of `tests/tests` that does something so many times as the variable says.
+fn many(file: &str, test: &str, variable: &str, times: u64) -> Result<()> {
+    run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
+    let arguments = [
+        "test",
+        "--package",
+        "rowmill-tests",
+        "--test",
+        file,
+        test,
+        "--",
+        "--nocapture",
+    ];
+    run(cargo(&arguments).env(variable, times.to_string()))
+}
 
 /// `rowmill plugin new` to a tested module: the SDK is compiled from scratch, as at an author's.
 fn new_plugins() -> Result<()> {

@@ -371,6 +371,12 @@ const POSTGRES_SINK: Block = Block {
             "error",
             "What becomes of a change in `mode: mirror` that meets another row of the same key.",
         ),
+        Key::default(
+            "create_tables",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source.",
+        ),
     ],
 };
 

@@ -257,6 +257,8 @@ pub struct PostgresSink {
     pub flush_interval: Duration,
     pub mode: WriteMode,
     pub conflict: OnConflict,
+    /// Whether tables and columns that the target lacks are made there.
+    pub create_tables: bool,
 }
 
 /// What the tables of a Postgres sink hold.

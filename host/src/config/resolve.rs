@@ -172,6 +172,7 @@ fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
                 None if !has_plugins => WriteMode::Mirror,
                 _ => WriteMode::Upsert,
             },
+            create_tables: postgres.text("create_tables")? == "true",
             conflict: match postgres.text("conflict")? {
                 "skip" => OnConflict::Skip,
                 "overwrite" => OnConflict::Overwrite,

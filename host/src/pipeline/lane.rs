@@ -5,6 +5,7 @@ use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Op, Row};
 use crate::checkpoint::{PluginVersion, SetAside};
 use crate::dead_letter::Held;
+use crate::failpoint;
 use crate::plugin::{Chain, Counts, GuestMetrics, PluginError, Processed};
 use crate::problem::Problem;
 use std::collections::VecDeque;
@@ -130,6 +131,7 @@ impl Lane {
         if let Some(names) = job.checkpoint {
             self.checkpoint(&names, &mut done.marks)?;
         }
+        failpoint::pass(failpoint::AFTER_STAGE);
         Ok(done)
     }
 

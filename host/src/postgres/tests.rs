@@ -133,6 +133,11 @@ async fn the_text_of_values_does_not_depend_on_the_roles_defaults() {
         ("statement_timeout", "'1h'", "0"),
         ("standard_conforming_strings", "off", "on"),
         ("client_encoding", "'LATIN1'", "UTF8"),
+        ("lc_monetary", "'C.UTF-8'", "C"),
+        ("array_nulls", "off", "on"),
+        ("xmloption", "'document'", "content"),
+        ("quote_all_identifiers", "on", "off"),
+        ("idle_session_timeout", "'1h'", "0"),
     ];
     for (name, value, _) in settings {
         cluster

@@ -4,6 +4,7 @@ use super::process::Process;
 use crate::batch::Lsn;
 use crate::checkpoint::{Advance, Frontier, Mark, STATE_DISK_FULL};
 use crate::dead_letter::Ticket;
+use crate::failpoint;
 use crate::problem::Problem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,8 +43,10 @@ pub(super) async fn acknowledge(
             }
         }
         if let Some(advance) = &pending {
+            failpoint::pass(failpoint::BEFORE_CHECKPOINT);
             match store(&process, advance.lsn, advance.marks.clone()).await {
                 Ok(()) => {
+                    failpoint::pass(failpoint::AFTER_CHECKPOINT);
                     publish(&process, &acknowledged, advance.lsn);
                     settle_letters(&process, advance).await?;
                     pending = None;

@@ -40,6 +40,7 @@ mod status;
 mod stop;
 mod supervise;
 mod tap;
+mod types;
 mod versions;
 
 pub use check::{Checked, CheckedTable, Sample, check};

@@ -2,6 +2,7 @@
 
 use crate::batch::Lsn;
 use crate::decode::{DecodeError, Decoder};
+use crate::failpoint;
 use crate::pipeline::{Input, LaneStats, Queue};
 use crate::runtime::stop::{Stop, StopRequest};
 use crate::source::replication::{ReceiveError, Receiver};
@@ -66,6 +67,7 @@ pub(super) async fn receive(
             Err(error) => return ReceiveEnd::Failed(error),
         };
         stats.bytes_received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        failpoint::pass(failpoint::AFTER_RECEIVE);
         let batch = match decoder.decode(bytes) {
             Ok(batch) => batch,
             Err(error) => return ReceiveEnd::Undecodable(error),
@@ -73,6 +75,7 @@ pub(super) async fn receive(
         if batch.transactions.is_empty() && batch.end == Lsn(0) {
             continue;
         }
+        failpoint::pass(failpoint::AFTER_DECODE);
         let size = batch.size_bytes();
         tokio::select! {
             biased;

@@ -6,6 +6,7 @@ use super::receive::{ReceiveEnd, Until, receive};
 use super::source::{NotReady, Ready, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
+use super::types;
 use super::{chains, copies, known};
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
@@ -13,7 +14,7 @@ use crate::decode::Decoder;
 use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue};
 use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
-use crate::sink::{self, SinkContext};
+use crate::sink::{self, SinkContext, UserTypes};
 use crate::snapshot::Copier;
 use crate::source::monitor;
 use crate::source::replication::{ProtocolOptions, Receiver};
@@ -85,7 +86,11 @@ pub(super) async fn session(
     };
     let start = ready.start;
     let (acks, acknowledged) = watch::channel(start);
-    let running = launch(process, &ready, acks)?;
+    let types = match types::load(&ready.monitor, &process.config).await {
+        Ok(types) => types,
+        Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
+    };
+    let running = launch(process, &ready, types, acks)?;
     let mut decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
     let bound = options.once.then_some(ready.flushed);
     tracing::info!(slot = ready.slot, publication = ready.publication, position = %start, "streaming");
@@ -153,7 +158,12 @@ async fn conclude(
     })
 }
 
-fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Result<Running, Box<Problem>> {
+fn launch(
+    process: &Arc<Process>,
+    ready: &Ready,
+    types: UserTypes,
+    acks: watch::Sender<Lsn>,
+) -> Result<Running, Box<Problem>> {
     let config = &process.config;
     let frontier = Arc::new(Frontier::new(config.sinks.len()));
     process.dead_letters.begin_session();
@@ -167,6 +177,7 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
         .and_then(|routes| Ok((routes, copies::start(process, ready)?)));
     let (routes, (copier, merger)) = prepared.inspect_err(|_| process.modules.stopped())?;
 
+    let types = Arc::new(types);
     let mut outlets = Vec::new();
     let mut drivers = Vec::new();
     for (at, of_sink) in config.sinks.iter().enumerate() {
@@ -177,6 +188,7 @@ fn launch(process: &Arc<Process>, ready: &Ready, acks: watch::Sender<Lsn>) -> Re
             system_identifier: ready.system_identifier,
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
+            types: Arc::clone(&types),
         };
         let told = Arc::clone(&frontier);
         let durable = move |sequence| told.durable(at, sequence);

@@ -12,14 +12,14 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0402",
         title: "a table is missing at the target",
-        explanation: "Rows go to a table of the same schema and name, or of the names that plugins give them. Rowmill \
-                      makes no tables: the fix is the statement that makes it.",
+        explanation: "Rows go to a table of the same schema and name, or of the names that plugins give them. They \
+                      are made where the sink has `create_tables: true`, else by the statement that is the fix.",
     },
     Code {
         code: "E0403",
         title: "a column is missing at the target",
         explanation: "Every column that leaves the plugins needs one of the same name at the target. Leave it out of \
-                      the route, or add it.",
+                      the route, or add it; where the sink has `create_tables: true` it is added.",
     },
     Code {
         code: "E0404",
@@ -93,6 +93,23 @@ pub const CODES: &[Code] = &[
         title: "a sink can't skip to that position",
         explanation: "`rowmill skip` moves the position that a Postgres sink keeps at its target: forward, to a commit \
                       that the server has made, while no host is at work. The sink's error names the position.",
+    },
+    Code {
+        code: "E0416",
+        title: "the target lacks a type",
+        explanation: "`create_tables: true` makes enums and domains as the source has them. Types of extensions and \
+                      such as were made by hand have to be there.",
+    },
+    Code {
+        code: "E0417",
+        title: "a column at the target gets no value",
+        explanation: "It is NOT NULL, has no default and isn't among those that arrive: every new row would be refused.",
+    },
+    Code {
+        code: "E0418",
+        title: "a table at the target differs from what arrives",
+        explanation: "A column has another type, or may not be NULL. Values are taken as far as they fit; one that \
+                      doesn't stops the sink (E0410).",
     },
     Code {
         code: "E0420",

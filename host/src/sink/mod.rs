@@ -11,11 +11,13 @@ mod file;
 pub mod json;
 mod postgres;
 mod stdout;
+mod user_types;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use codes::CODES;
 pub use postgres::{forget, forgetting, skip};
+pub use user_types::{UserType, UserTypeKind, UserTypes};
 
 use crate::batch::{Delivery, Lsn, Relation};
 use crate::config;
@@ -36,6 +38,7 @@ pub struct SinkContext {
     pub system_identifier: u64,
     pub state_dir: PathBuf,
     pub passed_over: Arc<PassedOver>,
+    pub types: Arc<UserTypes>,
 }
 
 /// Changes that a sink passed over, as its target wasn't what the source had been.
@@ -90,12 +93,24 @@ pub fn build(config: &config::Sink) -> Box<dyn Sink> {
     }
 }
 
+/// What a sink has found of its target.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What it would refuse.
+    pub refusals: Vec<SinkError>,
+    /// How tables that are there differ from what arrives: their names, and each difference.
+    pub differences: Vec<(String, String)>,
+}
+
 /// What stands in the way of delivering rows of these relations. Nothing is changed at the target.
-pub async fn check(config: &config::Sink, context: &SinkContext, relations: &[Arc<Relation>]) -> Vec<SinkError> {
+pub async fn check(config: &config::Sink, context: &SinkContext, relations: &[Arc<Relation>]) -> Checked {
     match &config.kind {
         config::SinkKind::Postgres(postgres) => postgres::check(postgres, context, relations).await,
-        config::SinkKind::File(file) => file::check(file, context).await.err().into_iter().collect(),
-        config::SinkKind::Stdout | config::SinkKind::Discard => Vec::new(),
+        config::SinkKind::File(file) => Checked {
+            refusals: file::check(file, context).await.err().into_iter().collect(),
+            ..Checked::default()
+        },
+        config::SinkKind::Stdout | config::SinkKind::Discard => Checked::default(),
     }
 }
 

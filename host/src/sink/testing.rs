@@ -59,6 +59,7 @@ pub(crate) fn context(sink: &str) -> SinkContext {
         system_identifier: 7301,
         state_dir: std::env::temp_dir(),
         passed_over: Arc::default(),
+        types: Arc::default(),
     }
 }
 

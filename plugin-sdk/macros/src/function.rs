@@ -69,12 +69,6 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
     };
     let kv = declared(&columns);
     let Columns { read, write, .. } = &columns;
-    if write.is_empty() {
-        return Err(syn::Error::new(
-            function.sig.ident.span(),
-            "a transform needs `write(..)`, or it can't change anything",
-        ));
-    }
     let patch = Subject {
         variable: &patch,
         methods: PATCH_METHODS,
@@ -84,6 +78,14 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
     let function = rewritten(&function, &[row_subject(&row, read), patch])?;
     let name = &function.sig.ident;
     let written = write.iter().map(|column| written(column, &columns));
+    // One that writes nothing may drop, route or stop: it is asked about every image.
+    let nothing_to_write = (!write.is_empty()).then(|| {
+        quote! {
+            if ::rowmill_plugin::macro_support::nothing_to_write(row, &[#(#written),*]) {
+                return Ok(());
+            }
+        }
+    });
     let implementation = quote! {
         impl ::rowmill_plugin::Transform for #name {
             type Config = ();
@@ -112,9 +114,7 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
                 _: &(),
                 patch: &mut ::rowmill_plugin::Patch<'_>,
             ) -> ::rowmill_plugin::Result<()> {
-                if ::rowmill_plugin::macro_support::nothing_to_write(row, &[#(#written),*]) {
-                    return Ok(());
-                }
+                #nothing_to_write
                 #name(row, patch #kv)
             }
         }

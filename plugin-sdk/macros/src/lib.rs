@@ -40,7 +40,8 @@ pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `#[transform(read(email), write(email))] fn mask(row: &Row, patch: &mut Patch) -> Result<()>`.
 ///
 /// `write(...)` names the columns that may be set. The function isn't called for images in which none of them has a
-/// value that could be written; see the crate's documentation on images.
+/// value that could be written; see the crate's documentation on images. Without `write(..)` it is called for every image,
+/// and may drop the change, stop, or send the row elsewhere.
 ///
 /// With `#[transform(read(..), write(..), kv)]` the function takes a third parameter, `kv: Kv`: the host's entries by key.
 ///

@@ -317,7 +317,9 @@ fn code_point(escaped: &str) -> Option<(char, usize)> {
     if !(0xd800..0xdc00).contains(&high) {
         return Some((char::from_u32(high)?, 5));
     }
-    let low = unit(escaped.get(5..)?.strip_prefix('\\')?)?.checked_sub(0xdc00)?;
+    let low = unit(escaped.get(5..)?.strip_prefix('\\')?)?
+        .checked_sub(0xdc00)
+        .filter(|low| *low < 0x400)?;
     let pair = 0x1_0000 + ((high - 0xd800) << 10) + low;
     Some((char::from_u32(pair)?, 11))
 }

@@ -32,6 +32,7 @@ pub use records::{
 
 use super::Stored;
 use crate::batch::Lsn;
+use crate::failpoint;
 use crate::problem::Problem;
 use failure::Failure;
 use folder::StateFolder;
@@ -117,7 +118,9 @@ impl StateStore {
                 }
             }
             plugin_states::apply(transaction, marks)?;
-            copies::apply(transaction, marks)
+            copies::apply(transaction, marks)?;
+            failpoint::pass(failpoint::IN_CHECKPOINT);
+            Ok(())
         })
     }
 

@@ -87,9 +87,15 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
     let system_identifier = source.as_ref().map_or(0, |source| source.system_identifier);
     for of_sink in &config.sinks {
         let relations = routes::relations_for(config, &ways, &of_sink.name);
-        let errors = sink::check(of_sink, &context(config, of_sink, system_identifier), &relations).await;
+        let found = sink::check(of_sink, &context(config, of_sink, system_identifier), &relations).await;
         checked.line("sink", sink_line(of_sink, &relations));
-        let problems = errors.into_iter().map(|error| sink_problem(&of_sink.name, error));
+        let differences = found.differences.iter();
+        let notices = differences.map(|(table, text)| differs(&of_sink.name, table, text));
+        checked.notices.extend(notices);
+        let problems = found
+            .refusals
+            .into_iter()
+            .map(|error| sink_problem(&of_sink.name, error));
         checked.problems.extend(problems);
     }
     if let Some(source) = &source
@@ -110,8 +116,8 @@ pub(super) async fn first_run(process: &Process, catalog: &Catalog, system_ident
     let ways = routes::ways(config, &catalog.tables, &mut started, |_, _| None, &mut problems);
     for of_sink in &config.sinks {
         let relations = routes::relations_for(config, &ways, &of_sink.name);
-        let errors = sink::check(of_sink, &context(config, of_sink, system_identifier), &relations).await;
-        problems.extend(errors.into_iter().filter_map(|error| match error {
+        let found = sink::check(of_sink, &context(config, of_sink, system_identifier), &relations).await;
+        problems.extend(found.refusals.into_iter().filter_map(|error| match error {
             SinkError::Definite(problem) => Some(*problem),
             _ => None,
         }));
@@ -127,6 +133,18 @@ fn context(config: &Pipeline, of_sink: &config::Sink, system_identifier: u64) ->
         system_identifier,
         state_dir: config.state_dir.clone(),
         passed_over: Arc::default(),
+        types: Arc::default(),
+    }
+}
+
+/// A target's table that isn't quite what arrives.
+fn differs(sink: &str, table: &str, difference: &str) -> Notice {
+    Notice {
+        code: "E0418",
+        level: Level::Warning,
+        headline: format!("{table} at sink {sink} differs from what arrives"),
+        detail: Some(difference.to_owned()),
+        help: None,
     }
 }
 

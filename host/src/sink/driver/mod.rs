@@ -21,6 +21,7 @@ pub use queue::{Closed, SinkHandle, SinkState};
 use super::{Progress, Sink, SinkContext, SinkError};
 use crate::batch::{Delivery, Lsn, Origin, RowId};
 use crate::config::ByteSize;
+use crate::failpoint;
 use crate::problem::{Exit, Problem};
 use backoff::Backoff;
 use queue::Queue;
@@ -152,10 +153,12 @@ impl Driver {
             Some(rest) => Arc::new(rest),
             None => delivery,
         };
+        failpoint::pass(failpoint::BEFORE_SINK_WRITE);
         let progress = self.sink.write(&delivery).await.map_err(|error| match error {
             SinkError::Row { row, error } => refused(&self.context, &delivery, row, &error).into(),
             other => other,
         })?;
+        failpoint::pass(failpoint::AFTER_SINK_WRITE);
         self.written = sequence;
         self.queue.count_rows(delivery.rows.len());
         self.undurable_since.get_or_insert_with(Instant::now);
@@ -183,6 +186,7 @@ impl Driver {
     async fn flush(&mut self) -> Result<(), SinkError> {
         if self.written > self.durable_sequence {
             let sequence = self.sink.flush().await?;
+            failpoint::pass(failpoint::AFTER_SINK_FLUSH);
             self.report(sequence);
         }
         Ok(())

@@ -13,6 +13,7 @@
 //! | json, jsonb | as it is, line breaks between its tokens made spaces |
 //! | numeric and everything else | a string with Postgres' own text: most readers make a double of a JSON number |
 //! | NULL | `null` |
+//! | JSON's own null | `null`, and its column's name in `json_null` (`old_json_null`) |
 //! | unchanged TOAST | not in `new`; its name in `unchanged` |
 //! | not part of the old image | left out |
 //!
@@ -25,11 +26,16 @@ mod time;
 use crate::batch::{Batch, Message, Op, Origin, Replay, Row, Transaction, Truncate, Tuple, Value};
 use crate::sink::SinkError;
 use rustc_hash::FxHashMap;
-use shape::Shape;
+use shape::{ColumnShape, Shape};
 use std::io::Write;
 
 /// Shapes kept before all are let go: far more than there are tables, far less than hurts.
 const SHAPES_MAX: usize = 10_000;
+
+/// Appends a commit's time, in µs since 2000, as the lines have it, without quotes.
+pub(in crate::sink) fn commit_time(out: &mut Vec<u8>, us: i64) {
+    time::push_bare(out, us);
+}
 
 /// A time in µs since 2000 as the lines have it, without quotes.
 pub fn time_text(us: i64) -> String {
@@ -177,31 +183,46 @@ impl Encoder {
         out.extend_from_slice(&shape.names);
         if let Some(new) = row.new {
             out.extend_from_slice(b",\"new\":{");
-            let unchanged = push_image(batch, new, shape, out)?;
+            let apart = push_image(batch, new, shape, out)?;
             out.push(b'}');
-            if unchanged {
-                push_unchanged(batch, new, shape, out);
+            if apart.unchanged {
+                push_names(b"unchanged", shape, out, |column| is_unchanged(batch, new, column));
+            }
+            if apart.json_null {
+                push_names(b"json_null", shape, out, |column| is_json_null(batch, new, column));
             }
         }
         if let Some(old) = row.old {
             out.extend_from_slice(b",\"old\":{");
-            push_image(batch, old, shape, out)?;
+            let apart = push_image(batch, old, shape, out)?;
             out.push(b'}');
+            if apart.json_null {
+                push_names(b"old_json_null", shape, out, |column| is_json_null(batch, old, column));
+            }
         }
         Ok(())
     }
 }
 
-/// Appends the members of an image and says whether unchanged ones were left out.
-fn push_image(batch: &Batch, tuple: Tuple, shape: &Shape, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
-    let mut unchanged = false;
+/// What of an image its members don't tell.
+#[derive(Clone, Copy, Debug, Default)]
+struct Apart {
+    /// Unchanged ones were left out.
+    unchanged: bool,
+    /// A `null` among them is a value of JSON, not SQL's NULL.
+    json_null: bool,
+}
+
+/// Appends the members of an image.
+fn push_image(batch: &Batch, tuple: Tuple, shape: &Shape, out: &mut Vec<u8>) -> Result<Apart, EncodeError> {
+    let mut apart = Apart::default();
     let mut first = true;
     for column in &shape.columns {
         let value = batch.value(tuple, column.slot);
         match value {
             Value::Absent => continue,
             Value::Unchanged => {
-                unchanged = true;
+                apart.unchanged = true;
                 continue;
             }
             Value::Binary(_) => return Err(EncodeError::Binary),
@@ -213,25 +234,38 @@ fn push_image(batch: &Batch, tuple: Tuple, shape: &Shape, out: &mut Vec<u8>) -> 
         first = false;
         out.extend_from_slice(&column.name);
         match value.text() {
-            Some(text) => column.form.push(out, text),
+            Some(text) => {
+                column.form.push(out, text);
+                apart.json_null |= column.form.is_null(text);
+            }
             None => out.extend_from_slice(b"null"),
         }
     }
-    Ok(unchanged)
+    Ok(apart)
 }
 
-fn push_unchanged(batch: &Batch, tuple: Tuple, shape: &Shape, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"unchanged\":[");
+fn is_unchanged(batch: &Batch, tuple: Tuple, column: &ColumnShape) -> bool {
+    batch.value(tuple, column.slot) == Value::Unchanged
+}
+
+fn is_json_null(batch: &Batch, tuple: Tuple, column: &ColumnShape) -> bool {
+    let text = batch.value(tuple, column.slot).text();
+    text.is_some_and(|text| column.form.is_null(text))
+}
+
+/// Appends a member that lists the names of some columns.
+fn push_names(member: &[u8], shape: &Shape, out: &mut Vec<u8>, of: impl Fn(&ColumnShape) -> bool) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(member);
+    out.extend_from_slice(b"\":[");
     let mut first = true;
-    for column in &shape.columns {
-        if batch.value(tuple, column.slot) == Value::Unchanged {
-            if !first {
-                out.push(b',');
-            }
-            first = false;
-            // The prepared name ends in a colon.
-            out.extend_from_slice(&column.name[..column.name.len() - 1]);
+    for column in shape.columns.iter().filter(|column| of(column)) {
+        if !first {
+            out.push(b',');
         }
+        first = false;
+        // The prepared name ends in a colon.
+        out.extend_from_slice(&column.name[..column.name.len() - 1]);
     }
     out.push(b']');
 }

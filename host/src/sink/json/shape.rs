@@ -45,6 +45,12 @@ impl Form {
             _ => text::push_string(out, value),
         }
     }
+
+    /// Whether a value is JSON's own null.
+    #[inline]
+    pub(super) fn is_null(self, value: &[u8]) -> bool {
+        self == Self::Json && value.trim_ascii() == b"null"
+    }
 }
 
 #[derive(Debug)]

@@ -10,13 +10,20 @@ const DAYS_PER_ERA: i64 = 146_097;
 
 /// Appends `"2026-01-02T03:04:05.678901Z"` for the µs since 2000-01-01 UTC.
 pub(super) fn push(out: &mut Vec<u8>, us: i64) {
+    out.push(b'"');
+    push_bare(out, us);
+    out.push(b'"');
+}
+
+/// The same without quotes.
+pub(super) fn push_bare(out: &mut Vec<u8>, us: i64) {
     let (year, month, day) = date(us.div_euclid(US_PER_DAY));
     let us = us.rem_euclid(US_PER_DAY);
     let seconds = us / 1_000_000;
     // Writing to a Vec can't fail.
     let _ = write!(
         out,
-        "\"{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z\"",
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
         seconds / 3600,
         seconds / 60 % 60,
         seconds % 60,

@@ -1,5 +1,7 @@
 //! Applies the runs of a delivery inside the open target transaction.
 
+use super::compact;
+use super::create::Maker;
 use super::encode;
 use super::error;
 use super::group;
@@ -7,11 +9,12 @@ use super::pipeline::Pipeline;
 use super::refusal::{incomplete, refused};
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
-use super::target::{Target, qualified};
-use crate::batch::{Batch, Op, Row};
-use crate::config::{OnConflict, WriteMode};
+use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
+use crate::batch::{Batch, Op, Relation, Row};
+use crate::config::{self, OnConflict, WriteMode};
 use crate::sink::{SinkContext, SinkError};
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio_postgres::{Client, Statement};
@@ -26,6 +29,9 @@ type Key = (u32, Kind, Columns, bool);
 
 /// What is known of the target for as long as the connection lasts.
 pub(super) struct Applier {
+    mode: WriteMode,
+    /// Whether tables and columns are made where they are missing.
+    creates: bool,
     pub(super) conflict: OnConflict,
     /// Whether foreign keys and ordinary triggers don't act, so that the order between tables can't be seen.
     independent: bool,
@@ -96,15 +102,17 @@ impl Sent {
 }
 
 impl Applier {
-    pub(super) fn new(mode: WriteMode, conflict: OnConflict, independent: bool) -> Self {
+    pub(super) fn new(config: &config::PostgresSink, independent: bool) -> Self {
         Self {
-            conflict,
+            mode: config.mode,
+            creates: config.create_tables,
+            conflict: config.conflict,
             independent,
             tables: FxHashMap::default(),
             targets: FxHashMap::default(),
             statements: FxHashMap::default(),
             without_copy: FxHashMap::default(),
-            cutter: Cutter::new(mode),
+            cutter: Cutter::new(config.mode),
             passed_over: PassedOver::default(),
             refused: None,
         }
@@ -140,20 +148,31 @@ impl Applier {
         range: Range<usize>,
         begin: &'static str,
     ) -> Result<(), SinkError> {
-        let grouped = match self.is_order_unseen(work.batch) {
-            true => group::by_table(work.batch, &work.rows[range.clone()], &self.targets),
-            false => None,
-        };
-        let Some((rows, from)) = grouped else {
+        let mut rows = Cow::Borrowed(&work.rows[range.clone()]);
+        let mut from: Vec<usize> = Vec::new();
+        if self.independent
+            && self.mode != WriteMode::Append
+            && let Some((left, places)) = compact::compact(work, range.clone(), &self.targets)
+        {
+            rows = Cow::Owned(left);
+            from = places;
+        }
+        if self.is_order_unseen(work.batch)
+            && let Some((grouped, places)) = group::by_table(work.batch, &rows, &self.targets)
+        {
+            from = match from.is_empty() {
+                true => places.iter().map(|at| range.start + at).collect(),
+                false => places.iter().map(|at| from[*at]).collect(),
+            };
+            rows = Cow::Owned(grouped);
+        }
+        let Cow::Owned(rows) = rows else {
             return self.apply_in_order(work, range, begin).await;
         };
         let all = 0..rows.len();
         let applied = self.apply_in_order(Work { rows: &rows, ..work }, all, begin).await;
         applied.map_err(|error| match error {
-            SinkError::Row { row, error } => SinkError::Row {
-                row: range.start + from[row],
-                error,
-            },
+            SinkError::Row { row, error } => SinkError::Row { row: from[row], error },
             other => other,
         })
     }
@@ -184,19 +203,52 @@ impl Applier {
         }
         let mut last = None;
         for row in &work.rows[range] {
-            if matches!(row.op, Op::Truncate | Op::Message) || last == Some(row.relation) {
-                continue;
-            }
-            last = Some(row.relation);
-            let relation = work.batch.relation(row);
-            if !self.targets.contains_key(&relation.index) {
-                let known = self.tables.len() as u32;
-                let table = *self.tables.entry(qualified(relation)).or_insert(known);
-                let target = Target::look_up(work.client, relation, table, work.context).await?;
-                self.targets.insert(relation.index, Arc::new(target));
+            match row.op {
+                Op::Message => {}
+                Op::Truncate if self.mode == WriteMode::Append => {
+                    for relation in &work.batch.truncates[row.extra as usize].relations {
+                        self.look_up_one(work, *relation).await?;
+                    }
+                }
+                Op::Truncate => {}
+                _ if last == Some(row.relation) => {}
+                _ => {
+                    last = Some(row.relation);
+                    self.look_up_one(work, row.relation).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    async fn look_up_one(&mut self, work: Work<'_>, relation: u32) -> Result<(), SinkError> {
+        let relation = &work.batch.relations[relation as usize];
+        if !self.targets.contains_key(&relation.index) {
+            let known = self.tables.len() as u32;
+            let table = *self.tables.entry(qualified(relation)).or_insert(known);
+            let target = self.look_up_or_make(work, relation, table).await?;
+            self.targets.insert(relation.index, Arc::new(target));
+        }
+        Ok(())
+    }
+
+    async fn look_up_or_make(&self, work: Work<'_>, relation: &Relation, table: u32) -> Result<Target, SinkError> {
+        let look_up = || Target::look_up(work.client, relation, table, self.mode, work.context);
+        let maker = Maker {
+            client: work.client,
+            context: work.context,
+            mode: self.mode,
+        };
+        match look_up().await {
+            Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_TABLE => {
+                maker.table(relation).await?;
+            }
+            Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_COLUMN => {
+                maker.columns(relation).await?;
+            }
+            looked_up => return looked_up,
+        }
+        look_up().await
     }
 
     async fn apply_as<'a>(
@@ -236,7 +288,11 @@ impl Applier {
         let (client, first) = (work.client, run.rows.start);
         let rows = &work.rows[run.rows.clone()];
         if run.kind == Kind::Truncate {
-            let text = statement::truncate(work.batch, &work.batch.truncates[rows[0].extra as usize]);
+            let emptied = &work.batch.truncates[rows[0].extra as usize];
+            let text = match self.mode {
+                WriteMode::Append => statement::append_truncate(work, &rows[0], emptied, &self.targets),
+                WriteMode::Mirror | WriteMode::Upsert => statement::truncate(work.batch, emptied),
+            };
             let reply = async move { client.batch_execute(&text).await.map(|()| 0) };
             pipeline.send(Sent::uncounted(first), reply).await;
             return Ok(());
@@ -245,7 +301,7 @@ impl Applier {
         let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
             return Ok(());
         };
-        let arrays = encode::arrays(work.batch, rows, &prepared.sql);
+        let arrays = encode::arrays(work, rows, &prepared.sql);
         let sent = self.expected(kind, first, rows);
         let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
         pipeline.send(sent, reply).await;
@@ -260,7 +316,9 @@ impl Applier {
         let (expected, fewer) = match (kind, self.conflict) {
             (Kind::Add, OnConflict::Skip) => (changes, Fewer::Conflict),
             // Where the row with the new key takes the change, none with the old one is expected.
-            (Kind::Add | Kind::Insert | Kind::Upsert, _) | (Kind::Shift, OnConflict::Overwrite) => (0, Fewer::Missing),
+            (Kind::Add | Kind::Insert | Kind::Upsert | Kind::Append, _) | (Kind::Shift, OnConflict::Overwrite) => {
+                (0, Fewer::Missing)
+            }
             (Kind::Complete, _) => (changes, Fewer::Failure),
             _ => (changes, Fewer::Missing),
         };
@@ -322,7 +380,7 @@ impl Applier {
         }
         let target = &self.targets[&index];
         let sql = if copy {
-            Some(statement::copy(target, &run.columns))
+            Some(statement::copy(target, run.kind, &run.columns))
         } else {
             statement::sql(target, run.kind, &run.columns, self.conflict)
         };

@@ -1,11 +1,11 @@
 //! Whether a target would take rows, found out by reading its catalog alone.
 
-use super::target::{Target, qualified};
-use super::{connection, error};
+use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
+use super::{connection, error, shape};
 use crate::batch::Relation;
 use crate::config;
 use crate::problem::{Exit, Problem};
-use crate::sink::{SinkContext, SinkError};
+use crate::sink::{Checked, SinkContext, SinkError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio_postgres::Client;
@@ -14,23 +14,40 @@ pub(in crate::sink) async fn check(
     config: &config::PostgresSink,
     context: &SinkContext,
     relations: &[Arc<Relation>],
-) -> Vec<SinkError> {
+) -> Checked {
+    let mut checked = Checked::default();
     let client = match connection::connect_once(&config.url, context).await {
         Ok(client) => client,
-        Err(error) => return vec![error],
+        Err(error) => {
+            checked.refusals.push(error);
+            return checked;
+        }
     };
-    let mut refusals = Vec::new();
+    let refusals = &mut checked.refusals;
     let mut seen = BTreeSet::new();
     for (at, relation) in relations.iter().enumerate() {
-        if let Err(error) = Target::look_up(&client, relation, at as u32, context).await {
-            refusals.push(error);
-        } else if seen.insert(relation.full_name())
-            && let Err(error) = privileges(&client, relation, context).await
-        {
-            refusals.push(error);
+        match Target::look_up(&client, relation, at as u32, config.mode, context).await {
+            // It will be made.
+            Err(SinkError::Definite(problem))
+                if config.create_tables && [MISSING_TABLE, MISSING_COLUMN].contains(&problem.code) => {}
+            Err(error) => refusals.push(error),
+            Ok(_) if seen.insert(relation.full_name()) => {
+                refusals.extend(privileges(&client, relation, context).await.err());
+                match shape::compare(&client, relation, config.mode, context).await {
+                    Ok(shape) => {
+                        refusals.extend(shape.refusals);
+                        let differences = shape.differences.into_iter();
+                        checked
+                            .differences
+                            .extend(differences.map(|text| (relation.full_name(), text)));
+                    }
+                    Err(error) => refusals.push(error),
+                }
+            }
+            Ok(_) => {}
         }
     }
-    refusals
+    checked
 }
 
 /// Rows are looked up, written and removed.

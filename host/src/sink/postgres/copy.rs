@@ -1,7 +1,7 @@
 //! Long runs of inserts by COPY.
 
 use super::apply::{Applier, Prepared, Sent, Work};
-use super::encode;
+use super::encode::Texts;
 use super::pipeline::Pipeline;
 use super::refusal::refused;
 use super::run::{Kind, Run};
@@ -76,7 +76,7 @@ impl Applier {
             }
             Err(there) if there.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
                 let index = work.batch.relations[run.relation as usize].index;
-                if run.kind == Kind::Add && !self.settles(index) {
+                if run.kind != Kind::Insert && !self.settles(index) {
                     return Err(refused(work, first, &there));
                 }
                 client
@@ -94,9 +94,10 @@ impl Applier {
 /// Encodes a piece while the server reads the one before.
 async fn copy_in(work: Work<'_>, run: &Run, prepared: &Prepared) -> Result<(), Error> {
     let mut copy = pin!(work.client.copy_in::<_, Bytes>(&prepared.statement).await?);
+    let mut texts = Texts::new(work);
     let mut lines = Vec::with_capacity(COPY_PIECE_BYTES);
     for row in &work.rows[run.rows.clone()] {
-        encode::copy_line(work.batch, row, &prepared.sql, &mut lines);
+        texts.copy_line(row, &prepared.sql, &mut lines);
         if lines.len() >= COPY_PIECE_BYTES {
             let next = Vec::with_capacity(lines.len());
             copy.feed(std::mem::replace(&mut lines, next).into()).await?;

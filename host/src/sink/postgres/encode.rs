@@ -1,8 +1,9 @@
 //! Values as the target reads them: arrays of text for statements, lines for COPY.
 
+use super::apply::Work;
 use super::run::key_value;
 use super::statement::{Image, Sql};
-use crate::batch::{Batch, Op, Row, Value};
+use crate::batch::{Op, Row, Value};
 use crate::sink::escape::clean_prefix;
 use bytes::{BufMut, BytesMut};
 use std::fmt;
@@ -30,9 +31,9 @@ impl TextArray {
         Self { bytes, length: 0 }
     }
 
-    fn push(&mut self, value: Value<'_>) {
+    fn push(&mut self, text: Option<&[u8]>) {
         self.length += 1;
-        match value.text() {
+        match text {
             Some(text) => {
                 self.bytes.extend_from_slice(&(text.len() as i32).to_be_bytes());
                 self.bytes.extend_from_slice(text);
@@ -71,18 +72,56 @@ impl ToSql for TextArray {
     to_sql_checked!();
 }
 
-fn value<'a>(batch: &'a Batch, row: &Row, image: Image, slot: u16) -> Value<'a> {
-    match (image, row.new, row.old) {
-        (Image::New, Some(new), _) => batch.value(new, slot),
-        (Image::Old, _, Some(old)) => batch.value(old, slot),
-        (Image::Key, Some(new), old) if row.op != Op::Delete => key_value(batch, slot, new, old),
-        (Image::Key, _, Some(old)) => batch.value(old, slot),
-        _ => Value::Null,
+/// Texts of values, with room for those that lie nowhere.
+pub(super) struct Texts<'a> {
+    work: Work<'a>,
+    made: Vec<u8>,
+}
+
+impl<'a> Texts<'a> {
+    pub(super) fn new(work: Work<'a>) -> Self {
+        Self { work, made: Vec::new() }
+    }
+
+    fn of(&mut self, row: &Row, image: Image, slot: u16) -> Option<&[u8]> {
+        let batch = self.work.batch;
+        let value = match (image, row.new, row.old) {
+            (Image::New, Some(new), _) => batch.value(new, slot),
+            (Image::Old, _, Some(old)) => batch.value(old, slot),
+            (Image::Key, Some(new), old) if row.op != Op::Delete => key_value(batch, slot, new, old),
+            (Image::Newest, Some(new), old) => key_value(batch, slot, new, old),
+            (Image::Key | Image::Newest, _, Some(old)) => batch.value(old, slot),
+            (Image::About(about), ..) => {
+                return about
+                    .write(self.work, row, &mut self.made)
+                    .then_some(self.made.as_slice());
+            }
+            _ => Value::Null,
+        };
+        value.text()
+    }
+
+    /// Appends a row as a line of COPY's text format; nothing for a message.
+    pub(super) fn copy_line(&mut self, row: &Row, sql: &Sql, out: &mut Vec<u8>) {
+        if row.op == Op::Message {
+            return;
+        }
+        for (at, (image, slot)) in sql.parameters.iter().enumerate() {
+            if at > 0 {
+                out.push(b'\t');
+            }
+            match self.of(row, *image, *slot) {
+                Some(text) => push_copy_text(out, text),
+                None => out.extend_from_slice(b"\\N"),
+            }
+        }
+        out.push(b'\n');
     }
 }
 
 /// One array per parameter, one element per row.
-pub(super) fn arrays(batch: &Batch, rows: &[Row], sql: &Sql) -> Vec<TextArray> {
+pub(super) fn arrays(work: Work<'_>, rows: &[Row], sql: &Sql) -> Vec<TextArray> {
+    let mut texts = Texts::new(work);
     let mut arrays: Vec<TextArray> = sql
         .parameters
         .iter()
@@ -90,27 +129,10 @@ pub(super) fn arrays(batch: &Batch, rows: &[Row], sql: &Sql) -> Vec<TextArray> {
         .collect();
     for row in rows.iter().filter(|row| row.op != Op::Message) {
         for (array, (image, slot)) in arrays.iter_mut().zip(&sql.parameters) {
-            array.push(value(batch, row, *image, *slot));
+            array.push(texts.of(row, *image, *slot));
         }
     }
     arrays.into_iter().map(TextArray::finish).collect()
-}
-
-/// Appends a row as a line of COPY's text format; nothing for a message.
-pub(super) fn copy_line(batch: &Batch, row: &Row, sql: &Sql, out: &mut Vec<u8>) {
-    if row.op == Op::Message {
-        return;
-    }
-    for (at, (image, slot)) in sql.parameters.iter().enumerate() {
-        if at > 0 {
-            out.push(b'\t');
-        }
-        match value(batch, row, *image, *slot).text() {
-            Some(text) => push_copy_text(out, text),
-            None => out.extend_from_slice(b"\\N"),
-        }
-    }
-    out.push(b'\n');
 }
 
 fn push_copy_text(out: &mut Vec<u8>, text: &[u8]) {

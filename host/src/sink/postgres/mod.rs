@@ -28,10 +28,13 @@
 //! | truncate | TRUNCATE with the source's flags |
 //! | message | nothing |
 
+mod about;
 mod apply;
 mod check;
+mod compact;
 mod connection;
 mod copy;
+mod create;
 mod encode;
 mod error;
 mod group;
@@ -40,6 +43,7 @@ mod position;
 mod refusal;
 mod run;
 mod session;
+mod shape;
 mod statement;
 mod target;
 
@@ -80,7 +84,7 @@ impl PostgresSink {
                 .map_err(|error| error::of(&error, context))?,
         );
         let (position, identity) = position::open(&client, context).await?;
-        let applier = Applier::new(self.config.mode, self.config.conflict, independent);
+        let applier = Applier::new(&self.config, independent);
         let session = Session::open(client, context.clone(), identity, applier, self.durable).await?;
         self.session = Some(session);
         Ok(position)

@@ -189,6 +189,7 @@ fn context_of(pipeline: &str, sink: &str) -> SinkContext {
         system_identifier: 0,
         state_dir: std::path::PathBuf::new(),
         passed_over: Arc::default(),
+        types: Arc::default(),
     }
 }
 

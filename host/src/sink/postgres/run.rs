@@ -32,6 +32,8 @@ pub(super) enum Kind {
     /// The same where a row with the new key may be there, or none with the old one.
     Move,
     Delete,
+    /// A row that tells of a change.
+    Append,
     /// Without a key: one row that equals the old image.
     UpdateEqual,
     DeleteEqual,
@@ -42,17 +44,16 @@ impl Kind {
     /// Rows of a run.
     fn rows_max(self, by_copy: bool) -> usize {
         match self {
-            Self::Insert | Self::Add if by_copy => COPY_ROWS_MAX,
-            Self::Insert | Self::Add | Self::Upsert | Self::Update | Self::Complete | Self::Delete => {
-                STATEMENT_ROWS_MAX
-            }
+            Self::Insert | Self::Add | Self::Append if by_copy => COPY_ROWS_MAX,
+            Self::Insert | Self::Add | Self::Append => STATEMENT_ROWS_MAX,
+            Self::Upsert | Self::Update | Self::Complete | Self::Delete => STATEMENT_ROWS_MAX,
             Self::Shift | Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
         }
     }
 
     /// Whether the rows are new ones, which COPY brings faster.
     pub(super) fn is_insert(self) -> bool {
-        matches!(self, Self::Insert | Self::Add)
+        matches!(self, Self::Insert | Self::Add | Self::Append)
     }
 }
 
@@ -181,6 +182,9 @@ impl Cutter {
             return Ok((Kind::Truncate, 0));
         }
         let target = &targets[&batch.relation(row).index];
+        if self.mode == WriteMode::Append {
+            return self.append(batch, row, target);
+        }
         let Some(new) = row.new.filter(|_| row.op != Op::Delete) else {
             let old = row.old.ok_or(Unusable::NoKey)?;
             return if target.keyed {
@@ -228,6 +232,23 @@ impl Cutter {
 }
 
 impl Cutter {
+    /// Every column gets what is known of it. No two changes are the same.
+    fn append(&mut self, batch: &Batch, row: &Row, target: &Target) -> Result<(Kind, u64), Unusable> {
+        self.columns.clear(target.columns.len());
+        (0..target.columns.len()).for_each(|at| self.columns.insert(at));
+        let mut values = target.columns.iter().flat_map(|column| {
+            let images = [row.new, row.old].into_iter().flatten();
+            images.map(|image| batch.value(image, column.slot))
+        });
+        if values.any(|value| matches!(value, Value::Binary(_))) {
+            return Err(Unusable::Binary);
+        }
+        Ok((
+            Kind::Append,
+            row.ordinal ^ u64::from(row.transaction) << 48 ^ u64::from(row.fan_out) << 40,
+        ))
+    }
+
     /// Whether the target must have what the source had before the change. Copied rows and what is sent again may meet
     /// newer ones, and so may the changes of a table that is being copied.
     fn is_exact(&self, work: Work<'_>, row: &Row) -> bool {
@@ -247,7 +268,7 @@ pub(super) fn key_value(batch: &Batch, slot: u16, image: Tuple, old: Option<Tupl
     }
 }
 
-fn key_hash(batch: &Batch, target: &Target, image: Tuple, old: Option<Tuple>) -> Result<u64, Unusable> {
+pub(super) fn key_hash(batch: &Batch, target: &Target, image: Tuple, old: Option<Tuple>) -> Result<u64, Unusable> {
     let mut hasher = FxHasher::default();
     for column in target.columns.iter().filter(|column| column.key) {
         match key_value(batch, column.slot, image, old) {
@@ -263,7 +284,7 @@ fn key_hash(batch: &Batch, target: &Target, image: Tuple, old: Option<Tuple>) ->
     Ok(hasher.finish())
 }
 
-fn key_differs(batch: &Batch, target: &Target, old: Tuple, new: Tuple) -> bool {
+pub(super) fn key_differs(batch: &Batch, target: &Target, old: Tuple, new: Tuple) -> bool {
     target.columns.iter().filter(|column| column.key).any(|column| {
         let now = batch.value(new, column.slot);
         !matches!(now, Value::Unchanged | Value::Absent) && now != batch.value(old, column.slot)

@@ -1,9 +1,14 @@
 //! The SQL of a run.
 
+use super::about::About;
+use super::apply::Work;
 use super::run::{Columns, Kind};
-use super::target::{Target, TargetColumn, qualified};
-use crate::batch::{Batch, Truncate};
+use super::target::{Target, TargetColumn, literal, qualified};
+use crate::batch::{Batch, Row, Truncate};
 use crate::config::OnConflict;
+use rustc_hash::FxHashMap;
+use std::fmt::Write;
+use std::sync::Arc;
 
 /// Where a parameter's values come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +18,10 @@ pub(super) enum Image {
     Old,
     /// The key of a row whose key stays: from the new image, or the old one where the new one has it unchanged.
     Key,
+    /// What is known of the row: from the new image, or where that lacks it, from the old one.
+    Newest,
+    /// No column's, but the change's own.
+    About(About),
 }
 
 /// A statement's text, and what its parameters are in order.
@@ -165,6 +174,7 @@ pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns, conflict: OnCo
                  WHERE {matches} LIMIT 1) AS f WHERE u.ctid = f.ctid AND u.tableoid = f.tableoid"
             )
         }
+        Kind::Append => appended(&mut source),
         Kind::Truncate => return None,
     };
     Some(source.done(text))
@@ -205,16 +215,47 @@ fn upsert(source: &mut Source<'_>) -> String {
     format!("{insert} ON CONFLICT ({}) DO {action}", key.join(", "))
 }
 
-pub(super) fn copy(target: &Target, columns: &Columns) -> Sql {
+/// A row of its own for each change.
+fn appended(source: &mut Source<'_>) -> String {
+    let target = source.target;
+    let mut names: Vec<&str> = source.present().map(|column| column.name.as_str()).collect();
+    let mut values: Vec<String> = source
+        .present()
+        .map(|column| source.value(Image::Newest, column))
+        .collect();
+    for (about, column) in &target.about {
+        names.push(&column.name);
+        values.push(source.value(Image::About(*about), column));
+    }
+    format!(
+        "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
+        target.name,
+        names.join(", "),
+        values.join(", "),
+        source.rows()
+    )
+}
+
+pub(super) fn copy(target: &Target, kind: Kind, columns: &Columns) -> Sql {
     let mut source = Source {
         target,
         columns,
         parameters: Vec::new(),
     };
     let mut names = Vec::new();
+    let image = match kind {
+        Kind::Append => Image::Newest,
+        _ => Image::New,
+    };
     for column in source.present() {
         names.push(column.name.as_str());
-        source.parameters.push((Image::New, column.slot));
+        source.parameters.push((image, column.slot));
+    }
+    if kind == Kind::Append {
+        for (about, column) in &target.about {
+            names.push(&column.name);
+            source.parameters.push((Image::About(*about), 0));
+        }
     }
     let text = format!("COPY {} ({}) FROM STDIN", target.name, names.join(", "));
     source.done(text)
@@ -234,4 +275,35 @@ pub(super) fn truncate(batch: &Batch, truncate: &Truncate) -> String {
         ""
     };
     format!("TRUNCATE {}{identity}", names.join(", "))
+}
+
+/// A row in each of the tables that tells of it.
+pub(super) fn append_truncate(
+    work: Work<'_>,
+    row: &Row,
+    truncate: &Truncate,
+    targets: &FxHashMap<u32, Arc<Target>>,
+) -> String {
+    let mut text = String::new();
+    let relations = truncate.relations.iter().map(|at| &work.batch.relations[*at as usize]);
+    for target in relations.filter_map(|relation| targets.get(&relation.index)) {
+        let mut names = Vec::new();
+        let mut values = Vec::new();
+        let mut made = Vec::new();
+        for (about, column) in &target.about {
+            if about.write(work, row, &mut made) {
+                names.push(column.name.as_str());
+                values.push(format!("{}::{}", literal(&String::from_utf8_lossy(&made)), column.cast));
+            }
+        }
+        // Writing to a String can't fail.
+        let _ = write!(
+            text,
+            "INSERT INTO {} ({}) VALUES ({});",
+            target.name,
+            names.join(", "),
+            values.join(", ")
+        );
+    }
+    text
 }

@@ -1,10 +1,15 @@
 //! The target's side of a relation: which of its columns take what, and what identifies a row.
 
+use super::about::About;
 use super::error;
 use crate::batch::{Column, Relation, ReplicaIdentity};
+use crate::config::WriteMode;
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
 use tokio_postgres::Client;
+
+pub(super) const MISSING_TABLE: &str = "E0402";
+pub(super) const MISSING_COLUMN: &str = "E0403";
 
 /// OID of `character`, the one type whose name without a length means something else.
 const BPCHAR: u32 = 1042;
@@ -33,12 +38,16 @@ pub(super) struct Target {
     /// Quoted, with schema.
     pub(super) name: String,
     pub(super) columns: Vec<TargetColumn>,
+    /// Where a change's own facts go, in an appending sink.
+    pub(super) about: Vec<(About, TargetColumn)>,
     /// Whether rows are found by key; else by all their columns.
     pub(super) keyed: bool,
     /// Whether COPY may be used.
     pub(super) copy: bool,
     /// Whether triggers of its own act on what arrives: ENABLE ALWAYS or REPLICA ones.
     pub(super) triggers: bool,
+    /// Whether nobody could tell that a row had other values meanwhile.
+    pub(super) compacts: bool,
 }
 
 /// The table as a whole.
@@ -47,6 +56,8 @@ struct Traits {
     oid: u32,
     copy: bool,
     triggers: bool,
+    /// It has at most one unique index or exclusion constraint, and so has each of its partitions.
+    one_unique: bool,
 }
 
 /// The columns of a unique index.
@@ -65,18 +76,37 @@ struct Found {
     equality_schema: Option<String>,
 }
 
+impl Found {
+    fn column(&self, slot: u16, key: bool) -> TargetColumn {
+        TargetColumn {
+            name: quoted(&self.name),
+            slot,
+            key,
+            cast: self.cast.clone(),
+            equals: match &self.equality_schema {
+                Some(schema) => format!("OPERATOR({}.=)", quoted(schema)),
+                None => "=".to_owned(),
+            },
+        }
+    }
+}
+
 impl Target {
     /// Looks the relation up at the target by its names.
     pub(super) async fn look_up(
         client: &Client,
         relation: &Relation,
         table: u32,
+        mode: WriteMode,
         context: &SinkContext,
     ) -> Result<Self, SinkError> {
         let failed = |error| error::of(&error, context);
         let select = "SELECT c.oid, NOT pg_catalog.row_security_active(c.oid), EXISTS (\
                 SELECT FROM pg_catalog.pg_trigger WHERE tgenabled IN ('A', 'R') AND (tgrelid = c.oid OR tgrelid IN (\
-                    SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))) \
+                    SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))), NOT EXISTS (\
+                SELECT FROM pg_catalog.pg_index WHERE (indisunique OR indisexclusion) AND (indrelid = c.oid OR \
+                    indrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))) \
+                GROUP BY indrelid HAVING count(*) > 1) \
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
             WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
         let there = client
@@ -90,18 +120,33 @@ impl Target {
             oid: there.get(0),
             copy: there.get(1),
             triggers: there.get(2),
+            one_unique: there.get(3),
         };
         let (found, unique) = Self::catalog(client, traits.oid).await.map_err(failed)?;
-        Self::matched(relation, &found, &unique, table, traits, context)
+        if mode == WriteMode::Append {
+            let mut target = Self::matched(relation, &found, Vec::new(), table, traits, context)?;
+            target.about = about(relation, &found, context)?;
+            return Ok(target);
+        }
+        let key = key(relation, &unique, context)?;
+        Self::matched(relation, &found, key, table, traits, context)
     }
 
     /// The table's columns, and the columns of each of its unique indexes, the primary key first.
     async fn catalog(client: &Client, oid: u32) -> Result<(Vec<Found>, Vec<Unique>), tokio_postgres::Error> {
-        let select = "SELECT attname::text, pg_catalog.format_type(atttypid, -1), attgenerated <> '', \
+        // A cast of the type's own from text reads other texts than its input function does (regclass lacks `-`), by way
+        // of bpchar it is the input function.
+        let select = "SELECT attname::text, CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castmethod = 'f' \
+                AND casttarget = base AND castsource = 'pg_catalog.text'::pg_catalog.regtype) \
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_cast WHERE casttarget = base \
+                AND castsource = 'pg_catalog.bpchar'::pg_catalog.regtype) THEN 'bpchar::' ELSE '' END \
+            || pg_catalog.format_type(atttypid, -1), attgenerated <> '', \
             (SELECT n.nspname::text FROM pg_catalog.pg_operator o \
                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
                 WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1) \
-            FROM pg_catalog.pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+            FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_type t ON t.oid = atttypid, \
+            LATERAL (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) AS base) AS b \
+            WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
         let rows = client.query(select, &[&oid]).await?;
         let found = rows
             .iter()
@@ -129,12 +174,11 @@ impl Target {
     fn matched(
         relation: &Relation,
         found: &[Found],
-        unique: &[Unique],
+        key: Vec<String>,
         table: u32,
-        Traits { copy, triggers, .. }: Traits,
+        traits: Traits,
         context: &SinkContext,
     ) -> Result<Self, SinkError> {
-        let key = key(relation, unique, context)?;
         let mut columns = Vec::with_capacity(relation.columns.len());
         for column in &relation.columns {
             let Some(at) = found.iter().find(|found| found.name == column.name) else {
@@ -144,24 +188,17 @@ impl Target {
             if at.generated {
                 continue;
             }
-            columns.push(TargetColumn {
-                name: quoted(&column.name),
-                slot: column.slot,
-                key: key.contains(&column.name),
-                cast: at.cast.clone(),
-                equals: match &at.equality_schema {
-                    Some(schema) => format!("OPERATOR({}.=)", quoted(schema)),
-                    None => "=".to_owned(),
-                },
-            });
+            columns.push(at.column(column.slot, key.contains(&column.name)));
         }
         Ok(Self {
             table,
             name: qualified(relation),
             columns,
+            about: Vec::new(),
             keyed: !key.is_empty(),
-            copy,
-            triggers,
+            copy: traits.copy,
+            triggers: traits.triggers,
+            compacts: !key.is_empty() && traits.one_unique && !traits.triggers,
         })
     }
 }
@@ -198,6 +235,31 @@ fn key(relation: &Relation, unique: &[Unique], context: &SinkContext) -> Result<
         .into())
 }
 
+/// The columns for what is told of changes: all of them have to be there.
+fn about(relation: &Relation, found: &[Found], context: &SinkContext) -> Result<Vec<(About, TargetColumn)>, SinkError> {
+    let mut columns = Vec::new();
+    let mut missing = Vec::new();
+    for about in About::ALL {
+        match found.iter().find(|found| found.name == about.column()) {
+            Some(at) => columns.push((about, at.column(0, false))),
+            None => missing.push(format!("ADD COLUMN {} {}", quoted(about.column()), about.type_name())),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(columns);
+    }
+    let headline = format!(
+        "{} at sink {} has no columns for changes",
+        relation.full_name(),
+        context.sink
+    );
+    let help = format!("ALTER TABLE {} {}", qualified(relation), missing.join(", "));
+    let cause = "`mode: append` tells of each change in columns of its own";
+    Err(Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
+        .with_cause(cause)
+        .into())
+}
+
 fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {
     let mut lines: Vec<String> = relation
         .columns
@@ -213,7 +275,7 @@ fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {
     }
     let headline = format!("table {} is missing at sink {}", relation.full_name(), context.sink);
     let help = format!("CREATE TABLE {} ({})", qualified(relation), lines.join(", "));
-    Problem::new("E0402", Exit::Sink, headline, help)
+    Problem::new(MISSING_TABLE, Exit::Sink, headline, help)
 }
 
 fn missing_column(relation: &Relation, column: &Column, context: &SinkContext) -> Problem {
@@ -225,7 +287,7 @@ fn missing_column(relation: &Relation, column: &Column, context: &SinkContext) -
         quoted(&column.name),
         type_name(column)
     );
-    Problem::new("E0403", Exit::Sink, headline, help)
+    Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
 }
 
 /// The source's type in SQL; text where the source's name for it says nothing to a target.

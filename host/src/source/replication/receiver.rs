@@ -4,6 +4,7 @@ use super::error::{ReceiveError, TransientCause};
 use super::feedback::{self, Clock};
 use super::frames;
 use crate::batch::Lsn;
+use crate::failpoint;
 use crate::postgres::startup::Stream;
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
@@ -186,6 +187,7 @@ impl Receiver {
 
     /// Puts a report on its way. One that couldn't be sent yet is outdated by it, unless part of it is out.
     fn report(&mut self, ask: bool) {
+        failpoint::pass(failpoint::BEFORE_FEEDBACK);
         let durable = *self.acks.borrow_and_update();
         feedback::put_status(&mut self.out, self.received, durable, ask);
         self.out_flushed = false;
@@ -228,6 +230,7 @@ impl Receiver {
         if !self.out_flushed {
             std::task::ready!(Pin::new(&mut self.stream).poll_flush(context))?;
             self.out_flushed = true;
+            failpoint::pass(failpoint::AFTER_FEEDBACK);
         }
         Poll::Ready(Ok(()))
     }

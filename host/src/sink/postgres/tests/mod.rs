@@ -32,6 +32,7 @@ fn sink_to(url: String) -> config::PostgresSink {
         flush_interval: Duration(std::time::Duration::from_millis(200)),
         mode: WriteMode::Upsert,
         conflict: OnConflict::Error,
+        create_tables: false,
     }
 }
 

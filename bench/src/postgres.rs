@@ -1,0 +1,250 @@
+//! The stream into a Postgres target, beside the server's own subscription without any transform.
+//!
+//! Both read the same WAL in turn, each into a database of its own in the same target cluster, from the moment at which
+//! it is told to start until the last row is there.
+
+use crate::report::{median, store};
+use anyhow::{Result, ensure};
+use rowmill_tests::{Cluster, ClusterOptions};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+const DATABASE: &str = "postgres";
+const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, status text, email text, phone text, total numeric, \
+    note text, at timestamptz); CREATE TABLE done (id int PRIMARY KEY)";
+
+pub struct Options {
+    pub rowmill: PathBuf,
+    pub pairs: usize,
+    /// Changes of each case.
+    pub rows: u64,
+    /// Its name; all of them where none is given.
+    pub case: Option<String>,
+}
+
+/// A workload.
+struct Case {
+    name: &'static str,
+    /// How many of the rows are there on both sides before.
+    there: u64,
+    rows: u64,
+    /// The statements of `rows` changes.
+    changes: String,
+}
+
+/// A row's values but for its key.
+fn values(n: &str) -> String {
+    format!(
+        "CASE WHEN {n} % 10 = 0 THEN 'open' ELSE 'paid' END, 'customer' || {n} || '@example.com', \
+         '+49 30 ' || lpad({n}::text, 8, '0'), ({n} % 10000) / 100.0, \
+         'a note of some forty characters, more or less', '2026-01-01'::timestamptz + {n} * interval '1 s'"
+    )
+}
+
+fn cases(rows: u64) -> Vec<Case> {
+    let insert = |from: &str, to: &str| {
+        format!(
+            "INSERT INTO orders SELECT n, {} FROM generate_series({from}, {to}) n;",
+            values("n")
+        )
+    };
+    let looped = |to: u64, step: u64, body: &str| {
+        format!(
+            "DO $$ BEGIN FOR i IN 0..{} BY {step} LOOP {body} COMMIT; END LOOP; END $$;",
+            to - 1
+        )
+    };
+    let small = rows / 5;
+    vec![
+        Case {
+            name: "inserts in one transaction",
+            there: 0,
+            rows,
+            changes: insert("1", &rows.to_string()),
+        },
+        Case {
+            name: "one-row transactions",
+            there: 0,
+            rows: small,
+            changes: looped(small, 1, &insert("i + 1", "i + 1")),
+        },
+        Case {
+            name: "updates of 1,000 hot keys",
+            there: 1_000,
+            rows: rows / 2,
+            changes: looped(
+                rows / 2,
+                100,
+                "UPDATE orders SET total = total + 1, status = 'hot' WHERE id BETWEEN i % 1000 + 1 AND i % 1000 + 100;",
+            ),
+        },
+        Case {
+            name: "one-row updates of ten keys",
+            there: 10,
+            rows: small,
+            changes: looped(small, 1, "UPDATE orders SET total = total + 1 WHERE id = i % 10 + 1;"),
+        },
+        Case {
+            name: "deletes",
+            there: rows,
+            rows,
+            changes: looped(rows, 50_000, "DELETE FROM orders WHERE id BETWEEN i + 1 AND i + 50000;"),
+        },
+    ]
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let source = cluster()?;
+    let target = cluster()?;
+    source.sql(DATABASE, TABLE)?;
+    source.sql(DATABASE, "CREATE PUBLICATION bench FOR TABLE orders, done")?;
+    let mut cases = cases(options.rows);
+    if let Some(only) = &options.case {
+        cases.retain(|case| case.name.contains(only.as_str()));
+        ensure!(!cases.is_empty(), "no case has {only} in its name");
+    }
+    let mut results = Vec::new();
+    println!(
+        "{:<30} {:>14} {:>14} {:>8}",
+        "postgres", "rowmill/s", "subscription/s", "ratio"
+    );
+    for case in &cases {
+        let fill = format!(
+            "TRUNCATE orders, done; INSERT INTO orders SELECT n, {} FROM generate_series(1, {}) n; ANALYZE orders",
+            values("n"),
+            case.there
+        );
+        source.script(DATABASE, &fill)?;
+        for pair in 0..options.pairs {
+            for side in ["peer", "rowmill"] {
+                source.sql(
+                    DATABASE,
+                    &format!("SELECT pg_create_logical_replication_slot('{side}_{pair}', 'pgoutput')"),
+                )?;
+            }
+        }
+        source.script(DATABASE, &case.changes)?;
+        source.script(DATABASE, "INSERT INTO done VALUES (1); CHECKPOINT")?;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for pair in 0..options.pairs {
+            for (side, seconds) in [("peer", &mut theirs), ("rowmill", &mut ours)] {
+                let database = format!("{side}_{pair}");
+                target.sql(DATABASE, &format!("CREATE DATABASE {database}"))?;
+                target.script(&database, TABLE)?;
+                target.script(&database, &fill)?;
+                target.sql(DATABASE, "CHECKPOINT")?;
+                seconds.push(match side {
+                    "peer" => peer(&source, &target, &database)?,
+                    _ => rowmill(options, &source, &target, &database)?,
+                });
+                target.sql(DATABASE, &format!("DROP DATABASE {database} WITH (FORCE)"))?;
+                source.sql(DATABASE, &format!("SELECT pg_drop_replication_slot('{database}')"))?;
+            }
+        }
+        let rate = |seconds: &[f64]| case.rows as f64 / median(seconds.to_vec());
+        let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(our, their)| their / our).collect();
+        let ratio = median(ratios.clone());
+        println!(
+            "{:<30} {:>14.0} {:>14.0} {ratio:>7.2}x  {ratios:.2?}",
+            case.name,
+            rate(&ours),
+            rate(&theirs)
+        );
+        results.push(json!({
+            "case": case.name,
+            "rows": case.rows,
+            "rowmill_seconds": ours,
+            "subscription_seconds": theirs,
+            "rate_ratio": ratio,
+        }));
+    }
+    store("postgres", json!({ "cases": results }))
+}
+
+fn cluster() -> Result<Cluster> {
+    let settings = [
+        "max_replication_slots=60",
+        "max_wal_senders=20",
+        "shared_buffers=512MB",
+        "max_wal_size=8GB",
+        "autovacuum=off",
+    ];
+    let settings = settings.iter().map(ToString::to_string).collect();
+    Cluster::start_with(&ClusterOptions { settings, hba: vec![] })
+}
+
+/// Waits in the target until the last change is there.
+fn arrived(target: &Cluster, database: &str) -> Result<()> {
+    let wait = "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM done) LOOP PERFORM pg_sleep(0.005); COMMIT; END LOOP; END $$";
+    target.sql(database, wait)?;
+    Ok(())
+}
+
+fn peer(source: &Cluster, target: &Cluster, database: &str) -> Result<f64> {
+    target.sql(
+        database,
+        &format!(
+            "CREATE SUBSCRIPTION {database} CONNECTION 'host=127.0.0.1 user=postgres port={} dbname={DATABASE}'
+             PUBLICATION bench WITH (create_slot = false, slot_name = '{database}', copy_data = false, enabled = false)",
+            source.port()
+        ),
+    )?;
+    let started = Instant::now();
+    target.sql(database, &format!("ALTER SUBSCRIPTION {database} ENABLE"))?;
+    arrived(target, database)?;
+    let seconds = started.elapsed().as_secs_f64();
+    target.script(
+        database,
+        &format!(
+            "ALTER SUBSCRIPTION {database} DISABLE; ALTER SUBSCRIPTION {database} SET (slot_name = NONE);
+             DROP SUBSCRIPTION {database}"
+        ),
+    )?;
+    // The walsender lets go of the slot once it has seen that its client has.
+    let free = format!(
+        "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{database}' AND active)
+         LOOP PERFORM pg_sleep(0.02); COMMIT; END LOOP; END $$"
+    );
+    source.sql(DATABASE, &free)?;
+    Ok(seconds)
+}
+
+fn rowmill(options: &Options, source: &Cluster, target: &Cluster, database: &str) -> Result<f64> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("pipeline.yaml");
+    std::fs::write(&file, pipeline(source, target, database))?;
+    let started = Instant::now();
+    let mut child = start(&options.rowmill, &file, folder.path())?;
+    arrived(target, database)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let status = child.wait()?;
+    ensure!(
+        status.success(),
+        "{status}: {}",
+        std::fs::read_to_string(folder.path().join("log"))?
+    );
+    Ok(seconds)
+}
+
+fn pipeline(source: &Cluster, target: &Cluster, slot: &str) -> String {
+    format!(
+        "name: bench
+console: off
+source:
+  postgres: {{ url: \"{}\", publication: bench, slot: {slot}, snapshot: never }}
+routes: [{{ tables: [public.orders, public.done], sinks: [target] }}]
+sinks: {{ target: {{ postgres: {{ url: \"{}\" }} }} }}
+",
+        source.url(DATABASE),
+        target.url(slot)
+    )
+}
+
+fn start(rowmill: &Path, file: &Path, folder: &Path) -> Result<std::process::Child> {
+    let log = std::fs::File::create(folder.join("log"))?;
+    let mut command = Command::new(rowmill);
+    command.arg("run").arg(file).arg("--once").current_dir(folder);
+    Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?)
+}

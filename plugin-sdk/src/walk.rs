@@ -1,0 +1,172 @@
+//! Walks through the rows of a batch, each with its table.
+
+use crate::batch::{Head, Rows, SHORT_VALUES_MAX, ShortHead, short_values};
+use crate::projection::Named;
+use crate::relation::Relation;
+use crate::row::{Row, Transaction};
+use crate::rowless::{self, Rowless};
+use crate::{Message, Truncate, export};
+use rowmill_abi::Malformed;
+
+/// A table that rows may come from.
+#[derive(Debug)]
+pub struct Known<T> {
+    pub(crate) relation: Relation,
+    pub(crate) read: Vec<Named>,
+    pub(crate) writes: Vec<Named>,
+    pub(crate) table: T,
+}
+
+/// Why a whole batch can't be answered.
+#[derive(Debug)]
+pub enum Stop {
+    /// It is no batch.
+    Malformed(Malformed),
+    /// A row of a relation that was never announced.
+    UnknownRelation(u32),
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+/// Where the values of the row at hand begin.
+#[derive(Debug, Default)]
+pub(crate) struct Offsets {
+    few: [u32; SHORT_VALUES_MAX],
+    many: Vec<u32>,
+}
+
+/// What is shown beside rows.
+pub(crate) enum Shown<'a> {
+    Message(Message<'a>),
+    Truncate(Truncate<'a>),
+}
+
+/// Has the truncate or message that begins at `start` looked at. Never inlined: it is rare.
+#[inline(never)]
+pub(crate) fn rowless<T, R>(
+    bytes: &[u8],
+    start: usize,
+    transaction: &Transaction,
+    known: &[Known<T>],
+    truncated: &mut Vec<u32>,
+    look: impl FnOnce(Shown<'_>) -> R,
+) -> Result<R, Stop> {
+    match rowless::read(bytes, start, truncated)? {
+        Rowless::Message {
+            is_transactional,
+            prefix,
+            content,
+        } => Ok(look(Shown::Message(Message {
+            is_transactional,
+            prefix,
+            content,
+            transaction,
+        }))),
+        Rowless::Truncate(read) => {
+            let relations = truncated
+                .iter()
+                .map(|relation| find(known, *relation).map(|known| &known.relation));
+            let relations: Vec<_> = relations.collect::<Result<_, _>>()?;
+            Ok(look(Shown::Truncate(Truncate::new(read, transaction, &relations))))
+        }
+    }
+}
+
+/// What stands in a batch at one place.
+pub(crate) enum Seen<'a, T> {
+    Row {
+        row: Row<'a>,
+        table: &'a T,
+        writes: &'a [Named],
+        /// Whether a column that is read is absent.
+        absent: bool,
+    },
+    /// A truncate or a message.
+    Rowless { start: usize, transaction: &'a Transaction },
+}
+
+/// Shows every row of a batch to `visit`, with its index.
+// What every row needs is kept in locals, and this has one caller in a module: that is worth half of a filter's time.
+#[inline(always)]
+pub(crate) fn each<T>(
+    rows: &mut Rows<'_>,
+    known: &[Known<T>],
+    offsets: &mut Offsets,
+    mut visit: impl FnMut(u32, Seen<'_, T>) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let (bytes, mut at) = (rows.bytes, rows.start);
+    // What the last short row began with, and what that means: mostly it is the same for the next.
+    let mut last = (ShortHead::NONE, None);
+    for index in 0..rows.count {
+        export::at_row(index as i32);
+        if u64::from(index) >= rows.transaction_end {
+            rows.enter_transaction(index)?;
+        }
+        let short = ShortHead::at(bytes, at).unwrap_or(ShortHead::NONE);
+        if short != last.0 {
+            last = (short, of_short(short, known)?);
+        }
+        let quick = last.1.and_then(|(head, of): (Head, &Known<T>)| {
+            let offsets = offsets.few.get_mut(..head.count)?;
+            Some((head, of, short_values(bytes, at, offsets)?))
+        });
+        let start = at;
+        let (head, of, offsets) = match quick {
+            Some((head, of, next)) => {
+                at = next;
+                (head, Some(of), offsets.few.get(..head.count).unwrap_or_default())
+            }
+            None => {
+                let (head, next) = rows.any_row(at, &mut offsets.many)?;
+                at = next;
+                let of = head.relation.map(|relation| find(known, relation)).transpose()?;
+                (head, of, offsets.many.as_slice())
+            }
+        };
+        let transaction = &rows.transaction;
+        let seen = match of {
+            None => Seen::Rowless { start, transaction },
+            Some(of) => Seen::Row {
+                row: Row {
+                    bytes,
+                    offsets,
+                    relation: &of.relation,
+                    read: &of.read,
+                    transaction,
+                    index,
+                    op: head.op,
+                    image: head.image,
+                    gaps: head.gaps,
+                },
+                table: &of.table,
+                writes: &of.writes,
+                absent: head.absent,
+            },
+        };
+        visit(index, seen)?;
+    }
+    Ok(())
+}
+
+/// What a short head means, and its table; `None` where it is none.
+#[cold]
+#[inline(never)]
+fn of_short<T>(short: ShortHead, known: &[Known<T>]) -> Result<Option<(Head, &Known<T>)>, Stop> {
+    let Some(head) = short.parse() else {
+        return Ok(None);
+    };
+    let of = head.relation.map(|relation| find(known, relation)).transpose()?;
+    Ok(of.map(|of| (head, of)))
+}
+
+#[cold]
+#[inline(never)]
+fn find<T>(known: &[Known<T>], relation: u32) -> Result<&Known<T>, Stop> {
+    let mut known = known.iter();
+    let found = known.find(|known| known.relation.index == relation);
+    found.ok_or(Stop::UnknownRelation(relation))
+}

@@ -1,0 +1,82 @@
+//! Host and target are killed at random while the source keeps changing: no change is lost, none applied twice. That
+//! is seen by a trigger at the target that writes down each change (ENABLE ALWAYS), beside one at the source that does
+//! the same.
+
+use anyhow::Result;
+use rowmill_tests::{Cluster, Host, LONG, Random, SHOP, Shop, Writers, wait_until};
+use std::time::Duration;
+
+/// `orders` is watched, so each of its changes is a statement; those of `customers` go together.
+const WATCH: &str = "
+    CREATE TABLE told (op text, what text);
+    CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO public.told VALUES (TG_OP, COALESCE(NEW, OLD)::text); RETURN NULL; END $$;
+    CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION tell();
+    ALTER TABLE orders ENABLE ALWAYS TRIGGER tell;
+";
+
+const DIGEST: &str = "
+    SELECT op, count(*), md5(string_agg(what, '|' ORDER BY what)) FROM told GROUP BY 1
+    UNION ALL SELECT 'orders', count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
+    UNION ALL SELECT 'customers', count(*), md5(string_agg(c::text, '|' ORDER BY id)) FROM customers c ORDER BY 1";
+
+#[test]
+fn killed_twenty_times() {
+    killed(20);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn killed_two_hundred_times() {
+    killed(200);
+}
+
+fn killed(times: u32) {
+    let shop = Shop::with(SHOP).unwrap();
+    shop.cluster.script("source", WATCH).unwrap();
+    let target = Cluster::start().unwrap();
+    target.script("postgres", SHOP).unwrap();
+    target.script("postgres", WATCH).unwrap();
+    let pipeline = shop
+        .pipeline()
+        .replace(&shop.cluster.url("target"), &target.url("postgres"));
+    // The copies, of nothing: what is copied again would be told again.
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+
+    let writers = Writers::start(&shop.cluster, "source", 3, 1).unwrap();
+    let seed = std::process::id().into();
+    let mut random = Random::new(seed);
+    let (mut of_host, mut of_target) = (0, 0);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    for _ in 0..times {
+        // A moment, not a condition: this is when it happens to be killed.
+        std::thread::sleep(Duration::from_millis(random.below(700)));
+        host.must_run().unwrap();
+        if random.below(2) == 0 {
+            host.kill().unwrap();
+            host = Host::run(shop.folder(), &pipeline).unwrap();
+            of_host += 1;
+        } else {
+            kill(&target).unwrap();
+            of_target += 1;
+        }
+    }
+    writers.stop().unwrap();
+    let source = shop.source(DIGEST).unwrap();
+    wait_until("target equals source", LONG, || {
+        host.must_run()?;
+        let found = target.sql("postgres", DIGEST)?;
+        anyhow::ensure!(found == source, "seed {seed}\nsource\n{source}\ntarget\n{found}");
+        Ok(Some(()))
+    })
+    .map_err(|error| error.context(host.log()))
+    .unwrap();
+    host.terminate().unwrap();
+    println!("killed {of_host} times the host, {of_target} times the target\n{source}");
+}
+
+/// kill -9 of the whole server, which comes back at once.
+fn kill(target: &Cluster) -> Result<()> {
+    target.kill()?;
+    wait_until("the target is back", LONG, || target.start_server().map(Some))
+}
