@@ -14,12 +14,12 @@ use super::recent::Recent;
 use super::routes::{LiveRelations, Routes};
 use super::stats::LaneStats;
 use crate::batch::{Batch, Lsn, Row};
-use crate::checkpoint::{ChainVersion, CopiedRange, CopiedUnit, Frontier, Mark, StateStore, Turn};
+use crate::checkpoint::{ChainVersion, CopiedRange, CopiedUnit, Frontier, Mark, RowsAhead, StateStore, Turn};
 use crate::config;
 use crate::dead_letter::{self, DeadLetters, Held, RouteId};
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
-use crate::snapshot::{CountedUnit, Merger, TableProgress};
+use crate::snapshot::{Ahead, CountedUnit, Merger, TableProgress};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -298,6 +298,13 @@ impl Intake {
             return Ok(());
         }
         let units = self.merger.at_boundary(self.position).map_err(LaneEnd::Problem)?;
+        let ahead = self.merger.ahead();
+        if !ahead.is_empty() {
+            let stored = self
+                .store
+                .add_ahead(&ahead.into_iter().map(rows_ahead).collect::<Vec<_>>());
+            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        }
         (self.copied)(self.merger.progress());
         self.stats.copying.store(!self.merger.is_done(), Ordering::Release);
         for batch in units.into_iter().flat_map(|unit| unit.batches) {
@@ -567,6 +574,16 @@ impl Intake {
 
     fn lanes(&mut self) -> Result<&mut Lanes, LaneEnd> {
         self.lanes.as_mut().ok_or(LaneEnd::SinkGone)
+    }
+}
+
+fn rows_ahead(ahead: Ahead) -> RowsAhead {
+    RowsAhead {
+        table_oid: ahead.table_oid,
+        snapshot: ahead.snapshot.to_string(),
+        finish: ahead.finish,
+        keys: ahead.keys,
+        repair: ahead.repair,
     }
 }
 

@@ -3,11 +3,11 @@
 use super::process::Process;
 use super::source::Ready;
 use crate::batch::{Column, Relation, ReplicaIdentity};
-use crate::checkpoint::{self, CopiedRange, CopyState};
+use crate::checkpoint::{self, CopiedRange, CopyState, RowsAhead};
 use crate::decode::{ColumnHint, TableHint};
 use crate::postgres::sql;
 use crate::problem::Problem;
-use crate::snapshot::{self, Copier, KeyRange, Merger, Plan, Tally};
+use crate::snapshot::{self, Ahead, Copier, KeyRange, Merger, NotASnapshot, Plan, Tally};
 use crate::source::catalog::Table;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,12 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         let ranges = copied_before(process, &copy, &basis)?;
         let copy = checkpoint::TableCopy { epoch, basis, ..copy };
         process.store.set_copy(&copy, &ranges)?;
-        tables.push(table_copy(table, epoch, ranges));
+        let ahead = process.store.rows_ahead(copy.table_oid)?.into_iter();
+        let ahead = ahead.map(rows_ahead).collect::<Result<_, _>>()?;
+        tables.push(snapshot::TableCopy {
+            ahead,
+            ..table_copy(table, epoch, ranges)
+        });
     }
     process
         .stats
@@ -80,6 +85,17 @@ fn copied_before(
     Ok(ranges)
 }
 
+fn rows_ahead(rows: RowsAhead) -> Result<Ahead, Box<Problem>> {
+    let unreadable = |error: NotASnapshot| Box::new(super::failure::bug(&format!("rows ahead: {error}")));
+    Ok(Ahead {
+        table_oid: rows.table_oid,
+        snapshot: rows.snapshot.parse().map_err(unreadable)?,
+        finish: rows.finish,
+        keys: rows.keys,
+        repair: rows.repair,
+    })
+}
+
 /// What copied ranges rest on. Columns of other types and a file of another number are a rewrite, which the stream
 /// doesn't bring (VACUUM FULL and CLUSTER look the same); a new sink has none of the rows.
 fn basis(table: &Table, process: &Process) -> String {
@@ -117,6 +133,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
             rows: copied.iter().map(|range| range.rows).sum(),
             bytes: copied.iter().map(|range| range.bytes).sum(),
         },
+        ahead: Vec::new(),
         copied: copied
             .into_iter()
             .map(|CopiedRange { after, up_to, .. }| KeyRange { after, up_to })

@@ -101,6 +101,15 @@ impl KeyedMerge {
         }
     }
 
+    /// Rows with these keys went out in an earlier run, maybe: what `snapshot` sees of them isn't to come again. Those of
+    /// a `repair` are read once more, as nobody knows whether they arrived.
+    pub(super) fn restore(&mut self, snapshot: &Snapshot, finish: Lsn, keys: &[Key], repair: bool) {
+        self.merged(Lsn(0), snapshot, finish, keys.iter().cloned());
+        if repair {
+            self.incomplete.extend(keys.iter().cloned());
+        }
+    }
+
     /// Whether [`Self::stale`] can be true of any key.
     pub(super) fn is_mindful(&self) -> bool {
         !self.changed.is_empty() || !self.covers.is_empty()

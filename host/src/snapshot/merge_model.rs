@@ -11,6 +11,7 @@ mod server;
 
 use super::floors::Floors;
 use super::merge::{Change, Key, KeyedMerge, Reread, Verdict};
+use super::plan::Ahead;
 use super::visibility::Snapshot;
 use crate::batch::Lsn;
 use proptest::prelude::*;
@@ -92,9 +93,8 @@ struct World {
     stored: Ledger,
     /// The target becomes durable behind so many deliveries.
     flush_in: u8,
-    /// All that was read, with its F, and whether a unit brought it. Where a crash leaves the target before F, it goes
-    /// back, but not to before a counted unit.
-    read: Vec<(BTreeSet<u8>, Lsn, bool)>,
+    /// Rows that went out before their F, stored before they did.
+    ahead: Vec<Ahead>,
     crashes: usize,
 }
 
@@ -119,7 +119,7 @@ impl World {
             durable: Default::default(),
             stored: Ledger::default(),
             flush_in: 0,
-            read: Vec::new(),
+            ahead: Vec::new(),
             crashes: 0,
         }
     }
@@ -265,6 +265,8 @@ impl World {
             }
             Op::Truncate => {
                 self.deliver(op);
+                // One that comes again forgets what is ahead behind it: the table may go back then.
+                self.target.newest.clear();
                 self.restart();
             }
         }
@@ -297,14 +299,13 @@ impl World {
         }
         self.floors = Floors::new(self.server.snapshot());
         self.begun = self.server.insert_lsn();
-        for (keys, finish, of_unit) in &self.read {
-            let counted = |key: &&u8| *of_unit && self.stored.counted.contains(key);
-            for key in keys
-                .iter()
-                .filter(|key| *finish > self.target.position && !counted(key))
-            {
-                self.target.newest.remove(key);
+        if !self.sent.is_over {
+            self.ahead.retain(|ahead| ahead.finish > self.position);
+            for ahead in &self.ahead {
+                self.merge
+                    .restore(&ahead.snapshot, ahead.finish, &ahead.keys, ahead.repair);
             }
+            self.owes = self.merge.owes();
         }
     }
 
@@ -396,13 +397,21 @@ impl World {
     }
 
     fn go_out(&mut self, rows: &Table, snapshot: &Snapshot, finish: Lsn, of_unit: bool) {
+        let keys: Vec<Key> = rows.keys().map(|key| Key::from([*key])).collect();
+        if self.position < finish {
+            self.ahead.push(Ahead {
+                table_oid: 0,
+                snapshot: snapshot.clone(),
+                finish,
+                keys: keys.clone(),
+                repair: !of_unit,
+            });
+        }
         for (key, row) in rows {
             self.target.deliver(&Op::Put { key: *key, row: *row });
             self.delivered();
         }
-        self.read.push((rows.keys().copied().collect(), finish, of_unit));
-        let keys = rows.keys().map(|key| Key::from([*key]));
-        self.merge.merged(self.position, snapshot, finish, keys);
+        self.merge.merged(self.position, snapshot, finish, keys.into_iter());
         self.last_finish = self.last_finish.max(finish);
     }
 

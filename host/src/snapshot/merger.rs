@@ -3,7 +3,7 @@
 use super::fault;
 use super::merge::{Key, KeyedMerge, Reread};
 use super::outgoing;
-use super::plan::{TableProgress, UnitRecord};
+use super::plan::{Ahead, TableProgress, UnitRecord};
 use super::read::View;
 use super::reread::{Again, Request};
 use super::shared::{Shared, UnitId};
@@ -60,6 +60,7 @@ pub struct Merger {
     uncounted: Vec<CountedUnit>,
     over: Vec<TableEpoch>,
     restarted: Vec<TableEpoch>,
+    ahead: Vec<Ahead>,
     position: Lsn,
     shared: Arc<Shared>,
     events: mpsc::UnboundedReceiver<Event>,
@@ -89,6 +90,7 @@ impl Merger {
             uncounted: Vec::new(),
             over: Vec::new(),
             restarted: Vec::new(),
+            ahead: Vec::new(),
             position: Lsn(0),
             shared,
             events,
@@ -217,6 +219,11 @@ impl Merger {
         std::mem::take(&mut self.over)
     }
 
+    /// What has to be stored before anything goes out that [`Self::at_boundary`] has returned last.
+    pub fn ahead(&mut self) -> Vec<Ahead> {
+        std::mem::take(&mut self.ahead)
+    }
+
     /// Tables that have been truncated: nothing that was counted of them counts any more.
     pub fn restarted(&mut self) -> Vec<TableEpoch> {
         std::mem::take(&mut self.restarted)
@@ -297,7 +304,7 @@ impl Merger {
         if position < view.finish && !table.copy.key.is_empty() {
             outgoing::as_updates(&mut batches);
         }
-        self.out(id.table, &view, &mut batches, position)?;
+        self.out(id.table, &view, &mut batches, position, false)?;
         let mut next_ordinal = batches
             .iter()
             .flat_map(|batch| &batch.rows)
@@ -305,7 +312,7 @@ impl Merger {
             .max();
         let mut finish = view.finish;
         if !rereads.is_empty() {
-            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0))?;
+            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0), false)?;
             finish = finish.max(read_until);
             batches.extend(again);
         }
@@ -344,7 +351,14 @@ impl Merger {
     }
 
     /// Rows read under `view` go out.
-    fn out(&mut self, at: usize, view: &View, batches: &mut [Batch], position: Lsn) -> Result<(), Box<Problem>> {
+    fn out(
+        &mut self,
+        at: usize,
+        view: &View,
+        batches: &mut [Batch],
+        position: Lsn,
+        repair: bool,
+    ) -> Result<(), Box<Problem>> {
         let table = &mut self.tables[at];
         table.last_finish = table.last_finish.max(view.finish);
         for batch in batches.iter() {
@@ -355,6 +369,15 @@ impl Merger {
             let mut keys: Vec<Key> = Vec::new();
             for batch in batches.iter() {
                 outgoing::for_each_key(batch, &table.copy, |_, key| keys.push(key.into()))?;
+            }
+            if !keys.is_empty() {
+                self.ahead.push(Ahead {
+                    table_oid: table.copy.relation.oid,
+                    snapshot: view.snapshot.clone(),
+                    finish: view.finish,
+                    keys: keys.clone(),
+                    repair,
+                });
             }
             merge.merged(position, &view.snapshot, view.finish, keys.into_iter());
         }
@@ -368,6 +391,7 @@ impl Merger {
         keys: Vec<Reread>,
         position: Lsn,
         next_ordinal: &mut u64,
+        repair: bool,
     ) -> Result<(Lsn, Vec<Batch>), Box<Problem>> {
         let wanted: FxHashSet<Key> = keys.iter().map(|reread| reread.key.clone()).collect();
         let (reply, answer) = oneshot::channel();
@@ -384,7 +408,7 @@ impl Merger {
         }
         // The target may hold what the stream brought of them.
         outgoing::as_updates(&mut batches);
-        self.out(unit.table, &view, &mut batches, position)?;
+        self.out(unit.table, &view, &mut batches, position, repair)?;
         Ok((view.finish, batches))
     }
 
@@ -404,7 +428,7 @@ impl Merger {
             number: u32::MAX - table.repairs,
         };
         table.repairs += 1;
-        let (_, batches) = self.read_again(id, keys, position, &mut 0)?;
+        let (_, batches) = self.read_again(id, keys, position, &mut 0, true)?;
         let unit = self.shared.name_unit(id);
         let batches = outgoing::as_transaction(batches, unit, position);
         Ok((!batches.is_empty()).then_some(MergedUnit {

@@ -86,9 +86,12 @@
 //! twice: every start is another epoch of its table. After a TRUNCATE the ledger of a table is empty before the next
 //! row goes out; where its columns, its file or the sinks are others than they were, it counts for nothing.
 //!
-//! A unit that was merged before its F doesn't count until the stream is there. If the host is killed in between, the
-//! stream brings again what the unit's rows have already: the target goes back there, until F. Units wait
-//! (`Plan::patience`) so that this needs a stream that lags. For each worker there is one turn, which its unit keeps until
+//! Rows that go out before their F (keys that were read again mostly; units only beside a stream that lags, as they wait
+//! for F, see `Plan::patience`) are stored as ahead before they do: S, F and their keys. If the host is killed in
+//! between, case 3 goes on by them, so that the target doesn't go back; whether the rows arrived isn't known, so those
+//! that no unit would bring again are read again at the first boundary. They hold until the stored position is behind
+//! F. A TRUNCATE that comes again after a crash lets go of what is ahead behind it: such a table may go back until the
+//! stream is where it was. For each worker there is one turn, which its unit keeps until
 //! it counts: so a crash costs a unit per worker.
 //!
 //! While a table is copied its transactions are not atomic at the target. A table without a key gets its changes
@@ -123,6 +126,6 @@ mod worker;
 pub use codes::CODES;
 pub use merger::{CountedUnit, MergedUnit, Merger, TableEpoch};
 pub use pace::Pace;
-pub use plan::{KeyRange, Plan, TableCopy, TableProgress, Tally, UnitRecord};
+pub use plan::{Ahead, KeyRange, Plan, TableCopy, TableProgress, Tally, UnitRecord};
 pub use start::{Copier, start};
 pub use visibility::{NotASnapshot, Snapshot};

@@ -4,6 +4,7 @@ use super::pace::Pace;
 use super::visibility::Snapshot;
 use crate::batch::{CopyUnit, Lsn, Relation};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,35 @@ pub struct TableCopy {
     pub copied: Vec<KeyRange>,
     /// What that was made of.
     pub tally: Tally,
+    /// Rows that an earlier run let out before the stream had passed them.
+    pub ahead: Vec<Ahead>,
     /// The columns that it had, as `name type typmod,...` in the order of their numbers: a table that has others now is
     /// another table. `None` takes those that the first unit meets.
     pub shape: Option<String>,
+}
+
+/// Rows that go out before the stream has passed what they show. Stored before they do, so that a start drops what is in
+/// them already, and the target never goes back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ahead {
+    pub table_oid: u32,
+    /// S and F.
+    pub snapshot: Snapshot,
+    pub finish: Lsn,
+    /// Their keys, which are row values: never shown, never logged.
+    pub keys: Vec<Box<[u8]>>,
+    /// No unit brings them again: they were read for a change that came without all of its values.
+    pub repair: bool,
+}
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ahead")
+            .field("table_oid", &self.table_oid)
+            .field("finish", &self.finish)
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

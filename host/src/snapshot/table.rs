@@ -53,8 +53,14 @@ impl Table {
             done: false,
         };
         let nothing_left = plan::gaps(&copy.copied).is_empty();
+        let mut changes = changes_of(&copy);
+        if let Changes::Keyed(merge) = &mut changes {
+            for ahead in &copy.ahead {
+                merge.restore(&ahead.snapshot, ahead.finish, &ahead.keys, ahead.repair);
+            }
+        }
         Self {
-            changes: changes_of(&copy),
+            changes,
             generation: 0,
             merged: 0,
             units: nothing_left.then_some(0),

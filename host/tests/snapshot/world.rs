@@ -68,6 +68,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         rows_estimated: None,
         copied: Vec::new(),
         tally: Tally::default(),
+        ahead: Vec::new(),
         shape: None,
     }
 }

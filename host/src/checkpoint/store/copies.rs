@@ -30,7 +30,7 @@ impl StateStore {
         })
     }
 
-    /// The copy of the table starts over, as this epoch.
+    /// The copy of the table starts over, as this epoch. Rows ahead stay: a start may come before what made it do so.
     pub fn restart_copy(&self, table_oid: u32, epoch: u32) -> Result<(), Problem> {
         self.write(|transaction| {
             let mut copies = transaction.open_table(COPIES)?;
@@ -39,7 +39,9 @@ impl StateStore {
             };
             copy.epoch = epoch;
             copies.insert(table_oid, encode(&copy)?.as_slice())?;
-            forget_ranges(transaction, table_oid)
+            let mut ranges = transaction.open_table(RANGES)?;
+            ranges.retain_in(places(table_oid), |_, _| false)?;
+            Ok(())
         })
     }
 
@@ -131,7 +133,9 @@ pub(super) fn ranges(transaction: &ReadTransaction, table_oid: u32) -> Result<Ve
     Ok(found)
 }
 
+/// A copy that is over has no ranges and is ahead of nothing.
 fn forget_ranges(transaction: &WriteTransaction, table_oid: u32) -> Result<(), Failure> {
+    super::ahead::forget(transaction, table_oid)?;
     let mut ranges = transaction.open_table(RANGES)?;
     ranges.retain_in(places(table_oid), |_, _| false)?;
     Ok(())

@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 /// Grows by one with every change that an older version could not read.
-pub(super) const FORMAT: u64 = 3;
+pub(super) const FORMAT: u64 = 4;
 
 /// The whole state is a few MB at most; redb's own default is 1 GiB.
 const CACHE_BYTES: usize = 4 << 20;
@@ -28,7 +28,9 @@ pub(super) const CHAINS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::
 pub(super) const COPIES: TableDefinition<u32, &[u8]> = TableDefinition::new("copies");
 /// (table oid, gap, number) -> copied range, in the order of the table's key.
 pub(super) const RANGES: TableDefinition<(u32, u32, u32), &[u8]> = TableDefinition::new("copied_ranges");
-/// What format 2 had in its place: nothing that a copy could go on from.
+/// (table oid, number) -> (snapshot, finish, repair, keys each behind its length) of rows ahead.
+pub(super) const AHEAD: TableDefinition<(u32, u64), AheadValue<'static>> = TableDefinition::new("rows_ahead");
+/// What format 2 had in place of the ranges: nothing that a copy could go on from.
 pub(super) const UNITS: TableDefinition<(u32, u32, u32), OldUnit<'static>> = TableDefinition::new("copy_units");
 
 /// (route, plugin, shard) -> (version, position, when it was stored, in ms since 1970, bytes).
@@ -37,6 +39,7 @@ pub(super) const PLUGIN_STATES: TableDefinition<(&str, &str, u32), StateValue<'s
 /// (plugin, key) -> value.
 pub(super) const PLUGIN_ENTRIES: TableDefinition<(&str, &[u8]), &[u8]> = TableDefinition::new("plugin_entries");
 
+pub(super) type AheadValue<'a> = (&'a str, u64, bool, &'a [u8]);
 type OldUnit<'a> = (&'a [u8], &'a str, u64, bool);
 pub(super) type StateValue<'a> = (u32, u64, u64, &'a [u8]);
 
@@ -92,6 +95,7 @@ fn fill(path: &Path, pipeline: &str) -> Result<(), Failure> {
         transaction.open_table(CHAINS)?;
         transaction.open_table(COPIES)?;
         transaction.open_table(RANGES)?;
+        transaction.open_table(AHEAD)?;
         transaction.open_table(PLUGIN_STATES)?;
         transaction.open_table(PLUGIN_ENTRIES)?;
         Ok(())
@@ -115,17 +119,19 @@ fn open_checked(path: &Path) -> Result<Database, Option<Failure>> {
     }
 }
 
-/// A state of format 1 has no plugin state, one of format 2 no ranges that are copied. It becomes one of this format by
+/// A state of format 1 has no plugin state, one of format 2 no ranges that are copied, one of
+/// format 3 no rows ahead. It becomes one of this format by
 /// having the tables for them, and from then on a version that doesn't know them keeps off: it would move the position
 /// and leave the rest behind.
 fn upgrade(database: &Database) -> Result<(), Failure> {
     super::write(database, |transaction| {
         let mut numbers = transaction.open_table(NUMBERS)?;
         let stored = numbers.get(FORMAT_NUMBER)?.map(|stored| stored.value());
-        if matches!(stored, Some(1 | 2)) {
+        if matches!(stored, Some(1..FORMAT)) {
             transaction.open_table(PLUGIN_STATES)?;
             transaction.open_table(PLUGIN_ENTRIES)?;
             transaction.open_table(RANGES)?;
+            transaction.open_table(AHEAD)?;
             transaction.delete_table(UNITS)?;
             numbers.insert(FORMAT_NUMBER, FORMAT)?;
         }
@@ -136,7 +142,7 @@ fn upgrade(database: &Database) -> Result<(), Failure> {
 fn check(database: &Database, folder: &StateFolder, pipeline: &str) -> Result<(), Problem> {
     let read = || read_header(database).map_err(|failure| failure.into_problem(folder));
     let mut found = read()?;
-    if matches!(found.0, Some(1 | 2)) {
+    if matches!(found.0, Some(1..FORMAT)) {
         upgrade(database).map_err(|failure| failure.into_problem(folder))?;
         found = read()?;
     }

@@ -9,6 +9,7 @@
 //!
 //! Calls block for the fsync (milliseconds). From async code they belong on a blocking thread.
 
+mod ahead;
 mod chains;
 mod copies;
 mod failure;
@@ -26,7 +27,7 @@ pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
-    PluginState, PluginVersion, RanVersion, SetAside, TableCopy, Turn,
+    PluginState, PluginVersion, RanVersion, RowsAhead, SetAside, TableCopy, Turn,
 };
 
 use super::Stored;

@@ -1,6 +1,6 @@
 //! What is stored, as its users see it.
 
-use crate::batch::CopyUnit;
+use crate::batch::{CopyUnit, Lsn};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -168,6 +168,30 @@ pub struct CopiedUnit {
     pub unit: CopyUnit,
     pub range: CopiedRange,
     pub turn: Turn,
+}
+
+/// Copied rows that go out before the stream has passed what they show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RowsAhead {
+    pub table_oid: u32,
+    /// `pg_current_snapshot()` under which they were read.
+    pub snapshot: String,
+    /// Once the stored position is here, they are ahead of nothing.
+    pub finish: Lsn,
+    /// In the words of the snapshot stage. They are row values: never shown, never logged.
+    pub keys: Vec<Box<[u8]>>,
+    /// Whether they have to be read again where they didn't arrive.
+    pub repair: bool,
+}
+
+impl fmt::Debug for RowsAhead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowsAhead")
+            .field("table_oid", &self.table_oid)
+            .field("finish", &self.finish)
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Something that is let go of once the ledger has the unit: so readers are never far ahead of it.
