@@ -18,6 +18,9 @@ const SAMPLE: usize = 500;
 const LATE: usize = 8_000;
 /// How much may have grown after that, in parts of a hundred.
 const GROWTH_PERCENT: u64 = 5;
+/// By how much memory may still grow because of what fills with time and not with swaps, such as the batches that are
+/// kept for rehearsals. 40,000 swaps went from 26.5 to 30.6 MiB in the first half and to 31.7 MiB in the second.
+const FILLING_KIB: u64 = 2 << 10;
 const TABLES: &str = "CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, n int, tag text);";
 
 #[derive(Debug)]
@@ -109,7 +112,7 @@ routes:
     stop_sender.send_replace(Stop::Drain);
     workers.block_on(running.ended()).unwrap();
 
-    let flat = |name, of: fn(&Usage) -> u64| {
+    let flat = |name, of: fn(&Usage) -> u64, filling: u64| {
         let warm = samples
             .iter()
             .filter(|(swap, _)| *swap <= WARM_UP)
@@ -120,12 +123,12 @@ routes:
             .map(|(_, usage)| of(usage));
         let (before, after) = (warm.max().unwrap(), late.min().unwrap());
         assert!(
-            after * 100 <= before * (100 + GROWTH_PERCENT),
+            after * 100 <= before * (100 + GROWTH_PERCENT) + filling * 100,
             "{name} grew from {before} to {after}"
         );
     };
-    flat("memory", |usage| usage.resident_kib);
-    flat("threads", |usage| usage.threads);
-    flat("descriptors", |usage| usage.descriptors);
-    flat("state", |usage| usage.state_bytes);
+    flat("memory", |usage| usage.resident_kib, FILLING_KIB);
+    flat("threads", |usage| usage.threads, 0);
+    flat("descriptors", |usage| usage.descriptors, 0);
+    flat("state", |usage| usage.state_bytes, 0);
 }
