@@ -170,6 +170,8 @@ fn cluster() -> Result<Cluster> {
         "shared_buffers=512MB",
         "max_wal_size=8GB",
         "autovacuum=off",
+        // Else a second subscription waits 5 s for its worker.
+        "wal_retrieve_retry_interval=10ms",
     ];
     let settings = settings.iter().map(ToString::to_string).collect();
     Cluster::start_with(&ClusterOptions { settings, hba: vec![] })
