@@ -59,6 +59,8 @@ struct World {
     changes: BTreeMap<Id, Change>,
     delivered: BTreeSet<Id>,
     next_lsn: u64,
+    /// The batch from which on the stream may come again: an acknowledged position never goes back.
+    acknowledged: usize,
 }
 
 fn keys(change: &Change) -> BTreeSet<u8> {
@@ -80,6 +82,7 @@ impl World {
             changes: BTreeMap::new(),
             delivered: BTreeSet::new(),
             next_lsn: 0x10,
+            acknowledged: 0,
         }
     }
 
@@ -203,7 +206,8 @@ impl World {
                 self.feed(self.stream.len() - 1, false);
             }
             Step::Crash { back, mended } => {
-                let from = self.stream.len().saturating_sub(back);
+                let from = self.stream.len().saturating_sub(back).max(self.acknowledged);
+                self.acknowledged = from;
                 self.letters = open(self.folder.path());
                 let position = self.stream.get(from).map_or(self.next_lsn, |batch| batch[0].0);
                 self.letters.acknowledged(Lsn(position));
