@@ -61,7 +61,7 @@ fn no_id_twice(shop: &Shop) {
     assert!(lines.rows.len() > 100, "{} lines only", lines.rows.len());
 }
 
-/// S7: byte by byte everything arrives, without a busy loop.
+/// S7: byte by byte everything arrives.
 #[test]
 fn s7_slices_of_one_byte() {
     let shop = Shop::new().unwrap();
@@ -78,7 +78,7 @@ fn s7_slices_of_one_byte() {
     no_id_twice(&shop);
 }
 
-/// S7: with 100 ms between server and host the stream goes on, in as few steps as the bytes allow.
+/// S7: with 100 ms between server and host the stream goes on.
 #[test]
 fn s7_latency() {
     let shop = Shop::new().unwrap();

@@ -10,8 +10,12 @@ const FUZZ_MINUTES: u64 = 60;
 type Part = (&'static str, fn() -> Result<()>);
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 5] = [
-    ("new plugins", new_plugins),
+const PARTS: [Part; 7] = [
+    ("new plugins", || ignored("rowmill", "new_plugin")),
+    ("100 kills during copies", || ignored("rowmill-tests", "consistency")),
+    ("200 kills of host and target", || {
+        ignored("rowmill-tests", "killed_target")
+    }),
     ("500 cuts", || many("network", "s3_s4", "ROWMILL_CUTS", 500)),
     ("11 failpoints, 20 times each", || {
         many("failpoints", "h1_killed", "ROWMILL_HITS", 20)
@@ -38,18 +42,18 @@ fn many(file: &str, test: &str, variable: &str, times: u64) -> Result<()> {
     run(cargo(&arguments).env(variable, times.to_string()))
 }
 
-/// `rowmill plugin new` to a tested module: the SDK is compiled from scratch, as at an author's.
-fn new_plugins() -> Result<()> {
-    let test = [
+/// The tests of a file that are ignored by default, for the time that they take.
+fn ignored(package: &str, file: &str) -> Result<()> {
+    run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
+    run(&mut cargo(&[
         "test",
         "--package",
-        "rowmill",
+        package,
         "--test",
-        "new_plugin",
+        file,
         "--",
         "--ignored",
-    ];
-    run(&mut cargo(&test))
+    ]))
 }
 
 pub fn nightly() -> Result<()> {

@@ -59,6 +59,7 @@ pub(super) fn expand(text: &str, variables: Variables<'_>, base: &Path) -> Resul
 }
 
 /// The references of a stored value, resolved as they are now. `None` where one can't be.
+#[cfg(feature = "engine")]
 pub(crate) fn expand_stored(written: &serde_json::Value, base: &Path) -> Option<serde_json::Value> {
     use serde_json::Value;
     match written {

@@ -33,6 +33,7 @@ mod units;
 mod walk;
 
 pub use codes::CODES;
+#[cfg(feature = "engine")]
 pub(crate) use expand::expand_stored;
 pub use load::{DEFAULT_FILE, load, load_all, load_text, load_with};
 pub use model::*;
