@@ -21,6 +21,6 @@ pub use load::Load;
 pub use oracle::{Oracle, number};
 pub use proxy::{Fault, Proxy};
 pub use shop::{LONG, Shop};
-pub use tagger::{live_trapping_tagger, tag, tagger, trapping_tagger};
+pub use tagger::{live_trapping_tagger, tag, tagger, trapping_tagger, wide_trapping_tagger};
 pub use totals::{Columns, Keeps, POISON, totals};
 pub use workload::{Random, SHOP, Writers};

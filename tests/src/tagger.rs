@@ -3,6 +3,9 @@
 use crate::guest_text::GUEST;
 use anyhow::Result;
 
+/// The ABI that breaking versions are built for.
+const ABI: i32 = 0x1_0000;
+
 /// What version `number` writes; texts sort as numbers do.
 pub fn tag(number: u64) -> String {
     format!("v{number:05}")
@@ -10,17 +13,25 @@ pub fn tag(number: u64) -> String {
 
 /// A module that writes `tag(number)` into the column `column` of every row, built for the ABI `abi`.
 pub fn tagger(number: u64, column: u8, abi: i32) -> Result<Vec<u8>> {
-    let text = TEMPLATE
-        .replace("TAG", &tag(number))
-        .replace("COLUMN", &format!("{column:02x}"))
-        .replace("GUEST", GUEST)
-        .replace("ABI", &abi.to_string());
-    Ok(wat::parse_str(text)?)
+    assemble(TEMPLATE, number, column, abi)
 }
 
 /// As [`tagger`], but it breaks, as a plugin that panics does, on a batch of `too_many` rows or more.
 pub fn trapping_tagger(number: u64, column: u8, too_many: u32) -> Result<Vec<u8>> {
-    trapping(number, column, too_many, "")
+    assemble(&trapping(&at_least("rows", too_many), INIT), number, column, ABI)
+}
+
+/// As [`tagger`], but it reads the column too, and breaks on a batch of `too_long` bytes or more: on a row with a long
+/// value, whatever comes with it.
+pub fn wide_trapping_tagger(number: u64, column: u8, too_long: u32) -> Result<Vec<u8>> {
+    let text = trapping(&at_least("len", too_long), INIT)
+        .replacen(
+            r"\96\00\00\90\91\COLUMN\00\c0",
+            r"\96\00\00\91\COLUMN\91\COLUMN\00\c0",
+            1,
+        )
+        .replacen("0x2000000008", "0x2000000009", 1);
+    assemble(&text, number, column, ABI)
 }
 
 /// As [`trapping_tagger`], but it does so only where its output is delivered: no rehearsal shows it.
@@ -35,29 +46,39 @@ pub fn live_trapping_tagger(number: u64, column: u8, too_many: u32) -> Result<Ve
     (drop (call $byte))
     (global.set $mode (call $byte))
     (i64.const 0x1000000002))";
-    trapping(number, column, too_many, init)
+    let live = format!("(i32.and {} (i32.eqz (global.get $mode)))", at_least("rows", too_many));
+    assemble(&trapping(&live, init), number, column, ABI)
 }
 
-fn trapping(number: u64, column: u8, too_many: u32, init: &str) -> Result<Vec<u8>> {
+fn at_least(local: &str, limit: u32) -> String {
+    format!("(i32.ge_u (local.get ${local}) (i32.const {limit}))")
+}
+
+/// The text of a tagger that breaks where `condition` holds.
+fn trapping(condition: &str, init: &str) -> String {
     let import = "(module\n  (import \"rowmill\" \"panic\" (func $panic (param i32 i32)))";
     let text = "an order without tax id, src/lib.rs:42:9";
     let mode = "(global $mode (mut i32) (i32.const 0))";
     let data = format!("  {mode} (data (i32.const 128) \"{text}\")\n  (func (export \"rowmill_abi\")");
     let trap = format!(
-        "    (if (i32.and (i32.ge_u (local.get $rows) (i32.const {too_many})) (i32.eqz (global.get $mode)))
+        "    (if {condition}
       (then (call $panic (i32.const 128) (i32.const {})) (unreachable)))
     ;; [0, 0, [[row",
         text.len()
     );
-    let text = TEMPLATE
+    TEMPLATE
         .replacen("(module", import, 1)
         .replacen("  (func (export \"rowmill_abi\")", &data, 1)
         .replacen("    ;; [0, 0, [[row", &trap, 1)
-        .replacen(INIT, if init.is_empty() { INIT } else { init }, 1)
+        .replacen(INIT, init, 1)
+}
+
+fn assemble(text: &str, number: u64, column: u8, abi: i32) -> Result<Vec<u8>> {
+    let text = text
         .replace("TAG", &tag(number))
         .replace("COLUMN", &format!("{column:02x}"))
         .replace("GUEST", GUEST)
-        .replace("ABI", &0x1_0000.to_string());
+        .replace("ABI", &abi.to_string());
     Ok(wat::parse_str(text)?)
 }
 
