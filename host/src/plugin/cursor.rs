@@ -2,7 +2,7 @@
 //!
 //! Nothing is allocated here, lengths are checked against the bytes that are there, nesting is bounded.
 
-use rowmill_abi::REPLY_DEPTH_MAX;
+use rowmill_abi::{REPLY_DEPTH_MAX, action};
 use std::fmt;
 
 /// Bytes that are not the MessagePack that the ABI asks for.
@@ -122,6 +122,27 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1 + len;
         Some((len, text))
+    }
+
+    /// The rest of an action that patches less than eight columns, up to the first of them: how many there are. `None`
+    /// says nothing, and leaves the cursor where it is.
+    #[inline]
+    pub fn short_patch(&mut self) -> Option<usize> {
+        match *self.bytes.get(self.at..)?.first_chunk()? {
+            [action::PATCH, elements @ 0x90..=0x9f] if elements % 2 == 0 => {
+                self.at += 2;
+                Some(usize::from(elements & 0x0f) / 2)
+            }
+            _ => None,
+        }
+    }
+
+    /// A number below 128. `None` says nothing, and leaves the cursor where it is.
+    #[inline]
+    pub fn small(&mut self) -> Option<usize> {
+        let number = *self.bytes.get(self.at).filter(|byte| **byte < 0x80)?;
+        self.at += 1;
+        Some(usize::from(number))
     }
 
     /// Nothing may follow.
