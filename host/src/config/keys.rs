@@ -150,6 +150,19 @@ const POSTGRES_SOURCE: Block = Block {
             "",
             "Whether and how rows that are there already are copied.",
         ),
+        Key::default(
+            "stream_transactions",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether large transactions are received while they are in progress; they leave at their commit either way.",
+        ),
+        Key::default(
+            "spill",
+            &Shape::Size(ByteSize::mib(1), ByteSize::mib(16 << 20)),
+            "4GiB",
+            "Bytes on disk of transactions in progress; beyond them the server holds those itself, as without \
+             `stream_transactions`.",
+        ),
     ],
 };
 

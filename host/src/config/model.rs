@@ -53,6 +53,10 @@ pub struct Source {
     /// The slot's name; `rowmill_<name>` unless given.
     pub slot: Option<String>,
     pub snapshot: Snapshot,
+    /// Whether large transactions are received while they are in progress.
+    pub stream_transactions: bool,
+    /// Bytes of them on disk; 4 GiB.
+    pub spill: ByteSize,
 }
 
 /// `schema.table`, where `*` and `?` stand for anything in either part.

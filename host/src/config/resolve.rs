@@ -75,6 +75,8 @@ fn source(item: &Item) -> Option<Source> {
                 .count("rows_per_second")
                 .and_then(|rows| NonZeroU64::new(rows as u64)),
         },
+        stream_transactions: item.text("stream_transactions")? == "true",
+        spill: item.size("spill")?,
     })
 }
 

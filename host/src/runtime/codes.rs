@@ -21,6 +21,12 @@ pub const CODES: &[Code] = &[
         explanation: "The server sent something that the protocol doesn't have, or a proxy in between has changed it.",
     },
     Code {
+        code: "E0262",
+        title: "the folder for transactions in progress can't be used",
+        explanation: "With `stream_transactions: true` large transactions are received while they are in progress, and \
+                      kept in the folder `spill` of the state folder until they commit. It is emptied at each start.",
+    },
+    Code {
         code: "E0330",
         title: "a module can't be kept",
         explanation: "Every version of a plugin that rows go through is kept in the state folder, so that rows that \

@@ -13,6 +13,7 @@
 //! it from reading and answering.
 
 mod acknowledge;
+mod assembly;
 mod backoff;
 mod chains;
 mod check;

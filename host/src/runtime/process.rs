@@ -2,6 +2,7 @@
 
 use super::modules::Modules;
 use super::status::StatusBoard;
+use crate::assemble::SpillStats;
 use crate::checkpoint::StateStore;
 use crate::config::Pipeline;
 use crate::console::Tail;
@@ -10,7 +11,7 @@ use crate::pipeline::{LaneStats, LiveRelations, Recent};
 use crate::plugin::{Engine, GuestMetrics};
 use crate::postgres::Conninfo;
 use crate::snapshot::Pace;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) struct Process {
     pub(super) config: Arc<Pipeline>,
@@ -28,6 +29,10 @@ pub(crate) struct Process {
     pub(super) recent: Arc<Recent>,
     /// How fast tables are copied.
     pub(super) pace: Arc<Pace>,
+    /// What is held of transactions in progress.
+    pub(super) spill: Arc<SpillStats>,
+    /// Why transactions in progress are not received any more though the file says so; until the next start.
+    pub(super) unstreamed: OnceLock<String>,
     pub(super) status: StatusBoard,
     /// Rows as they leave, as JSON lines, rendered only while somebody listens.
     pub(super) tail: Tail,
@@ -38,6 +43,11 @@ pub(crate) struct Process {
 impl Process {
     pub(super) fn slot(&self) -> String {
         self.config.slot_name()
+    }
+
+    /// Whether the server is to be asked for transactions in progress.
+    pub(super) fn streams_transactions(&self) -> bool {
+        self.config.source.stream_transactions && self.unstreamed.get().is_none()
     }
 
     /// How our connections call themselves at the server.

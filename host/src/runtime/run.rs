@@ -15,7 +15,7 @@ use crate::plugin::reload::{ModuleStore, ModuleWatcher, hash_hex};
 use crate::postgres::{Conninfo, install_crypto_provider};
 use crate::problem::{Exit, Problem};
 use crate::snapshot::Pace;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::oneshot;
 
 /// A pipeline at work.
@@ -77,6 +77,10 @@ impl Running {
 fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     let source = Conninfo::parse(config.source.url.reveal()).map_err(|error| Box::new(Problem::from(error)))?;
     let store = StateStore::open(&config.state_dir, &config.name)?;
+    // Of an earlier run; whether or not this one streams.
+    if let Err(error) = crate::assemble::clear(&config.state_dir) {
+        tracing::warn!(%error, "the spill of an earlier run can't be deleted");
+    }
     let dead_letters = DeadLetters::open(&config.state_dir, &config.name, &config.dead_letters)?;
     let engine = Engine::new(Some(config.state_dir.join("compiled"))).map_err(|error| Box::new(error.problem()))?;
     let kept = ModuleStore::open(&config.state_dir).map_err(|error| Box::new(no_store(&error)))?;
@@ -100,6 +104,8 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         live: Arc::default(),
         recent: Arc::default(),
         pace: Arc::new(pace),
+        spill: Arc::default(),
+        unstreamed: OnceLock::new(),
         status,
         tail,
         workers: tokio::runtime::Handle::current(),

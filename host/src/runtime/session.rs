@@ -1,13 +1,15 @@
 //! One session: from connecting to the source to the last thing that became durable.
 
 use super::acknowledge::acknowledge;
+use super::assembly::{self, Assembly};
 use super::process::Process;
-use super::receive::{ReceiveEnd, Until, receive};
+use super::receive::{Onward, ReceiveEnd, Until, receive};
 use super::source::{NotReady, Ready, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
 use super::types;
 use super::{chains, copies, known};
+use crate::assemble::Full;
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
 use crate::decode::Decoder;
@@ -90,13 +92,17 @@ pub(super) async fn session(
         Ok(types) => types,
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
+    let protocol = protocol(process, ready.connection.server_version());
+    let assembler = match protocol.streaming {
+        true => Some(assembly::assembler(process)?),
+        false => None,
+    };
     let running = launch(process, &ready, types, acks)?;
-    let mut decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
+    let decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
     let bound = options.once.then_some(ready.flushed);
     tracing::info!(slot = ready.slot, publication = ready.publication, position = %start, "streaming");
-    process.status.streaming();
+    process.status.streaming(protocol);
 
-    let protocol = ProtocolOptions::choose(ready.connection.server_version());
     let publications = [ready.publication.clone()];
     let mut server_gone = watch_server(process, ready.monitor, &ready.slot);
     let mut receiver = match ready
@@ -121,8 +127,40 @@ pub(super) async fn session(
         ended: &running.ended,
         bound,
     };
-    let end = receive(&mut receiver, &mut decoder, &running.queue, &process.stats, &mut until).await;
-    conclude(process, running, receiver, end, stop).await
+    let (queue, told) = (Arc::clone(&running.queue), Arc::clone(&running.ended));
+    let (mut onward, mut assembly) = match assembler {
+        None => (Onward::Decode(Box::new(decoder), queue), None),
+        Some(assembler) => {
+            let assembly = Assembly::start(process, assembler, decoder, queue, told);
+            (assembly.onward(), Some(assembly))
+        }
+    };
+    let mut end = receive(&mut receiver, &mut onward, &process.stats, &mut until).await;
+    if matches!(end, ReceiveEnd::Ended)
+        && let Some(own) = assembly.as_mut().and_then(Assembly::ended)
+    {
+        end = own;
+    }
+    let concluded = conclude(process, running, receiver, end, stop).await;
+    if let Some(assembly) = assembly {
+        assembly.finish().await;
+    }
+    concluded
+}
+
+/// What is asked of the server, once per session.
+fn protocol(process: &Process, server_version: u32) -> ProtocolOptions {
+    if process.streams_transactions() {
+        ProtocolOptions::choose_streaming(server_version)
+    } else {
+        ProtocolOptions::choose(server_version)
+    }
+}
+
+/// Says it in the status; the log has it as the reason for the next session.
+fn stream_no_more(process: &Process, full: &Full) {
+    let reason = || format!("{full}: until the next start the server holds transactions in progress itself");
+    process.unstreamed.get_or_init(reason);
 }
 
 /// Lets what was received come to its end, and says what the session's end means.
@@ -133,7 +171,13 @@ async fn conclude(
     end: ReceiveEnd,
     stop: &mut StopRequest,
 ) -> Result<SessionEnd, Box<Problem>> {
-    let connected = matches!(end, ReceiveEnd::Stopped | ReceiveEnd::CaughtUp | ReceiveEnd::Ended);
+    let connected = matches!(
+        end,
+        ReceiveEnd::Stopped | ReceiveEnd::CaughtUp | ReceiveEnd::Ended | ReceiveEnd::SpillFull(_)
+    );
+    if let ReceiveEnd::SpillFull(full) = &end {
+        stream_no_more(process, full);
+    }
     // A server that shuts down waits until we have gone.
     let receiver = connected.then_some(receiver);
     let patient = matches!(end, ReceiveEnd::CaughtUp);
@@ -150,6 +194,7 @@ async fn conclude(
         (_, WoundDown::ReaderGone) => SessionEnd::Done,
         (_, WoundDown::Rewind(reason)) => SessionEnd::Retry(reason),
         (ReceiveEnd::Stopped | ReceiveEnd::CaughtUp, WoundDown::Settled) => SessionEnd::Done,
+        (ReceiveEnd::SpillFull(_), _) => SessionEnd::Retry(process.unstreamed.get().cloned().unwrap_or_default()),
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
         (ReceiveEnd::Failed(error), _) => return Err(Box::new(super::failure::stream(&error))),

@@ -8,6 +8,7 @@ use crate::plugin::Module;
 use crate::sink::driver::{SinkHandle, SinkState};
 use crate::snapshot::TableProgress;
 use crate::source::monitor::SlotHealth;
+use crate::source::replication::ProtocolOptions;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,7 @@ struct PluginStatus {
 struct Inner {
     state: &'static str,
     reason: String,
+    protocol: Option<ProtocolOptions>,
     sinks: BTreeMap<usize, SinkHandle>,
     plugins: BTreeMap<String, PluginStatus>,
     copies: CopyProgress,
@@ -69,9 +71,10 @@ impl StatusBoard {
         }
     }
 
-    pub(super) fn streaming(&self) {
+    pub(super) fn streaming(&self, protocol: ProtocolOptions) {
         let mut inner = self.lock();
         inner.state = "streaming";
+        inner.protocol = Some(protocol);
         inner.reason.clear();
     }
 
@@ -214,6 +217,14 @@ impl StatusBoard {
                 "acknowledged": Lsn(self.acknowledged.load(Ordering::Relaxed)).to_string(),
                 "lag_bytes": health.wal_lsn.saturating_sub(position),
                 "lag_seconds": lag_seconds(process),
+            },
+            "stream": {
+                "protocol": inner.protocol.map(|protocol| protocol.proto_version),
+                "in_progress": inner.protocol.is_some_and(|protocol| protocol.streaming),
+                "in_progress_off": process.unstreamed.get(),
+                "transactions": process.spill.transactions.load(Ordering::Relaxed),
+                "memory_bytes": process.spill.memory_bytes.load(Ordering::Relaxed),
+                "spilled_bytes": process.spill.disk_bytes.load(Ordering::Relaxed),
             },
             "rows": {
                 "received": stats.rows_received.load(Ordering::Relaxed),
