@@ -1,5 +1,6 @@
 //! The project's tasks: `cargo xtask demo | test | versions | bench | fuzz | nightly | check | plugins`. They install what the machine lacks, and say so.
 
+mod bemi;
 mod bench;
 mod demo;
 mod fuzz;

@@ -263,6 +263,28 @@ pub struct PostgresSink {
     pub conflict: OnConflict,
     /// Whether tables and columns that the target lacks are made there.
     pub create_tables: bool,
+    /// Every change goes to one table instead, with `mode: audit`.
+    pub audit: Option<Audit>,
+}
+
+/// The table of changes.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    pub schema: String,
+    pub table: String,
+    pub context: ContextRule,
+    /// Whether it is made with indexes for looking changes up.
+    pub indexes: bool,
+}
+
+/// Which message of a transaction is the context of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContextRule {
+    /// The transaction's first, for all its rows.
+    First,
+    /// The latest before the row.
+    Latest,
+    None,
 }
 
 /// What the tables of a Postgres sink hold.

@@ -4,7 +4,7 @@ use super::acknowledge::acknowledge;
 use super::assembly::{self, Assembly};
 use super::process::Process;
 use super::receive::{Onward, ReceiveEnd, Until, receive};
-use super::source::{NotReady, Ready, prepare, query};
+use super::source::{NotReady, Ready, database, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
 use super::types;
@@ -231,6 +231,7 @@ fn launch(
             slot: ready.slot.clone(),
             sink: of_sink.name.clone(),
             system_identifier: ready.system_identifier,
+            source_database: database(config),
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
             types: Arc::clone(&types),

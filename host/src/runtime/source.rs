@@ -157,6 +157,11 @@ pub async fn connect_source(config: &Pipeline, verb: &str) -> Result<tokio_postg
     client.map_err(|error| boxed(error.into()))
 }
 
+/// The name of the source's database; empty where the url can't be read, which is told elsewhere.
+pub(super) fn database(config: &Pipeline) -> String {
+    Conninfo::parse(config.source.url.reveal()).map_or_else(|_| String::new(), |source| source.dbname)
+}
+
 /// Each is logged; the first decides how the process ends.
 fn first_of(problems: Vec<Problem>) -> Result<(), NotReady> {
     let mut problems = problems.into_iter();

@@ -92,6 +92,7 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
         let differences = found.differences.iter();
         let notices = differences.map(|(table, text)| differs(&of_sink.name, table, text));
         checked.notices.extend(notices);
+        checked.notices.extend(found.advice.into_iter().map(advised));
         let problems = found
             .refusals
             .into_iter()
@@ -131,9 +132,20 @@ fn context(config: &Pipeline, of_sink: &config::Sink, system_identifier: u64) ->
         slot: config.slot_name(),
         sink: of_sink.name.clone(),
         system_identifier,
+        source_database: super::source::database(config),
         state_dir: config.state_dir.clone(),
         passed_over: Arc::default(),
         types: Arc::default(),
+    }
+}
+
+fn advised(advice: sink::Advice) -> Notice {
+    Notice {
+        code: advice.code,
+        level: Level::Warning,
+        headline: advice.headline,
+        detail: Some(advice.detail),
+        help: Some(advice.help),
     }
 }
 
