@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How often a bounded run looks whether it has caught up while nothing comes in.
 const CAUGHT_UP_POLL: Duration = Duration::from_millis(20);
@@ -24,6 +24,8 @@ pub(super) enum ReceiveEnd {
     CaughtUp,
     /// The server is shutting down: it waits for us to let go.
     ServerGone(String),
+    /// Another session is to begin, with other tables or settings.
+    Again,
     /// The lane or a sink has ended by itself; it says why.
     Ended,
     Failed(ReceiveError),
@@ -87,6 +89,8 @@ pub(super) struct Until<'a> {
     pub(super) server_gone: &'a mut mpsc::Receiver<String>,
     /// Told when the lane or a sink has ended.
     pub(super) ended: &'a Notify,
+    /// Changes where another session is to begin.
+    pub(super) again: &'a mut watch::Receiver<u64>,
     /// Where a bounded run ends, once nothing is being copied any more.
     pub(super) bound: Option<Lsn>,
 }
@@ -106,6 +110,7 @@ pub(super) async fn receive(
             () = until.stop.requested(Stop::Drain) => return ReceiveEnd::Stopped,
             Some(reason) = until.server_gone.recv() => return ReceiveEnd::ServerGone(reason),
             () = until.ended.notified() => return ReceiveEnd::Ended,
+            Ok(()) = until.again.changed() => return ReceiveEnd::Again,
             _ = look.tick(), if until.bound.is_some() => {
                 if caught_up(until.bound, stats) {
                     return ReceiveEnd::CaughtUp;
@@ -134,6 +139,7 @@ pub(super) async fn receive(
             () = until.stop.requested(Stop::Drain) => return ReceiveEnd::Stopped,
             // One sink's end counts though the lane waits for another.
             () = until.ended.notified() => return ReceiveEnd::Ended,
+            Ok(()) = until.again.changed() => return ReceiveEnd::Again,
             error = receiver.tend() => return ReceiveEnd::Failed(error),
         }
     }

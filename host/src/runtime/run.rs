@@ -15,7 +15,7 @@ use crate::plugin::reload::{ModuleStore, ModuleWatcher, hash_hex};
 use crate::postgres::{Conninfo, install_crypto_provider};
 use crate::problem::{Exit, Problem};
 use crate::snapshot::Pace;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::oneshot;
 
 /// A pipeline at work.
@@ -23,7 +23,7 @@ pub struct Running {
     pub(super) process: Arc<Process>,
     ended: oneshot::Receiver<Result<Ended, Box<Problem>>>,
     /// Takes up changed plugins for as long as it lives; `None` where a bounded run takes them as they are.
-    _watcher: Option<ModuleWatcher>,
+    _watcher: Arc<Mutex<Option<ModuleWatcher>>>,
 }
 
 /// Starts a pipeline. To be called on the runtime that sinks and console are to run on. Nothing is changed at the
@@ -31,13 +31,16 @@ pub struct Running {
 pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest, tail: Tail) -> Result<Running, Box<Problem>> {
     install_crypto_provider();
     let process = Arc::new(process(config, tail)?);
-    let watcher = if options.once || process.config.plugins.is_empty() {
-        None
-    } else {
+    let watcher: Arc<Mutex<Option<ModuleWatcher>>> = Arc::default();
+    if !options.once {
         super::config_watch::watch(&process)
             .map_err(|error| Box::new(super::failure::bug(&format!("a thread for pipeline.yaml: {error}"))))?;
-        Some(reload::watch(&process).map_err(|error| Box::new(unwatchable(&error)))?)
-    };
+        let _ = process.watcher.set(Arc::downgrade(&watcher));
+        if !process.config().plugins.is_empty() {
+            let watching = reload::watch(&process).map_err(|error| Box::new(unwatchable(&error)))?;
+            *watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watching);
+        }
+    }
     let (send, ended) = oneshot::channel();
     let of_source = Arc::clone(&process);
     let thread = std::thread::Builder::new().name("source".into()).spawn(move || {
@@ -93,7 +96,8 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     }
     let pace = Pace::new(config.source.snapshot.rows_per_second);
     let process = Process {
-        config: Arc::new(config),
+        name: config.name.clone(),
+        config: RwLock::new(Arc::new(config)),
         source,
         store,
         dead_letters,
@@ -107,6 +111,9 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         spill: Arc::default(),
         unstreamed: OnceLock::new(),
         status,
+        streamed: Mutex::default(),
+        watcher: OnceLock::new(),
+        again: tokio::sync::watch::Sender::new(0),
         tail,
         workers: tokio::runtime::Handle::current(),
     };

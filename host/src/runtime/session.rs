@@ -7,9 +7,9 @@ use super::receive::{Onward, ReceiveEnd, Until, receive};
 use super::source::{NotReady, Ready, database, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
-use super::types;
 use super::{chains, copies, known};
 use crate::assemble::Full;
+use super::{tables, types};
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
 use crate::decode::Decoder;
@@ -18,6 +18,7 @@ use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext, UserTypes};
 use crate::snapshot::Copier;
+use crate::source::catalog::Catalog;
 use crate::source::monitor;
 use crate::source::replication::{ProtocolOptions, Receiver};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ const COPY_BROKE_OFF: &str = "E0602";
 #[derive(Debug)]
 pub(super) enum SessionEnd {
     Done,
+    /// Another one is to begin at once.
+    Again,
     /// A second signal came, or the drain took too long.
     Interrupted,
     /// Worth another session, for this reason.
@@ -76,6 +79,7 @@ pub(super) async fn session(
     options: RunOptions,
     stop: &mut StopRequest,
 ) -> Result<SessionEnd, Box<Problem>> {
+    let mut again = process.again.subscribe();
     let ready = tokio::select! {
         ready = prepare(process) => ready,
         () = stop.requested(Stop::Drain) => return Ok(SessionEnd::Done),
@@ -88,7 +92,7 @@ pub(super) async fn session(
     };
     let start = ready.start;
     let (acks, acknowledged) = watch::channel(start);
-    let types = match types::load(&ready.monitor, &process.config).await {
+    let types = match types::load(&ready.monitor, &process.config()).await {
         Ok(types) => types,
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
@@ -104,7 +108,8 @@ pub(super) async fn session(
     process.status.streaming(protocol);
 
     let publications = [ready.publication.clone()];
-    let mut server_gone = watch_server(process, ready.monitor, &ready.slot);
+    process.streams(&ready.catalog);
+    let mut server_gone = watch_server(process, ready.monitor, ready.catalog, &ready.slot);
     let mut receiver = match ready
         .connection
         .start(&ready.slot, start, &publications, protocol, acknowledged)
@@ -125,6 +130,7 @@ pub(super) async fn session(
         stop,
         server_gone: &mut server_gone,
         ended: &running.ended,
+        again: &mut again,
         bound,
     };
     let (queue, told) = (Arc::clone(&running.queue), Arc::clone(&running.ended));
@@ -173,7 +179,11 @@ async fn conclude(
 ) -> Result<SessionEnd, Box<Problem>> {
     let connected = matches!(
         end,
-        ReceiveEnd::Stopped | ReceiveEnd::CaughtUp | ReceiveEnd::Ended | ReceiveEnd::SpillFull(_)
+        ReceiveEnd::Stopped
+            | ReceiveEnd::CaughtUp
+            | ReceiveEnd::Ended
+            | ReceiveEnd::Again
+            | ReceiveEnd::SpillFull(_)
     );
     if let ReceiveEnd::SpillFull(full) = &end {
         stream_no_more(process, full);
@@ -195,6 +205,7 @@ async fn conclude(
         (_, WoundDown::Rewind(reason)) => SessionEnd::Retry(reason),
         (ReceiveEnd::Stopped | ReceiveEnd::CaughtUp, WoundDown::Settled) => SessionEnd::Done,
         (ReceiveEnd::SpillFull(_), _) => SessionEnd::Retry(process.unstreamed.get().cloned().unwrap_or_default()),
+        (ReceiveEnd::Again, WoundDown::Settled | WoundDown::TooSlow) => SessionEnd::Again,
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
         (ReceiveEnd::Failed(error), _) => return Err(Box::new(super::failure::stream(&error))),
@@ -209,7 +220,7 @@ fn launch(
     types: UserTypes,
     acks: watch::Sender<Lsn>,
 ) -> Result<Running, Box<Problem>> {
-    let config = &process.config;
+    let config = &process.config();
     let frontier = Arc::new(Frontier::new(config.sinks.len()));
     process.dead_letters.begin_session();
     let queue = Arc::new(Queue::new(QUEUE_BYTES));
@@ -310,7 +321,12 @@ fn spawn_intake(parts: Parts, ended: Arc<Notify>) -> oneshot::Receiver<LaneEnd> 
 }
 
 /// Tells when the server is seen to shut down, or to be gone. Says nothing while all is well.
-fn watch_server(process: &Arc<Process>, client: tokio_postgres::Client, slot: &str) -> mpsc::Receiver<String> {
+fn watch_server(
+    process: &Arc<Process>,
+    client: tokio_postgres::Client,
+    catalog: Catalog,
+    slot: &str,
+) -> mpsc::Receiver<String> {
     let (send, receive) = mpsc::channel(1);
     let (slot, process) = (slot.to_owned(), Arc::clone(process));
     tokio::spawn(async move {
@@ -318,6 +334,8 @@ fn watch_server(process: &Arc<Process>, client: tokio_postgres::Client, slot: &s
         let watching = monitor::watch(&client, monitor::until_closed(&client), &slot, health);
         let ended = tokio::select! {
             ended = watching => ended,
+            // Only looks at the tables: it never ends.
+            () = tables::watch(&process, &client, &catalog) => return,
             // The session has ended.
             () = send.closed() => return,
         };
@@ -379,7 +397,7 @@ async fn wind_down(
             if patient {
                 asked.requested(Stop::Drain).await;
             }
-            tokio::time::sleep(process.config.drain_timeout.0).await;
+            tokio::time::sleep(process.config().drain_timeout.0).await;
         });
         let mut tending = std::pin::pin!(async {
             if let Some(receiver) = &mut receiver {

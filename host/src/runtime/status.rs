@@ -119,6 +119,11 @@ impl StatusBoard {
         status.since = super::reload::now();
     }
 
+    /// Only these plugins are in the file now.
+    pub(super) fn retain(&self, plugins: &[String]) {
+        self.lock().plugins.retain(|name, _| plugins.contains(name));
+    }
+
     pub(super) fn on_probation(&self, plugin: &str, on_probation: bool) {
         if let Some(status) = self.lock().plugins.get_mut(plugin) {
             status.on_probation = on_probation;
@@ -180,7 +185,7 @@ impl StatusBoard {
             return Some(format!("{} {}", inner.state, inner.reason).trim_end().to_owned());
         }
         let retrying = inner.sinks.iter().find(|(_, sink)| sink.state() == SinkState::Retrying);
-        retrying.map(|(at, _)| format!("sink {} fails and is tried again", process.config.sinks[*at].name))
+        retrying.map(|(at, _)| format!("sink {} fails and is tried again", process.config().sinks[*at].name))
     }
 
     /// Everything, as `rowmill status --output json` shows it.
@@ -192,7 +197,7 @@ impl StatusBoard {
         let sinks: Vec<Value> = inner
             .sinks
             .iter()
-            .map(|(at, sink)| of_sink(&process.config.sinks[*at].name, sink))
+            .map(|(at, sink)| of_sink(&process.config().sinks[*at].name, sink))
             .collect();
         let plugins: Vec<Value> = inner
             .plugins
@@ -200,7 +205,7 @@ impl StatusBoard {
             .map(|(name, plugin)| of_plugin(process, name, plugin))
             .collect();
         json!({
-            "pipeline": process.config.name,
+            "pipeline": process.name,
             "state": inner.state,
             "reason": inner.reason,
             "slot": {
@@ -280,8 +285,8 @@ fn of_sink(name: &str, sink: &SinkHandle) -> Value {
 }
 
 fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
-    let routes = process
-        .config
+    let config = process.config();
+    let routes = config
         .routes
         .iter()
         .filter(|route| route.plugins.iter().any(|used| used == name));

@@ -44,6 +44,11 @@ pub(super) async fn supervise(
         let received_before = process.stats.rows_received.load(Ordering::Relaxed);
         let reason = match session::session(process, options, &mut stop).await? {
             SessionEnd::Done => return Ok(Ended::Done),
+            SessionEnd::Again if stop.urgency() == Stop::No => {
+                backoff.reset();
+                continue;
+            }
+            SessionEnd::Again => return Ok(Ended::Done),
             SessionEnd::Interrupted => return Ok(Ended::Interrupted(stop.signal())),
             SessionEnd::Retry(reason) => {
                 taken_since = None;
