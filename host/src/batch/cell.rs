@@ -78,6 +78,19 @@ impl Cell {
         }
     }
 
+    /// The same value where the received bytes and the arena lie behind so many others.
+    pub(super) const fn moved(self, bytes: u32, arena: u32) -> Self {
+        let by = match self.tagged_len >> KIND_SHIFT {
+            TEXT | BINARY => bytes,
+            ARENA => arena,
+            _ => 0,
+        };
+        Self {
+            start: self.start.wrapping_add(by),
+            ..self
+        }
+    }
+
     /// A text of less than 32 bytes with what lies behind it: its length, and 32 bytes that begin with it. `None` for
     /// other values, and at the end of the bytes.
     #[inline]

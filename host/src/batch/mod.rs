@@ -16,10 +16,12 @@
 //! These are the only types that all stages share; they depend on nothing else in the crate.
 
 mod cell;
+mod join;
 mod position;
 mod relation;
 
 pub use cell::{Cell, Value};
+pub use join::Joined;
 pub use position::{CopyUnit, Lsn, Origin, Part, Replay, RowId, Transaction};
 pub use relation::{Column, Relation, ReplicaIdentity};
 

@@ -146,6 +146,12 @@ pub trait Sink: Send {
     /// where the target can hide the rest.
     fn write<'a>(&'a mut self, delivery: &'a Delivery) -> SinkFuture<'a, Progress>;
 
+    /// How long rows that come in numbers wait for those behind them though the queue is empty: as long as is worth it
+    /// to a target that takes many at once at less cost.
+    fn linger(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// Makes everything durable that can be, and returns the sequence of the last durable delivery. What belongs to
     /// a transaction that hasn't ended may stay undurable.
     fn flush(&mut self) -> SinkFuture<'_, u64>;

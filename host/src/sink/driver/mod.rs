@@ -10,7 +10,8 @@
 //! the retained deliveries are bounded in bytes. A transaction larger than the bound can't be retained: a failure
 //! inside of it ends the driver with [`Outcome::Rewind`], and the stream starts again from the stored position.
 //!
-//! A sink that has caught up is flushed at once; one that is behind, once per flush interval.
+//! A sink that has caught up is flushed at once; one that is behind, once per flush interval. One that asks for it
+//! lingers for some milliseconds before it is flushed while rows come in numbers.
 
 mod backoff;
 mod queue;
@@ -28,6 +29,9 @@ use queue::Queue;
 use retained::Retained;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Rows of a delivery from which on more are likely to follow at once.
+const LINGER_ROWS_MIN: usize = 16;
 
 /// How a driver ended.
 #[derive(Debug)]
@@ -57,6 +61,10 @@ pub struct Driver {
     durable_sequence: u64,
     /// When the first delivery that isn't durable was written.
     undurable_since: Option<Instant>,
+    /// When the first delivery behind the last flush was written.
+    unflushed_since: Option<Instant>,
+    /// Rows of the last delivery.
+    last_rows: usize,
 }
 
 impl Driver {
@@ -82,6 +90,8 @@ impl Driver {
             written: 0,
             durable_sequence: 0,
             undurable_since: None,
+            unflushed_since: None,
+            last_rows: 0,
         };
         (SinkHandle::new(queue), driver)
     }
@@ -124,6 +134,7 @@ impl Driver {
         self.queue.set_state(SinkState::Running);
         self.written = self.durable_sequence;
         self.undurable_since = None;
+        self.unflushed_since = None;
         // A write may make earlier ones durable and let go of them, so the next one is told by its sequence.
         while let Some(delivery) = self.retained.first_behind(self.written) {
             self.write(delivery).await?;
@@ -131,13 +142,16 @@ impl Driver {
         loop {
             let delivery = match self.queue.try_pop() {
                 Some(delivery) => delivery,
-                None => {
-                    self.flush().await?;
-                    match self.queue.pop().await {
-                        Some(delivery) => delivery,
-                        None => break,
+                None => match self.linger().await {
+                    Some(delivery) => delivery,
+                    None => {
+                        self.flush().await?;
+                        match self.queue.pop().await {
+                            Some(delivery) => delivery,
+                            None => break,
+                        }
                     }
-                }
+                },
             };
             let delivery = Arc::new(delivery);
             self.retained.push(Arc::clone(&delivery));
@@ -145,6 +159,16 @@ impl Driver {
             self.flush_if_due().await?;
         }
         self.sink.close().await
+    }
+
+    /// What comes while a flush is put off.
+    async fn linger(&mut self) -> Option<Delivery> {
+        if self.last_rows < LINGER_ROWS_MIN {
+            return None;
+        }
+        let until = self.unflushed_since? + self.sink.linger();
+        let next = tokio::time::timeout_at(until.into(), self.queue.pop()).await;
+        next.ok().flatten()
     }
 
     async fn write(&mut self, delivery: Arc<Delivery>) -> Result<(), SinkError> {
@@ -161,7 +185,9 @@ impl Driver {
         failpoint::pass(failpoint::AFTER_SINK_WRITE);
         self.written = sequence;
         self.queue.count_rows(delivery.rows.len());
+        self.last_rows = delivery.rows.len();
         self.undurable_since.get_or_insert_with(Instant::now);
+        self.unflushed_since.get_or_insert_with(Instant::now);
         if let Progress::Durable(sequence) = progress {
             self.report(sequence);
         }
@@ -184,6 +210,7 @@ impl Driver {
     }
 
     async fn flush(&mut self) -> Result<(), SinkError> {
+        self.unflushed_since = None;
         if self.written > self.durable_sequence {
             let sequence = self.sink.flush().await?;
             failpoint::pass(failpoint::AFTER_SINK_FLUSH);
@@ -207,7 +234,7 @@ impl Driver {
 
 /// The delivery without the rows of streamed transactions that committed before `position`; `None` where it has none
 /// of them. The transactions stay: they tell where the stream is.
-fn without_known(delivery: &Delivery, position: Lsn) -> Option<Delivery> {
+pub(super) fn without_known(delivery: &Delivery, position: Lsn) -> Option<Delivery> {
     let known = |row: &crate::batch::Row| {
         let transaction = delivery.batch.transaction(row);
         transaction.origin == Origin::Stream && !transaction.is_aside() && transaction.commit_lsn < position
@@ -220,7 +247,8 @@ fn without_known(delivery: &Delivery, position: Lsn) -> Option<Delivery> {
     })
 }
 
-fn refused(context: &SinkContext, delivery: &Delivery, row: usize, error: &anyhow::Error) -> Problem {
+/// What to say of a row that a sink can't take.
+pub(super) fn refused(context: &SinkContext, delivery: &Delivery, row: usize, error: &anyhow::Error) -> Problem {
     let Some(row) = delivery.rows.get(row) else {
         return row_problem(context, "a row", error);
     };

@@ -6,7 +6,7 @@ use super::encode;
 use super::error;
 use super::group;
 use super::pipeline::Pipeline;
-use super::refusal::{incomplete, refused};
+use super::refusal::{AGAIN, incomplete, refused};
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
 use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
@@ -42,6 +42,8 @@ pub(super) struct Applier {
     /// How many more runs of a relation avoid COPY.
     pub(super) without_copy: FxHashMap<u32, u32>,
     cutter: Cutter,
+    /// Whether a COPY met a row that was there already, which a statement would settle.
+    pub(super) copy_met: bool,
     pub(super) passed_over: PassedOver,
     /// The row that the target takes under no circumstances.
     pub(super) refused: Option<usize>,
@@ -77,6 +79,8 @@ pub(super) struct Sent {
     pub(super) first: usize,
     pub(super) expected: u64,
     pub(super) fewer: Fewer,
+    /// The relation's index where it is a COPY after which the rows may be tried otherwise.
+    pub(super) copied: Option<u32>,
 }
 
 /// What it means that fewer rows than expected were touched.
@@ -97,6 +101,7 @@ impl Sent {
             first,
             expected: 0,
             fewer: Fewer::Missing,
+            copied: None,
         }
     }
 }
@@ -113,13 +118,15 @@ impl Applier {
             statements: FxHashMap::default(),
             without_copy: FxHashMap::default(),
             cutter: Cutter::new(config.mode),
+            copy_met: false,
             passed_over: PassedOver::default(),
             refused: None,
         }
     }
 
     /// Sends `begin`, which sets a savepoint, and applies `range` of the rows. On return everything has been replied
-    /// to. Where the target refuses something, the rows are taken back and applied again, in parts.
+    /// to. Where the target refuses something, the rows are taken back and applied again, in parts; where it was a COPY
+    /// that met rows of the same keys, all at once by statements.
     pub(super) async fn apply(
         &mut self,
         work: Work<'_>,
@@ -128,7 +135,13 @@ impl Applier {
     ) -> Result<(), SinkError> {
         self.look_up(work, range.clone()).await?;
         let before = self.passed_over;
-        match self.apply_at_once(work, range.clone(), begin).await {
+        let mut applied = self.apply_at_once(work, range.clone(), begin, true).await;
+        if std::mem::take(&mut self.copy_met) && applied.is_err() {
+            self.passed_over = before;
+            self.take_back(work, range.start).await?;
+            applied = self.apply_at_once(work, range.clone(), AGAIN, false).await;
+        }
+        match applied {
             Err(error) if error::is_refusal(&error) => {
                 self.passed_over = before;
                 self.take_back(work, range.start).await?;
@@ -147,6 +160,7 @@ impl Applier {
         work: Work<'_>,
         range: Range<usize>,
         begin: &'static str,
+        by_copy: bool,
     ) -> Result<(), SinkError> {
         let mut rows = Cow::Borrowed(&work.rows[range.clone()]);
         let mut from: Vec<usize> = Vec::new();
@@ -167,10 +181,11 @@ impl Applier {
             rows = Cow::Owned(grouped);
         }
         let Cow::Owned(rows) = rows else {
-            return self.apply_in_order(work, range, begin).await;
+            return self.apply_in_order(work, range, begin, by_copy).await;
         };
         let all = 0..rows.len();
-        let applied = self.apply_in_order(Work { rows: &rows, ..work }, all, begin).await;
+        let work = Work { rows: &rows, ..work };
+        let applied = self.apply_in_order(work, all, begin, by_copy).await;
         applied.map_err(|error| match error {
             SinkError::Row { row, error } => SinkError::Row { row: from[row], error },
             other => other,
@@ -188,12 +203,13 @@ impl Applier {
         work: Work<'_>,
         range: Range<usize>,
         begin: &'static str,
+        by_copy: bool,
     ) -> Result<(), SinkError> {
         let mut pipeline = Pipeline::new();
         let client = work.client;
         let begun = async move { client.batch_execute(begin).await.map(|()| 0) };
         pipeline.send(Sent::uncounted(range.start), begun).await;
-        self.apply_as(work, range, true, &mut pipeline).await?;
+        self.apply_as(work, range, by_copy, &mut pipeline).await?;
         self.drain(work, &mut pipeline).await
     }
 
@@ -251,6 +267,7 @@ impl Applier {
         look_up().await
     }
 
+    /// Sends what applies the runs of `range`.
     async fn apply_as<'a>(
         &mut self,
         work: Work<'a>,
@@ -270,10 +287,7 @@ impl Applier {
             };
             at = run.rows.end;
             if by_copy && self.wants_copy(work, &run) {
-                self.drain(work, pipeline).await?;
-                if !self.copy(work, &run, pipeline).await? {
-                    Box::pin(self.apply_as(work, run.rows, false, pipeline)).await?;
-                }
+                self.copy(work, &run, pipeline).await?;
             } else {
                 self.send(work, run, pipeline).await?;
             }
@@ -322,7 +336,12 @@ impl Applier {
             (Kind::Complete, _) => (changes, Fewer::Failure),
             _ => (changes, Fewer::Missing),
         };
-        Sent { first, expected, fewer }
+        Sent {
+            first,
+            expected,
+            fewer,
+            copied: None,
+        }
     }
 
     /// A key change of a row that isn't there yet brings the row, where all of it is known.
@@ -350,7 +369,10 @@ impl Applier {
     /// Waits for all replies.
     pub(super) async fn drain(&mut self, work: Work<'_>, pipeline: &mut Pipeline<'_, Sent>) -> Result<(), SinkError> {
         while let Some((sent, reply)) = pipeline.receive().await {
-            let touched = reply.map_err(|error| refused(work, sent.first, &error))?;
+            let touched = reply.map_err(|error| {
+                self.note_copy(sent.copied, &error);
+                refused(work, sent.first, &error)
+            })?;
             let lacking = sent.expected.saturating_sub(touched);
             match sent.fewer {
                 Fewer::Failure if lacking > 0 => return Err(incomplete(work, sent.first).into()),

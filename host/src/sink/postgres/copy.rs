@@ -9,20 +9,16 @@ use crate::config::OnConflict;
 use crate::sink::SinkError;
 use bytes::Bytes;
 use futures_util::SinkExt;
-use std::pin::pin;
-use tokio_postgres::Error;
+use std::pin::Pin;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{CopyInSink, Error};
 
 /// From here on COPY is faster than a statement with arrays, its round trips included.
 const COPY_ROWS_MIN: usize = 64;
 /// Bytes of lines that are sent together.
 const COPY_PIECE_BYTES: usize = 64 * 1024;
 /// Runs of a table that go as upserts after a COPY met a row that was there; then COPY gets another chance.
-const RUNS_WITHOUT_COPY: u32 = 64;
-
-const SAVEPOINT: &str = "SAVEPOINT rowmill_copy";
-const RELEASE: &str = "RELEASE SAVEPOINT rowmill_copy";
-const BACK: &str = "ROLLBACK TO SAVEPOINT rowmill_copy; RELEASE SAVEPOINT rowmill_copy";
+const RUNS_WITHOUT_COPY: u32 = 16;
 
 impl Applier {
     /// Whether a run goes by COPY.
@@ -53,47 +49,52 @@ impl Applier {
         }
     }
 
-    /// Copies a run; `false` where a row was there already and nothing of the run has been applied. Nothing may be
-    /// outstanding.
+    /// Sends a run as a COPY, whose reply comes through the pipeline.
     pub(super) async fn copy<'a>(
         &mut self,
         work: Work<'a>,
         run: &Run,
         pipeline: &mut Pipeline<'a, Sent>,
-    ) -> Result<bool, SinkError> {
+    ) -> Result<(), SinkError> {
         let Some(prepared) = self.prepared(work, run, true, pipeline).await? else {
-            return Ok(true);
+            return Ok(());
         };
-        let (client, first) = (work.client, run.rows.start);
-        let mark = || Sent::uncounted(first);
-        let savepoint = async move { client.batch_execute(SAVEPOINT).await.map(|()| 0) };
-        pipeline.send(mark(), savepoint).await;
+        let first = run.rows.start;
+        let index = work.batch.relations[run.relation as usize].index;
+        let copied = (run.kind == Kind::Insert || self.settles(index)).then_some(index);
         match copy_in(work, run, &prepared).await {
-            Ok(()) => {
-                let release = async move { client.batch_execute(RELEASE).await.map(|()| 0) };
-                pipeline.send(mark(), release).await;
-                Ok(true)
+            Ok(mut copy) => {
+                let sent = Sent {
+                    copied,
+                    ..Sent::uncounted(first)
+                };
+                // It is flushed, so that the end of the COPY is on its way before anything that follows.
+                pipeline.send(sent, async move { copy.as_mut().finish().await }).await;
+                Ok(())
             }
-            Err(there) if there.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                let index = work.batch.relations[run.relation as usize].index;
-                if run.kind != Kind::Insert && !self.settles(index) {
-                    return Err(refused(work, first, &there));
-                }
-                client
-                    .batch_execute(BACK)
-                    .await
-                    .map_err(|error| refused(work, first, &error))?;
-                self.without_copy.insert(index, RUNS_WITHOUT_COPY);
-                Ok(false)
+            Err(error) => {
+                // The failure of an earlier statement is the true one.
+                self.drain(work, pipeline).await?;
+                self.note_copy(copied, &error);
+                Err(refused(work, first, &error))
             }
-            Err(error) => Err(refused(work, first, &error)),
+        }
+    }
+
+    /// Remembers that COPY won't do for a relation for a while, as rows of the same keys are there.
+    pub(super) fn note_copy(&mut self, copied: Option<u32>, error: &Error) {
+        if let Some(index) = copied
+            && error.code() == Some(&SqlState::UNIQUE_VIOLATION)
+        {
+            self.without_copy.insert(index, RUNS_WITHOUT_COPY);
+            self.copy_met = true;
         }
     }
 }
 
-/// Encodes a piece while the server reads the one before.
-async fn copy_in(work: Work<'_>, run: &Run, prepared: &Prepared) -> Result<(), Error> {
-    let mut copy = pin!(work.client.copy_in::<_, Bytes>(&prepared.statement).await?);
+/// Sends the lines: encodes a piece while the server reads the one before.
+async fn copy_in(work: Work<'_>, run: &Run, prepared: &Prepared) -> Result<Pin<Box<CopyInSink<Bytes>>>, Error> {
+    let mut copy = Box::pin(work.client.copy_in::<_, Bytes>(&prepared.statement).await?);
     let mut texts = Texts::new(work);
     let mut lines = Vec::with_capacity(COPY_PIECE_BYTES);
     for row in &work.rows[run.rows.clone()] {
@@ -104,6 +105,5 @@ async fn copy_in(work: Work<'_>, run: &Run, prepared: &Prepared) -> Result<(), E
         }
     }
     copy.send(lines.into()).await?;
-    copy.finish().await?;
-    Ok(())
+    Ok(copy)
 }

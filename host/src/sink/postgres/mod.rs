@@ -10,9 +10,11 @@
 //! target transaction as the rows: after any crash they are both there or both not, and what is there already isn't
 //! sent again.
 //!
+//! Deliveries that wait in the queue are applied together (`window`).
+//!
 //! Rows are applied in their order, in runs: neighbours that do the same to the same columns of the same table are one
 //! statement, with an array per column that the server unnests. A key occurs once per run. Long runs of inserts go by
-//! COPY, inside a savepoint. `compact` leaves out what nobody could see.
+//! COPY. `compact` leaves out what nobody could see.
 //!
 //! Where foreign keys and ordinary triggers don't act (`session_replication_role`), the order between tables can't be
 //! seen inside a target transaction: rows are then brought together by table, so that small transactions over several
@@ -54,6 +56,7 @@ mod session;
 mod shape;
 mod statement;
 mod target;
+mod window;
 
 pub(super) use check::check;
 pub use position::{forget, forgetting, skip};
@@ -64,6 +67,11 @@ use crate::config;
 use apply::Applier;
 use connection::Predecessor;
 use session::Session;
+use std::time::Duration;
+
+/// What rows that come in numbers wait for others: long enough that keys that are changed again and again are changed
+/// once, and that a commit takes hundreds of rows; less than anybody sees who has just changed so many.
+const LINGER: Duration = Duration::from_millis(10);
 
 pub(super) struct PostgresSink {
     config: config::PostgresSink,
@@ -125,6 +133,10 @@ impl Sink for PostgresSink {
                 _ => Progress::Accepted,
             })
         })
+    }
+
+    fn linger(&self) -> Duration {
+        LINGER.min(self.config.flush_interval.0)
     }
 
     fn flush(&mut self) -> SinkFuture<'_, u64> {

@@ -17,6 +17,8 @@ pub(super) const BACK: &str = "ROLLBACK TO SAVEPOINT rowmill_part";
 
 /// Begins a target transaction.
 pub(super) const BEGIN: &str = "BEGIN; SAVEPOINT rowmill_part";
+/// Goes on behind [`BACK`], with the savepoint that is still set.
+pub(super) const AGAIN: &str = "";
 /// Goes on with one.
 pub(super) const NEXT: &str = "RELEASE SAVEPOINT rowmill_part; SAVEPOINT rowmill_part";
 
@@ -34,7 +36,7 @@ impl Applier {
     /// Applies rows of which some are refused: halves them until the one that is refused is alone. The order stays.
     pub(super) async fn apply_in_parts(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
         let before = self.passed_over;
-        let error = match self.apply_in_order(work, range.clone(), SAVEPOINT).await {
+        let error = match self.apply_in_order(work, range.clone(), SAVEPOINT, true).await {
             Ok(()) => return self.execute(work, range.start, RELEASE).await,
             Err(error) if error::is_refusal(&error) => error,
             Err(error) => return Err(error),

@@ -6,7 +6,9 @@ use super::error;
 use super::pipeline::Pipeline;
 use super::position::{Identity, UPDATE};
 use super::refusal;
+use super::window::{Joint, Window};
 use crate::batch::{Delivery, Lsn, Origin, Part, Transaction};
+use crate::sink::driver;
 use crate::sink::{SinkContext, SinkError};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -23,6 +25,7 @@ pub(super) struct Session {
     applier: Applier,
     /// Takes the applier's place in an audit trail.
     pub(super) trail: Option<Trail>,
+    window: Window,
     /// Whether a target transaction is open, and what went into it.
     open: bool,
     bytes: usize,
@@ -55,6 +58,7 @@ impl Session {
             update_position,
             applier,
             trail: None,
+            window: Window::default(),
             open: false,
             bytes: 0,
             position: None,
@@ -65,18 +69,50 @@ impl Session {
         })
     }
 
-    /// Applies a delivery and returns up to which one everything is durable.
+    /// Takes a delivery, applies what has come together where that is enough, and returns up to which one everything
+    /// is durable.
     pub(super) async fn write(&mut self, delivery: &Delivery) -> Result<u64, SinkError> {
+        let targets = &self.applier.targets;
+        if !self.window.takes(delivery, |index| targets.contains_key(&index)) {
+            self.apply_window().await?;
+        }
+        self.window.push(delivery);
+        if self.window.is_due() {
+            self.apply_window().await?;
+            self.settle_empty();
+        }
+        if self.bytes >= TRANSACTION_BYTES {
+            self.flush().await?;
+        }
+        Ok(self.durable)
+    }
+
+    async fn apply_window(&mut self) -> Result<(), SinkError> {
+        let Some(joint) = self.window.take(self.written) else {
+            return Ok(());
+        };
+        match self.apply_joint(&joint).await {
+            // The rows of several deliveries have no number that the driver would know.
+            Err(SinkError::Row { row, error }) => {
+                Err(driver::refused(&self.context, &joint.delivery, row, &error).into())
+            }
+            applied => applied,
+        }
+    }
+
+    async fn apply_joint(&mut self, joint: &Joint) -> Result<(), SinkError> {
+        let delivery = &joint.delivery;
         let mut start = 0;
         let mut end = 0;
+        let mut begun = None;
         let before = self.position;
-        for (transaction, rows) in delivery.transactions() {
+        for (at, (transaction, rows)) in delivery.transactions().enumerate() {
             if !self.inside {
-                // Whatever follows in this delivery, those before it are complete.
-                self.complete = self.written;
+                begun = Some(at);
             }
             if transaction.part == Part::First {
                 // A large one begins: what came before it must not wait for its end.
+                self.complete = joint.before(at);
                 self.apply(delivery, start..end, before).await?;
                 start = end;
                 self.commit().await?;
@@ -94,16 +130,15 @@ impl Session {
         self.written = delivery.sequence;
         if !self.inside {
             self.complete = delivery.sequence;
+        } else if let Some(begun) = begun {
+            self.complete = joint.before(begun);
         }
-        if self.bytes >= TRANSACTION_BYTES {
-            self.flush().await?;
-        }
-        self.settle_empty();
-        Ok(self.durable)
+        Ok(())
     }
 
-    /// Commits unless a source transaction hasn't ended.
+    /// Applies what waits, and commits unless a source transaction hasn't ended.
     pub(super) async fn flush(&mut self) -> Result<u64, SinkError> {
+        self.apply_window().await?;
         if !self.inside {
             self.commit().await?;
         }
@@ -237,6 +272,7 @@ impl Session {
         self.count_passed_over();
         Ok(())
     }
+
     fn count_passed_over(&mut self) {
         let PassedOver { missing, conflicts } = std::mem::take(&mut self.applier.passed_over);
         let (sink, counts) = (&self.context.sink, &self.context.passed_over);

@@ -77,7 +77,7 @@ async fn a_conflict_names_row_constraint_and_position() {
         .sql("postgres", "INSERT INTO orders VALUES (150, 'theirs', 0)")
         .unwrap();
     let mut sink = open_mirror(&cluster, OnConflict::Error).await;
-    let problem = problem(sink.write(&many_new()).await);
+    let problem = problem(applied(&mut sink, &many_new()).await);
     assert_eq!(problem.code, "E0414");
     let cause = problem.cause.unwrap();
     assert!(cause.contains("SQLSTATE 23505") && cause.contains("constraint orders_pkey"));
@@ -90,6 +90,48 @@ async fn a_conflict_names_row_constraint_and_position() {
     assert!(problem.help.contains("rowmill skip warehouse --to 0/16B3748"));
     drop(sink);
     assert_eq!(rows(&cluster), "150|theirs|0|d");
+}
+
+/// New rows of one transaction, enough for COPY.
+fn some_new(orders: &Arc<Relation>, sequence: u64, ids: std::ops::RangeInclusive<u64>) -> Delivery {
+    let builder = Builder::new().transaction(sequence * 0x10, Part::Whole);
+    let insert = |builder: Builder, id: u64| {
+        let id = id.to_string();
+        builder.insert(orders, &[text(&id), text("secret"), text(&id)])
+    };
+    ids.fold(builder, insert).delivery(sequence)
+}
+
+/// Three deliveries go by one COPY. Of the second a row is refused: the first is kept, the others can be sent again.
+#[tokio::test]
+async fn a_conflict_among_deliveries_keeps_what_came_before_its_own() {
+    let cluster = target(CREATE_ORDERS);
+    let theirs = "INSERT INTO orders VALUES (150, 'theirs', 0)";
+    cluster.sql("postgres", theirs).unwrap();
+    let orders = orders();
+    let new = |sequence, ids| some_new(&orders, sequence, ids);
+    let deliveries = [new(1, 1..=100), new(2, 101..=200), new(3, 201..=300)];
+    let mut sink = open_mirror(&cluster, OnConflict::Error).await;
+    for delivery in &deliveries {
+        sink.write(delivery).await.unwrap();
+    }
+    let refused = problem(sink.flush().await);
+    assert_eq!(refused.code, "E0414");
+    assert!(refused.cause.unwrap().ends_with("row 7301:20:49:0"));
+    let found = "SELECT count(*), count(*) FILTER (WHERE name = 'theirs'), max(id) FROM orders";
+    assert_eq!(cluster.sql("postgres", found).unwrap(), "101|1|150");
+    let position = sink.open(&context("warehouse")).await.unwrap();
+    assert_eq!(position, Some(Lsn(0x10 + COMMIT_BYTES)));
+    drop(sink);
+
+    let context = context("warehouse");
+    let mut sink = open_mirror_as(&cluster, OnConflict::Skip, &context).await;
+    for delivery in &deliveries[1..] {
+        sink.write(delivery).await.unwrap();
+    }
+    assert_eq!(sink.flush().await.unwrap(), 3);
+    assert_eq!(cluster.sql("postgres", found).unwrap(), "300|1|300");
+    assert_eq!(passed_over(&context), (0, 1));
 }
 
 #[tokio::test]
@@ -154,7 +196,7 @@ async fn emptying_a_table_never_reaches_tables_of_the_targets_own() {
     let emptied = Builder::new()
         .transaction(0x10, Part::Whole)
         .truncate(&[&orders()], true, false);
-    let problem = problem(sink.write(&emptied.delivery(1)).await);
+    let problem = problem(applied(&mut sink, &emptied.delivery(1)).await);
     assert_eq!(problem.code, "E0410");
     assert!(problem.cause.unwrap().contains("cannot truncate a table referenced"));
     drop(sink);

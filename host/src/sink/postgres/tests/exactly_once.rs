@@ -1,10 +1,13 @@
 use super::*;
 
 fn delivery(sequence: u64, commit_lsn: u64, part: Part, ids: &[&str]) -> Delivery {
-    let orders = orders();
+    delivery_of(&orders(), sequence, commit_lsn, part, ids)
+}
+
+fn delivery_of(orders: &Arc<Relation>, sequence: u64, commit_lsn: u64, part: Part, ids: &[&str]) -> Delivery {
     let mut builder = Builder::new().transaction(commit_lsn, part);
     for id in ids {
-        builder = builder.insert(&orders, &[text(id), text("a"), NULL]);
+        builder = builder.insert(orders, &[text(id), text("a"), NULL]);
     }
     builder.delivery(sequence)
 }
@@ -21,7 +24,8 @@ async fn rows_and_position_come_together_or_not_at_all() {
     let mut crashing = sink(&cluster);
     assert_eq!(crashing.open(&context("warehouse")).await.unwrap(), None);
     deliver(&mut crashing, &delivery(1, 0x10, Part::Whole, &["1"])).await;
-    crashing.write(&delivery(2, 0x20, Part::Whole, &["2"])).await.unwrap();
+    crashing.write(&delivery(2, 0x20, Part::First, &["2"])).await.unwrap();
+    assert_eq!(crashing.flush().await.unwrap(), 1);
     drop(crashing);
 
     let mut again = sink(&cluster);
@@ -44,8 +48,7 @@ async fn a_large_transaction_is_seen_whole_and_holds_nothing_back() {
     let cluster = target(CREATE_ORDERS);
     let mut sink = open(&cluster).await;
     sink.write(&delivery(1, 0x10, Part::Whole, &["1"])).await.unwrap();
-    let progress = sink.write(&delivery(2, 0x20, Part::First, &["2"])).await.unwrap();
-    assert_eq!(progress, Progress::Durable(1));
+    sink.write(&delivery(2, 0x20, Part::First, &["2"])).await.unwrap();
     assert_eq!(sink.flush().await.unwrap(), 1);
     sink.write(&delivery(3, 0x20, Part::Middle, &["3"])).await.unwrap();
     assert_eq!(sink.flush().await.unwrap(), 1);
@@ -53,6 +56,29 @@ async fn a_large_transaction_is_seen_whole_and_holds_nothing_back() {
     sink.write(&delivery(4, 0x20, Part::Last, &["4"])).await.unwrap();
     assert_eq!(sink.flush().await.unwrap(), 4);
     assert_eq!(ids(&cluster), "1,2,3,4");
+}
+
+/// What is applied together counts as it was delivered: up to the one in which the transaction begins that goes on.
+#[tokio::test]
+async fn deliveries_that_are_applied_together_become_durable_one_by_one() {
+    let cluster = target(CREATE_ORDERS);
+    let mut sink = open(&cluster).await;
+    let orders = orders();
+    let delivery = |sequence, commit_lsn, part, id| delivery_of(&orders, sequence, commit_lsn, part, &[id]);
+    sink.write(&delivery(1, 0x10, Part::Whole, "1")).await.unwrap();
+    sink.write(&delivery(2, 0x20, Part::First, "2")).await.unwrap();
+    sink.write(&delivery(3, 0x20, Part::Middle, "3")).await.unwrap();
+    sink.write(&delivery(4, 0x20, Part::Last, "4")).await.unwrap();
+    sink.write(&delivery(5, 0x30, Part::Whole, "5")).await.unwrap();
+    sink.write(&delivery(6, 0x40, Part::First, "6")).await.unwrap();
+    sink.write(&delivery(7, 0x40, Part::Middle, "7")).await.unwrap();
+    assert_eq!(sink.flush().await.unwrap(), 5);
+    assert_eq!(ids(&cluster), "1,2,3,4,5");
+    let position = "SELECT lsn FROM rowmill.positions";
+    assert_eq!(cluster.sql("postgres", position).unwrap(), "0/38");
+    sink.write(&delivery(8, 0x40, Part::Last, "8")).await.unwrap();
+    assert_eq!(sink.flush().await.unwrap(), 8);
+    assert_eq!(ids(&cluster), "1,2,3,4,5,6,7,8");
 }
 
 #[tokio::test]

@@ -68,6 +68,12 @@ async fn deliver(sink: &mut PostgresSink, delivery: &Delivery) {
     assert_eq!(sink.flush().await.unwrap(), delivery.sequence);
 }
 
+/// Deliveries are applied when they are flushed, if not before.
+async fn applied(sink: &mut PostgresSink, delivery: &Delivery) -> Result<u64, SinkError> {
+    sink.write(delivery).await?;
+    sink.flush().await
+}
+
 fn problem<T: std::fmt::Debug>(result: Result<T, SinkError>) -> Problem {
     match result {
         Err(SinkError::Definite(problem)) => *problem,

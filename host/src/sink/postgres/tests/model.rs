@@ -1,6 +1,7 @@
 //! Changes at random, beside a map that takes them one by one.
 
 use super::*;
+use crate::sink::driver;
 use std::collections::BTreeMap;
 
 const DELIVERIES: u64 = 40;
@@ -69,6 +70,67 @@ fn found(cluster: &Cluster, table: &str) -> Table {
     rows.lines().map(row).collect()
 }
 
+/// Appends new rows in a number that COPY takes, with keys that nothing had before.
+fn burst(builder: Builder, relation: &Arc<Relation>, table: &mut Table, numbers: &mut Numbers) -> Builder {
+    let first = table.keys().next_back().map_or(2 * KEYS, |last| last + 1).max(2 * KEYS);
+    (first..first + 64 + numbers.below(100)).fold(builder, |builder, key| {
+        let (id, value) = (key.to_string(), format!("\\{}\t", numbers.below(1000)));
+        table.insert(key, (value.clone(), value.clone()));
+        builder.insert(relation, &[text(&id), text(&value), text(&value)])
+    })
+}
+
+/// Transactions that are whole, and now and then the end of one that the delivery before has begun, or the beginning
+/// of one that the next goes on with.
+struct Model {
+    numbers: Numbers,
+    relations: [Arc<Relation>; 2],
+    tables: [Table; 2],
+    commit_lsn: u64,
+    begun: bool,
+}
+
+impl Model {
+    fn changes(&mut self, mut builder: Builder) -> Builder {
+        for _ in 0..self.numbers.below(CHANGES_MAX) {
+            let at = self.numbers.below(2) as usize;
+            builder = match self.numbers.below(100) {
+                0 => burst(builder, &self.relations[at], &mut self.tables[at], &mut self.numbers),
+                _ => change(builder, &self.relations[at], &mut self.tables[at], &mut self.numbers),
+            };
+        }
+        builder
+    }
+
+    fn delivery(&mut self, sequence: u64) -> Delivery {
+        let mut builder = Builder::new();
+        if self.begun {
+            self.begun = self.numbers.below(3) == 0;
+            let part = if self.begun { Part::Middle } else { Part::Last };
+            builder = builder.transaction(self.commit_lsn, part);
+            builder = self.changes(builder);
+        }
+        if !self.begun {
+            for transaction in 0..=self.numbers.below(5) {
+                self.commit_lsn += 0x10;
+                builder = builder.transaction(self.commit_lsn, Part::Whole);
+                if transaction == 3 && self.numbers.below(4) == 0 {
+                    builder = builder.truncate(&[&self.relations[0]], false, false);
+                    self.tables[0].clear();
+                }
+                builder = self.changes(builder);
+            }
+            self.begun = self.numbers.below(3) == 0;
+            if self.begun {
+                self.commit_lsn += 0x10;
+                builder = builder.transaction(self.commit_lsn, Part::First);
+                builder = self.changes(builder);
+            }
+        }
+        builder.delivery(sequence)
+    }
+}
+
 #[tokio::test]
 async fn any_changes_leave_what_they_leave_one_by_one() {
     let create = "CREATE TABLE a (id int PRIMARY KEY, name text, note text); CREATE TABLE b (LIKE a INCLUDING ALL)";
@@ -79,32 +141,35 @@ async fn any_changes_leave_what_they_leave_one_by_one() {
         ("name", 25, "text", false),
         ("note", 25, "text", false),
     ];
-    let relations = [relation("a", &columns), relation("b", &columns)];
-    let mut tables = [Table::new(), Table::new()];
-    let mut numbers = Numbers(7);
-    let mut commit_lsn = 0;
+    let mut model = Model {
+        numbers: Numbers(7),
+        relations: [relation("a", &columns), relation("b", &columns)],
+        tables: [Table::new(), Table::new()],
+        commit_lsn: 0,
+        begun: false,
+    };
+    let mut undurable: Vec<Delivery> = Vec::new();
     for sequence in 1..=DELIVERIES {
-        let mut builder = Builder::new();
-        for transaction in 0..=numbers.below(5) {
-            commit_lsn += 0x10;
-            builder = builder.transaction(commit_lsn, Part::Whole);
-            if transaction == 3 && numbers.below(4) == 0 {
-                builder = builder.truncate(&[&relations[0]], false, false);
-                tables[0].clear();
-            }
-            for _ in 0..numbers.below(CHANGES_MAX) {
-                let at = numbers.below(2) as usize;
-                builder = change(builder, &relations[at], &mut tables[at], &mut numbers);
-            }
+        let delivery = model.delivery(sequence);
+        sink.write(&delivery).await.unwrap();
+        undurable.push(delivery);
+        if model.numbers.below(3) == 0 {
+            let durable = sink.flush().await.unwrap();
+            undurable.retain(|delivery| delivery.sequence > durable);
         }
-        let delivery = builder.delivery(sequence);
-        if numbers.below(4) == 0 {
+        if model.numbers.below(4) == 0 {
             // A crash before the commit: all that is open comes again.
-            sink.write(&delivery).await.unwrap();
-            sink.open(&context("warehouse")).await.unwrap();
+            let position = sink.open(&context("warehouse")).await.unwrap();
+            for delivery in &undurable {
+                let rest = position.and_then(|position| driver::without_known(delivery, position));
+                sink.write(rest.as_ref().unwrap_or(delivery)).await.unwrap();
+            }
         }
-        deliver(&mut sink, &delivery).await;
-        assert_eq!(found(&cluster, "a"), tables[0]);
-        assert_eq!(found(&cluster, "b"), tables[1]);
+        if !model.begun && model.numbers.below(2) == 0 {
+            assert_eq!(sink.flush().await.unwrap(), sequence);
+            undurable.clear();
+            assert_eq!(found(&cluster, "a"), model.tables[0]);
+            assert_eq!(found(&cluster, "b"), model.tables[1]);
+        }
     }
 }

@@ -23,7 +23,7 @@ async fn a_missing_table_column_and_key_come_with_the_line_that_makes_them() {
         ("E0404", "ALTER TABLE \"public\".\"orders\" ADD UNIQUE (\"id\")"),
     ] {
         let mut sink = open(&cluster).await;
-        let problem = problem(sink.write(&one_row()).await);
+        let problem = problem(applied(&mut sink, &one_row()).await);
         assert_eq!((problem.code, problem.help.as_str()), (code, fix));
         assert!(problem.headline.len() <= 80, "{}", problem.headline);
         sink.close().await.ok();
@@ -45,7 +45,7 @@ async fn a_refused_row_is_placed_but_not_shown() {
     let create = "CREATE TABLE orders (id bigint PRIMARY KEY, name text UNIQUE, total numeric CHECK (total < 9)); \
         INSERT INTO orders VALUES (7, 'secret', 1)";
     let cluster = target(create);
-    let problem = problem(open(&cluster).await.write(&one_row()).await);
+    let problem = problem(applied(&mut open(&cluster).await, &one_row()).await);
     assert_eq!(problem.code, "E0410");
     let cause = problem.cause.unwrap();
     assert!(cause.contains("orders_total_check"), "{cause}");
@@ -54,7 +54,7 @@ async fn a_refused_row_is_placed_but_not_shown() {
     cluster
         .sql("postgres", "ALTER TABLE orders DROP CONSTRAINT orders_total_check")
         .unwrap();
-    let cause = super::problem(open(&cluster).await.write(&one_row()).await)
+    let cause = super::problem(applied(&mut open(&cluster).await, &one_row()).await)
         .cause
         .unwrap();
     assert!(cause.contains("SQLSTATE 23505"), "{cause}");
@@ -69,7 +69,7 @@ async fn a_refused_row_is_placed_but_not_shown() {
             "TRUNCATE orders; ALTER TABLE orders ALTER total TYPE date USING NULL",
         )
         .unwrap();
-    let cause = super::problem(open(&cluster).await.write(&one_row()).await)
+    let cause = super::problem(applied(&mut open(&cluster).await, &one_row()).await)
         .cause
         .unwrap();
     assert!(cause.contains("SQLSTATE 22") && !cause.contains("9.5"), "{cause}");
@@ -78,7 +78,9 @@ async fn a_refused_row_is_placed_but_not_shown() {
 #[tokio::test]
 async fn a_value_too_long_is_never_cut() {
     let cluster = target("CREATE TABLE orders (id bigint PRIMARY KEY, name varchar(3), total numeric)");
-    let cause = problem(open(&cluster).await.write(&one_row()).await).cause.unwrap();
+    let cause = problem(applied(&mut open(&cluster).await, &one_row()).await)
+        .cause
+        .unwrap();
     assert!(cause.contains("SQLSTATE 22001"), "{cause}");
 }
 
