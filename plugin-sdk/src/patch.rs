@@ -281,10 +281,18 @@ impl Scratch {
             reject(out, row, &error);
             return true;
         }
+        // What most are, by comparison: a table of jumps isn't foreseen.
+        if self.fate == Fate::Patched && self.route.is_none() {
+            if self.elements == 0 {
+                return false;
+            }
+            if self.elements < 16 {
+                out.set(self.header, 0x90 | self.elements as u8);
+                return true;
+            }
+        }
         match self.fate {
             Fate::Patched if self.route.is_some() => self.finish_route(row, out),
-            Fate::Patched if self.elements == 0 => return false,
-            Fate::Patched if self.elements < 16 => out.set(self.header, 0x90 | self.elements as u8),
             Fate::Patched => {
                 out.set(self.header, 0xdc);
                 out.insert(self.header + 1, &(self.elements as u16).to_be_bytes());

@@ -2,7 +2,7 @@
 //!
 //! Nothing is allocated here, lengths are checked against the bytes that are there, nesting is bounded.
 
-use rowmill_abi::REPLY_DEPTH_MAX;
+use rowmill_abi::{REPLY_DEPTH_MAX, action};
 use std::fmt;
 
 /// Bytes that are not the MessagePack that the ABI asks for.
@@ -122,6 +122,27 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1 + len;
         Some((len, text))
+    }
+
+    /// The rest of an action that patches less than eight columns, up to the first of them: how many there are. `None`
+    /// says nothing, and leaves the cursor where it is.
+    #[inline]
+    pub fn short_patch(&mut self) -> Option<usize> {
+        match *self.bytes.get(self.at..)?.first_chunk()? {
+            [action::PATCH, elements @ 0x90..=0x9f] if elements % 2 == 0 => {
+                self.at += 2;
+                Some(usize::from(elements & 0x0f) / 2)
+            }
+            _ => None,
+        }
+    }
+
+    /// A number below 128. `None` says nothing, and leaves the cursor where it is.
+    #[inline]
+    pub fn small(&mut self) -> Option<usize> {
+        let number = *self.bytes.get(self.at).filter(|byte| **byte < 0x80)?;
+        self.at += 1;
+        Some(usize::from(number))
     }
 
     /// Nothing may follow.
@@ -311,19 +332,26 @@ impl<'a> Cursor<'a> {
 /// Whether the first `len` bytes are ASCII and none is NUL.
 #[inline]
 fn is_plain(text: &[u8; 32], len: usize) -> bool {
-    const EIGHT: usize = size_of::<u64>();
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-    let mut bad = 0;
-    for (at, bytes) in text.as_chunks::<EIGHT>().0.iter().enumerate() {
-        // Bytes behind the text count as 1.
-        let own = len.saturating_sub(at * EIGHT).min(EIGHT);
-        let mask = if own == EIGHT { u64::MAX } else { (1 << (8 * own)) - 1 };
-        let word = u64::from_le_bytes(*bytes) & mask | ONES & !mask;
-        // A high bit, or one borrowed from: exact as long as no byte has a high bit, and then it is bad anyway.
-        bad |= word | word.wrapping_sub(ONES);
-    }
-    bad & HIGH_BITS == 0
+    // `len` ones, then zeros, from a window over both.
+    const WINDOW: [u8; 64] = {
+        let mut window = [0; 64];
+        let mut at = 0;
+        while at < 32 {
+            window[at] = 0xff;
+            at += 1;
+        }
+        window
+    };
+    let Some(mask) = WINDOW[32 - len.min(32)..].first_chunk::<32>() else {
+        return false;
+    };
+    // Without a branch, so that it is a few instructions over all of them. Signed, both NUL and what has a high bit are
+    // below one.
+    let bad = text
+        .iter()
+        .zip(mask)
+        .fold(0, |bad, (byte, mask)| bad | if (*byte as i8) < 1 { *mask } else { 0 });
+    bad == 0
 }
 
 /// What the first element of a reply says, with the rest of its elements still to be read.

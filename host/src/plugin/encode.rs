@@ -5,6 +5,7 @@
 use super::error::RowErrorKind;
 use super::plan::{Entry, InUse, Plan};
 use super::values::{Class, Presence, encode};
+use super::wire::{Out, Wire};
 use super::write;
 use crate::batch::{Batch, OldImage, Op, Origin, Part, Row, Tuple};
 use rowmill_abi::{image, op, part, truncate};
@@ -16,6 +17,17 @@ const NONE_MISSING: usize = usize::MAX;
 fn bad_value(plan: &InUse, column: usize, reason: &'static str) -> Box<RowErrorKind> {
     let column = plan.input.columns[column].name.clone();
     Box::new(RowErrorKind::Value { column, reason })
+}
+
+const fn wire_op(of: Op) -> u8 {
+    match of {
+        Op::Insert => op::INSERT,
+        Op::Update | Op::Upsert => op::UPDATE,
+        Op::Delete => op::DELETE,
+        Op::Truncate => op::TRUNCATE,
+        Op::Read => op::READ,
+        Op::Message => op::MESSAGE,
+    }
 }
 
 /// Encoded rows of one call; a single row may be larger.
@@ -71,7 +83,7 @@ pub(crate) struct Wants {
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     /// The rows' bytes, without the array's header.
-    pub body: Vec<u8>,
+    pub body: Wire,
     /// What comes before them.
     pub head: Vec<u8>,
     /// One [`mark`] per row of the call.
@@ -115,15 +127,24 @@ impl Encoder {
         self.transactions.clear();
         self.refused.clear();
         self.images = 0;
-        for (at, row) in rows.iter().enumerate().skip(from) {
+        let mut at = from;
+        while let Some(row) = rows.get(at) {
             let (start, images_before) = (self.body.len(), self.images);
-            let encoded = match row.op {
-                Op::Truncate | Op::Message => self.rowless(batch, row, entries, plans),
-                _ => match &plans[entries[row.relation as usize].plan as usize] {
-                    Plan::PassBy => Ok(0),
-                    Plan::Drop => Ok(mark::DROP),
-                    Plan::Use(plan) => self.change(plan, batch, row, images),
-                },
+            let rowless = matches!(row.op, Op::Truncate | Op::Message);
+            let plan = (!rowless).then(|| &plans[entries[row.relation as usize].plan as usize]);
+            if let Some(Plan::Use(plan)) = plan {
+                let alike = self.alike(plan, batch, &rows[at..]);
+                if alike > 0 {
+                    self.enter(row.transaction, images_before, before);
+                    at += alike;
+                    continue;
+                }
+            }
+            let encoded = match plan {
+                None => self.rowless(batch, row, entries, plans),
+                Some(Plan::PassBy) => Ok(0),
+                Some(Plan::Drop) => Ok(mark::DROP),
+                Some(Plan::Use(plan)) => self.change(plan, batch, row, images),
             };
             let marks = match encoded {
                 Ok(marks) => marks,
@@ -138,21 +159,71 @@ impl Encoder {
                 return at;
             }
             self.marks.push(marks);
-            if self.images > images_before
-                && self
-                    .transactions
-                    .last()
-                    .is_none_or(|last| last.index != row.transaction)
-            {
-                let continued = self.transactions.is_empty() && before == Some(row.transaction);
-                self.transactions.push(CallTransaction {
-                    index: row.transaction,
-                    first_image: images_before,
-                    continued,
-                });
+            if self.images > images_before {
+                self.enter(row.transaction, images_before, before);
             }
+            at += 1;
         }
         rows.len()
+    }
+
+    /// Encodes what most rows are, as many as there are at the beginning of `rows`: new images alone, of one table, one
+    /// transaction and one operation, with a value in each column. Returns how many; what comes behind them has to be
+    /// looked at more closely.
+    fn alike(&mut self, plan: &InUse, batch: &Batch, rows: &[Row]) -> usize {
+        let Some(first) = rows.first().filter(|_| !self.want_seeds) else {
+            return 0;
+        };
+        let (head, head_len) = plan.head.of(wire_op(first.op), image::NEW);
+        let same = |row: &Row| {
+            (row.relation, row.transaction) == (first.relation, first.transaction)
+                && row.op == first.op
+                && row.old.is_none()
+        };
+        let out = &mut self.body;
+        let mut count = 0;
+        'rows: for row in rows {
+            let Some(new) = row.new.filter(|_| same(row)) else {
+                break;
+            };
+            let start = out.len();
+            out.first_of(head_len, &head);
+            for read in &plan.read {
+                if read.class == Class::Text
+                    && let Some((len, text)) = batch.short_text(new, read.slot)
+                {
+                    write::short_str(out, len, text);
+                    continue;
+                }
+                let value = batch.value(new, read.slot);
+                if encode(read.class, read.type_oid, value, out) != Ok(Presence::There) {
+                    out.truncate(start);
+                    break 'rows;
+                }
+            }
+            if out.len() > CALL_BYTES_MAX {
+                out.truncate(start);
+                break;
+            }
+            count += 1;
+        }
+        self.images += count as u32;
+        self.marks.resize(self.marks.len() + count, mark::NEW);
+        count
+    }
+
+    /// The call has rows of this transaction, the first of which is the guest row `first_image`, unless it has some
+    /// already. `before` is the transaction of the row in front of the call.
+    fn enter(&mut self, transaction: u32, first_image: u32, before: Option<u32>) {
+        let last = self.transactions.last();
+        if last.is_some_and(|last| last.index == transaction) {
+            return;
+        }
+        self.transactions.push(CallTransaction {
+            index: transaction,
+            first_image,
+            continued: last.is_none() && before == Some(transaction),
+        });
     }
 
     /// As if the row at hand had never been encoded.
@@ -306,16 +377,9 @@ impl Encoder {
         tuple: Tuple,
         image: u8,
     ) -> Result<usize, Box<RowErrorKind>> {
-        let op = match row.op {
-            Op::Insert => op::INSERT,
-            Op::Update | Op::Upsert => op::UPDATE,
-            Op::Delete => op::DELETE,
-            Op::Truncate => op::TRUNCATE,
-            Op::Read => op::READ,
-            Op::Message => op::MESSAGE,
-        };
         let out = &mut self.body;
-        plan.head.append(op, image, out);
+        let (head, head_len) = plan.head.of(wire_op(row.op), image);
+        out.first_of(head_len, &head);
         let mut missing = NONE_MISSING;
         for read in &plan.read {
             if read.class == Class::Text

@@ -45,6 +45,7 @@ mod schema_reply;
 mod shapes;
 mod transform;
 mod values;
+mod wire;
 mod write;
 
 #[cfg(feature = "engine")]

@@ -54,17 +54,14 @@ impl RowHead {
         }
     }
 
+    /// The head of rows with this operation and image, to be appended up to its length.
     #[inline]
-    pub fn append(&self, op: u8, image: u8, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&self.bytes);
-        if let Some([at_op, at_image]) = out
-            .get_mut(start + self.op_at..)
-            .and_then(|rest| rest.first_chunk_mut())
-        {
+    pub fn of(&self, op: u8, image: u8) -> ([u8; 16], usize) {
+        let mut bytes = self.bytes;
+        if let Some([at_op, at_image]) = bytes.get_mut(self.op_at..).and_then(|rest| rest.first_chunk_mut()) {
             (*at_op, *at_image) = (op, image);
         }
-        out.truncate(start + self.len);
+        (bytes, self.len)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Writing MessagePack, in its shortest forms.
 
+use super::wire::Out;
+
 /// The header of an array of `len` elements.
-pub(crate) fn array(out: &mut Vec<u8>, len: usize) {
+pub(crate) fn array(out: &mut impl Out, len: usize) {
     if len < 16 {
         out.push(0x90 | len as u8);
     } else if len <= usize::from(u16::MAX) {
@@ -14,7 +16,7 @@ pub(crate) fn array(out: &mut Vec<u8>, len: usize) {
 }
 
 #[inline]
-pub(crate) fn uint(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn uint(out: &mut impl Out, value: u64) {
     if value < 0x80 {
         out.push(value as u8);
     } else if value <= u64::from(u8::MAX) {
@@ -32,7 +34,7 @@ pub(crate) fn uint(out: &mut Vec<u8>, value: u64) {
 }
 
 #[inline]
-pub(crate) fn int(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn int(out: &mut impl Out, value: i64) {
     if value >= 0 {
         return uint(out, value as u64);
     }
@@ -54,16 +56,13 @@ pub(crate) fn int(out: &mut Vec<u8>, value: i64) {
 
 /// A text of less than 32 bytes, the first of those that are given.
 #[inline]
-pub(crate) fn short_str(out: &mut Vec<u8>, len: usize, text: &[u8; 32]) {
-    // What is too much is taken back: a copy of a fixed size is two instructions.
+pub(crate) fn short_str(out: &mut impl Out, len: usize, text: &[u8; 32]) {
     out.push(0xa0 | len as u8);
-    let start = out.len();
-    out.extend_from_slice(text);
-    out.truncate(start + len);
+    out.first_of(len, text);
 }
 
 #[inline]
-pub(crate) fn str(out: &mut Vec<u8>, text: &[u8]) {
+pub(crate) fn str(out: &mut impl Out, text: &[u8]) {
     let len = text.len();
     if len < 32 {
         out.push(0xa0 | len as u8);
@@ -80,7 +79,7 @@ pub(crate) fn str(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// The header of a binary of `len` bytes, which the caller appends.
-pub(crate) fn bin_header(out: &mut Vec<u8>, len: usize) {
+pub(crate) fn bin_header(out: &mut impl Out, len: usize) {
     if len <= usize::from(u8::MAX) {
         out.extend_from_slice(&[0xc4, len as u8]);
     } else if len <= usize::from(u16::MAX) {
@@ -92,27 +91,27 @@ pub(crate) fn bin_header(out: &mut Vec<u8>, len: usize) {
     }
 }
 
-pub(crate) fn f32(out: &mut Vec<u8>, value: f32) {
+pub(crate) fn f32(out: &mut impl Out, value: f32) {
     out.push(0xca);
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-pub(crate) fn f64(out: &mut Vec<u8>, value: f64) {
+pub(crate) fn f64(out: &mut impl Out, value: f64) {
     out.push(0xcb);
     out.extend_from_slice(&value.to_be_bytes());
 }
 
 #[inline]
-pub(crate) fn nil(out: &mut Vec<u8>) {
+pub(crate) fn nil(out: &mut impl Out) {
     out.push(0xc0);
 }
 
-pub(crate) fn bool(out: &mut Vec<u8>, value: bool) {
+pub(crate) fn bool(out: &mut impl Out, value: bool) {
     out.push(if value { 0xc3 } else { 0xc2 });
 }
 
 /// An extension value without content.
 #[inline]
-pub(crate) fn empty_ext(out: &mut Vec<u8>, kind: i8) {
+pub(crate) fn empty_ext(out: &mut impl Out, kind: i8) {
     out.extend_from_slice(&[0xc7, 0, kind as u8]);
 }

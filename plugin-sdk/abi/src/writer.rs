@@ -214,27 +214,33 @@ impl Writer {
         if bytes.len() > 8 * EIGHT {
             return self.bytes.extend_from_slice(bytes);
         }
-        let end = self.bytes.len() + bytes.len();
         let mut rest = bytes;
         while let Some((eight, behind)) = rest.split_first_chunk::<EIGHT>() {
             self.bytes.extend_from_slice(eight);
             rest = behind;
         }
-        match bytes.last_chunk::<EIGHT>() {
-            Some(last) => {
-                self.bytes.truncate(end - EIGHT);
-                self.bytes.extend_from_slice(last);
-            }
-            None => {
-                if let Some((four, behind)) = rest.split_first_chunk::<4>() {
-                    self.bytes.extend_from_slice(four);
-                    rest = behind;
-                }
-                for byte in rest {
-                    self.bytes.push(*byte);
+        // The end of it once more as a whole piece, over what was written of it: no loop over single bytes.
+        let end = self.bytes.len() + rest.len();
+        match (rest, bytes.last_chunk::<EIGHT>()) {
+            ([], _) => {}
+            (_, Some(last)) => self.last_piece(end, last),
+            ([one], _) => self.bytes.push(*one),
+            ([first, second], _) => self.bytes.extend_from_slice(&[*first, *second]),
+            ([first, second, third], _) => self.bytes.extend_from_slice(&[*first, *second, *third]),
+            _ => {
+                if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+                    self.bytes.extend_from_slice(first);
+                    self.last_piece(end, last);
                 }
             }
         }
+    }
+
+    /// Appends a piece that ends at `end`, over what is there of it.
+    #[inline]
+    fn last_piece<const N: usize>(&mut self, end: usize, piece: &[u8; N]) {
+        self.bytes.truncate(end - N);
+        self.bytes.extend_from_slice(piece);
     }
 
     /// Bytes of a length that is known while compiling.

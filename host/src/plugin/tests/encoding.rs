@@ -40,7 +40,7 @@ fn only_what_is_read_is_shipped() {
     let mut encoder = Encoder::new(true);
     let to = encoder.fill(&batch, &rows, 0, ENTRY, &plan(&relation, &[1, 0]), Images::All);
     encoder.finish(&batch, 3, None);
-    let got = [encoder.head.clone(), encoder.body.clone()].concat();
+    let got = [encoder.head.clone(), encoder.body.to_vec()].concat();
     let index = i64::from(relation.index);
     let absent = vec![0xc7, 0, 2];
     let unchanged = vec![0xc7, 0, 1];

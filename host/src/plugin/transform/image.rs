@@ -76,17 +76,26 @@ impl Apply<'_, '_> {
     #[inline]
     fn value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
         if output.columns[at].class == Class::Text
-            && self.batch.arena.len() + SHORT_TEXT_MAX <= u32::MAX as usize
-            && let Some((len, text)) = self.cursor.short_text()
+            && let Some(cell) = self.short_value()
         {
-            let arena = &mut self.batch.arena;
-            let start = arena.len();
-            // What is too much is taken back: a copy of a fixed size is two instructions.
-            arena.extend_from_slice(text);
-            arena.truncate(start + len);
-            return Ok(Cell::arena(start, len));
+            return Ok(cell);
         }
         self.any_value(output, at, image)
+    }
+
+    /// A short text. `None` says nothing, and leaves the reply as it was.
+    #[inline]
+    pub(super) fn short_value(&mut self) -> Option<Cell> {
+        let arena = &mut self.batch.arena;
+        let start = arena.len();
+        if start + SHORT_TEXT_MAX > u32::MAX as usize {
+            return None;
+        }
+        let (len, text) = self.cursor.short_text()?;
+        // What is too much is taken back: a copy of a fixed size is two instructions.
+        arena.extend_from_slice(text);
+        arena.truncate(start + len);
+        Some(Cell::arena(start, len))
     }
 
     #[inline(never)]

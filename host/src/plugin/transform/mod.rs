@@ -3,6 +3,7 @@
 //! Applying only appends to the batch: tuples are copied before they are written, and rows go to a list of their own.
 //! So a reply whose last byte is wrong has changed nothing that anybody sees.
 
+mod alike;
 pub(crate) mod image;
 mod route;
 
@@ -173,21 +174,24 @@ pub(crate) fn apply(
     apply.advance(0)?;
     let mut image = 0;
     let mut any_fan_out = false;
-    for (at, (row, marks)) in rows.iter().zip(&encoder.marks).enumerate() {
+    let mut at = 0;
+    while let (Some(row), Some(marks)) = (rows.get(at), encoder.marks.get(at)) {
         if marks & mark::SHIPPED == 0 {
             if marks & mark::DROP == 0 {
                 apply.out.push(*row);
             }
-            continue;
-        }
-        if matches!(row.op, Op::Truncate | Op::Message) {
+        } else if matches!(row.op, Op::Truncate | Op::Message) {
             apply.rowless(row, at, &mut image)?;
-            continue;
+        } else if let Plan::Use(plan) = &plans[apply.entries[row.relation as usize].plan as usize] {
+            let alike = apply.alike(plan, &rows[at..], &encoder.marks[at..], image)?;
+            if alike > 0 {
+                image += alike as u32;
+                at += alike;
+                continue;
+            }
+            any_fan_out |= apply.change(plan, row, at, *marks, &mut image)?;
         }
-        let Plan::Use(plan) = &plans[apply.entries[row.relation as usize].plan as usize] else {
-            continue;
-        };
-        any_fan_out |= apply.change(plan, row, at, *marks, &mut image)?;
+        at += 1;
     }
     apply.cursor.finish()?;
     Ok(any_fan_out)

@@ -2,6 +2,7 @@
 
 use super::Class;
 use crate::batch::Value;
+use crate::plugin::wire::Out;
 use crate::plugin::write;
 use rowmill_abi::ext;
 
@@ -19,7 +20,7 @@ pub(crate) fn encode(
     class: Class,
     type_oid: u32,
     value: Value<'_>,
-    out: &mut Vec<u8>,
+    out: &mut impl Out,
 ) -> Result<Presence, &'static str> {
     match value {
         Value::Text(text) => encode_text(class, text, out)?,
@@ -38,7 +39,7 @@ pub(crate) fn encode(
 }
 
 #[inline]
-fn encode_text(class: Class, text: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+fn encode_text(class: Class, text: &[u8], out: &mut impl Out) -> Result<(), &'static str> {
     match class {
         Class::Text => write::str(out, text),
         Class::Int2 | Class::Int4 | Class::Int8 => write::int(out, parse_int(text).ok_or("its text is no integer")?),
@@ -83,7 +84,7 @@ fn parse_float<T: std::str::FromStr>(text: &[u8]) -> Result<T, &'static str> {
         .ok_or("its text is no floating-point number")
 }
 
-fn encode_hex(text: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+fn encode_hex(text: &[u8], out: &mut impl Out) -> Result<(), &'static str> {
     let Some(digits) = text.strip_prefix(b"\\x").filter(|digits| digits.len() % 2 == 0) else {
         return Err("its text is no bytea in hex form");
     };
@@ -112,7 +113,7 @@ const BINARY_IS_TEXT: [u32; 8] = [18, 19, 25, 114, 142, 705, 1042, 1043];
 const UUID: u32 = 2950;
 const JSONB: u32 = 3802;
 
-fn encode_binary(class: Class, type_oid: u32, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
+fn encode_binary(class: Class, type_oid: u32, bytes: &[u8], out: &mut impl Out) -> Result<(), &'static str> {
     const WRONG_LENGTH: &str = "its binary form has the wrong length";
     match class {
         Class::Int2 => write::int(

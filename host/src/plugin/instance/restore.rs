@@ -1,10 +1,10 @@
-use super::super::compiled::{CHECKPOINT, MIGRATE};
-use super::super::cursor::{Reply, Scalar, open};
-use super::super::error::{self, FaultKind, PluginError, guest_text};
-use super::super::host::HostState;
-use super::super::manifest::Manifest;
-use super::super::state::{BatchCall, Call, State};
 use super::{Failed, Instance};
+use crate::plugin::compiled::{CHECKPOINT, MIGRATE};
+use crate::plugin::cursor::{Reply, Scalar, open};
+use crate::plugin::error::{self, FaultKind, PluginError, guest_text};
+use crate::plugin::host::HostState;
+use crate::plugin::manifest::Manifest;
+use crate::plugin::state::{BatchCall, Call, State};
 use std::ops::Range;
 use wasmtime::{Store, TypedFunc};
 
@@ -125,12 +125,12 @@ impl Instance {
     }
 
     /// The entries by key, where it has some.
-    pub fn entries(&self) -> Option<super::SharedEntries> {
+    pub fn entries(&self) -> Option<crate::plugin::kv::SharedEntries> {
         self.store.data().kv.as_ref().map(|kv| kv.entries.clone())
     }
 
     /// The last batch with all that went into it.
-    pub fn last_call(&self, encoder: &super::Encoder) -> BatchCall {
+    pub fn last_call(&self, encoder: &crate::plugin::encode::Encoder) -> BatchCall {
         BatchCall {
             request: [&*encoder.head, &*encoder.body].concat(),
             commit_us: self.store.data().commit_us.clone(),

@@ -1,0 +1,198 @@
+//! Sending letters again.
+//!
+//! ```text
+//!   request (durable) --> take at a commit boundary --> plugins --> sinks --> durable everywhere --> settle: gone
+//!                              ^                          | failed again: stays, with the new cause
+//!                              +------ next round <-------+ what waited behind the others meanwhile
+//! ```
+//!
+//! The keys stay blocked until it is settled, so nothing overtakes what is on its way, and a crash in between sends it
+//! again under the same ids. Changes that arrive meanwhile wait behind and follow in a next round. After some rounds
+//! the stream is to wait for one, or a busy key would never be free again; at once where so many wait that the table
+//! would stop.
+
+use super::aside::{Aside, Held};
+use super::fault;
+use super::letter::Letter;
+use super::line::{Record, Request};
+use super::store::{DeadLetters, RouteId, State};
+use crate::batch::{Batch, Row};
+use crate::problem::Problem;
+use rustc_hash::FxHashSet;
+use std::collections::BTreeSet;
+
+mod batch;
+mod outcome;
+mod request;
+mod round;
+
+/// Which letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    Numbers(Vec<u64>),
+    /// `schema.table`
+    Table(String),
+    All,
+}
+
+/// What was asked for, durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requested {
+    /// Its number, part of the ids under which the letters are sent.
+    pub request: u32,
+    /// Those named, and those that share a key with them.
+    pub letters: Vec<u64>,
+    /// Left out, as a later change of their key was delivered.
+    pub superseded: Vec<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct LiveRequest {
+    pub number: u32,
+    /// Still to be sent.
+    pub letters: BTreeSet<u64>,
+    /// Failed again, or had to wait behind one that did.
+    failed: FxHashSet<u64>,
+    force: bool,
+    rounds: u32,
+}
+
+impl From<Request> for LiveRequest {
+    fn from(request: Request) -> Self {
+        Self {
+            number: request.request,
+            letters: request.letters.into_iter().collect(),
+            failed: FxHashSet::default(),
+            force: request.force,
+            rounds: 0,
+        }
+    }
+}
+
+impl LiveRequest {
+    pub(in crate::dead_letter) fn is_forced(&self) -> bool {
+        self.force
+    }
+}
+
+/// Letters on their way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    ticket: Ticket,
+    request: u32,
+    /// As they go out; those that failed again are taken out.
+    letters: Vec<u64>,
+}
+
+impl Flight {
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.letters.contains(&number)
+    }
+}
+
+/// A round of a replay, for the mark behind which it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
+/// Letters to be sent now, in order, each a transaction of its own that moves no position.
+#[derive(Debug)]
+pub struct ReplayBatch {
+    pub ticket: Ticket,
+    pub batch: Batch,
+    /// Rows as they go into the plugins, by route.
+    pub rows: Vec<(RouteId, Vec<Row>)>,
+    /// The stream has to wait until this is settled: no batch may go on before.
+    pub hold: bool,
+    /// By the transaction's index.
+    letters: Vec<u64>,
+    force: bool,
+}
+
+impl DeadLetters {
+    /// Remembers, durably, that letters are to be sent again.
+    ///
+    /// # Errors
+    /// A letter that isn't there, or of whose key a later change was delivered, unless `force`.
+    pub fn request_replay(&self, selection: &Selection, force: bool) -> Result<Requested, Box<Problem>> {
+        self.with(|state| state.request(selection, force))
+    }
+
+    /// The next letters to be sent, if any were asked for and none are under way. To be called between two
+    /// transactions.
+    pub fn take_replay(&self) -> Result<Option<ReplayBatch>, Box<Problem>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        self.with(State::take_replay)
+    }
+
+    /// What the plugins couldn't take through stays, with its new cause, and so do later letters of its keys. Neither
+    /// may be delivered. Durable on return.
+    pub fn failed_again(&self, replay: &ReplayBatch, asides: Vec<Aside>) -> Result<Held, Box<Problem>> {
+        if asides.is_empty() {
+            return Ok(Held::default());
+        }
+        self.with(|state| state.failed_again(replay, asides))
+    }
+
+    /// Everything of the round is durable at every sink, or nothing of it was left: its letters are gone. A ticket that
+    /// isn't under way, of an earlier session say, changes nothing.
+    pub fn settle(&self, ticket: Ticket) -> Result<(), Box<Problem>> {
+        self.with(|state| state.settle(ticket))
+    }
+
+    /// Whether letters are on their way to the sinks.
+    pub fn is_under_way(&self) -> bool {
+        !self.is_empty() && self.with(|state| state.flight.is_some())
+    }
+
+    /// A session begins: what an earlier one had under way is sent again, under the same ids.
+    pub fn begin_session(&self) {
+        self.with(|state| state.flight = None);
+    }
+}
+
+impl State {
+    fn take_replay(&mut self) -> Result<Option<ReplayBatch>, Box<Problem>> {
+        if self.flight.is_some() {
+            return Ok(None);
+        }
+        while let Some(mut request) = self.requests.pop_front() {
+            let round = self.round(&mut request);
+            if round.is_empty() {
+                self.append(vec![done(request.number)])?;
+                continue;
+            }
+            request.rounds += 1;
+            let ticket = Ticket(self.next_ticket);
+            let replay = self.build(ticket, &request, &round);
+            if replay.is_ok() {
+                self.next_ticket += 1;
+                let (request, letters) = (request.number, round);
+                self.flight = Some(Flight {
+                    ticket,
+                    request,
+                    letters,
+                });
+            }
+            self.requests.push_front(request);
+            return replay.map(Some);
+        }
+        Ok(None)
+    }
+
+    pub(in crate::dead_letter) fn letter(&self, number: u64) -> Result<Letter, Box<Problem>> {
+        let entry = self.index.entries.get(&number).ok_or_else(|| fault::unknown(number))?;
+        match self.file.read(entry.place)? {
+            Record::Letter(letter) => Ok(*letter),
+            _ => Err(fault::unknown(number)),
+        }
+    }
+}
+
+fn done(request: u32) -> Record {
+    Record::Replay(Request {
+        request,
+        ..Request::default()
+    })
+}

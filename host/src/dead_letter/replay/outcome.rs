@@ -1,0 +1,129 @@
+//! What becomes of a round: settled, or failed again.
+
+use super::{LiveRequest, ReplayBatch, Ticket};
+use crate::batch::Row;
+use crate::dead_letter::aside::{Aside, Held};
+use crate::dead_letter::line::{Gone, Record, Request, Why};
+use crate::dead_letter::store::{State, now_us};
+use crate::problem::Problem;
+use rustc_hash::FxHashSet;
+
+impl State {
+    pub(super) fn failed_again(&mut self, replay: &ReplayBatch, asides: Vec<Aside>) -> Result<Held, Box<Problem>> {
+        let mut records = Vec::new();
+        let mut failed: FxHashSet<u64> = FxHashSet::default();
+        for aside in asides {
+            let Some(number) = replay.letters.get(aside.row.transaction as usize) else {
+                continue;
+            };
+            if !failed.insert(*number) || !self.index.entries.contains_key(number) {
+                continue;
+            }
+            let mut letter = self.letter(*number)?;
+            letter.cause = Some(aside.cause);
+            letter.plugin = Some(aside.plugin);
+            records.push(Record::Letter(Box::new(letter)));
+        }
+        self.append(records)?;
+        let held = self.held_with(replay, &failed);
+        let of_replay = |request: &&mut LiveRequest| {
+            let flight = self.flight.as_ref();
+            flight.is_some_and(|flight| flight.ticket == replay.ticket && flight.request == request.number)
+        };
+        if let Some(request) = self.requests.iter_mut().find(of_replay) {
+            request.failed.extend(&held);
+            request.letters.retain(|number| !held.contains(number));
+        }
+        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.ticket == replay.ticket) {
+            flight.letters.retain(|number| !held.contains(number));
+        }
+        let at = |rows: &[Row]| -> Vec<(u32, u64)> {
+            let of = rows
+                .iter()
+                .filter(|row| held.contains(&replay.letters[row.transaction as usize]));
+            of.map(|row| (row.transaction, row.ordinal)).collect()
+        };
+        Ok(Held::of(replay.rows.iter().flat_map(|(_, rows)| at(rows)).collect()))
+    }
+
+    /// Those that failed, and later ones of the round that share a key with one of these.
+    fn held_with(&self, replay: &ReplayBatch, failed: &FxHashSet<u64>) -> FxHashSet<u64> {
+        if replay.force {
+            return failed.clone();
+        }
+        let mut held = FxHashSet::default();
+        let mut blocked: FxHashSet<(u32, u32, &[u8])> = FxHashSet::default();
+        let mut tables: FxHashSet<(u32, u32)> = FxHashSet::default();
+        for number in &replay.letters {
+            let Some(entry) = self.index.entries.get(number) else {
+                continue;
+            };
+            let (route, oid) = (entry.route, entry.oid);
+            let keys = || entry.keys.own.iter().map(move |key| (route, oid, &**key));
+            let any_held = tables.contains(&(route, oid));
+            let waits = any_held && (entry.keys.wild || blocked.contains(&(route, oid, &[][..])))
+                || keys().any(|key| blocked.contains(&key));
+            if failed.contains(number) || waits {
+                held.insert(*number);
+                tables.insert((route, oid));
+                blocked.extend(keys());
+                if entry.keys.wild {
+                    // No key is empty: it stands for all of them.
+                    blocked.insert((route, oid, &[]));
+                }
+            }
+        }
+        held
+    }
+
+    pub(super) fn settle(&mut self, ticket: Ticket) -> Result<(), Box<Problem>> {
+        let Some(flight) = self.flight.take_if(|flight| flight.ticket == ticket) else {
+            return Ok(());
+        };
+        // What has come to wait behind these follows in the next round.
+        let mut followers: FxHashSet<u64> = FxHashSet::default();
+        for number in &flight.letters {
+            if !followers.contains(number) {
+                followers.extend(self.index.group(*number));
+            }
+        }
+        let mut records = Vec::new();
+        if !flight.letters.is_empty() {
+            records.push(Record::Gone(Gone {
+                letters: flight.letters.clone(),
+                why: Why::Replayed,
+                at_us: now_us(),
+            }));
+        }
+        if let Some(at) = self
+            .requests
+            .iter()
+            .position(|request| request.number == flight.request)
+        {
+            let request = &mut self.requests[at];
+            if !request.force {
+                let fresh = followers.iter().filter(|number| !request.failed.contains(number));
+                request.letters.extend(fresh);
+            }
+            flight.letters.iter().for_each(|number| {
+                request.letters.remove(number);
+            });
+            records.push(Record::Replay(Request {
+                request: request.number,
+                letters: request.letters.iter().copied().collect(),
+                force: request.force,
+            }));
+            if request.letters.is_empty() {
+                self.requests.remove(at);
+            }
+        }
+        self.append(records)?;
+        for number in &flight.letters {
+            self.index.remove(*number);
+        }
+        self.counts.replayed += flight.letters.len() as u64;
+        let (request, letters) = (flight.request, flight.letters.len());
+        tracing::info!(request, letters, "dead letters were delivered");
+        self.compact_if_worth_it()
+    }
+}
