@@ -40,7 +40,7 @@ enum Gone {
 
 /// With an empty spill. To be called once nothing of an earlier session works with it.
 pub(super) fn assembler(process: &Process) -> Result<Assembler, Box<Problem>> {
-    let config = &process.config;
+    let config = process.config();
     let assembler = Assembler::new(&config.state_dir, config.source.spill.0, Arc::clone(&process.spill));
     assembler.map_err(|error| Box::new(unusable(&error)))
 }
