@@ -118,7 +118,7 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
             .tables
             .iter()
             .map(|table| (table.to_string(), ()))
-            .collect()
+            .collect::<Vec<_>>()
     };
     compare("table", &tables(running), &tables(fresh), &mut changes, |(), ()| true);
     let routes = |config: &Pipeline| {
@@ -126,7 +126,7 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
             .routes
             .iter()
             .map(|route| (route_key(route), route.clone()))
-            .collect()
+            .collect::<Vec<_>>()
     };
     let same_route = |one: &Route, other: &Route| format!("{one:?}") == format!("{other:?}");
     compare("route", &routes(running), &routes(fresh), &mut changes, same_route);
@@ -135,7 +135,7 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
             .plugins
             .iter()
             .map(|plugin| (plugin.name.clone(), plugin.clone()))
-            .collect()
+            .collect::<Vec<_>>()
     };
     let same_plugin = |_: &Plugin, fresh: &Plugin| {
         let running = process.modules.newest(&fresh.name);
@@ -170,8 +170,8 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
 /// `+` what has come, `-` what has gone, `~` what is another now.
 fn compare<T>(
     kind: &str,
-    running: &Vec<(String, T)>,
-    fresh: &Vec<(String, T)>,
+    running: &[(String, T)],
+    fresh: &[(String, T)],
     changes: &mut Vec<String>,
     is_same: impl Fn(&T, &T) -> bool,
 ) {
