@@ -49,7 +49,7 @@ impl Applier {
         }
     }
 
-    /// Sends a run as a COPY, whose reply comes through the pipeline.
+    /// Sends a run as a COPY, once everything before has been replied to. Its own reply comes through the pipeline.
     pub(super) async fn copy<'a>(
         &mut self,
         work: Work<'a>,
@@ -59,6 +59,8 @@ impl Applier {
         let Some(prepared) = self.prepared(work, run, true, pipeline).await? else {
             return Ok(());
         };
+        // A COPY behind one that fails would be sent into an aborted transaction before its client knows.
+        self.drain(work, pipeline).await?;
         let first = run.rows.start;
         let index = work.batch.relations[run.relation as usize].index;
         let copied = (run.kind == Kind::Insert || self.settles(index)).then_some(index);
@@ -73,8 +75,6 @@ impl Applier {
                 Ok(())
             }
             Err(error) => {
-                // The failure of an earlier statement is the true one.
-                self.drain(work, pipeline).await?;
                 self.note_copy(copied, &error);
                 Err(refused(work, first, &error))
             }

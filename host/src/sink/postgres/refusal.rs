@@ -18,7 +18,7 @@ pub(super) const BACK: &str = "ROLLBACK TO SAVEPOINT rowmill_part";
 /// Begins a target transaction.
 pub(super) const BEGIN: &str = "BEGIN; SAVEPOINT rowmill_part";
 /// Goes on behind [`BACK`], with the savepoint that is still set.
-pub(super) const AGAIN: &str = "";
+pub(super) const AGAIN: &str = "SELECT";
 /// Goes on with one.
 pub(super) const NEXT: &str = "RELEASE SAVEPOINT rowmill_part; SAVEPOINT rowmill_part";
 
