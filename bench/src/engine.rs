@@ -119,6 +119,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         pipeline: "bench".into(),
         slot: "bench".into(),
         sink: "nowhere".into(),
+        source_database: String::new(),
         system_identifier: 1,
         state_dir: folder.path().to_owned(),
         passed_over: Default::default(),
@@ -134,6 +135,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         connections: 1,
         unit_rows: 1,
         patience: std::time::Duration::ZERO,
+        patient: false,
         pace: Arc::new(snapshot::Pace::new(None)),
     };
     let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });

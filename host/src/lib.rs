@@ -8,6 +8,7 @@ pub mod batch;
 pub mod config;
 pub mod postgres;
 pub mod source;
+pub mod assemble;
 pub mod decode;
 pub mod snapshot;
 pub mod plugin;

@@ -23,8 +23,14 @@ pub fn plugin(name: &str) -> Result<PathBuf> {
 /// `target/debug`, from where the test binary itself lies.
 fn target_dir() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let deps = test.parent().context("a test binary lies in a folder")?;
-    Ok(deps.parent().context("deps lies in a folder")?.to_path_buf())
+    let folder = test.parent().context("a binary lies in a folder")?;
+    // Tests lie one folder deeper than programs.
+    let built = if folder.ends_with("deps") {
+        folder.parent()
+    } else {
+        Some(folder)
+    };
+    Ok(built.context("deps lies in a folder")?.to_path_buf())
 }
 
 /// A running `rowmill run`, killed with the value.
@@ -50,22 +56,27 @@ impl Host {
     /// As [`Self::run`]; the process ends by itself when it passes this point for the `hit`th time.
     pub fn run_to(folder: &Path, pipeline: &str, point: &str, hit: u64) -> Result<Self> {
         let armed = ("ROWMILL_FAILPOINT", format!("{point}:{hit}"));
-        Self::start_with(folder, pipeline, &["run"], Some(armed))
+        Self::start_with(folder, pipeline, &["run"], &[(armed.0, &armed.1)])
+    }
+
+    /// As [`Self::run`] with environment variables.
+    pub fn run_in(folder: &Path, pipeline: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with(folder, pipeline, &["run"], variables)
     }
 
     /// Starts another verb; `pipeline.yaml` is its last argument.
     pub fn start(folder: &Path, pipeline: &str, arguments: &[&str]) -> Result<Self> {
-        Self::start_with(folder, pipeline, arguments, None)
+        Self::start_with(folder, pipeline, arguments, &[])
     }
 
-    fn start_with(folder: &Path, pipeline: &str, arguments: &[&str], variable: Option<(&str, String)>) -> Result<Self> {
+    fn start_with(folder: &Path, pipeline: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
         std::fs::write(folder.join("pipeline.yaml"), pipeline)?;
         let appended = |name: &str| File::options().create(true).append(true).open(folder.join(name));
         let child = Command::new(binary()?)
             .args(arguments)
             .arg("pipeline.yaml")
             .current_dir(folder)
-            .envs(variable)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(appended("stdout")?)
             .stderr(appended("log")?)
@@ -135,6 +146,11 @@ impl Host {
             "kill"
         );
         Ok(())
+    }
+
+    /// The end of the process where it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// SIGTERM, and the end of the drain; fails where it doesn't end with 0 in time.

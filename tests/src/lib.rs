@@ -1,16 +1,18 @@
 //! The instruments of the tests: private Postgres clusters, the binary as a child process, writers under load.
 
+pub mod chaos;
 mod cluster;
 mod console;
 mod guest_text;
 mod host;
 mod lines;
 mod load;
-mod oracle;
+pub mod oracle;
 mod proxy;
 mod shop;
 mod tagger;
 mod totals;
+mod typed;
 mod workload;
 
 pub use cluster::{Cluster, ClusterOptions, free_port};
@@ -18,9 +20,9 @@ pub use console::get;
 pub use host::{Host, binary, plugin, wait_until};
 pub use lines::Lines;
 pub use load::Load;
-pub use oracle::{Oracle, number};
 pub use proxy::{Fault, Proxy};
 pub use shop::{LONG, Shop};
 pub use tagger::{live_trapping_tagger, tag, tagger, trapping_tagger, wide_trapping_tagger};
 pub use totals::{Columns, Keeps, POISON, totals};
+pub use typed::{Oracle, number};
 pub use workload::{Random, SHOP, Writers};

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// What is done to the bytes that the server sends on replication connections. Everything else passes.
+/// What is done to the bytes that the server sends, on replication connections unless the proxy is for all. Everything
+/// else passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Pass,
@@ -27,6 +28,8 @@ pub enum Fault {
 
 struct Shared {
     server: u16,
+    /// Whether faults are for all connections, not for those of replication alone.
+    of_all: bool,
     fault: Mutex<Fault>,
     changed: Condvar,
     /// Bytes from the server on replication connections.
@@ -54,10 +57,20 @@ impl Drop for Proxy {
 impl Proxy {
     /// Before the server at this port of this machine.
     pub fn before(server: u16) -> Result<Self> {
+        Self::new(server, false)
+    }
+
+    /// As [`Self::before`], with faults for all connections.
+    pub fn before_all(server: u16) -> Result<Self> {
+        Self::new(server, true)
+    }
+
+    fn new(server: u16, of_all: bool) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             server,
+            of_all,
             fault: Mutex::new(Fault::Pass),
             changed: Condvar::new(),
             passed: AtomicU64::new(0),
@@ -118,7 +131,7 @@ impl Shared {
         let (Ok(mut server), Ok(start)) = (TcpStream::connect(("127.0.0.1", self.server)), startup(&mut client)) else {
             return;
         };
-        let is_replication = start.windows(11).any(|window| window == b"replication");
+        let is_replication = self.of_all || start.windows(11).any(|window| window == b"replication");
         if is_replication {
             self.connections.fetch_add(1, Ordering::Relaxed);
         }

@@ -11,7 +11,18 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Postgres, its client and a C linker, and the Wasm target.
 pub fn all() -> Result<()> {
     postgres()?;
+    strace();
     wasm_target()
+}
+
+/// What has system calls fail in tests of faults. Those are skipped where it can't be had.
+fn strace() {
+    if !answers("strace", &["--version"]) {
+        println!("strace is missing: installing Debian's package");
+        if let Err(error) = debian(&["strace"]) {
+            println!("tests that need it are skipped: {error:#}");
+        }
+    }
 }
 
 /// PostgreSQL's server programs, from Debian.

@@ -1,6 +1,9 @@
-//! The project's tasks: `cargo xtask demo | test | versions | bench | fuzz | nightly | check | plugins`. They install what the machine lacks, and say so.
+//! The project's tasks: `cargo xtask demo | test | versions | bench | fuzz | chaos | nightly | check | plugins`. They install what the machine lacks, and say so.
 
+mod bemi;
 mod bench;
+mod chaos;
+mod counters;
 mod demo;
 mod fuzz;
 mod install;
@@ -47,7 +50,7 @@ enum Task {
     },
     /// Fuzzes the decoders of foreign bytes, one target or all, and prints what they have come to so far
     Fuzz {
-        /// guest_reply, module_bytes, manifest, pgoutput or copy_row
+        /// guest_reply, module_bytes, manifest, pgoutput, copy_row or pipeline_yaml
         target: Option<String>,
         /// How long each target runs
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -55,6 +58,18 @@ enum Task {
         /// Keep what reaches further in fuzz/corpus, minimised
         #[arg(long)]
         keep: bool,
+    },
+    /// Faults by a schedule that follows from a seed, on real servers and processes, before a judge of what arrives
+    Chaos {
+        /// The same seed gives the same schedule
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Whole rounds, until this time is over
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+        /// human, or json for a program
+        #[arg(long, default_value = "human", value_parser = ["human", "json"])]
+        output: String,
     },
     /// Runs what takes hours
     Nightly,
@@ -75,6 +90,7 @@ fn main() -> Result<()> {
         Task::Versions { majors } => versions::versions(&majors),
         Task::Bench { arguments } => bench::bench(&arguments),
         Task::Fuzz { target, minutes, keep } => fuzz::fuzz(target.as_deref(), minutes, keep),
+        Task::Chaos { seed, minutes, output } => chaos::chaos(seed, minutes, &output),
         Task::Nightly => nightly::nightly(),
         Task::Check => test::check(),
         Task::Plugins { all } => plugins::all(all),

@@ -2,15 +2,19 @@
 
 use crate::fuzz;
 use crate::run::{cargo, run};
+use crate::{chaos, counters};
 use anyhow::{Result, ensure};
 
 /// How long each fuzz target runs.
 const FUZZ_MINUTES: u64 = 60;
 
+/// Of `host/src/failpoint.rs`: each is hit so many times.
+const FAILPOINTS: u64 = 11;
+
 type Part = (&'static str, fn() -> Result<()>);
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 10] = [
     ("new plugins", || ignored("rowmill", "new_plugin")),
     ("100 kills during copies", || ignored("rowmill-tests", "consistency")),
     ("200 kills of host and target", || {
@@ -23,8 +27,20 @@ const PARTS: [Part; 7] = [
     ("1,000 kills", || {
         many("postgres_to_postgres", "killed_fifty", "ROWMILL_KILLS", 1_000)
     }),
+    ("chaos of another seed", || chaos_of_next_seed()),
+    ("chaos of another seed", || chaos_of_next_seed()),
+    ("chaos of another seed", || chaos_of_next_seed()),
     ("fuzz", || fuzz::fuzz(None, FUZZ_MINUTES, true)),
 ];
+
+const CHAOS_MINUTES: f64 = 5.0;
+const SEEDS: &str = "chaos seeds";
+
+/// Each run goes on where the last one stopped.
+fn chaos_of_next_seed() -> Result<()> {
+    chaos::chaos(counters::of(SEEDS)? + 1, CHAOS_MINUTES, "human")?;
+    counters::add(SEEDS, 1)
+}
 
 /// A test of `tests/tests` that does something so many times as the variable says.
 fn many(file: &str, test: &str, variable: &str, times: u64) -> Result<()> {
@@ -39,7 +55,11 @@ fn many(file: &str, test: &str, variable: &str, times: u64) -> Result<()> {
         "--",
         "--nocapture",
     ];
-    run(cargo(&arguments).env(variable, times.to_string()))
+    run(cargo(&arguments).env(variable, times.to_string()))?;
+    counters::add(
+        variable,
+        times * if variable == "ROWMILL_HITS" { FAILPOINTS } else { 1 },
+    )
 }
 
 /// The tests of a file that are ignored by default, for the time that they take.
@@ -65,6 +85,7 @@ pub fn nightly() -> Result<()> {
             failed.push(name);
         }
     }
+    print!("{}", counters::report()?);
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! All tests, and the lints.
 
 use crate::run::{cargo, run};
-use crate::{install, plugins};
+use crate::{bemi, install, plugins};
 use anyhow::Result;
 
 /// Installs, builds and runs everything; `arguments` go to the test runner.
@@ -9,6 +9,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
     install::all()?;
     check()?;
     plugins::all(true)?;
+    bemi::client();
     run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
     let nextest = install::nextest();
     let mut runner = if nextest {

@@ -127,6 +127,9 @@ pub struct Batch {
     pub relations: Vec<Arc<Relation>>,
     pub truncates: Vec<Truncate>,
     pub messages: Vec<Message>,
+    /// Where messages stood among the rows, in order; those that a plugin dropped are left out. Rows for sinks are
+    /// without them.
+    pub message_rows: Vec<Row>,
     /// Where the stream stands behind this batch: everything that committed before it has been seen. It only moves
     /// at a commit's end or at a keepalive outside of transactions; `Lsn(0)` where this batch doesn't move it.
     pub end: Lsn,

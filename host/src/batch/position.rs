@@ -69,6 +69,19 @@ pub struct CopyUnit {
     pub unit: u32,
 }
 
+impl CopyUnit {
+    /// The number of the unit that has no rows, but empties the table at the targets.
+    pub const EMPTYING: u32 = u32::MAX;
+
+    pub fn emptying(epoch: u32, table_oid: u32) -> Self {
+        Self {
+            epoch,
+            table_oid,
+            unit: Self::EMPTYING,
+        }
+    }
+}
+
 /// A transaction, or the part of one that a batch holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Transaction {

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 /// A console on this machine answers at once; one that doesn't is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Where plugins are compiled, and servers asked that may be far away.
+const LONG_PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of an answer's head.
 const MAX_HEAD_BYTES: u64 = 16 * 1024;
 /// Bytes of a status: pipelines, tables, plugins.
@@ -61,7 +63,25 @@ pub(super) struct Answer {
 
 /// Sends JSON as a program of this machine does.
 pub(super) async fn post_json(address: SocketAddr, path: &str, body: &serde_json::Value) -> Result<Answer, Failure> {
-    let answer = timeout(PATIENCE, post(address, path, &body.to_string())).await;
+    post_within(PATIENCE, address, path, body).await
+}
+
+/// The same for what takes its time.
+pub(super) async fn post_patiently(
+    address: SocketAddr,
+    path: &str,
+    body: &serde_json::Value,
+) -> Result<Answer, Failure> {
+    post_within(LONG_PATIENCE, address, path, body).await
+}
+
+async fn post_within(
+    patience: Duration,
+    address: SocketAddr,
+    path: &str,
+    body: &serde_json::Value,
+) -> Result<Answer, Failure> {
+    let answer = timeout(patience, post(address, path, &body.to_string())).await;
     match answer {
         Ok(Ok(Ok(answer))) => Ok(answer),
         Ok(Ok(Err(error))) => Err(unusable(address, &error)),

@@ -9,6 +9,7 @@ pub const CODES: &[Code] = &[
     HOST_ANSWER,
     SLOT_OF_ANOTHER,
     NO_ROLLBACK,
+    REFUSED,
     PLUGIN_FILES,
     BUG,
 ];
@@ -55,6 +56,11 @@ pub(super) const NO_ROLLBACK: Code = code(
     "the plugin can't go back",
     "The running host refused to go back to the version before. The headline is its own: the plugin isn't known there, \
      or nothing is kept that it could go back to.",
+);
+pub(super) const REFUSED: Code = code(
+    "E0908",
+    "the running host refuses",
+    "The host was asked for something that it can't do. The headline, the cause and the fix are its own.",
 );
 pub(super) const PLUGIN_FILES: Code = code(
     "E0946",

@@ -15,7 +15,9 @@ mod plugin_list;
 mod plugin_verb;
 #[cfg(test)]
 mod reference;
+mod reload;
 mod remove;
+mod resync;
 mod run;
 mod schema;
 mod skip;
@@ -79,6 +81,10 @@ enum Verb {
     /// The first copy of a running host: pause it, go on.
     #[command(subcommand)]
     Copy(copy::Verb),
+    /// Have a running host take up pipeline.yaml as it is now; SIGHUP does the same.
+    Reload(reload::Args),
+    /// Have a table of a running host copied again, beside the stream.
+    Resync(resync::Args),
     /// Replication slots of a pipeline.
     #[command(subcommand)]
     Slot(slot::Verb),
@@ -131,6 +137,8 @@ fn dispatch(verb: Verb, output: Output) -> Outcome {
         Verb::Skip(args) => skip::run(&args, output),
         Verb::DeadLetter(verb) => dead_letter::run(verb, output),
         Verb::Copy(verb) => copy::run(verb, output),
+        Verb::Reload(args) => reload::run(&args, output),
+        Verb::Resync(args) => resync::run(&args, output),
         Verb::Slot(verb) => slot::run(verb, output),
     }
 }

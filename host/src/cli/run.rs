@@ -48,13 +48,17 @@ async fn run_all(pipelines: Vec<Pipeline>, options: RunOptions) -> Outcome {
     for pipeline in pipelines {
         running.push(runtime::run(pipeline, options, stop.clone(), tail.clone())?);
     }
+    let pipelines = Arc::new(Pipelines::of(&running));
+    if !options.once {
+        runtime::reload_on_hangup(Arc::clone(&pipelines)).map_err(no_runtime)?;
+    }
     if let Some(console) = console {
         tracing::info!(address = %console.address(), "the console listens");
         let metrics = Arc::new(Registry::new());
         for pipeline in &running {
             tokio::spawn(runtime::feed_metrics(pipeline, &metrics, stop.clone()));
         }
-        let (status, mut stop) = (Arc::new(Pipelines::of(&running)), stop.clone());
+        let (status, mut stop) = (pipelines, stop.clone());
         let stopped = async move { stop.requested(Stop::Drain).await };
         tokio::spawn(console.serve(status, metrics, tail, stopped));
     }

@@ -150,6 +150,19 @@ const POSTGRES_SOURCE: Block = Block {
             "",
             "Whether and how rows that are there already are copied.",
         ),
+        Key::default(
+            "stream_transactions",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether large transactions are received while they are in progress; they leave at their commit either way.",
+        ),
+        Key::default(
+            "spill",
+            &Shape::Size(ByteSize::mib(1), ByteSize::mib(16 << 20)),
+            "4GiB",
+            "Bytes on disk of transactions in progress; beyond them the server holds those itself, as without \
+             `stream_transactions`.",
+        ),
     ],
 };
 
@@ -361,9 +374,16 @@ const POSTGRES_SINK: Block = Block {
         ),
         Key::optional(
             "mode",
-            &Shape::Choice(&["mirror", "upsert", "append"]),
+            &Shape::Choice(&["mirror", "upsert", "append", "audit"]),
             "`mirror` keeps what a subscription would keep, `upsert` writes rows whether they were there or not, \
-             `append` writes every change as a row of its own; `upsert` where plugins are on the way, else `mirror`.",
+             `append` writes every change as a row of its own, `audit` as a row of one table, with before, after and \
+             context; `upsert` where plugins are on the way, else `mirror`.",
+        ),
+        Key::default(
+            "audit",
+            &Shape::Block(&AUDIT, Short::No),
+            "",
+            "The table of changes, in `mode: audit`.",
         ),
         Key::default(
             "conflict",
@@ -376,6 +396,30 @@ const POSTGRES_SINK: Block = Block {
             &Shape::Choice(&["true", "false"]),
             "false",
             "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source.",
+        ),
+    ],
+};
+
+const AUDIT: Block = Block {
+    keys: &[
+        Key::default(
+            "table",
+            &Shape::Table,
+            "public.changes",
+            "The table, made where it is missing.",
+        ),
+        Key::default(
+            "context",
+            &Shape::Choice(&["first", "latest", "none"]),
+            "first",
+            "Which message with the prefix `_bemi` of a row's transaction is its context: the first, or the latest \
+             before it.",
+        ),
+        Key::default(
+            "indexes",
+            &Shape::Choice(&["true", "false"]),
+            "true",
+            "Whether the table is made with indexes for looking changes up.",
         ),
     ],
 };

@@ -53,6 +53,10 @@ pub struct Source {
     /// The slot's name; `rowmill_<name>` unless given.
     pub slot: Option<String>,
     pub snapshot: Snapshot,
+    /// Whether large transactions are received while they are in progress.
+    pub stream_transactions: bool,
+    /// Bytes of them on disk; 4 GiB.
+    pub spill: ByteSize,
 }
 
 /// `schema.table`, where `*` and `?` stand for anything in either part.
@@ -259,6 +263,28 @@ pub struct PostgresSink {
     pub conflict: OnConflict,
     /// Whether tables and columns that the target lacks are made there.
     pub create_tables: bool,
+    /// Every change goes to one table instead, with `mode: audit`.
+    pub audit: Option<Audit>,
+}
+
+/// The table of changes.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    pub schema: String,
+    pub table: String,
+    pub context: ContextRule,
+    /// Whether it is made with indexes for looking changes up.
+    pub indexes: bool,
+}
+
+/// Which message of a transaction is the context of its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContextRule {
+    /// The transaction's first, for all its rows.
+    First,
+    /// The latest before the row.
+    Latest,
+    None,
 }
 
 /// What the tables of a Postgres sink hold.

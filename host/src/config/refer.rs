@@ -18,6 +18,7 @@ pub(super) fn check(root: &Item, base: &Path, report: &mut Report<'_>) {
     if let Some(source) = root.get("source").and_then(|source| source.get("postgres")) {
         check_source(source, report);
         check_loops(root, source, report);
+        check_audit(root, source, report);
     }
     check_state(root, report);
     for entry in entries(root, "plugins") {
@@ -115,6 +116,36 @@ fn check_loops(root: &Item, source: &Item, report: &mut Report<'_>) {
             let help = "give the sink the url of another database".to_owned();
             let source = source.get("url").map_or(source.span, |url| url.span);
             contradiction(headline, url.span, "the same url as the source's", source, help, report);
+        }
+    }
+}
+
+/// A change that a copied row is ahead of is never told: beside a copy the trail would have gaps.
+fn check_audit(root: &Item, source: &Item, report: &mut Report<'_>) {
+    let snapshot = source.get("snapshot");
+    if snapshot.and_then(|snapshot| snapshot.text("mode")) == Some("never") {
+        return;
+    }
+    for entry in entries(root, "sinks") {
+        let postgres = entry.item.as_ref().and_then(|item| item.get("postgres"));
+        let Some(mode) = postgres.and_then(|postgres| postgres.get("mode")) else {
+            continue;
+        };
+        if mode.as_text() == Some("audit") {
+            let headline = format!(
+                "sink {} keeps an audit trail, and the tables are copied",
+                quote(&entry.key)
+            );
+            let help = "write `snapshot: never` under `source.postgres`".to_owned();
+            let other = snapshot.map_or(source.span, |snapshot| snapshot.span);
+            contradiction(
+                headline,
+                mode.span,
+                "changes made during a copy would be missing",
+                other,
+                help,
+                report,
+            );
         }
     }
 }

@@ -75,6 +75,8 @@ fn source(item: &Item) -> Option<Source> {
                 .count("rows_per_second")
                 .and_then(|rows| NonZeroU64::new(rows as u64)),
         },
+        stream_transactions: item.text("stream_transactions")? == "true",
+        spill: item.size("spill")?,
     })
 }
 
@@ -161,6 +163,20 @@ fn sink(entry: &Entry, base: &Path, has_plugins: bool) -> Option<Sink> {
     })
 }
 
+fn audit(item: &Item) -> Option<Audit> {
+    let table = item.get("table")?.as_table()?;
+    Some(Audit {
+        schema: table.schema.clone(),
+        table: table.table.clone(),
+        context: match item.text("context")? {
+            "latest" => ContextRule::Latest,
+            "none" => ContextRule::None,
+            _ => ContextRule::First,
+        },
+        indexes: item.text("indexes")? == "true",
+    })
+}
+
 fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
     if let Some(postgres) = item.get("postgres") {
         return Some(SinkKind::Postgres(PostgresSink {
@@ -168,11 +184,15 @@ fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
             flush_interval: postgres.duration("flush_interval")?,
             mode: match postgres.text("mode") {
                 Some("mirror") => WriteMode::Mirror,
-                Some("append") => WriteMode::Append,
+                Some("append" | "audit") => WriteMode::Append,
                 None if !has_plugins => WriteMode::Mirror,
                 _ => WriteMode::Upsert,
             },
             create_tables: postgres.text("create_tables")? == "true",
+            audit: match postgres.text("mode") {
+                Some("audit") => Some(audit(postgres.get("audit")?)?),
+                _ => None,
+            },
             conflict: match postgres.text("conflict")? {
                 "skip" => OnConflict::Skip,
                 "overwrite" => OnConflict::Overwrite,

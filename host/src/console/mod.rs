@@ -8,6 +8,8 @@
 //! | `/api/status` | state, lag, copies, versions as JSON |
 //! | `POST /api/plugins/NAME/rollback` | goes back to the version before of a plugin |
 //! | `POST /api/pipelines/NAME/copies/pause`, `/resume` | begins no further unit of a copy, or goes on |
+//! | `POST /api/pipelines/NAME/resync` | has the table of the body copied again, `{"table": "public.orders"}` |
+//! | `POST /api/pipelines/NAME/reload` | reads pipeline.yaml again |
 //! | `POST /api/pipelines/NAME/dead-letters/drop`, `/replay` | drops dead letters, or has them sent again |
 //! | `/api/tail` | rows as they leave: JSON lines, or server-sent events where these are asked for |
 
@@ -16,6 +18,8 @@ mod dead_letters;
 mod guard;
 mod listener;
 mod plugins;
+mod reload;
+mod resync;
 mod routes;
 mod tail;
 
@@ -57,6 +61,11 @@ pub trait Status: Send + Sync {
     /// Pauses the copies of a pipeline, or lets them go on, and says how far they are. `None` where there is no such
     /// pipeline.
     fn pause_copies(&self, pipeline: &str, paused: bool) -> Option<serde_json::Value>;
+    /// Has a table of a pipeline copied again; waits for the disk. `None` where there is no such pipeline.
+    fn resync(&self, pipeline: &str, table: &str) -> Option<Result<serde_json::Value, Box<Problem>>>;
+    /// Reads a pipeline's file again and says what was different; blocks until it is known to be good. `None` where there
+    /// is no such pipeline.
+    fn reload(&self, pipeline: &str) -> Option<Result<serde_json::Value, Vec<Problem>>>;
     /// Drops letters of a pipeline or has them sent again; waits for the disk. `None` where there is no such pipeline.
     fn dead_letters(
         &self,

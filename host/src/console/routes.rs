@@ -5,6 +5,8 @@ use super::copies;
 use super::dead_letters;
 use super::guard::guard;
 use super::plugins;
+use super::reload;
+use super::resync;
 use super::tail::Tail;
 use crate::telemetry::Registry;
 use axum::body::Body;
@@ -58,6 +60,8 @@ pub(super) fn router(
             post(dead_letters::carry_out),
         )
         .route("/api/pipelines/{pipeline}/copies/{action}", post(copies::carry_out))
+        .route("/api/pipelines/{pipeline}/reload", post(reload::carry_out))
+        .route("/api/pipelines/{pipeline}/resync", post(resync::carry_out))
         .layer(middleware::from_fn(guard))
         .with_state(Shared {
             status,

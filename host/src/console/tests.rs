@@ -26,6 +26,14 @@ impl Status for Fixed {
         (pipeline == "shop").then(|| serde_json::json!({ "paused": paused }))
     }
 
+    fn reload(&self, _: &str) -> Option<Result<serde_json::Value, Vec<crate::problem::Problem>>> {
+        None
+    }
+
+    fn resync(&self, _: &str, _: &str) -> Option<Result<serde_json::Value, Box<crate::problem::Problem>>> {
+        None
+    }
+
     fn dead_letters(
         &self,
         pipeline: &str,

@@ -5,17 +5,19 @@
 
 mod decoders;
 mod guest_reply;
+mod pipeline_yaml;
 
 /// A target's name, and what takes its bytes.
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target. fuzz/Cargo.toml has one binary for each.
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     ("copy_row", decoders::copy_row),
     ("guest_reply", guest_reply::guest_reply),
     ("manifest", decoders::manifest),
     ("module_bytes", decoders::module_bytes),
     ("pgoutput", decoders::pgoutput),
+    ("pipeline_yaml", pipeline_yaml::pipeline_yaml),
 ];
 
 /// Sends bytes through a target.

@@ -242,6 +242,7 @@ impl Intake {
     }
 
     fn work(&mut self) -> Result<LaneEnd, LaneEnd> {
+        self.empty_targets()?;
         loop {
             let wait = match () {
                 () if !self.merger.is_done() => UNIT_POLL,
@@ -267,6 +268,18 @@ impl Intake {
                 self.at_boundary()?;
             }
         }
+    }
+
+    /// Tables that are copied again begin from nothing at the targets. The marks say that it needn't be done again.
+    fn empty_targets(&mut self) -> Result<(), LaneEnd> {
+        for (table, batch) in self.merger.to_empty(self.position) {
+            self.pass_on(batch)?;
+            self.mark(vec![Mark::Emptied {
+                table_oid: table.oid,
+                epoch: table.epoch,
+            }])?;
+        }
+        Ok(())
     }
 
     /// A batch of the replication stream.

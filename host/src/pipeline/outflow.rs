@@ -101,8 +101,9 @@ impl Outflow {
         let mut deliveries = Vec::with_capacity(self.outlets.len());
         for (sink, outlet) in self.outlets.iter_mut().enumerate() {
             let rows = rows_for(sink, &self.sinks, &mut rows);
-            // The end of a transaction is told to whoever has seen its beginning, with or without rows.
-            if rows.is_empty() && !outlet.inside {
+            // The end of a transaction is told to whoever has seen its beginning, with or without rows; so is what was said
+            // in one, which may belong to rows that are still to come.
+            if rows.is_empty() && !outlet.inside && batch.message_rows.is_empty() {
                 continue;
             }
             outlet.inside = inside;

@@ -84,8 +84,9 @@ impl Routes {
         for row in taken {
             match row.op {
                 Op::Truncate => truncate(batch, &by_relation, row, rows),
-                // Messages belong to plugins that ask for them; no sink does.
+                // Messages belong to plugins that ask for them. To sinks they never go as rows.
                 Op::Message => {
+                    batch.message_rows.push(row);
                     let asked = rows.iter_mut().zip(&self.messages).filter(|(_, asks)| **asks);
                     asked.for_each(|(rows, _)| rows.push(row));
                 }

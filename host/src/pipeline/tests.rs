@@ -127,6 +127,7 @@ impl Bench {
             connections: 1,
             unit_rows: 1,
             patience: Duration::ZERO,
+            patient: false,
             pace: Arc::new(snapshot::Pace::new(None)),
         };
         let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });

@@ -13,7 +13,7 @@ use super::stage::{Done, Left, Stage};
 use super::state::Kept;
 use crate::batch::{Batch, Op, Relation, Row};
 use crate::config::{FilterMode, Limits, Policies};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
 /// A plugin as it is taken up: code, configuration, limits.
@@ -218,6 +218,7 @@ impl Chain {
             std::mem::swap(rows, &mut self.original);
         }
         if self.wants_messages {
+            drop_messages(batch, rows);
             rows.retain(|row| row.op != Op::Message);
         }
         if fanned_out {
@@ -306,6 +307,16 @@ impl Chain {
             stage.take_metrics(into);
         }
     }
+}
+
+/// What a plugin dropped is gone for those too who read messages beside the rows.
+fn drop_messages(batch: &mut Batch, rows: &[Row]) {
+    if batch.message_rows.is_empty() {
+        return;
+    }
+    let messages = rows.iter().filter(|row| row.op == Op::Message);
+    let passed: FxHashSet<u32> = messages.map(|row| row.extra).collect();
+    batch.message_rows.retain(|row| passed.contains(&row.extra));
 }
 
 /// Numbers the rows that were made of one change, so that each has an id of its own. The stages see to it that there

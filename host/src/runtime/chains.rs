@@ -21,7 +21,8 @@ const FIRST: u64 = 0;
 
 /// The routes as a pipeline that starts at `start` runs them. `flushed` is where the server's WAL ends now.
 pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<RouteParts>, Box<Problem>> {
-    let routes = &process.config.routes;
+    let config = process.config();
+    let routes = &config.routes;
     let kept = States::load(process)?;
     kept.report(process);
     (0..routes.len())
@@ -30,27 +31,28 @@ pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<
 }
 
 fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Lsn) -> Result<RouteParts, Box<Problem>> {
-    let route = &process.config.routes[at];
-    let sink_at = |name: &String| process.config.sinks.iter().position(|sink| sink.name == *name);
+    let config = process.config();
+    let route = &config.routes[at];
+    let sink_at = |name: &String| process.config().sinks.iter().position(|sink| sink.name == *name);
     let sinks = route.sinks.iter().filter_map(sink_at).collect();
     let mut parts = RouteParts {
         config: Arc::new(route.clone()),
         lanes: Vec::new(),
         waiting: None,
         sinks,
-        state_name: state_name(&process.config.routes, at),
+        state_name: state_name(&process.config().routes, at),
     };
     let recorded = recorded(process, route, start, flushed)?;
     let Some((last_from, last)) = recorded.last() else {
         return Ok(parts);
     };
     let (trusted, candidate) = match &last.fallback {
-        Some(fallback) if process.config.reload.probation.0 > std::time::Duration::ZERO => {
+        Some(fallback) if process.config().reload.probation.0 > std::time::Duration::ZERO => {
             (&recorded[..recorded.len() - 1], Some((*last_from, last, fallback)))
         }
         _ => (&recorded[..], None),
     };
-    for at in 0..process.config.lanes {
+    for at in 0..process.config().lanes {
         // What is kept goes to the version at the start, in the lane that all rows of a stateful route take; from there it
         // is handed on.
         let kept = (at == 0).then_some((kept, parts.state_name.as_str()));
@@ -115,7 +117,7 @@ fn recorded(
         return Ok(recorded);
     }
     let from = if recorded.is_empty() { start } else { flushed.max(start) };
-    if process.config.reload.probation.0 > std::time::Duration::ZERO && !keeps_state(process, route) {
+    if process.config().reload.probation.0 > std::time::Duration::ZERO && !keeps_state(process, route) {
         present.fallback = fallback(&recorded).filter(|fallback| may_give_way(&present.plugins, fallback));
     }
     process

@@ -21,6 +21,12 @@ pub const CODES: &[Code] = &[
         explanation: "The server sent something that the protocol doesn't have, or a proxy in between has changed it.",
     },
     Code {
+        code: "E0262",
+        title: "the folder for transactions in progress can't be used",
+        explanation: "With `stream_transactions: true` large transactions are received while they are in progress, and \
+                      kept in the folder `spill` of the state folder until they commit. It is emptied at each start.",
+    },
+    Code {
         code: "E0330",
         title: "a module can't be kept",
         explanation: "Every version of a plugin that rows go through is kept in the state folder, so that rows that \
@@ -83,6 +89,13 @@ pub const CODES: &[Code] = &[
                       `NAME.samples` beside the module. The cause names the file and the line.",
     },
     Code {
+        code: "E0341",
+        title: "a setting can't change while the pipeline runs",
+        explanation: "SIGHUP and `rowmill reload` take up tables, routes, plugins and the settings of copies. What names \
+                      the pipeline, its source, its sinks or its folders needs a restart. Nothing of the file was \
+                      taken up.",
+    },
+    Code {
         code: "E0508",
         title: "the position can't be stored",
         explanation: "Whatever was not stored was not acknowledged either, and is sent again at the next start.",
@@ -96,5 +109,11 @@ pub const CODES: &[Code] = &[
         code: "E0610",
         title: "a row has no JSON form",
         explanation: "A value is not UTF-8: the database or the connection has another encoding.",
+    },
+    Code {
+        code: "E0611",
+        title: "the table isn't streamed",
+        explanation: "`rowmill resync` names a table that the running host streams, as `schema.table`. A host that has \
+                      just been started may not know its tables yet.",
     },
 ];

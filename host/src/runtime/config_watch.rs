@@ -1,5 +1,5 @@
 //! pipeline.yaml is edited: what it says of a plugin's config and limits is taken up as a changed module is. Whatever
-//! else differs waits for a restart, which is said.
+//! else differs waits for SIGHUP or `rowmill reload`, which is said.
 
 use super::modules::Taken;
 use super::process::Process;
@@ -18,7 +18,7 @@ type Stamp = (u64, u64, i64, i64);
 /// Looks at the file for as long as the process lives.
 pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<()> {
     let of_process = Arc::downgrade(process);
-    let file = process.config.file.clone();
+    let file = process.config().file.clone();
     let mut taken = stamp(&file);
     let mut seen = taken;
     let thread = std::thread::Builder::new().name("config-watch".into());
@@ -58,8 +58,10 @@ fn take(process: &Arc<Process>, file: &Path) {
             return;
         }
     };
-    if rest(&fresh) != rest(&process.config) {
-        tracing::warn!("pipeline.yaml has changed in more than config and limits of plugins: a restart takes that up");
+    if rest(&fresh) != rest(&process.config()) {
+        tracing::warn!(
+            "pipeline.yaml has changed in more than config and limits of plugins: `rowmill reload` takes that up"
+        );
     }
     for plugin in &fresh.plugins {
         let _one = process.modules.changing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,9 +19,9 @@ const UNIT_PATIENCE: Duration = Duration::from_secs(2);
 /// Starts to copy what isn't copied yet, on the workers. A copy that was cut off goes on with the ranges of the key that
 /// aren't counted yet: what it left of those at the sinks is overwritten by key.
 pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Merger), Box<Problem>> {
-    let mut tables = Vec::new();
+    let (mut tables, mut patient) = (Vec::new(), false);
     for copy in process.store.copies()? {
-        if copy.state == CopyState::Finished {
+        if copy.state != CopyState::Planned {
             continue;
         }
         let Some(table) = ready.catalog.tables.iter().find(|table| table.oid == copy.table_oid) else {
@@ -33,12 +33,15 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         let epoch = copy.epoch + 1;
         let basis = basis(table, process);
         let ranges = copied_before(process, &copy, &basis)?;
+        let empties = copy.empties;
+        patient |= copy.joined;
         let copy = checkpoint::TableCopy { epoch, basis, ..copy };
         process.store.set_copy(&copy, &ranges)?;
         let ahead = process.store.rows_ahead(copy.table_oid)?.into_iter();
         let ahead = ahead.map(rows_ahead).collect::<Result<_, _>>()?;
         tables.push(snapshot::TableCopy {
             ahead,
+            empties,
             ..table_copy(table, epoch, ranges)
         });
     }
@@ -46,13 +49,15 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         .stats
         .copying
         .store(!tables.is_empty(), std::sync::atomic::Ordering::Release);
-    let settings = &process.config.source.snapshot;
+    let config = process.config();
+    let settings = &config.source.snapshot;
     let plan = Plan {
         tables,
         connections: settings.connections,
         unit_rows: settings.unit_rows,
         patience: UNIT_PATIENCE,
         pace: Arc::clone(&process.pace),
+        patient,
     };
     let source = process.source.clone();
     let application = process.application_name();
@@ -63,12 +68,22 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
     }))
 }
 
+/// The tables whose copy is through: they aren't read any more.
+pub(super) fn finished(process: &Process) -> Result<Vec<u32>, Problem> {
+    let copies = process.store.copies()?.into_iter();
+    let finished = copies.filter(|copy| copy.state == CopyState::Finished);
+    Ok(finished.map(|copy| copy.table_oid).collect())
+}
+
 /// What is counted of a table, as the ranges of this start; nothing where it rests on something else than it would now.
 fn copied_before(
     process: &Process,
     copy: &checkpoint::TableCopy,
     basis: &str,
 ) -> Result<Vec<CopiedRange>, Box<Problem>> {
+    if copy.empties {
+        return Ok(Vec::new());
+    }
     let mut ranges = CopiedRange::join(process.store.copied_ranges(copy.table_oid)?);
     let units: u64 = ranges.iter().map(|range| range.units).sum();
     let rows: u64 = ranges.iter().map(|range| range.rows).sum();
@@ -99,7 +114,8 @@ fn rows_ahead(rows: RowsAhead) -> Result<Ahead, Box<Problem>> {
 /// What copied ranges rest on. Columns of other types and a file of another number are a rewrite, which the stream
 /// doesn't bring (VACUUM FULL and CLUSTER look the same); a new sink has none of the rows.
 fn basis(table: &Table, process: &Process) -> String {
-    let mut sinks: Vec<&str> = process.config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    let config = process.config();
+    let mut sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     sinks.sort_unstable();
     format!("{}; file {}; sinks {}", shape(table), table.file, sinks.join(", "))
 }
@@ -134,6 +150,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
             bytes: copied.iter().map(|range| range.bytes).sum(),
         },
         ahead: Vec::new(),
+        empties: false,
         copied: copied
             .into_iter()
             .map(|CopiedRange { after, up_to, .. }| KeyRange { after, up_to })

@@ -67,7 +67,7 @@ struct SinkFeed {
 
 impl Feed {
     fn new(process: Arc<Process>, registry: Arc<Registry>) -> Self {
-        let name = process.config.name.clone();
+        let name = process.name.clone();
         let of_sink = |sink: &crate::config::Sink| SinkFeed {
             metrics: registry.sink(&name, &sink.name),
             last: None,
@@ -78,8 +78,8 @@ impl Feed {
         };
         let of_plugin = |plugin: &crate::config::Plugin| (plugin.name.clone(), registry.plugin(&name, &plugin.name));
         Self {
-            sinks: process.config.sinks.iter().map(of_sink).collect(),
-            plugins: process.config.plugins.iter().map(of_plugin).collect(),
+            sinks: process.config().sinks.iter().map(of_sink).collect(),
+            plugins: process.config().plugins.iter().map(of_plugin).collect(),
             metrics: registry.pipeline(&name),
             process,
             registry,
@@ -94,10 +94,10 @@ impl Feed {
             }
         }
         for (plugin, metric) in self.process.metrics.take() {
-            self.registry.guest(&self.process.config.name, &plugin, &metric);
+            self.registry.guest(&self.process.name, &plugin, &metric);
         }
         for (name, reloads, refused) in self.process.status.reloads() {
-            let of_plugin = || self.registry.plugin(&self.process.config.name, &name);
+            let of_plugin = || self.registry.plugin(&self.process.name, &name);
             let plugin = self.plugins.entry(name.clone()).or_insert_with(of_plugin);
             raise(&plugin.reloads, reloads);
             raise(&plugin.reloads_refused, refused);
@@ -137,6 +137,8 @@ impl Feed {
         metrics.lag_seconds.set(lag_seconds(process));
         let retained = health.retained.and_then(|bytes| u64::try_from(bytes).ok());
         metrics.slot_retained_bytes.set(retained.unwrap_or(0));
+        metrics.spill_transactions.set(of(&process.spill.transactions));
+        metrics.spilled_bytes.set(of(&process.spill.disk_bytes));
         let sizes = stats.states.sizes();
         metrics
             .state_bytes

@@ -13,6 +13,7 @@
 //! it from reading and answering.
 
 mod acknowledge;
+mod assembly;
 mod backoff;
 mod chains;
 mod check;
@@ -27,10 +28,12 @@ mod metrics;
 mod modules;
 mod process;
 mod receive;
+mod reconfigure;
 mod rehearse;
 mod rehearse_samples;
 mod reload;
 mod remove;
+mod resync;
 mod run;
 mod session;
 mod skip;
@@ -39,13 +42,14 @@ mod states;
 mod status;
 mod stop;
 mod supervise;
+mod tables;
 mod tap;
 mod types;
 mod versions;
 
 pub use check::{Checked, CheckedTable, Sample, check};
 pub use codes::CODES;
-pub use console::Pipelines;
+pub use console::{Pipelines, reload_on_hangup};
 pub(crate) use copies::relation as relation_of;
 pub use metrics::feed_metrics;
 pub use remove::Leftovers;

@@ -74,22 +74,36 @@ impl Modules {
             changing: Mutex::default(),
         };
         for plugin in &config.plugins {
-            let refused = |refusal: ModuleRefusal| Box::new(refusal.into_problem(&plugin.name, &plugin.module));
-            let (bytes, hash) = read_module(&plugin.module, None, plugin.limits.module.0).map_err(refused)?;
-            let record = state.plugin_record(&plugin.name).map_err(Box::new)?;
-            let hex = plugin::reload::hash_hex(&hash);
-            if let Some(before) = modules.instead(engine, plugin, &hex, &record)? {
-                modules.accept(before);
-                continue;
-            }
-            modules.store.put(&bytes).map_err(|error| Box::new(not_kept(&error)))?;
-            let module = engine
-                .load(&bytes, &plugin.limits)
-                .map_err(|error| Box::new(error.problem()))?;
-            let plugin = Arc::new(plugin.clone());
-            modules.accept(Taken { module, plugin });
+            modules.accept(modules.from_file(engine, plugin, state)?);
         }
         Ok(modules)
+    }
+
+    /// A plugin as its file has it; as it ran before where that holds a version that was set aside.
+    pub(super) fn from_file(
+        &self,
+        engine: &Engine,
+        plugin: &config::Plugin,
+        state: &StateStore,
+    ) -> Result<Taken, Box<Problem>> {
+        let refused = |refusal: ModuleRefusal| Box::new(refusal.into_problem(&plugin.name, &plugin.module));
+        let (bytes, hash) = read_module(&plugin.module, None, plugin.limits.module.0).map_err(refused)?;
+        let record = state.plugin_record(&plugin.name).map_err(Box::new)?;
+        let hex = plugin::reload::hash_hex(&hash);
+        if let Some(before) = self.instead(engine, plugin, &hex, &record)? {
+            return Ok(before);
+        }
+        self.store.put(&bytes).map_err(|error| Box::new(not_kept(&error)))?;
+        let module = engine
+            .load(&bytes, &plugin.limits)
+            .map_err(|error| Box::new(error.problem()))?;
+        let plugin = Arc::new(plugin.clone());
+        Ok(Taken { module, plugin })
+    }
+
+    /// Only these plugins are in the file now; recorded versions of others can still be run.
+    pub(super) fn retain(&self, plugins: &[String]) {
+        self.lock().newest.retain(|name, _| plugins.contains(name));
     }
 
     /// The version before, where the file still holds the one that was set aside.

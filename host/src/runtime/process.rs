@@ -2,18 +2,23 @@
 
 use super::modules::Modules;
 use super::status::StatusBoard;
+use crate::assemble::SpillStats;
 use crate::checkpoint::StateStore;
 use crate::config::Pipeline;
 use crate::console::Tail;
 use crate::dead_letter::DeadLetters;
 use crate::pipeline::{LaneStats, LiveRelations, Recent};
+use crate::plugin::reload::ModuleWatcher;
 use crate::plugin::{Engine, GuestMetrics};
 use crate::postgres::Conninfo;
 use crate::snapshot::Pace;
-use std::sync::Arc;
+use crate::source::catalog::Catalog;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use tokio::sync::watch;
 
 pub(crate) struct Process {
-    pub(super) config: Arc<Pipeline>,
+    pub(super) name: String,
+    pub(super) config: RwLock<Arc<Pipeline>>,
     pub(super) source: Conninfo,
     pub(super) store: StateStore,
     /// Changes that were set aside.
@@ -28,7 +33,17 @@ pub(crate) struct Process {
     pub(super) recent: Arc<Recent>,
     /// How fast tables are copied.
     pub(super) pace: Arc<Pace>,
+    /// What is held of transactions in progress.
+    pub(super) spill: Arc<SpillStats>,
+    /// Why transactions in progress are not received any more though the file says so; until the next start.
+    pub(super) unstreamed: OnceLock<String>,
     pub(super) status: StatusBoard,
+    /// OIDs and names of the tables that are streamed.
+    pub(super) streamed: Mutex<Vec<(u32, String)>>,
+    /// What watches the plugins' files, where they are watched; whoever runs the pipeline owns it.
+    pub(super) watcher: OnceLock<Weak<Mutex<Option<ModuleWatcher>>>>,
+    /// Counted up where the session is to end in order and the next one to begin: tables or settings have changed.
+    pub(super) again: watch::Sender<u64>,
     /// Rows as they leave, as JSON lines, rendered only while somebody listens.
     pub(super) tail: Tail,
     /// Where sinks, copies and the console run: not on the source's thread.
@@ -36,12 +51,38 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// As it is now: a reload exchanges it, whoever holds it goes on with what it was.
+    pub(super) fn config(&self) -> Arc<Pipeline> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_config(&self, config: Pipeline) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
     pub(super) fn slot(&self) -> String {
-        self.config.slot_name()
+        self.config().slot_name()
+    }
+
+    /// A session streams these tables.
+    pub(super) fn streams(&self, catalog: &Catalog) {
+        let tables = catalog.tables.iter().map(|table| (table.oid, table.full_name()));
+        *self.streamed.lock().unwrap_or_else(PoisonError::into_inner) = tables.collect();
+    }
+
+    /// Lets another session begin, which takes up what has changed.
+    pub(super) fn begin_again(&self, reason: &str) {
+        tracing::info!(reason, "another session begins");
+        self.again.send_modify(|count| *count += 1);
+    }
+
+    /// Whether the server is to be asked for transactions in progress.
+    pub(super) fn streams_transactions(&self) -> bool {
+        self.config().source.stream_transactions && self.unstreamed.get().is_none()
     }
 
     /// How our connections call themselves at the server.
     pub(super) fn application_name(&self) -> String {
-        format!("rowmill_{}", self.config.name)
+        format!("rowmill_{}", self.name)
     }
 }

@@ -1,14 +1,17 @@
 //! The receiving loop: socket to batches to queue, and nothing that waits.
 
-use crate::batch::Lsn;
+use crate::assemble::Full;
+use crate::batch::{Batch, Lsn};
 use crate::decode::{DecodeError, Decoder};
 use crate::failpoint;
-use crate::pipeline::{Input, LaneStats, Queue};
+use crate::pipeline::{Closed, Input, LaneStats, Queue};
 use crate::runtime::stop::{Stop, StopRequest};
 use crate::source::replication::{ReceiveError, Receiver};
+use bytes::Bytes;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How often a bounded run looks whether it has caught up while nothing comes in.
 const CAUGHT_UP_POLL: Duration = Duration::from_millis(20);
@@ -21,10 +24,62 @@ pub(super) enum ReceiveEnd {
     CaughtUp,
     /// The server is shutting down: it waits for us to let go.
     ServerGone(String),
+    /// Another session is to begin, with other tables or settings.
+    Again,
     /// The lane or a sink has ended by itself; it says why.
     Ended,
     Failed(ReceiveError),
     Undecodable(DecodeError),
+    /// Transactions in progress need more room than there is.
+    SpillFull(Full),
+}
+
+/// Where received bytes go.
+pub(super) enum Onward {
+    /// They are decoded here, which costs less than to hand them over.
+    Decode(Box<Decoder>, Arc<Queue<Input>>),
+    /// Blocks of transactions in progress are among them: they are assembled first, see [`super::assembly`].
+    Assemble(Arc<Queue<Bytes>>),
+}
+
+/// What was received, ready to be pushed.
+enum Step {
+    Batch(Batch),
+    Bytes(Bytes),
+}
+
+impl Onward {
+    /// `None` where there is nothing to be pushed.
+    fn take(&mut self, bytes: Bytes) -> Result<Option<Step>, DecodeError> {
+        match self {
+            Self::Decode(decoder, _) => Ok(decoded(decoder, bytes)?.map(Step::Batch)),
+            Self::Assemble(_) => Ok(Some(Step::Bytes(bytes))),
+        }
+    }
+
+    async fn push(&self, step: Step) -> Result<(), Closed> {
+        match (self, step) {
+            (Self::Decode(_, queue), Step::Batch(batch)) => {
+                let size = batch.size_bytes();
+                queue.push(Input::Batch(batch), size).await
+            }
+            (Self::Assemble(queue), Step::Bytes(bytes)) => {
+                let size = bytes.len();
+                queue.push(bytes, size).await
+            }
+            (_, _) => Err(Closed),
+        }
+    }
+}
+
+/// Decodes whole frames. `None` where they hold neither rows nor a position.
+pub(super) fn decoded(decoder: &mut Decoder, bytes: Bytes) -> Result<Option<Batch>, DecodeError> {
+    let batch = decoder.decode(bytes)?;
+    if batch.transactions.is_empty() && batch.end == Lsn(0) {
+        return Ok(None);
+    }
+    failpoint::pass(failpoint::AFTER_DECODE);
+    Ok(Some(batch))
 }
 
 /// What ends the loop besides the stream itself.
@@ -34,6 +89,8 @@ pub(super) struct Until<'a> {
     pub(super) server_gone: &'a mut mpsc::Receiver<String>,
     /// Told when the lane or a sink has ended.
     pub(super) ended: &'a Notify,
+    /// Changes where another session is to begin.
+    pub(super) again: &'a mut watch::Receiver<u64>,
     /// Where a bounded run ends, once nothing is being copied any more.
     pub(super) bound: Option<Lsn>,
 }
@@ -41,8 +98,7 @@ pub(super) struct Until<'a> {
 /// Receives until something ends it. While the queue is full it only sends feedback.
 pub(super) async fn receive(
     receiver: &mut Receiver,
-    decoder: &mut Decoder,
-    queue: &Queue<Input>,
+    onward: &mut Onward,
     stats: &LaneStats,
     until: &mut Until<'_>,
 ) -> ReceiveEnd {
@@ -54,6 +110,7 @@ pub(super) async fn receive(
             () = until.stop.requested(Stop::Drain) => return ReceiveEnd::Stopped,
             Some(reason) = until.server_gone.recv() => return ReceiveEnd::ServerGone(reason),
             () = until.ended.notified() => return ReceiveEnd::Ended,
+            Ok(()) = until.again.changed() => return ReceiveEnd::Again,
             _ = look.tick(), if until.bound.is_some() => {
                 if caught_up(until.bound, stats) {
                     return ReceiveEnd::CaughtUp;
@@ -68,24 +125,21 @@ pub(super) async fn receive(
         };
         stats.bytes_received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         failpoint::pass(failpoint::AFTER_RECEIVE);
-        let batch = match decoder.decode(bytes) {
-            Ok(batch) => batch,
+        let step = match onward.take(bytes) {
+            Ok(Some(step)) => step,
+            Ok(None) => continue,
             Err(error) => return ReceiveEnd::Undecodable(error),
         };
-        if batch.transactions.is_empty() && batch.end == Lsn(0) {
-            continue;
-        }
-        failpoint::pass(failpoint::AFTER_DECODE);
-        let size = batch.size_bytes();
         tokio::select! {
             biased;
-            pushed = queue.push(Input::Batch(batch), size) => if pushed.is_err() {
+            pushed = onward.push(step) => if pushed.is_err() {
                 return ReceiveEnd::Ended;
             },
             Some(reason) = until.server_gone.recv() => return ReceiveEnd::ServerGone(reason),
             () = until.stop.requested(Stop::Drain) => return ReceiveEnd::Stopped,
             // One sink's end counts though the lane waits for another.
             () = until.ended.notified() => return ReceiveEnd::Ended,
+            Ok(()) = until.again.changed() => return ReceiveEnd::Again,
             error = receiver.tend() => return ReceiveEnd::Failed(error),
         }
     }

@@ -14,7 +14,7 @@ use crate::pipeline::{Input, ProbationEnd, ProbationTold, Swap, route_key};
 use crate::plugin::reload::{ModuleWatcher, ReloadEvent, WatchSettings, WatchedPlugin, hash_hex};
 use crate::plugin::{Chain, ChainOutcome, Mode, PluginError, PluginVersion};
 use crate::problem::{Exit, Problem};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -23,7 +23,7 @@ const SWAP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Watches the plugins' files for as long as the result lives.
 pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<ModuleWatcher> {
-    let config = &process.config;
+    let config = &process.config();
     let plugins = config.plugins.iter().map(|plugin| WatchedPlugin {
         name: plugin.name.clone(),
         module: plugin.module.clone(),
@@ -45,6 +45,22 @@ pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<ModuleWatcher> {
             true
         },
     )
+}
+
+/// Watches the files of the plugins that there are now, in place of those that were there before. Does nothing where the
+/// pipeline has ended.
+pub(super) fn watch_again(process: &Arc<Process>) {
+    let Some(watcher) = process.watcher.get().and_then(Weak::upgrade) else {
+        return;
+    };
+    match watch(process) {
+        Ok(watching) => {
+            let before = watcher.lock().unwrap_or_else(PoisonError::into_inner).replace(watching);
+            // Its thread may wait for the lock of changes that is held here.
+            std::thread::spawn(move || drop(before));
+        }
+        Err(error) => tracing::warn!(%error, "the plugins' files can't be watched: changes of new ones aren't seen"),
+    }
 }
 
 /// On the watcher's thread: nothing here is on the way of a row.
@@ -179,7 +195,7 @@ fn prepare(
     let boxed = |error: PluginError| Box::new(error.problem());
     let name = &taken.plugin.name;
     let mut ready = Vec::new();
-    for (at, route) in process.config.routes.iter().enumerate() {
+    for (at, route) in process.config().routes.iter().enumerate() {
         if !route.plugins.contains(name) || !wanted(&route_key(route)) {
             continue;
         }
@@ -195,7 +211,7 @@ fn prepare(
             rehearse(process, at, route, &running, &runnable)?;
         }
         let mut chains = Vec::new();
-        for _ in 0..process.config.lanes {
+        for _ in 0..process.config().lanes {
             let mut chain = Chain::new(&process.engine, &runnable, route.filter, Mode::Live).map_err(boxed)?;
             for relation in &live {
                 chain.relation(relation).map_err(boxed)?;
@@ -205,7 +221,7 @@ fn prepare(
         let key = route_key(route);
         // The version before doesn't see the rows that change what is kept, so there is no way back to it.
         let stateful = runnable.iter().any(|plugin| plugin.module.manifest().keeps_state());
-        let watched = trust == Trust::Probation && process.config.reload.probation.0 > Duration::ZERO && !stateful;
+        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO && !stateful;
         let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
         let version = ChainVersion {
             plugins: candidate
@@ -291,7 +307,8 @@ pub(super) fn probation_told(process: &Arc<Process>) -> ProbationTold {
 }
 
 fn probation_ended(process: &Arc<Process>, route: usize, end: &ProbationEnd) {
-    let config = &process.config.routes[route];
+    let all = process.config();
+    let config = &all.routes[route];
     let route = route_key(config);
     match end {
         ProbationEnd::Replaced => {}
@@ -423,7 +440,7 @@ fn takes_state(
     if !candidate.iter().any(|plugin| plugin.module.manifest().keeps_state()) {
         return Ok(());
     }
-    let kept = States::load(process)?.of_chain(&state_name(&process.config.routes, at), candidate);
+    let kept = States::load(process)?.of_chain(&state_name(&process.config().routes, at), candidate);
     Chain::with_kept(&process.engine, candidate, route.filter, Mode::Candidate, kept)
         .map(drop)
         .map_err(|error| Box::new(error.problem()))

@@ -15,7 +15,7 @@ use crate::plugin::reload::{ModuleStore, ModuleWatcher, hash_hex};
 use crate::postgres::{Conninfo, install_crypto_provider};
 use crate::problem::{Exit, Problem};
 use crate::snapshot::Pace;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::oneshot;
 
 /// A pipeline at work.
@@ -23,7 +23,7 @@ pub struct Running {
     pub(super) process: Arc<Process>,
     ended: oneshot::Receiver<Result<Ended, Box<Problem>>>,
     /// Takes up changed plugins for as long as it lives; `None` where a bounded run takes them as they are.
-    _watcher: Option<ModuleWatcher>,
+    _watcher: Arc<Mutex<Option<ModuleWatcher>>>,
 }
 
 /// Starts a pipeline. To be called on the runtime that sinks and console are to run on. Nothing is changed at the
@@ -31,13 +31,16 @@ pub struct Running {
 pub fn run(config: Pipeline, options: RunOptions, stop: StopRequest, tail: Tail) -> Result<Running, Box<Problem>> {
     install_crypto_provider();
     let process = Arc::new(process(config, tail)?);
-    let watcher = if options.once || process.config.plugins.is_empty() {
-        None
-    } else {
+    let watcher: Arc<Mutex<Option<ModuleWatcher>>> = Arc::default();
+    if !options.once {
         super::config_watch::watch(&process)
             .map_err(|error| Box::new(super::failure::bug(&format!("a thread for pipeline.yaml: {error}"))))?;
-        Some(reload::watch(&process).map_err(|error| Box::new(unwatchable(&error)))?)
-    };
+        let _ = process.watcher.set(Arc::downgrade(&watcher));
+        if !process.config().plugins.is_empty() {
+            let watching = reload::watch(&process).map_err(|error| Box::new(unwatchable(&error)))?;
+            *watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watching);
+        }
+    }
     let (send, ended) = oneshot::channel();
     let of_source = Arc::clone(&process);
     let thread = std::thread::Builder::new().name("source".into()).spawn(move || {
@@ -77,6 +80,10 @@ impl Running {
 fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     let source = Conninfo::parse(config.source.url.reveal()).map_err(|error| Box::new(Problem::from(error)))?;
     let store = StateStore::open(&config.state_dir, &config.name)?;
+    // Of an earlier run; whether or not this one streams.
+    if let Err(error) = crate::assemble::clear(&config.state_dir) {
+        tracing::warn!(%error, "the spill of an earlier run can't be deleted");
+    }
     let dead_letters = DeadLetters::open(&config.state_dir, &config.name, &config.dead_letters)?;
     let engine = Engine::new(Some(config.state_dir.join("compiled"))).map_err(|error| Box::new(error.problem()))?;
     let kept = ModuleStore::open(&config.state_dir).map_err(|error| Box::new(no_store(&error)))?;
@@ -89,7 +96,8 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     }
     let pace = Pace::new(config.source.snapshot.rows_per_second);
     let process = Process {
-        config: Arc::new(config),
+        name: config.name.clone(),
+        config: RwLock::new(Arc::new(config)),
         source,
         store,
         dead_letters,
@@ -100,7 +108,12 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         live: Arc::default(),
         recent: Arc::default(),
         pace: Arc::new(pace),
+        spill: Arc::default(),
+        unstreamed: OnceLock::new(),
         status,
+        streamed: Mutex::default(),
+        watcher: OnceLock::new(),
+        again: tokio::sync::watch::Sender::new(0),
         tail,
         workers: tokio::runtime::Handle::current(),
     };

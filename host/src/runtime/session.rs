@@ -1,13 +1,15 @@
 //! One session: from connecting to the source to the last thing that became durable.
 
 use super::acknowledge::acknowledge;
+use super::assembly::{self, Assembly};
 use super::process::Process;
-use super::receive::{ReceiveEnd, Until, receive};
-use super::source::{NotReady, Ready, prepare, query};
+use super::receive::{Onward, ReceiveEnd, Until, receive};
+use super::source::{NotReady, Ready, database, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
-use super::types;
 use super::{chains, copies, known};
+use crate::assemble::Full;
+use super::{tables, types};
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
 use crate::decode::Decoder;
@@ -16,6 +18,7 @@ use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext, UserTypes};
 use crate::snapshot::Copier;
+use crate::source::catalog::Catalog;
 use crate::source::monitor;
 use crate::source::replication::{ProtocolOptions, Receiver};
 use std::sync::Arc;
@@ -38,6 +41,8 @@ const COPY_BROKE_OFF: &str = "E0602";
 #[derive(Debug)]
 pub(super) enum SessionEnd {
     Done,
+    /// Another one is to begin at once.
+    Again,
     /// A second signal came, or the drain took too long.
     Interrupted,
     /// Worth another session, for this reason.
@@ -74,6 +79,7 @@ pub(super) async fn session(
     options: RunOptions,
     stop: &mut StopRequest,
 ) -> Result<SessionEnd, Box<Problem>> {
+    let mut again = process.again.subscribe();
     let ready = tokio::select! {
         ready = prepare(process) => ready,
         () = stop.requested(Stop::Drain) => return Ok(SessionEnd::Done),
@@ -86,19 +92,24 @@ pub(super) async fn session(
     };
     let start = ready.start;
     let (acks, acknowledged) = watch::channel(start);
-    let types = match types::load(&ready.monitor, &process.config).await {
+    let types = match types::load(&ready.monitor, &process.config()).await {
         Ok(types) => types,
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
+    let protocol = protocol(process, ready.connection.server_version());
+    let assembler = match protocol.streaming {
+        true => Some(assembly::assembler(process)?),
+        false => None,
+    };
     let running = launch(process, &ready, types, acks)?;
-    let mut decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
+    let decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
     let bound = options.once.then_some(ready.flushed);
     tracing::info!(slot = ready.slot, publication = ready.publication, position = %start, "streaming");
-    process.status.streaming();
+    process.status.streaming(protocol);
 
-    let protocol = ProtocolOptions::choose(ready.connection.server_version());
     let publications = [ready.publication.clone()];
-    let mut server_gone = watch_server(process, ready.monitor, &ready.slot);
+    process.streams(&ready.catalog);
+    let mut server_gone = watch_server(process, ready.monitor, ready.catalog, &ready.slot);
     let mut receiver = match ready
         .connection
         .start(&ready.slot, start, &publications, protocol, acknowledged)
@@ -119,10 +130,43 @@ pub(super) async fn session(
         stop,
         server_gone: &mut server_gone,
         ended: &running.ended,
+        again: &mut again,
         bound,
     };
-    let end = receive(&mut receiver, &mut decoder, &running.queue, &process.stats, &mut until).await;
-    conclude(process, running, receiver, end, stop).await
+    let (queue, told) = (Arc::clone(&running.queue), Arc::clone(&running.ended));
+    let (mut onward, mut assembly) = match assembler {
+        None => (Onward::Decode(Box::new(decoder), queue), None),
+        Some(assembler) => {
+            let assembly = Assembly::start(process, assembler, decoder, queue, told);
+            (assembly.onward(), Some(assembly))
+        }
+    };
+    let mut end = receive(&mut receiver, &mut onward, &process.stats, &mut until).await;
+    if matches!(end, ReceiveEnd::Ended)
+        && let Some(own) = assembly.as_mut().and_then(Assembly::ended)
+    {
+        end = own;
+    }
+    let concluded = conclude(process, running, receiver, end, stop).await;
+    if let Some(assembly) = assembly {
+        assembly.finish().await;
+    }
+    concluded
+}
+
+/// What is asked of the server, once per session.
+fn protocol(process: &Process, server_version: u32) -> ProtocolOptions {
+    if process.streams_transactions() {
+        ProtocolOptions::choose_streaming(server_version)
+    } else {
+        ProtocolOptions::choose(server_version)
+    }
+}
+
+/// Says it in the status; the log has it as the reason for the next session.
+fn stream_no_more(process: &Process, full: &Full) {
+    let reason = || format!("{full}: until the next start the server holds transactions in progress itself");
+    process.unstreamed.get_or_init(reason);
 }
 
 /// Lets what was received come to its end, and says what the session's end means.
@@ -133,7 +177,17 @@ async fn conclude(
     end: ReceiveEnd,
     stop: &mut StopRequest,
 ) -> Result<SessionEnd, Box<Problem>> {
-    let connected = matches!(end, ReceiveEnd::Stopped | ReceiveEnd::CaughtUp | ReceiveEnd::Ended);
+    let connected = matches!(
+        end,
+        ReceiveEnd::Stopped
+            | ReceiveEnd::CaughtUp
+            | ReceiveEnd::Ended
+            | ReceiveEnd::Again
+            | ReceiveEnd::SpillFull(_)
+    );
+    if let ReceiveEnd::SpillFull(full) = &end {
+        stream_no_more(process, full);
+    }
     // A server that shuts down waits until we have gone.
     let receiver = connected.then_some(receiver);
     let patient = matches!(end, ReceiveEnd::CaughtUp);
@@ -150,6 +204,8 @@ async fn conclude(
         (_, WoundDown::ReaderGone) => SessionEnd::Done,
         (_, WoundDown::Rewind(reason)) => SessionEnd::Retry(reason),
         (ReceiveEnd::Stopped | ReceiveEnd::CaughtUp, WoundDown::Settled) => SessionEnd::Done,
+        (ReceiveEnd::SpillFull(_), _) => SessionEnd::Retry(process.unstreamed.get().cloned().unwrap_or_default()),
+        (ReceiveEnd::Again, WoundDown::Settled | WoundDown::TooSlow) => SessionEnd::Again,
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
         (ReceiveEnd::Failed(error), _) => return Err(Box::new(super::failure::stream(&error))),
@@ -164,7 +220,7 @@ fn launch(
     types: UserTypes,
     acks: watch::Sender<Lsn>,
 ) -> Result<Running, Box<Problem>> {
-    let config = &process.config;
+    let config = &process.config();
     let frontier = Arc::new(Frontier::new(config.sinks.len()));
     process.dead_letters.begin_session();
     let queue = Arc::new(Queue::new(QUEUE_BYTES));
@@ -186,6 +242,7 @@ fn launch(
             slot: ready.slot.clone(),
             sink: of_sink.name.clone(),
             system_identifier: ready.system_identifier,
+            source_database: database(config),
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
             types: Arc::clone(&types),
@@ -264,7 +321,12 @@ fn spawn_intake(parts: Parts, ended: Arc<Notify>) -> oneshot::Receiver<LaneEnd> 
 }
 
 /// Tells when the server is seen to shut down, or to be gone. Says nothing while all is well.
-fn watch_server(process: &Arc<Process>, client: tokio_postgres::Client, slot: &str) -> mpsc::Receiver<String> {
+fn watch_server(
+    process: &Arc<Process>,
+    client: tokio_postgres::Client,
+    catalog: Catalog,
+    slot: &str,
+) -> mpsc::Receiver<String> {
     let (send, receive) = mpsc::channel(1);
     let (slot, process) = (slot.to_owned(), Arc::clone(process));
     tokio::spawn(async move {
@@ -272,6 +334,8 @@ fn watch_server(process: &Arc<Process>, client: tokio_postgres::Client, slot: &s
         let watching = monitor::watch(&client, monitor::until_closed(&client), &slot, health);
         let ended = tokio::select! {
             ended = watching => ended,
+            // Only looks at the tables: it never ends.
+            () = tables::watch(&process, &client, &catalog) => return,
             // The session has ended.
             () = send.closed() => return,
         };
@@ -333,7 +397,7 @@ async fn wind_down(
             if patient {
                 asked.requested(Stop::Drain).await;
             }
-            tokio::time::sleep(process.config.drain_timeout.0).await;
+            tokio::time::sleep(process.config().drain_timeout.0).await;
         });
         let mut tending = std::pin::pin!(async {
             if let Some(receiver) = &mut receiver {

@@ -1,7 +1,7 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
-use super::check;
 use super::process::Process;
+use super::{check, copies, tables};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -49,7 +49,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     let client = sql::connect(&process.source, &application).await.map_err(connect)?;
     let slot_name = process.slot();
     let report = preflighted(process, &client, &slot_name).await?;
-    let config = &process.config;
+    let config = &process.config();
     let mut connection = Connection::connect(&process.source, &application)
         .await
         .map_err(connect)?;
@@ -73,7 +73,8 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     }
 
     let adopted = config.source.publication.as_deref();
-    let publication = publication::ensure(&client, &config.name, adopted, &report.catalog.tables).await;
+    let publication =
+        publication::ensure(&client, &config.name, adopted, &report.catalog.tables, !start.first_run).await;
     let publication = match publication {
         Ok(publication) => publication.name,
         Err(problem) => return Err(lost_or(&client, problem).await),
@@ -84,6 +85,8 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     };
     if start.first_run {
         begin(process, &report.catalog, lsn)?;
+    } else {
+        tables::follow(process, &report.catalog).map_err(boxed)?;
     }
     let identity = Identity {
         pipeline: config.name.clone(),
@@ -111,15 +114,13 @@ async fn preflighted(
     client: &tokio_postgres::Client,
     slot: &str,
 ) -> Result<preflight::Report, NotReady> {
-    let config = &process.config;
+    let config = &process.config();
     let host = host_name(&process.source);
-    let copies = process.store.copies().map_err(boxed)?;
-    let copied = copies
-        .iter()
-        .filter(|copy| copy.state == checkpoint::CopyState::Finished);
-    let copied: Vec<u32> = copied.map(|copy| copy.table_oid).collect();
+    let copied = copies::finished(process).map_err(boxed)?;
+    let has_run = process.store.stored().map_err(boxed)?.is_some();
     let request = preflight::Request {
         copied: &copied,
+        adjusts: has_run,
         ..preflight::Request::of(&config.name, &config.source, slot, host)
     };
     let report = match preflight::run(client, &request).await {
@@ -157,6 +158,11 @@ pub async fn connect_source(config: &Pipeline, verb: &str) -> Result<tokio_postg
     client.map_err(|error| boxed(error.into()))
 }
 
+/// The name of the source's database; empty where the url can't be read, which is told elsewhere.
+pub(super) fn database(config: &Pipeline) -> String {
+    Conninfo::parse(config.source.url.reveal()).map_or_else(|_| String::new(), |source| source.dbname)
+}
+
 /// Each is logged; the first decides how the process ends.
 fn first_of(problems: Vec<Problem>) -> Result<(), NotReady> {
     let mut problems = problems.into_iter();
@@ -184,7 +190,7 @@ pub(super) fn active_by_us(source: &Conninfo, pipeline: &str, slot: Option<&slot
 /// The first start: the position and the tables to be copied are stored before anything streams.
 fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady> {
     use crate::checkpoint::{CopyState, TableCopy};
-    let wanted = process.config.source.snapshot.mode == crate::config::SnapshotMode::Initial;
+    let wanted = process.config().source.snapshot.mode == crate::config::SnapshotMode::Initial;
     for table in catalog.tables.iter().filter(|_| wanted) {
         let name = format!("{}.{}", table.schema, table.table);
         let copy = TableCopy {
@@ -193,6 +199,8 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
             epoch: 0,
             state: CopyState::Planned,
             basis: String::new(),
+            empties: false,
+            joined: false,
         };
         process.store.set_copy(&copy, &[]).map_err(boxed)?;
     }

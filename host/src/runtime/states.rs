@@ -19,7 +19,7 @@ impl States {
     /// Reads what is stored for the plugins of the configuration.
     pub(super) fn load(process: &Process) -> Result<Self, Box<Problem>> {
         let mut entries = HashMap::new();
-        for plugin in &process.config.plugins {
+        for plugin in &process.config().plugins {
             if let Some(quota) = plugin.limits.kv {
                 let stored = process.store.plugin_entries(&plugin.name)?;
                 entries.insert(plugin.name.clone(), SharedEntries::new(&plugin.name, quota.0, stored));
@@ -51,7 +51,8 @@ impl States {
 
     /// Tells what is there, and what nobody takes up: a route whose tables have changed is another route.
     pub(super) fn report(&self, process: &Process) {
-        let routes = &process.config.routes;
+        let config = process.config();
+        let routes = &config.routes;
         let names: Vec<String> = (0..routes.len()).map(|at| state_name(routes, at)).collect();
         for StoredState { state, stored_ms, .. } in &self.states {
             let plugin = state.plugin.split('#').next().unwrap_or_default();

@@ -8,6 +8,7 @@ use crate::plugin::Module;
 use crate::sink::driver::{SinkHandle, SinkState};
 use crate::snapshot::TableProgress;
 use crate::source::monitor::SlotHealth;
+use crate::source::replication::ProtocolOptions;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,7 @@ struct PluginStatus {
 struct Inner {
     state: &'static str,
     reason: String,
+    protocol: Option<ProtocolOptions>,
     sinks: BTreeMap<usize, SinkHandle>,
     plugins: BTreeMap<String, PluginStatus>,
     copies: CopyProgress,
@@ -69,9 +71,10 @@ impl StatusBoard {
         }
     }
 
-    pub(super) fn streaming(&self) {
+    pub(super) fn streaming(&self, protocol: ProtocolOptions) {
         let mut inner = self.lock();
         inner.state = "streaming";
+        inner.protocol = Some(protocol);
         inner.reason.clear();
     }
 
@@ -114,6 +117,11 @@ impl StatusBoard {
         status.refused = None;
         status.on_probation = false;
         status.since = super::reload::now();
+    }
+
+    /// Only these plugins are in the file now.
+    pub(super) fn retain(&self, plugins: &[String]) {
+        self.lock().plugins.retain(|name, _| plugins.contains(name));
     }
 
     pub(super) fn on_probation(&self, plugin: &str, on_probation: bool) {
@@ -177,7 +185,7 @@ impl StatusBoard {
             return Some(format!("{} {}", inner.state, inner.reason).trim_end().to_owned());
         }
         let retrying = inner.sinks.iter().find(|(_, sink)| sink.state() == SinkState::Retrying);
-        retrying.map(|(at, _)| format!("sink {} fails and is tried again", process.config.sinks[*at].name))
+        retrying.map(|(at, _)| format!("sink {} fails and is tried again", process.config().sinks[*at].name))
     }
 
     /// Everything, as `rowmill status --output json` shows it.
@@ -189,7 +197,7 @@ impl StatusBoard {
         let sinks: Vec<Value> = inner
             .sinks
             .iter()
-            .map(|(at, sink)| of_sink(&process.config.sinks[*at].name, sink))
+            .map(|(at, sink)| of_sink(&process.config().sinks[*at].name, sink))
             .collect();
         let plugins: Vec<Value> = inner
             .plugins
@@ -197,7 +205,7 @@ impl StatusBoard {
             .map(|(name, plugin)| of_plugin(process, name, plugin))
             .collect();
         json!({
-            "pipeline": process.config.name,
+            "pipeline": process.name,
             "state": inner.state,
             "reason": inner.reason,
             "slot": {
@@ -214,6 +222,14 @@ impl StatusBoard {
                 "acknowledged": Lsn(self.acknowledged.load(Ordering::Relaxed)).to_string(),
                 "lag_bytes": health.wal_lsn.saturating_sub(position),
                 "lag_seconds": lag_seconds(process),
+            },
+            "stream": {
+                "protocol": inner.protocol.map(|protocol| protocol.proto_version),
+                "in_progress": inner.protocol.is_some_and(|protocol| protocol.streaming),
+                "in_progress_off": process.unstreamed.get(),
+                "transactions": process.spill.transactions.load(Ordering::Relaxed),
+                "memory_bytes": process.spill.memory_bytes.load(Ordering::Relaxed),
+                "spilled_bytes": process.spill.disk_bytes.load(Ordering::Relaxed),
             },
             "rows": {
                 "received": stats.rows_received.load(Ordering::Relaxed),
@@ -269,8 +285,8 @@ fn of_sink(name: &str, sink: &SinkHandle) -> Value {
 }
 
 fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
-    let routes = process
-        .config
+    let config = process.config();
+    let routes = config
         .routes
         .iter()
         .filter(|route| route.plugins.iter().any(|used| used == name));

@@ -4,6 +4,7 @@ use super::backoff::Backoff;
 use super::process::Process;
 use super::session::{self, SessionEnd};
 use super::stop::{Stop, StopRequest};
+use crate::checkpoint::STATE_DISK_FULL;
 use crate::problem::Problem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,8 +43,18 @@ pub(super) async fn supervise(
     loop {
         let began = Instant::now();
         let received_before = process.stats.rows_received.load(Ordering::Relaxed);
-        let reason = match session::session(process, options, &mut stop).await? {
+        let ended = match session::session(process, options, &mut stop).await {
+            // What is stored is whole: the next session goes on from there, once there is room.
+            Err(full) if full.code == STATE_DISK_FULL && stop.urgency() == Stop::No => SessionEnd::Retry(full.headline),
+            ended => ended?,
+        };
+        let reason = match ended {
             SessionEnd::Done => return Ok(Ended::Done),
+            SessionEnd::Again if stop.urgency() == Stop::No => {
+                backoff.reset();
+                continue;
+            }
+            SessionEnd::Again => return Ok(Ended::Done),
             SessionEnd::Interrupted => return Ok(Ended::Interrupted(stop.signal())),
             SessionEnd::Retry(reason) => {
                 taken_since = None;

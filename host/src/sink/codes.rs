@@ -139,4 +139,17 @@ pub const CODES: &[Code] = &[
         title: "the file can't be written",
         explanation: "The folder can't be made, is no folder, or this user may not write there.",
     },
+    Code {
+        code: "E0440",
+        title: "a table isn't one for an audit trail",
+        explanation: "With `mode: audit` changes go to a table with Bemi's columns, and `ordinal` and `fan_out`, which \
+                      its unique index needs too: changes of one COPY have the same position. Rowmill makes the table \
+                      where it is missing, and leaves one that is there alone: the fix is the statement that changes it.",
+    },
+    Code {
+        code: "E0441",
+        title: "an audit trail gets no whole row from before a change",
+        explanation: "Postgres logs the old row of an update or delete as a whole only under REPLICA IDENTITY FULL. Else \
+                      `before` is empty, or the key.",
+    },
 ];

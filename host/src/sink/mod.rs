@@ -36,6 +36,8 @@ pub struct SinkContext {
     pub slot: String,
     pub sink: String,
     pub system_identifier: u64,
+    /// The name of the source's database.
+    pub source_database: String,
     pub state_dir: PathBuf,
     pub passed_over: Arc<PassedOver>,
     pub types: Arc<UserTypes>,
@@ -100,6 +102,17 @@ pub struct Checked {
     pub refusals: Vec<SinkError>,
     /// How tables that are there differ from what arrives: their names, and each difference.
     pub differences: Vec<(String, String)>,
+    /// What is taken all the same, and worth knowing.
+    pub advice: Vec<Advice>,
+}
+
+/// Something that stops nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advice {
+    pub code: &'static str,
+    pub headline: String,
+    pub detail: String,
+    pub help: String,
 }
 
 /// What stands in the way of delivering rows of these relations. Nothing is changed at the target.

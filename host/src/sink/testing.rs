@@ -57,6 +57,7 @@ pub(crate) fn context(sink: &str) -> SinkContext {
         slot: "rowmill_shop".to_owned(),
         sink: sink.to_owned(),
         system_identifier: 7301,
+        source_database: "shop".to_owned(),
         state_dir: std::env::temp_dir(),
         passed_over: Arc::default(),
         types: Arc::default(),

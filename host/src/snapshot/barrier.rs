@@ -5,6 +5,10 @@
 //! that moment doesn't see it either, and nobody would ever bring its rows. So the first snapshot waits for all that
 //! ran when the position was already fixed, but for those that are idle in a transaction: they have yet to commit,
 //! and will be streamed.
+//!
+//! Not so where a table has come into the publication while the stream ran. What a transaction changed of it before is
+//! never streamed, though its commit comes later: such a table waits for the idle ones too, as a slot does when it is
+//! made.
 
 use super::fault::Fault;
 use super::visibility::Snapshot;
@@ -23,8 +27,9 @@ const QUIET: Duration = Duration::from_secs(2);
 const IDLE: &str = "SELECT backend_xid::text FROM pg_catalog.pg_stat_activity \
      WHERE backend_xid IS NOT NULL AND state LIKE 'idle in transaction%'";
 
-/// Waits until snapshots see everything that the stream won't bring. `saw` gets those that were taken on the way.
-pub(super) async fn wait(client: &Client, saw: impl Fn(&Snapshot)) -> Result<(), Fault> {
+/// Waits until snapshots see everything that the stream won't bring; where it is `patient`, for idle transactions too.
+/// `saw` gets those that were taken on the way.
+pub(super) async fn wait(client: &Client, patient: bool, saw: impl Fn(&Snapshot)) -> Result<(), Fault> {
     // A new id, as ids that run may lie beyond the end of a snapshot until a later one has ended.
     let xid = column(client, "SELECT pg_catalog.pg_current_xact_id()::text").await?;
     let xid = xid.first().and_then(|text| text.parse::<u64>().ok());
@@ -34,7 +39,7 @@ pub(super) async fn wait(client: &Client, saw: impl Fn(&Snapshot)) -> Result<(),
         let snapshot = current(client).await?;
         saw(&snapshot);
         let mut running: HashSet<u32> = snapshot.running_below(xid).map(|xid| xid as u32).collect();
-        if !running.is_empty() {
+        if !running.is_empty() && !patient {
             for idle in column(client, IDLE).await? {
                 if let Ok(xid) = idle.parse() {
                     running.remove(&xid);

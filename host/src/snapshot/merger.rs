@@ -100,6 +100,20 @@ impl Merger {
         merger
     }
 
+    /// The tables whose targets are to be emptied, each once. That has to go out before the first batch of the stream and
+    /// before any unit: every snapshot sees what was delivered before, and the units bring it again.
+    pub fn to_empty(&mut self, position: Lsn) -> Vec<(TableEpoch, Batch)> {
+        let emptied = self.tables.iter_mut().filter_map(|table| {
+            if !std::mem::take(&mut table.copy.empties) {
+                return None;
+            }
+            let (oid, epoch) = (table.copy.relation.oid, table.epoch());
+            let batch = outgoing::emptying(&table.copy.relation, CopyUnit::emptying(epoch, oid), position);
+            Some((TableEpoch { oid, epoch }, batch))
+        });
+        emptied.collect()
+    }
+
     /// Looks at a streamed batch before anything else does: remembers the keys it changes, takes out what copied rows
     /// hold already, and what waits for its table. Every batch has to come by, once and in order, from the first on.
     pub fn stream(&mut self, batch: &mut Batch) -> Result<(), Box<Problem>> {
@@ -425,7 +439,7 @@ impl Merger {
         let id = UnitId {
             table: at,
             generation: table.generation,
-            number: u32::MAX - table.repairs,
+            number: CopyUnit::EMPTYING - 1 - table.repairs,
         };
         table.repairs += 1;
         let (_, batches) = self.read_again(id, keys, position, &mut 0, true)?;

@@ -94,6 +94,23 @@
 //! stream is where it was. For each worker there is one turn, which its unit keeps until
 //! it counts: so a crash costs a unit per worker.
 //!
+//! # Tables that are copied again, and tables that come
+//!
+//! Both are planned in the ledger, and begin with a session: the running one ends in order, the next begins at the stored
+//! position R. For the tables that are copied everything above holds as on a first run; the others go on at R.
+//!
+//! *Again*: the targets have rows that nothing else would take away, those that the source lost while nobody told. So
+//! before the first batch of the stream and before any unit a TRUNCATE goes out that the source never made. What was
+//! delivered before it is gone with it, and every S sees all of that: it committed before R, or as sinks may be ahead
+//! of R, before the session began, and `barrier` waits for both. What comes behind it is merged as ever. The ledger has
+//! it as due until it is durable everywhere, in one transaction with the position, and counts no unit before: a start in
+//! between empties once more, and copies all of it.
+//!
+//! *New*: what the server sends of a table begins where the publication has it, as of the decoded position. The
+//! publication has it before the session begins, so every S sees that, and with it all that committed before. But a
+//! transaction may have changed the table before and commit behind it, with nothing of it in the stream. `barrier`
+//! waits for those that are idle too then (`Plan::patient`), as the server does when it makes a slot.
+//!
 //! While a table is copied its transactions are not atomic at the target. A table without a key gets its changes
 //! behind its rows, apart from the rest of their transactions.
 //!

@@ -5,8 +5,9 @@ use super::key;
 use super::merge::{KeyedMerge, Reread};
 use super::plan::TableCopy;
 use super::visibility::Snapshot;
-use crate::batch::{Batch, CopyUnit, Lsn, Op, Origin, Part, Transaction};
+use crate::batch::{Batch, CopyUnit, Lsn, OldImage, Op, Origin, Part, Relation, Row, Transaction, Truncate};
 use crate::problem::Problem;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Microseconds between 1970 and 2000, where Postgres counts from.
@@ -74,10 +75,7 @@ pub(super) fn as_updates(batches: &mut [Batch]) {
 /// Makes the batches one transaction at `position`; empty ones are left out.
 pub(super) fn as_transaction(mut batches: Vec<Batch>, unit: CopyUnit, position: Lsn) -> Vec<Batch> {
     batches.retain(|batch| !batch.rows.is_empty());
-    let since_1970 = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let commit_us = since_1970.as_micros().saturating_sub(POSTGRES_EPOCH_US) as i64;
+    let commit_us = now_us();
     let last = batches.len().saturating_sub(1);
     for (at, batch) in batches.iter_mut().enumerate() {
         let part = match at {
@@ -98,4 +96,43 @@ pub(super) fn as_transaction(mut batches: Vec<Batch>, unit: CopyUnit, position: 
         }];
     }
     batches
+}
+
+/// A TRUNCATE of the table that the source never made.
+pub(super) fn emptying(relation: &Arc<Relation>, unit: CopyUnit, position: Lsn) -> Batch {
+    let mut batch = Batch::default();
+    let relation = batch.relation_index(relation);
+    batch.truncates.push(Truncate {
+        relations: vec![relation],
+        cascade: false,
+        restart_identity: false,
+    });
+    batch.transactions.push(Transaction {
+        xid: 0,
+        commit_lsn: position,
+        end_lsn: position,
+        commit_us: now_us(),
+        part: Part::Whole,
+        origin: Origin::Copy(unit),
+    });
+    batch.rows.push(Row {
+        relation,
+        transaction: 0,
+        ordinal: 0,
+        new: None,
+        old: None,
+        extra: 0,
+        fan_out: 0,
+        op: Op::Truncate,
+        old_image: OldImage::Key,
+    });
+    batch
+}
+
+/// Microseconds since 2000, by the clock of this machine.
+fn now_us() -> i64 {
+    let since_1970 = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    since_1970.as_micros().saturating_sub(POSTGRES_EPOCH_US) as i64
 }

@@ -1,6 +1,7 @@
 //! How fast a copy goes, and whether it goes on.
 
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -9,7 +10,8 @@ use tokio::time::Instant;
 /// Shared by all that read units. It may be paused and let go on while they run.
 #[derive(Debug)]
 pub struct Pace {
-    rows_per_second: Option<NonZeroU64>,
+    /// 0 where there is no limit.
+    rows_per_second: AtomicU64,
     paused: watch::Sender<bool>,
     /// When the next rows may be read: each read pays for its rows in time.
     next: Mutex<Option<Instant>>,
@@ -18,10 +20,19 @@ pub struct Pace {
 impl Pace {
     pub fn new(rows_per_second: Option<NonZeroU64>) -> Self {
         Self {
-            rows_per_second,
+            rows_per_second: AtomicU64::new(rows_per_second.map_or(0, NonZeroU64::get)),
             paused: watch::Sender::new(false),
             next: Mutex::default(),
         }
+    }
+
+    pub fn set_rate(&self, rows_per_second: Option<NonZeroU64>) {
+        let rate = rows_per_second.map_or(0, NonZeroU64::get);
+        self.rows_per_second.store(rate, Ordering::Relaxed);
+    }
+
+    fn rate(&self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.rows_per_second.load(Ordering::Relaxed))
     }
 
     /// Units that are under way are still read; no other is begun.
@@ -41,7 +52,7 @@ impl Pace {
 
     /// The rows of a unit at most: what may be read in a second, so that a slow pace is an even one.
     pub(super) fn unit_rows(&self, wanted: usize) -> usize {
-        let rate = self.rows_per_second.map(|rate| usize::try_from(rate.get()));
+        let rate = self.rate().map(|rate| usize::try_from(rate.get()));
         rate.and_then(Result::ok).map_or(wanted, |rate| wanted.min(rate))
     }
 
@@ -54,7 +65,7 @@ impl Pace {
 
     /// When this many rows may be read; the next ones may be so later by the time that they take.
     fn turn(&self, rows: u64, now: Instant) -> Option<Instant> {
-        let rate = self.rows_per_second?;
+        let rate = self.rate()?;
         let mut next = self.next();
         let turn = next.unwrap_or(now).max(now);
         *next = Some(turn + time_of(rows, rate));
@@ -63,7 +74,7 @@ impl Pace {
 
     /// Fewer rows than had been paid for were there.
     pub(super) fn give_back(&self, rows: u64) {
-        let Some(rate) = self.rows_per_second else { return };
+        let Some(rate) = self.rate() else { return };
         let mut next = self.next();
         *next = next.and_then(|next| next.checked_sub(time_of(rows, rate)));
     }

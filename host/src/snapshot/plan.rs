@@ -32,6 +32,8 @@ pub struct TableCopy {
     /// The columns that it had, as `name type typmod,...` in the order of their numbers: a table that has others now is
     /// another table. `None` takes those that the first unit meets.
     pub shape: Option<String>,
+    /// The targets are emptied before anything else is sent.
+    pub empties: bool,
 }
 
 /// Rows that go out before the stream has passed what they show. Stored before they do, so that a start drops what is in
@@ -79,6 +81,9 @@ pub struct Plan {
     pub patience: Duration,
     /// How fast it goes.
     pub pace: Arc<Pace>,
+    /// A table has come while the stream ran: the copy begins when all transactions have ended that ran then, those
+    /// that are idle too.
+    pub patient: bool,
 }
 
 /// A range of a key in the order of the server: behind `after`, up to and with `up_to`.

@@ -46,6 +46,7 @@ pub(super) struct Shared {
     pub unit_rows: usize,
     pub patience: Duration,
     pub pace: Arc<Pace>,
+    pub patient: bool,
     /// Where the server's WAL ended when the copy began: no earlier run has read anything that shows more.
     pub begun: OnceLock<Lsn>,
     pub connect: Connect,
@@ -71,6 +72,7 @@ impl Shared {
             unit_rows: plan.pace.unit_rows(plan.unit_rows).max(1),
             patience: plan.patience,
             pace: plan.pace,
+            patient: plan.patient,
             begun: OnceLock::new(),
             connect,
             floors: Mutex::new(Floors::new(newest)),

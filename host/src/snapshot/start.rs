@@ -91,7 +91,7 @@ async fn wait_for_start(shared: &Shared) -> Result<(), Box<Problem>> {
     loop {
         let waited = async {
             let client = read::connect(&shared.connect).await?;
-            barrier::wait(&client, |snapshot| shared.floors().saw(snapshot)).await?;
+            barrier::wait(&client, shared.patient, |snapshot| shared.floors().saw(snapshot)).await?;
             read::wal_end(&client).await
         };
         match waited.await {

@@ -1,4 +1,5 @@
-//! The publication: made for exactly the selected tables, or adopted as it is. An existing one is never altered.
+//! The publication: made for exactly the selected tables, or adopted as it is. An adopted one is never altered. One of
+//! ours follows the selection once it has been streamed from.
 
 use super::catalog::Table;
 use super::failure::{headline, refused, server_text, shown};
@@ -94,12 +95,14 @@ pub async fn state(client: &Client, name: &str) -> Result<Option<PublicationStat
 }
 
 /// The publication to stream from: the adopted one as it is, else `rowmill_<pipeline>`, made where it isn't there.
-/// One that is there with other tables is a problem; it isn't altered.
+/// One that is there with other tables is a problem, and isn't altered, unless it `adjusts`: then it has been streamed
+/// from, and gets the tables that are selected now.
 pub async fn ensure(
     client: &Client,
     pipeline: &str,
     adopted: Option<&str>,
     tables: &[Table],
+    adjusts: bool,
 ) -> Result<Publication, Box<Problem>> {
     let name = adopted.map_or_else(|| own_name(pipeline), str::to_owned);
     match (state(client, &name).await?, adopted) {
@@ -113,6 +116,14 @@ pub async fn ensure(
             Ok(Publication {
                 name,
                 created: true,
+                tables: tables.iter().map(|table| table.oid).collect(),
+            })
+        }
+        (Some(state), None) if adjusts => {
+            adjust(client, &state, tables).await?;
+            Ok(Publication {
+                name,
+                created: false,
                 tables: tables.iter().map(|table| table.oid).collect(),
             })
         }
@@ -131,6 +142,51 @@ pub async fn ensure(
             }
         }
     }
+}
+
+/// The statements that give a publication of ours the tables that are selected now.
+///
+/// # Errors
+/// It publishes otherwise than ours do: somebody has altered it.
+pub(super) fn adjustment(state: &PublicationState, tables: &[Table]) -> Result<Vec<String>, Problem> {
+    let lacking = lacking(state, tables);
+    let is_ours = !state.all_tables && (state.via_root || !lacking.iter().any(|table| table.partitioned));
+    if let (false, Some(problem)) = (is_ours, differs(state, tables)) {
+        return Err(problem);
+    }
+    let name = &state.sql_name;
+    let mut statements = Vec::new();
+    if !lacking.is_empty() {
+        let names = names(lacking.iter().copied());
+        statements.push(format!("ALTER PUBLICATION {name} ADD TABLE {names};"));
+    }
+    let extra: Vec<String> = extra(state, tables).map(|table| table.sql_name.clone()).collect();
+    if !extra.is_empty() {
+        statements.push(format!(
+            "ALTER PUBLICATION {name} DROP TABLE {};",
+            joined(extra.into_iter())
+        ));
+    }
+    Ok(statements)
+}
+
+async fn adjust(client: &Client, state: &PublicationState, tables: &[Table]) -> Result<(), Box<Problem>> {
+    for statement in adjustment(state, tables)? {
+        let done = client.batch_execute(&statement).await;
+        done.map_err(|error| alter_refused(&state.sql_name, &statement, &error))?;
+        tracing::info!(statement, "the publication follows the tables that are selected");
+    }
+    Ok(())
+}
+
+fn alter_refused(name: &str, statement: &str, error: &tokio_postgres::Error) -> Box<Problem> {
+    let problem = Problem::new(
+        codes::PUBLICATION_DIFFERS,
+        Exit::Preflight,
+        headline(format!("publication {} can't be given the tables", shown(name))),
+        format!("alter it as the tables' owner: `{statement}`"),
+    );
+    Box::new(problem.with_cause(server_text(error)))
 }
 
 /// The statement that makes a publication for exactly `tables`. ONLY keeps the children of inheritance out; it

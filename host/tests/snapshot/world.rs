@@ -70,6 +70,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         tally: Tally::default(),
         ahead: Vec::new(),
         shape: None,
+        empties: false,
     }
 }
 
@@ -135,6 +136,7 @@ fn start(
         connections,
         unit_rows,
         patience: Duration::from_millis(500),
+        patient: false,
         pace: Arc::new(Pace::new(None)),
     };
     let url = cluster.url("postgres");

@@ -45,6 +45,29 @@ impl StateStore {
         })
     }
 
+    /// The table is to be copied once more, from its first row on, and its targets are to be emptied before. What a copy
+    /// that is under way still reports counts for nothing.
+    pub fn copy_again(&self, table_oid: u32, table: &str) -> Result<(), Problem> {
+        self.write(|transaction| {
+            let mut copies = transaction.open_table(COPIES)?;
+            let before = stored_copy(&copies, table_oid)?;
+            let copy = TableCopy {
+                table_oid,
+                table: table.to_owned(),
+                // Beyond that of whatever is under way: its marks come late.
+                epoch: before.as_ref().map_or(0, |copy| copy.epoch + 1),
+                state: CopyState::Planned,
+                basis: String::new(),
+                empties: true,
+                joined: before.is_some_and(|copy| copy.joined),
+            };
+            copies.insert(table_oid, encode(&copy)?.as_slice())?;
+            let mut ranges = transaction.open_table(RANGES)?;
+            ranges.retain_in(places(table_oid), |_, _| false)?;
+            Ok(())
+        })
+    }
+
     /// Forgets the table, as if it had never been copied.
     pub fn remove_copy(&self, table_oid: u32) -> Result<(), Problem> {
         self.write(|transaction| {
@@ -65,7 +88,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
     for mark in marks {
         let (table_oid, epoch) = match mark {
             Mark::UnitDone(done) => (done.unit.table_oid, done.unit.epoch),
-            Mark::TableDone { table_oid, epoch } => (*table_oid, *epoch),
+            Mark::TableDone { table_oid, epoch } | Mark::Emptied { table_oid, epoch } => (*table_oid, *epoch),
             Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) => continue,
         };
         let mut copies = transaction.open_table(COPIES)?;
@@ -74,10 +97,17 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
             continue;
         };
         match mark {
+            Mark::Emptied { .. } => {
+                copy.empties = false;
+                copies.insert(table_oid, encode(&copy)?.as_slice())?;
+            }
+            // It speaks of rows that went out before the targets are emptied.
+            _ if copy.empties => {}
             Mark::UnitDone(done) => add(&mut transaction.open_table(RANGES)?, done)?,
             Mark::TableDone { .. } => {
                 copy.epoch = epoch;
                 copy.state = CopyState::Finished;
+                copy.joined = false;
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
                 forget_ranges(transaction, table_oid)?;
             }

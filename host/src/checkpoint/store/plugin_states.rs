@@ -52,7 +52,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
         match mark {
             Mark::State(state) => put(transaction, state)?,
             Mark::Entries(entries) => write(transaction, entries)?,
-            Mark::UnitDone(_) | Mark::TableDone { .. } | Mark::Replayed(_) => {}
+            Mark::UnitDone(_) | Mark::TableDone { .. } | Mark::Emptied { .. } | Mark::Replayed(_) => {}
         }
     }
     Ok(())

@@ -89,6 +89,8 @@ pub struct SetAside {
 pub enum CopyState {
     Planned,
     Finished,
+    /// It isn't streamed any more: what is at the targets grows old.
+    Left,
 }
 
 /// One copy of one table.
@@ -105,6 +107,12 @@ pub struct TableCopy {
     /// where it is the same still.
     #[serde(default)]
     pub basis: String,
+    /// The targets are to be emptied before its first row goes out, which isn't durable yet.
+    #[serde(default)]
+    pub empties: bool,
+    /// It came while the pipeline ran: transactions that had begun by then may have changed it unseen by the stream.
+    #[serde(default)]
+    pub joined: bool,
 }
 
 /// A range of a table's key that is copied: its rows are durable everywhere, and the stored position is behind all
@@ -274,6 +282,11 @@ pub enum Mark {
     UnitDone(Arc<CopiedUnit>),
     /// The last unit of the table is.
     TableDone {
+        table_oid: u32,
+        epoch: u32,
+    },
+    /// The targets have been emptied for the copy of the table.
+    Emptied {
         table_oid: u32,
         epoch: u32,
     },

@@ -66,6 +66,8 @@ fn copy(epoch: u32) -> TableCopy {
         table: "public.orders".into(),
         epoch,
         state: CopyState::Planned,
+        empties: false,
+        joined: false,
         basis: "id int4".into(),
     }
 }
@@ -434,3 +436,29 @@ fn h9_a_flipped_byte_is_told_or_harmless() {
 
 /// How many bytes are flipped, each at its own opening of the store.
 const FLIPS: usize = 200;
+
+#[test]
+fn a_table_is_copied_again_once_its_targets_are_empty() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(None, &[unit(1, 0, 1)]).unwrap();
+    store.copy_again(16384, "public.orders").unwrap();
+    // What the copy before still reports, the emptying of an earlier order among it.
+    let emptied = |epoch| Mark::Emptied {
+        table_oid: 16384,
+        epoch,
+    };
+    store.advance(None, &[emptied(1), unit(1, 1, 2), TABLE_DONE]).unwrap();
+    store.restart_copy(16384, 2).unwrap();
+    store.advance(None, &[unit(2, 1, 2)]).unwrap();
+    let again = store.copies().unwrap().remove(0);
+    assert_eq!((again.epoch, again.state, again.empties), (2, CopyState::Planned, true));
+    assert_eq!(copied(&store), [""; 0]);
+
+    let begun = TableCopy { epoch: 3, ..again };
+    store.set_copy(&begun, &[]).unwrap();
+    store.advance(None, &[emptied(3), unit(3, 0, 1)]).unwrap();
+    assert!(!store.copies().unwrap()[0].empties);
+    assert_eq!(copied(&store), ["-10:1"]);
+}

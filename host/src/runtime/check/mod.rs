@@ -92,6 +92,7 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
         let differences = found.differences.iter();
         let notices = differences.map(|(table, text)| differs(&of_sink.name, table, text));
         checked.notices.extend(notices);
+        checked.notices.extend(found.advice.into_iter().map(advised));
         let problems = found
             .refusals
             .into_iter()
@@ -109,11 +110,35 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
 /// Before a first run makes anything at the server: would plugins and sinks take the tables as they are? A sink that
 /// can't be reached now may be later.
 pub(super) async fn first_run(process: &Process, catalog: &Catalog, system_identifier: u64) -> Vec<Problem> {
-    let config = &process.config;
-    let mut problems = Vec::new();
     let module = |name: &str| process.modules.newest(name).map(|taken| taken.module);
+    would_take(process, &process.config(), module, catalog, system_identifier).await
+}
+
+/// Beside the running pipeline: would a start with this configuration be refused? Where the source can't be reached now,
+/// that is what stands in the way.
+pub(super) async fn beside(
+    process: &Process,
+    config: &Pipeline,
+    module: impl Fn(&str) -> Option<Arc<Module>>,
+) -> Vec<Problem> {
+    let (catalog, system_identifier) = match source::beside(process, config).await {
+        Ok(found) => found,
+        Err(problems) => return problems,
+    };
+    would_take(process, config, module, &catalog, system_identifier).await
+}
+
+async fn would_take(
+    process: &Process,
+    config: &Pipeline,
+    module: impl Fn(&str) -> Option<Arc<Module>>,
+    catalog: &Catalog,
+    system_identifier: u64,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
     let mut started = routes::start(&process.engine, config, module, &mut problems);
-    let ways = routes::ways(config, &catalog.tables, &mut started, |_, _| None, &mut problems);
+    let known = |route: &str, table: &str| process.store.route_columns(route, table).ok().flatten();
+    let ways = routes::ways(config, &catalog.tables, &mut started, known, &mut problems);
     for of_sink in &config.sinks {
         let relations = routes::relations_for(config, &ways, &of_sink.name);
         let found = sink::check(of_sink, &context(config, of_sink, system_identifier), &relations).await;
@@ -131,9 +156,20 @@ fn context(config: &Pipeline, of_sink: &config::Sink, system_identifier: u64) ->
         slot: config.slot_name(),
         sink: of_sink.name.clone(),
         system_identifier,
+        source_database: super::source::database(config),
         state_dir: config.state_dir.clone(),
         passed_over: Arc::default(),
         types: Arc::default(),
+    }
+}
+
+fn advised(advice: sink::Advice) -> Notice {
+    Notice {
+        code: advice.code,
+        level: Level::Warning,
+        headline: advice.headline,
+        detail: Some(advice.detail),
+        help: Some(advice.help),
     }
 }
 

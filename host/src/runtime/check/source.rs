@@ -1,5 +1,7 @@
 //! The source as a start would find it: connections, preflight, and the position that the state has.
 
+use super::super::copies;
+use super::super::process::Process;
 use super::super::source::slot_state;
 use super::Checked;
 use crate::checkpoint::{self, ServerState, StateStore, Stored};
@@ -7,6 +9,7 @@ use crate::config::Pipeline;
 use crate::pipeline::{route_key, takes};
 use crate::postgres::{Conninfo, sql};
 use crate::problem::{Exit, Problem};
+use crate::source::catalog::Catalog;
 use crate::source::preflight::{self, codes};
 use crate::source::replication::{Connection, SystemIdentity};
 use std::collections::HashMap;
@@ -26,6 +29,32 @@ impl Source {
     pub(super) fn known(&self, route: &str, table: &str) -> Option<Vec<String>> {
         self.known.get(&(route.to_owned(), table.to_owned())).cloned()
     }
+}
+
+/// The tables of a configuration that is to be taken up beside the running stream, and the cluster's identifier.
+pub(super) async fn beside(process: &Process, config: &Pipeline) -> Result<(Catalog, u64), Vec<Problem>> {
+    let one = |problem: Problem| vec![problem];
+    let application = format!("{}_check", process.application_name());
+    let client = sql::connect(&process.source, &application).await;
+    let client = client.map_err(|error| one(error.into()))?;
+    let copied = copies::finished(process).map_err(one)?;
+    let slot = config.slot_name();
+    let request = preflight::Request {
+        copied: &copied,
+        adjusts: true,
+        ..preflight::Request::of(&config.name, &config.source, &slot, None)
+    };
+    let report = preflight::run(&client, &request).await;
+    let mut report = report.map_err(|problem| one(*problem))?;
+    report
+        .problems
+        .retain(|problem| !codes::OF_RUNNING.contains(&problem.code));
+    if !report.problems.is_empty() {
+        return Err(report.problems);
+    }
+    let stored = process.store.stored().map_err(one)?;
+    let system_identifier = stored.map_or(0, |stored| stored.identity.system_identifier);
+    Ok((report.catalog, system_identifier))
 }
 
 /// Looks at everything; `None` where nothing more can be said.

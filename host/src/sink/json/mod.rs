@@ -19,12 +19,14 @@
 //!
 //! What repeats is made once: a transaction's id and position, a relation's names. A row costs no allocation.
 
+mod image;
 mod shape;
 mod text;
 mod time;
 
 use crate::batch::{Batch, Message, Op, Origin, Replay, Row, Transaction, Truncate, Tuple, Value};
 use crate::sink::SinkError;
+pub(in crate::sink) use image::{Images, push_context};
 use rustc_hash::FxHashMap;
 use shape::{ColumnShape, Shape};
 use std::io::Write;

@@ -23,6 +23,10 @@ pub(in crate::sink) async fn check(
             return checked;
         }
     };
+    if let Some(audit) = &config.audit {
+        super::audit::check(&client, audit, context, relations, &mut checked).await;
+        return checked;
+    }
     let refusals = &mut checked.refusals;
     let mut seen = BTreeSet::new();
     for (at, relation) in relations.iter().enumerate() {

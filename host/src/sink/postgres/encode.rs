@@ -22,7 +22,7 @@ pub(super) struct TextArray {
 }
 
 impl TextArray {
-    fn with_capacity(rows: usize) -> Self {
+    pub(super) fn with_capacity(rows: usize) -> Self {
         const BYTES_PER_VALUE_GUESSED: usize = 16;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + rows * BYTES_PER_VALUE_GUESSED);
         for field in [1_i32, 1, TEXT as i32, 0, 1] {
@@ -31,7 +31,7 @@ impl TextArray {
         Self { bytes, length: 0 }
     }
 
-    fn push(&mut self, text: Option<&[u8]>) {
+    pub(super) fn push(&mut self, text: Option<&[u8]>) {
         self.length += 1;
         match text {
             Some(text) => {
@@ -42,7 +42,7 @@ impl TextArray {
         }
     }
 
-    fn finish(mut self) -> Self {
+    pub(super) fn finish(mut self) -> Self {
         self.bytes[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&self.length.to_be_bytes());
         self
     }

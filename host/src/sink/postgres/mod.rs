@@ -31,6 +31,7 @@
 //! | truncate | TRUNCATE of what the source names, RESTART IDENTITY as there | the same |
 //! | message | nothing | nothing |
 //!
+//! With `audit` each of them is a row of one table (`audit`, which takes the applier's place).
 //! With `append` each of them is a row of its own (`about` has what is told beside its columns).
 //!
 //! What the target refuses is found by halves, since the rows of a delivery are tried together first (`refusal`). What
@@ -38,6 +39,7 @@
 
 mod about;
 mod apply;
+mod audit;
 mod check;
 mod compact;
 mod connection;
@@ -98,8 +100,13 @@ impl PostgresSink {
                 .map_err(|error| error::of(&error, context))?,
         );
         let (position, identity) = position::open(&client, context).await?;
+        let trail = match &self.config.audit {
+            Some(audit) => Some(audit::Trail::open(&client, audit, &identity, context).await?),
+            None => None,
+        };
         let applier = Applier::new(&self.config, independent);
-        let session = Session::open(client, context.clone(), identity, applier, self.durable).await?;
+        let mut session = Session::open(client, context.clone(), identity, applier, self.durable).await?;
+        session.trail = trail;
         self.session = Some(session);
         Ok(position)
     }

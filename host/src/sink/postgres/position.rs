@@ -187,6 +187,7 @@ fn context_of(pipeline: &str, sink: &str) -> SinkContext {
         slot: String::new(),
         sink: sink.to_owned(),
         system_identifier: 0,
+        source_database: String::new(),
         state_dir: std::path::PathBuf::new(),
         passed_over: Arc::default(),
         types: Arc::default(),

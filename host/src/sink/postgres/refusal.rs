@@ -68,7 +68,7 @@ impl Applier {
 }
 
 /// Adds which row it is.
-fn named(work: Work<'_>, at: usize, problem: Problem) -> Problem {
+pub(super) fn named(work: Work<'_>, at: usize, problem: Problem) -> Problem {
     let row = &work.rows[at];
     let transaction = work.batch.transaction(row);
     let id = RowId {

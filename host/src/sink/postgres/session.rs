@@ -1,6 +1,7 @@
 //! Target transactions: when one begins, and when it is committed with the position.
 
 use super::apply::{Applier, PassedOver, Work};
+use super::audit::Trail;
 use super::error;
 use super::pipeline::Pipeline;
 use super::position::{Identity, UPDATE};
@@ -22,6 +23,8 @@ pub(super) struct Session {
     identity: Identity,
     update_position: Statement,
     applier: Applier,
+    /// Takes the applier's place in an audit trail.
+    pub(super) trail: Option<Trail>,
     window: Window,
     /// Whether a target transaction is open, and what went into it.
     open: bool,
@@ -54,6 +57,7 @@ impl Session {
             identity,
             update_position,
             applier,
+            trail: None,
             window: Window::default(),
             open: false,
             bytes: 0,
@@ -120,6 +124,9 @@ impl Session {
             }
         }
         self.apply(delivery, start..end, before).await?;
+        if let Some(trail) = &mut self.trail {
+            trail.settle(&self.client, delivery, &self.context).await?;
+        }
         self.written = delivery.sequence;
         if !self.inside {
             self.complete = delivery.sequence;
@@ -197,6 +204,9 @@ impl Session {
         if range.is_empty() {
             return Ok(());
         }
+        if self.trail.is_some() {
+            return self.tell(delivery, range).await;
+        }
         let begin = if self.open { refusal::NEXT } else { refusal::BEGIN };
         self.open = true;
         self.bytes += delivery.batch.size_bytes();
@@ -208,6 +218,34 @@ impl Session {
             copying: &delivery.copying,
         };
         self.applier.apply(work, range, begin).await
+    }
+
+    /// Writes the trail of some rows. Where they make none, no target transaction begins: the trail may lie in the
+    /// source's own database, and must not keep itself going.
+    async fn tell(&mut self, delivery: &Delivery, range: Range<usize>) -> Result<(), SinkError> {
+        let Some(trail) = &mut self.trail else {
+            return Ok(());
+        };
+        let work = Work {
+            client: &self.client,
+            context: &self.context,
+            batch: &delivery.batch,
+            rows: &delivery.rows,
+            copying: &delivery.copying,
+        };
+        let encoded = trail.encode(work, range.clone());
+        if matches!(encoded, Ok(None)) {
+            return Ok(());
+        }
+        let begin = if self.open { refusal::NEXT } else { refusal::BEGIN };
+        self.open = true;
+        self.bytes += delivery.batch.size_bytes();
+        let begun = self.client.batch_execute(begin).await;
+        begun.map_err(|error| error::of(&error, &self.context))?;
+        let Some(arrays) = encoded? else { return Ok(()) };
+        let told = trail.insert(work, range, arrays).await;
+        self.applier.refused = trail.refused.take();
+        told
     }
 
     /// Commits the open target transaction with the position.
@@ -234,6 +272,7 @@ impl Session {
         self.count_passed_over();
         Ok(())
     }
+
     fn count_passed_over(&mut self) {
         let PassedOver { missing, conflicts } = std::mem::take(&mut self.applier.passed_over);
         let (sink, counts) = (&self.context.sink, &self.context.passed_over);

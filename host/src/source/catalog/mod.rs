@@ -171,5 +171,17 @@ pub async fn read_selected(
     }
 }
 
+/// The OIDs of the tables that [`read_selected`] reads.
+pub async fn selected(
+    client: &Client,
+    patterns: &[TablePattern],
+    publication: Option<&str>,
+) -> Result<Vec<u32>, Box<Problem>> {
+    match publication {
+        Some(name) if patterns.is_empty() => names::published(client, name).await,
+        _ => Ok(names::matching(client, patterns).await?.oids),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -98,3 +98,6 @@ mod tests {
         );
     }
 }
+
+/// What a running pipeline has taken itself: no hindrance for whoever looks beside it.
+pub const OF_RUNNING: &[&str] = &[SLOT_ACTIVE, SENDERS_TAKEN, SLOTS_TAKEN];

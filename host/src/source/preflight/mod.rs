@@ -30,6 +30,8 @@ pub struct Request<'a> {
     pub slot: &'a str,
     /// Tables that are copied already: the stream needs no SELECT.
     pub copied: &'a [u32],
+    /// The publication is our own and has been streamed from: tables that it lacks are added, others are dropped.
+    pub adjusts: bool,
 }
 
 impl<'a> Request<'a> {
@@ -42,6 +44,7 @@ impl<'a> Request<'a> {
             publication: source.publication.as_deref(),
             slot,
             copied: &[],
+            adjusts: false,
         }
     }
 }

@@ -35,6 +35,10 @@ pub(super) async fn check(
     };
     match request.publication {
         Some(_) => findings.problems.extend(publication::lacks(&state, &catalog.tables)),
+        None if request.adjusts => {
+            let statements = publication::adjustment(&state, &catalog.tables);
+            findings.problems.extend(statements.err());
+        }
         None => findings.problems.extend(publication::differs(&state, &catalog.tables)),
     }
     note(&state, catalog, request.publication.is_some(), findings);

@@ -25,7 +25,7 @@ async fn a_publication_is_made_for_exactly_the_selected_tables() {
     let client = connect(&cluster, "postgres", "postgres").await;
     let selected = tables(&client, &["public.C \"c", "public.b", "public.parts"]).await;
 
-    let made = ensure(&client, "shop", None, &selected).await.unwrap();
+    let made = ensure(&client, "shop", None, &selected, false).await.unwrap();
     assert_eq!((made.name.as_str(), made.created), ("rowmill_shop", true));
     let state = state(&client, "rowmill_shop").await.unwrap().unwrap();
     let published: Vec<&str> = state.tables.iter().map(|table| table.sql_name.as_str()).collect();
@@ -35,7 +35,7 @@ async fn a_publication_is_made_for_exactly_the_selected_tables() {
         "no child of b, no leaf of parts"
     );
     assert!(state.via_root && state.inserts && state.updates && state.deletes && state.truncates);
-    let again = ensure(&client, "shop", None, &selected).await.unwrap();
+    let again = ensure(&client, "shop", None, &selected, false).await.unwrap();
     assert!(!again.created && again.tables.len() == 3);
 
     ours_with_other_tables(&cluster, &client).await;
@@ -64,7 +64,7 @@ async fn ours_with_other_tables(cluster: &Cluster, client: &Client) {
     ];
     for (names, help, cause) in cases {
         let selected = tables(client, names).await;
-        let problem = ensure(client, "shop", None, &selected).await.unwrap_err();
+        let problem = ensure(client, "shop", None, &selected, false).await.unwrap_err();
         assert_eq!(problem.code, codes::PUBLICATION_DIFFERS);
         assert_eq!((problem.help.as_str(), problem.cause.as_deref()), (help, Some(cause)));
     }
@@ -72,16 +72,16 @@ async fn ours_with_other_tables(cluster: &Cluster, client: &Client) {
     // What the help says is what heals it.
     let selected = tables(client, cases[2].0).await;
     cluster.sql("postgres", cases[2].1.trim_matches('`')).unwrap();
-    assert!(!ensure(client, "shop", None, &selected).await.unwrap().created);
+    assert!(!ensure(client, "shop", None, &selected, false).await.unwrap().created);
 }
 
 async fn adopted(cluster: &Cluster, client: &Client) {
     let before = fingerprint(cluster, "postgres");
     let a = tables(client, &["public.a"]).await;
-    assert!(!ensure(client, "x", Some("mine"), &a).await.unwrap().created);
+    assert!(!ensure(client, "x", Some("mine"), &a, false).await.unwrap().created);
 
     let both = tables(client, &["public.a", "public.b"]).await;
-    let problem = ensure(client, "x", Some("mine"), &both).await.unwrap_err();
+    let problem = ensure(client, "x", Some("mine"), &both, false).await.unwrap_err();
     assert_eq!(problem.code, codes::PUBLICATION_LACKS);
     assert_eq!(
         problem.help,
@@ -89,14 +89,14 @@ async fn adopted(cluster: &Cluster, client: &Client) {
     );
 
     let parts = tables(client, &["public.parts"]).await;
-    let problem = ensure(client, "x", Some("leaves"), &parts).await.unwrap_err();
+    let problem = ensure(client, "x", Some("leaves"), &parts, false).await.unwrap_err();
     assert!(
         problem
             .help
             .contains("`ALTER PUBLICATION leaves SET (publish_via_partition_root = true);`")
     );
 
-    let problem = ensure(client, "x", Some("nope"), &a).await.unwrap_err();
+    let problem = ensure(client, "x", Some("nope"), &a, false).await.unwrap_err();
     assert_eq!(problem.code, codes::PUBLICATION_MISSING);
     assert_eq!(
         problem.help,
@@ -109,12 +109,12 @@ async fn denied_to_others(cluster: &Cluster) {
     let before = fingerprint(cluster, "postgres");
     let limited = connect(cluster, "limited", "postgres").await;
     let a = tables(&limited, &["public.a"]).await;
-    let problem = ensure(&limited, "other", None, &a).await.unwrap_err();
+    let problem = ensure(&limited, "other", None, &a, false).await.unwrap_err();
     assert_eq!(problem.code, codes::PUBLICATION_DENIED);
     assert!(problem.cause.as_ref().unwrap().contains("(42501)"), "{problem:?}");
     assert_eq!(fingerprint(cluster, "postgres"), before);
     // Once its owner has made it, it is found as ours.
     let statement = problem.help.split('`').nth(1).unwrap();
     cluster.sql("postgres", statement).unwrap();
-    assert!(!ensure(&limited, "other", None, &a).await.unwrap().created);
+    assert!(!ensure(&limited, "other", None, &a, false).await.unwrap().created);
 }

@@ -11,8 +11,10 @@ use postgres_protocol::message::frontend;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// `messages` and `binary` are understood from version 14 on.
+/// `messages`, `binary` and `streaming` are understood from version 14 on.
 const VERSION_14: u32 = 140_000;
+/// Protocol 4 came with version 16; it differs from 2 in what this program doesn't ask for.
+const VERSION_16: u32 = 160_000;
 
 /// A walsender of one database, open for commands.
 pub struct Connection {
@@ -36,15 +38,36 @@ pub struct ProtocolOptions {
     pub proto_version: u8,
     pub binary: bool,
     pub messages: bool,
+    /// Whether transactions in progress are sent. They need an [`Assembler`](crate::assemble::Assembler).
+    pub streaming: bool,
 }
 
 impl ProtocolOptions {
-    /// The best that this server and our decoder have in common.
+    /// The best that this server and our decoder have in common: whole transactions, in commit order.
     pub fn choose(server_version: u32) -> Self {
         Self {
             proto_version: 1,
             binary: false,
             messages: server_version >= VERSION_14,
+            streaming: false,
+        }
+    }
+
+    /// The same with transactions in progress, where the server can.
+    pub fn choose_streaming(server_version: u32) -> Self {
+        let chosen = Self::choose(server_version);
+        match server_version {
+            VERSION_16.. => Self {
+                proto_version: 4,
+                streaming: true,
+                ..chosen
+            },
+            VERSION_14.. => Self {
+                proto_version: 2,
+                streaming: true,
+                ..chosen
+            },
+            _ => chosen,
         }
     }
 }
@@ -159,6 +182,9 @@ fn start_command(slot: &str, from: Lsn, publications: &[String], options: Protoc
             sql.push_str(&format!(", {name} 'true'"));
         }
     }
+    if options.streaming {
+        sql.push_str(", streaming 'on'");
+    }
     sql.push(')');
     sql
 }
@@ -198,6 +224,18 @@ mod tests {
         assert_eq!(version_number("18beta1"), 180_000);
         assert_eq!(version_number("9.6.24"), 90_624);
         assert_eq!(version_number(""), 0);
+    }
+
+    #[test]
+    fn streaming_is_asked_for_in_the_servers_own_protocol() {
+        let of = |version| {
+            let options = ProtocolOptions::choose_streaming(version);
+            (options.proto_version, options.streaming)
+        };
+        assert_eq!([of(130_000), of(140_000), of(150_018)], [(1, false), (2, true), (2, true)]);
+        assert_eq!([of(160_000), of(180_004)], [(4, true), (4, true)]);
+        let sql = start_command("s", Lsn(1), &["p".into()], ProtocolOptions::choose_streaming(160_000));
+        assert!(sql.ends_with("(proto_version '4', publication_names '\"p\"', messages 'true', streaming 'on')"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn sink_to(url: String) -> config::PostgresSink {
         mode: WriteMode::Upsert,
         conflict: OnConflict::Error,
         create_tables: false,
+        audit: None,
     }
 }
 

@@ -29,6 +29,7 @@ fn request<'a>(tables: &'a [TablePattern]) -> Request<'a> {
         publication: None,
         slot: "rowmill_shop",
         copied: &[],
+        adjusts: false,
     }
 }
 

@@ -1,0 +1,12 @@
+//! Chaos: a schedule of faults that follows from a seed, on a pipeline of real processes, before the judge of
+//! [`crate::oracle`]. Rounds of faults under load, then healing: everything must have arrived, and fresh rows pass.
+
+mod act;
+mod disk;
+mod run;
+mod schedule;
+mod stage;
+
+pub use disk::SmallDisk;
+pub use run::{Report, run};
+pub use schedule::{Act, Lasting, Round, Step};

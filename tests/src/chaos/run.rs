@@ -1,0 +1,308 @@
+//! Rounds until the time is over.
+
+use super::act::{self, Hand, heal, lock};
+use super::schedule::Round;
+use super::stage::Stage;
+use crate::oracle::{Arrival, Feed, Judge, Ledger, Outputs, Promise, Sampler, Scribe, Scribes, Table, Told};
+use crate::{get, tag, wait_until};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Rule g, on a machine that does nothing else.
+const LIVENESS: Duration = Duration::from_secs(5);
+/// How much longer a loaded machine may take: two cores that run several of these at once.
+const LOADED: u32 = 6;
+/// What was written meanwhile may take so long to arrive; beyond that it is lost.
+const ARRIVAL: Duration = Duration::from_secs(120);
+const WRITERS: u64 = 3;
+const BETWEEN_TRANSACTIONS: Duration = Duration::from_millis(20);
+/// Rows that are there before the start.
+const COPIED: usize = 2_000;
+const WAREHOUSE: usize = 0;
+const FEED: usize = 1;
+
+/// What a run has come to.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub seed: u64,
+    pub rounds: u64,
+    /// How often what was done.
+    pub done: BTreeMap<String, u64>,
+    pub changes: usize,
+    pub forbidden: usize,
+    pub arrivals: u64,
+    pub samples: usize,
+    /// From healing to a fresh row at all sinks.
+    pub slowest: Duration,
+    pub violations: Vec<String>,
+}
+
+impl Report {
+    pub fn to_json(&self) -> Value {
+        json!({
+            "seed": self.seed,
+            "rounds": self.rounds,
+            "done": self.done,
+            "changes": self.changes,
+            "forbidden": self.forbidden,
+            "arrivals": self.arrivals,
+            "samples": self.samples,
+            "slowest_liveness_ms": self.slowest.as_millis() as u64,
+            "violations": self.violations,
+        })
+    }
+
+    pub fn to_text(&self) -> String {
+        let done: Vec<String> = self
+            .done
+            .iter()
+            .map(|(what, times)| format!("{times} {what}"))
+            .collect();
+        let mut text = format!(
+            "seed {}: {} rounds, {}\n{} changes had to arrive, {} must not; {} arrivals, {} samples of positions\n\
+             a fresh row took {} ms at most\n{} violations",
+            self.seed,
+            self.rounds,
+            done.join(", "),
+            self.changes,
+            self.forbidden,
+            self.arrivals,
+            self.samples,
+            self.slowest.as_millis(),
+            self.violations.len()
+        );
+        for violation in &self.violations {
+            text.push_str(&format!("\n{violation}"));
+        }
+        text
+    }
+}
+
+struct Trial {
+    stage: Stage,
+    ledger: Arc<Mutex<Ledger>>,
+    judge: Judge,
+    told: Told,
+    feed: Feed,
+    outputs: Outputs,
+    sampler: Sampler,
+    hand: Hand,
+    report: Report,
+}
+
+/// Runs the rounds of a seed for so long, at least one. The first violation ends it.
+pub fn run(seed: u64, time: Duration, say: &mut dyn FnMut(&str)) -> Result<Report> {
+    let started = Instant::now();
+    let mut trial = Trial::new(seed)?;
+    let scribes = Scribes::start(&trial.stage.source, &trial.ledger, WRITERS, BETWEEN_TRANSACTIONS, seed);
+    while trial.report.rounds == 0 || started.elapsed() < time {
+        trial.round(&scribes, say)?;
+        if !trial.judge.violations().is_empty() {
+            trial.keep(say);
+            break;
+        }
+    }
+    drop(scribes);
+    let Trial {
+        judge,
+        ledger,
+        mut report,
+        ..
+    } = trial;
+    let ledger = lock(&ledger);
+    report.changes = ledger.obligations();
+    report.forbidden = ledger.forbidden();
+    report.arrivals = judge.arrivals();
+    report.violations = judge.violations().iter().map(ToString::to_string).collect();
+    Ok(report)
+}
+
+impl Trial {
+    fn new(seed: u64) -> Result<Self> {
+        let mut stage = Stage::new()?;
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        lock(&ledger).tag(tag(0));
+        Hand::new(Scribe::new(&stage.source, &ledger, 0, seed))?.events(COPIED)?;
+        let hand = Hand::new(Scribe::new(&stage.source, &ledger, 1, seed))?;
+        stage.start()?;
+        let sinks = [
+            ("warehouse", Promise::ExactlyOnce, false),
+            ("feed", Promise::ExactlyOnce, true),
+        ];
+        Ok(Self {
+            judge: Judge::new(&sinks),
+            told: Told::default(),
+            feed: Feed::new(&stage.feed()),
+            outputs: Outputs::new(stage.folder.path()),
+            sampler: Sampler::start(&stage.source, &stage.target, &stage.feed()),
+            stage,
+            ledger,
+            hand,
+            report: Report {
+                seed,
+                ..Report::default()
+            },
+        })
+    }
+
+    /// Safety: faults under load. Then healing, liveness, and rest.
+    fn round(&mut self, scribes: &Scribes, say: &mut dyn FnMut(&str)) -> Result<()> {
+        let round = Round::of(self.report.seed, self.report.rounds);
+        for step in &round.0 {
+            say(&format!(
+                "seed {} round {}: {step}",
+                self.report.seed, self.report.rounds
+            ));
+            self.count(step);
+            act::step(&mut self.stage, step, &self.ledger, &mut self.hand)?;
+            self.must_run()?;
+        }
+        self.report.rounds += 1;
+        heal(&mut self.stage)?;
+        self.live(say)?;
+        scribes.pause(true);
+        wait_until("the writers rest", ARRIVAL, || Ok(scribes.rest()?.then_some(())))?;
+        self.settle()?;
+        scribes.pause(false);
+        Ok(())
+    }
+
+    fn count(&mut self, step: &super::Step) {
+        let words = [
+            step.lasting.map(|lasting| format!("{:?}", lasting.0)),
+            step.act.map(|act| format!("{act:?}")),
+        ];
+        for text in words.into_iter().flatten() {
+            // Without figures.
+            let word: String = text.chars().take_while(|c| !c.is_ascii_digit()).collect();
+            let word = word.trim_end_matches(|c: char| !c.is_alphabetic()).replace('(', " ");
+            *self.report.done.entry(word).or_default() += 1;
+        }
+    }
+
+    /// Rule i. Where it has ended it is started again, so that the rest can be seen.
+    fn must_run(&mut self) -> Result<()> {
+        let host = self.stage.host.as_mut().context("a process")?;
+        if let Some(status) = host.ended()? {
+            let log = host.log();
+            let end = log.lines().rev().take(5).collect::<Vec<_>>().join("\n");
+            self.judge.broken('i', format!("the process ended: {status}\n{end}"));
+            self.stage.start()?;
+        }
+        Ok(())
+    }
+
+    /// Rule g: a row that is written now passes soon.
+    fn live(&mut self, say: &mut dyn FnMut(&str)) -> Result<()> {
+        let healed = Instant::now();
+        let number = self.hand.events(1)?;
+        let there = format!("SELECT count(*) FROM events WHERE id = {number}");
+        let line = format!("\"id\":{number},");
+        let is_live = wait_until("a fresh row", ARRIVAL, || {
+            self.must_run()?;
+            let in_feed = std::fs::read_dir(self.stage.folder.path().join("out"))?
+                .filter_map(|entry| std::fs::read(entry.ok()?.path()).ok())
+                .any(|bytes| bytes.windows(line.len()).any(|window| window == line.as_bytes()));
+            Ok((in_feed && self.stage.target.sql("target", &there)? == "1").then_some(()))
+        });
+        let took = healed.elapsed();
+        self.report.slowest = self.report.slowest.max(took);
+        say(&format!("a fresh row took {} ms", took.as_millis()));
+        if let Err(error) = is_live {
+            self.judge.broken('g', format!("{error:#}"));
+        } else if took > LIVENESS * LOADED {
+            self.judge.broken('g', format!("a fresh row took {took:?}"));
+        }
+        Ok(())
+    }
+
+    /// Nobody writes any more: all that was committed arrives, and is judged.
+    fn settle(&mut self) -> Result<()> {
+        let waited = wait_until("everything arrives", ARRIVAL, || {
+            self.must_run()?;
+            self.arrive()?;
+            Ok((self.judge.missing(&lock(&self.ledger)) == 0).then_some(()))
+        });
+        if let Err(error) = waited {
+            self.judge.broken('a', format!("{error:#}"));
+        }
+        // What would come twice comes now.
+        std::thread::sleep(Duration::from_millis(300));
+        self.arrive()?;
+        let samples = self.sampler.take();
+        self.report.samples += samples.len();
+        let mut ledger = lock(&self.ledger);
+        self.judge.settle(&mut ledger, &samples);
+        self.judge.accounts(&ledger, &accounts(&self.stage)?);
+        drop(ledger);
+        self.judge.copied();
+        self.look_at_outputs()
+    }
+
+    fn arrive(&mut self) -> Result<()> {
+        // As text first: a line that can't be read is a violation, not an end of the run.
+        let (told, feed) = (self.told.read(&self.stage.target)?, self.feed.read());
+        let ledger = lock(&self.ledger);
+        self.judge.arrive(WAREHOUSE, &told, &ledger);
+        match feed {
+            Ok(feed) => self.judge.arrive(FEED, &feed, &ledger),
+            Err(error) => self.judge.broken('c', format!("feed: {error:#}")),
+        }
+        Ok(())
+    }
+
+    fn look_at_outputs(&mut self) -> Result<()> {
+        for line in self.outputs.unexpected()? {
+            self.judge.broken('h', line);
+        }
+        let mut pages = Vec::new();
+        for path in ["/metrics", "/api/status", "/readyz"] {
+            pages.push((path, get(self.stage.console, path)?.1));
+        }
+        let pid = self.stage.host.as_ref().context("a process")?.pid();
+        pages.push((
+            "the command line",
+            std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?,
+        ));
+        for leak in self.outputs.leaks(&pages)? {
+            self.judge.broken('h', leak);
+        }
+        Ok(())
+    }
+
+    /// For whoever looks for the cause.
+    fn keep(&self, say: &mut dyn FnMut(&str)) {
+        let copy = std::env::temp_dir().join(format!("rowmill-chaos-{}-log", self.report.seed));
+        if std::fs::copy(self.stage.folder.path().join("log"), &copy).is_ok() {
+            say(&format!("the log is kept as {}", copy.display()));
+        }
+    }
+}
+
+/// The accounts as the target has them.
+fn accounts(stage: &Stage) -> Result<Vec<Arrival>> {
+    let rows = stage
+        .target
+        .sql("target", "SELECT key, txn, seq, payload, email, tag FROM accounts")?;
+    let of = |row: &str| {
+        let cells: Vec<&str> = row.split('|').collect();
+        let number = |at: usize| cells[at].parse::<u64>().context("a number");
+        Ok(Arrival {
+            table: Table::Accounts,
+            key: number(0)?,
+            transaction: number(1)?,
+            number: number(2)?,
+            is_delete: false,
+            payload: cells[3].to_owned(),
+            email: cells[4].to_owned(),
+            tag: cells[5].to_owned(),
+            at: 0,
+            lsn: None,
+            is_copy: true,
+        })
+    };
+    rows.lines().map(of).collect()
+}

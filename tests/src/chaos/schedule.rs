@@ -1,0 +1,170 @@
+//! What happens when, from a seed alone.
+
+use crate::{Fault, Random};
+use std::fmt;
+use std::time::Duration;
+
+/// Holds for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    SourceNet(Fault),
+    TargetNet(Fault),
+    /// SIGSTOP, then SIGCONT.
+    HostStopped,
+    SourceDown,
+    TargetDown,
+    /// The state can't be written.
+    DiskFull,
+}
+
+/// Is done at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// kill -9, and a start.
+    Kill,
+    /// SIGTERM, and a start.
+    Terminate,
+    WalsendersTerminated,
+    TargetSessionsTerminated,
+    /// Not a fast shutdown but a crash where it is immediate.
+    SourceRestart {
+        immediate: bool,
+    },
+    TargetRestart {
+        immediate: bool,
+    },
+    ReloadGood,
+    /// A version that breaks on every batch of two rows or more; after a while a good one.
+    ReloadBreaking,
+    ReloadGarbage,
+    LargeTransaction {
+        rows: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub pause: Duration,
+    pub lasting: Option<(Lasting, Duration)>,
+    /// In the midst of what lasts.
+    pub act: Option<Act>,
+}
+
+/// Faults that come one after the other, before all is healed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round(pub Vec<Step>);
+
+impl Round {
+    /// The `number`th round of a seed.
+    pub fn of(seed: u64, number: u64) -> Self {
+        let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
+        // The first numbers of seeds that lie close are close.
+        for _ in 0..8 {
+            random.number();
+        }
+        let steps = 2 + random.below(4);
+        Self((0..steps).map(|_| step(&mut random)).collect())
+    }
+}
+
+fn step(random: &mut Random) -> Step {
+    let pause = Duration::from_millis(random.below(800));
+    let lasting = (random.below(5) < 3).then(|| lasting(random));
+    let act = (lasting.is_none() || random.below(3) == 0).then(|| act(random));
+    Step {
+        pause,
+        lasting,
+        // A process that stands still can't be asked, and one that can't write its state can't start.
+        act: act.filter(|act| match lasting {
+            Some((Lasting::HostStopped, _)) => matches!(act, Act::Kill | Act::LargeTransaction { .. }),
+            Some((Lasting::DiskFull, _)) => !matches!(act, Act::Kill | Act::Terminate),
+            Some((Lasting::SourceDown, _)) => matches!(act, Act::Kill | Act::Terminate | Act::ReloadGood),
+            Some((Lasting::TargetDown, _)) => !matches!(act, Act::TargetRestart { .. } | Act::TargetSessionsTerminated),
+            _ => true,
+        }),
+    }
+}
+
+fn lasting(random: &mut Random) -> (Lasting, Duration) {
+    let hold = Duration::from_millis(200 + random.below(2500));
+    let lasting = match random.below(16) {
+        0..=4 => Lasting::SourceNet(net(random)),
+        5..=9 => Lasting::TargetNet(net(random)),
+        // Longer than the server waits for a sign of life, now and then.
+        10 | 11 => return (Lasting::HostStopped, hold * if random.below(4) == 0 { 3 } else { 1 }),
+        12 => Lasting::SourceDown,
+        13 => Lasting::TargetDown,
+        _ => Lasting::DiskFull,
+    };
+    (lasting, hold)
+}
+
+fn net(random: &mut Random) -> Fault {
+    match random.below(6) {
+        0 | 1 => Fault::CutAfter(1 + random.below(20_000)),
+        2 => Fault::Latency(Duration::from_millis(20 + random.below(200))),
+        3 => Fault::Slice(1 + random.below(7) as usize),
+        4 => Fault::Swallow,
+        _ => Fault::Refuse,
+    }
+}
+
+fn act(random: &mut Random) -> Act {
+    match random.below(20) {
+        0..=5 => Act::Kill,
+        6 => Act::Terminate,
+        7 | 8 => Act::WalsendersTerminated,
+        9 | 10 => Act::TargetSessionsTerminated,
+        11 => Act::SourceRestart {
+            immediate: random.below(2) == 0,
+        },
+        12 | 13 => Act::TargetRestart {
+            immediate: random.below(2) == 0,
+        },
+        14 | 15 => Act::ReloadGood,
+        16 => Act::ReloadBreaking,
+        17 => Act::ReloadGarbage,
+        _ => Act::LargeTransaction {
+            rows: 1_000 + random.below(4_000) as usize,
+        },
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {} ms", self.pause.as_millis())?;
+        if let Some((lasting, hold)) = self.lasting {
+            write!(f, " {lasting:?} for {} ms", hold.as_millis())?;
+        }
+        match self.act {
+            Some(act) => write!(f, " {act:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_seed_gives_the_same_rounds_every_time_and_another_seed_others() {
+        assert_eq!(Round::of(7, 3), Round::of(7, 3));
+        assert_ne!(Round::of(7, 3), Round::of(8, 3));
+        assert_ne!(Round::of(7, 3), Round::of(7, 4));
+    }
+
+    /// Nothing is left out for ever: by name, in the rounds of a few minutes.
+    #[test]
+    fn every_fault_comes_up() {
+        let word = |text: String| text.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned);
+        let (mut lasting, mut acts) = (BTreeSet::new(), BTreeSet::new());
+        for step in (0..60).flat_map(|number| Round::of(1, number).0) {
+            lasting.extend(step.lasting.and_then(|(lasting, _)| word(format!("{lasting:?}"))));
+            acts.extend(step.act.and_then(|act| word(format!("{act:?}"))));
+        }
+        assert_eq!(lasting.len(), 6, "{lasting:?}");
+        assert_eq!(acts.len(), 10, "{acts:?}");
+    }
+}
