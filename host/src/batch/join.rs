@@ -75,7 +75,7 @@ impl Joined {
         self.begins.push((to.transactions.len(), self.sequence));
         to.transactions.extend_from_slice(parts);
         let tuple = |of: Option<Tuple>| of.map(|of| Tuple(of.0 + cells));
-        self.rows.extend(delivery.rows.iter().map(|row| Row {
+        let joined = |row: &Row| Row {
             relation: relation(row.relation),
             transaction: row.transaction + transactions as u32,
             new: tuple(row.new),
@@ -86,7 +86,9 @@ impl Joined {
                 _ => row.extra,
             },
             ..*row
-        }));
+        };
+        to.message_rows.extend(from.message_rows.iter().map(joined));
+        self.rows.extend(delivery.rows.iter().map(joined));
         self.sequence = delivery.sequence;
         self.copying.clone_from(&delivery.copying);
     }
@@ -113,4 +115,46 @@ fn goes_on(last: &Transaction, next: &Transaction) -> bool {
     matches!(last.part, Part::First | Part::Middle)
         && matches!(next.part, Part::Middle | Part::Last)
         && (last.xid, last.commit_lsn, last.origin) == (next.xid, next.commit_lsn, next.origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Value;
+    use crate::sink::testing::{Builder, orders, text};
+
+    /// The first transaction is cut by the deliveries, and a message stands in each of its parts.
+    #[test]
+    fn joined_deliveries_are_as_one() {
+        let orders = orders();
+        let deliveries = [(1, Part::First), (2, Part::Last)].map(|(sequence, part)| {
+            let id = sequence.to_string();
+            let builder = Builder::new()
+                .transaction(0x10, part)
+                .message("said", id.as_bytes())
+                .insert(&orders, &[text(&id), Value::Unchanged, Value::Null])
+                .truncate(&[&orders], false, false);
+            let mut delivery = builder.delivery(sequence);
+            let batch = Arc::make_mut(&mut delivery.batch);
+            batch.message_rows = vec![delivery.rows.remove(0)];
+            delivery
+        });
+        let (joint, begins) = Joined::of(&deliveries, 0).finish();
+        let batch = &joint.batch;
+        assert_eq!(joint.sequence, 2);
+        assert_eq!(begins, [(0, 0), (1, 1)]);
+        assert_eq!(batch.transactions.len(), 1);
+        assert_eq!(batch.transactions[0].part, Part::Whole);
+        assert!(batch.transactions[0].end_lsn > batch.transactions[0].commit_lsn);
+        assert_eq!(batch.relations.len(), 1);
+        for (at, id) in [b"1", b"2"].into_iter().enumerate() {
+            let said = &batch.message_rows[at];
+            assert_eq!(said.transaction, 0);
+            assert_eq!(&batch.messages[said.extra as usize].content[..], id);
+            let [inserted, emptied] = [&joint.rows[2 * at], &joint.rows[2 * at + 1]];
+            let values = [0, 1, 2].map(|slot| batch.value(inserted.new.unwrap(), slot));
+            assert_eq!(values, [Value::Text(id), Value::Unchanged, Value::Null]);
+            assert_eq!(batch.truncates[emptied.extra as usize].relations, [0]);
+        }
+    }
 }

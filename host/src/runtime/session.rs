@@ -8,8 +8,8 @@ use super::source::{NotReady, Ready, database, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
 use super::{chains, copies, known};
-use crate::assemble::Full;
 use super::{tables, types};
+use crate::assemble::Full;
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
 use crate::decode::Decoder;
@@ -179,11 +179,7 @@ async fn conclude(
 ) -> Result<SessionEnd, Box<Problem>> {
     let connected = matches!(
         end,
-        ReceiveEnd::Stopped
-            | ReceiveEnd::CaughtUp
-            | ReceiveEnd::Ended
-            | ReceiveEnd::Again
-            | ReceiveEnd::SpillFull(_)
+        ReceiveEnd::Stopped | ReceiveEnd::CaughtUp | ReceiveEnd::Ended | ReceiveEnd::Again | ReceiveEnd::SpillFull(_)
     );
     if let ReceiveEnd::SpillFull(full) = &end {
         stream_no_more(process, full);
