@@ -5,7 +5,7 @@
 //!   -   -   -   -   delete a  b3      what is left
 //! ```
 //!
-//! Only what follows in the same delivery is looked at, so nobody but a trigger or another constraint could tell: tables
+//! Only what is applied together is looked at, so nobody but a trigger or another constraint could tell: tables
 //! that have ENABLE ALWAYS or REPLICA triggers, or unique or exclusion constraints besides their key, are left as they
 //! are. An update is left out where a later one of the same key brings every column, or a delete takes the row, and
 //! nothing between them concerns the key in another way. Where the target lacks the row, what is left out isn't counted
