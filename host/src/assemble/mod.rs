@@ -135,11 +135,7 @@ impl Assembler {
         Ok(!matches!(kind, b'S' | b'E' | b'A' | b'c'))
     }
 
-    fn place<E>(
-        &mut self,
-        frame: &Frame<'_>,
-        give: &mut impl FnMut(Bytes) -> Result<(), E>,
-    ) -> Result<(), Stop<E>> {
+    fn place<E>(&mut self, frame: &Frame<'_>, give: &mut impl FnMut(Bytes) -> Result<(), E>) -> Result<(), Stop<E>> {
         match (self.block, frame.message().unwrap_or_default()) {
             (Some(top), b'I' | b'U' | b'D' | b'T' | b'M' | b'Y' | b'R') => self.change(top, frame)?,
             // The only message in a block without an id.
@@ -220,18 +216,20 @@ impl Assembler {
     }
 
     /// A transaction takes its place in the order of commits: it is given as one that has just been sent.
-    fn commit<E>(
-        &mut self,
-        frame: &Frame<'_>,
-        give: &mut impl FnMut(Bytes) -> Result<(), E>,
-    ) -> Result<(), Stop<E>> {
+    fn commit<E>(&mut self, frame: &Frame<'_>, give: &mut impl FnMut(Bytes) -> Result<(), E>) -> Result<(), Stop<E>> {
         let top = frame.u32_at(0)?;
         let flags = frame.u8_at(4)?;
         let (commit_lsn, end_lsn, time) = (frame.u64_at(5)?, frame.u64_at(13)?, frame.u64_at(21)?);
         let mut held = self.transactions.remove(&top).ok_or_else(|| unknown(frame))?;
         let mut tail = commit(frame.lsn(), flags, commit_lsn, end_lsn, time);
         self.descriptions.committed(held.take_descriptions(), &mut tail);
-        let given = parts::give(&held, begin(frame.lsn(), commit_lsn, time, top), &tail, self.part_bytes, give);
+        let given = parts::give(
+            &held,
+            begin(frame.lsn(), commit_lsn, time, top),
+            &tail,
+            self.part_bytes,
+            give,
+        );
         held.discard(&mut self.spill);
         given
     }

@@ -30,7 +30,13 @@ pub(super) fn abort(top: u32, aborted: u32) -> Vec<u8> {
 }
 
 pub(super) fn stream_commit(top: u32, at: u64) -> Vec<u8> {
-    frame(&[&[b"c", &top.to_be_bytes()[..], &[0]].concat(), commit_fields(at).as_slice()].concat())
+    frame(
+        &[
+            &[b"c", &top.to_be_bytes()[..], &[0]].concat(),
+            commit_fields(at).as_slice(),
+        ]
+        .concat(),
+    )
 }
 
 pub(super) fn begin(xid: u32, at: u64) -> Vec<u8> {
@@ -52,12 +58,34 @@ pub(super) fn change(message: Vec<u8>) -> Vec<u8> {
 
 /// A table with one column of text.
 pub(super) fn relation(xid: u32, oid: u32, column: &str) -> Vec<u8> {
-    let head = [b"R", &xid.to_be_bytes()[..], &oid.to_be_bytes(), b"public\0t\0d", &1_u16.to_be_bytes()].concat();
-    [&head, &b"\x01"[..], column.as_bytes(), b"\0", &25_u32.to_be_bytes(), &u32::MAX.to_be_bytes()].concat()
+    let head = [
+        b"R",
+        &xid.to_be_bytes()[..],
+        &oid.to_be_bytes(),
+        b"public\0t\0d",
+        &1_u16.to_be_bytes(),
+    ]
+    .concat();
+    [
+        &head,
+        &b"\x01"[..],
+        column.as_bytes(),
+        b"\0",
+        &25_u32.to_be_bytes(),
+        &u32::MAX.to_be_bytes(),
+    ]
+    .concat()
 }
 
 pub(super) fn insert(xid: u32, oid: u32, value: &str) -> Vec<u8> {
-    let head = [b"I", &xid.to_be_bytes()[..], &oid.to_be_bytes(), b"N", &1_u16.to_be_bytes()].concat();
+    let head = [
+        b"I",
+        &xid.to_be_bytes()[..],
+        &oid.to_be_bytes(),
+        b"N",
+        &1_u16.to_be_bytes(),
+    ]
+    .concat();
     [&head, &b"t"[..], &(value.len() as u32).to_be_bytes(), value.as_bytes()].concat()
 }
 

@@ -36,7 +36,9 @@ fn rows(batches: &[Batch]) -> Vec<String> {
         let shown = |row: &crate::batch::Row| {
             let transaction = batch.transaction(row);
             let value = batch.value(row.new.unwrap(), 0);
-            let crate::batch::Value::Text(text) = value else { panic!("{value:?}") };
+            let crate::batch::Value::Text(text) = value else {
+                panic!("{value:?}")
+            };
             let text = String::from_utf8_lossy(text);
             let column = &batch.relation(row).columns[0].name;
             let (xid, commit) = (transaction.xid, transaction.commit_lsn.0);
@@ -57,10 +59,25 @@ fn blocks_that_alternate_become_transactions_in_commit_order() {
     let folder = tempfile::tempdir().unwrap();
     let mut assembler = assembler(folder.path());
     let frames = [
-        block(7, true, &[relation(7, 1, "a"), insert(7, 1, "seven"), type_name(7), insert(70, 1, "rolled back")]),
+        block(
+            7,
+            true,
+            &[
+                relation(7, 1, "a"),
+                insert(7, 1, "seven"),
+                type_name(7),
+                insert(70, 1, "rolled back"),
+            ],
+        ),
         block(9, true, &[relation(9, 1, "a"), insert(9, 1, "nine")]),
         keepalive(50),
-        [begin(5, 60), change(relation(0, 1, "a")), change(insert(0, 1, "five")), commit(60)].concat(),
+        [
+            begin(5, 60),
+            change(relation(0, 1, "a")),
+            change(insert(0, 1, "five")),
+            commit(60),
+        ]
+        .concat(),
         abort(7, 70),
         block(7, false, &[relation(7, 1, "a"), insert(71, 1, "again")]),
         stream_commit(9, 80),
@@ -72,8 +89,17 @@ fn blocks_that_alternate_become_transactions_in_commit_order() {
         ["5@60 #0 a=five", "9@80 #0 a=nine", "7@90 #0 a=seven", "7@90 #1 a=again"]
     );
     let ends: Vec<u64> = batches.iter().map(|batch| batch.end.0).filter(|end| *end > 0).collect();
-    assert_eq!(ends, [61, 81, 91], "an open transaction holds no position back, and moves none");
-    assert!(batches.iter().flat_map(|batch| &batch.transactions).all(|one| one.part == Part::Whole));
+    assert_eq!(
+        ends,
+        [61, 81, 91],
+        "an open transaction holds no position back, and moves none"
+    );
+    assert!(
+        batches
+            .iter()
+            .flat_map(|batch| &batch.transactions)
+            .all(|one| one.part == Part::Whole)
+    );
 }
 
 #[test]
@@ -82,14 +108,25 @@ fn what_is_rolled_back_leaves_nothing() {
     let stats = Arc::new(SpillStats::default());
     let mut assembler = Assembler::new(folder.path(), ROOMY, Arc::clone(&stats)).unwrap();
     assembler.spill.set_memory_limit(0);
-    let first = [block(7, true, &[relation(7, 1, "a"), insert(7, 1, "never"), insert(8, 1, "nor this")])];
+    let first = [block(
+        7,
+        true,
+        &[relation(7, 1, "a"), insert(7, 1, "never"), insert(8, 1, "nor this")],
+    )];
     assert!(fed(&mut assembler, &first).unwrap().is_empty());
     let spilled = folder.path().join("spill/7.frames");
     assert_eq!(std::fs::metadata(&spilled).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(std::fs::metadata(&spilled).unwrap().len(), stats.disk_bytes.load(Ordering::Relaxed));
+    assert_eq!(
+        std::fs::metadata(&spilled).unwrap().len(),
+        stats.disk_bytes.load(Ordering::Relaxed)
+    );
     assert_eq!(stats.transactions.load(Ordering::Relaxed), 1);
     // Nothing came of one of them: there is nothing to drop either.
-    assert!(fed(&mut assembler, &[abort(7, 8), abort(7, 99), abort(7, 7), abort(50, 50)]).unwrap().is_empty());
+    assert!(
+        fed(&mut assembler, &[abort(7, 8), abort(7, 99), abort(7, 7), abort(50, 50)])
+            .unwrap()
+            .is_empty()
+    );
     assert!(!spilled.exists());
     assert_eq!(stats.disk_bytes.load(Ordering::Relaxed), 0);
     assert_eq!(stats.transactions.load(Ordering::Relaxed), 0);
@@ -103,7 +140,10 @@ fn an_earlier_runs_spill_is_deleted() {
     std::fs::create_dir(folder.path().join("spill")).unwrap();
     std::fs::write(folder.path().join("spill/7.frames"), "of a run that was killed").unwrap();
     let mut assembler = assembler(folder.path());
-    let frames = [block(7, true, &[relation(7, 1, "a"), insert(7, 1, "new")]), stream_commit(7, 90)];
+    let frames = [
+        block(7, true, &[relation(7, 1, "a"), insert(7, 1, "new")]),
+        stream_commit(7, 90),
+    ];
     assembler.spill.set_memory_limit(0);
     assert_eq!(rows(&decoded(fed(&mut assembler, &frames).unwrap())), ["7@90 #0 a=new"]);
 }
@@ -119,13 +159,21 @@ fn a_large_transaction_comes_back_in_parts() {
     let count = 2 * MEMORY_BYTES / wide.len();
     let mut most = 0;
     for _ in 0..count {
-        assert!(fed(&mut assembler, &[block(7, false, &[insert(7, 1, &wide)])]).unwrap().is_empty());
+        assert!(
+            fed(&mut assembler, &[block(7, false, &[insert(7, 1, &wide)])])
+                .unwrap()
+                .is_empty()
+        );
         most = most.max(stats.memory_bytes.load(Ordering::Relaxed));
     }
     assert!(most <= MEMORY_BYTES as u64, "{most}");
     // Larger than a part, and than what goes through memory.
     let huge = "y".repeat(3 << 20);
-    fed(&mut assembler, &[block(7, false, &[insert(7, 1, &huge), insert(7, 1, "last")])]).unwrap();
+    fed(
+        &mut assembler,
+        &[block(7, false, &[insert(7, 1, &huge), insert(7, 1, "last")])],
+    )
+    .unwrap();
     let chunks = fed(&mut assembler, &[stream_commit(7, 90)]).unwrap();
     assert!(chunks.len() > 10, "{}", chunks.len());
     assert!(chunks.iter().all(|chunk| chunk.len() < (3 << 20) + 1_000));
@@ -142,12 +190,18 @@ fn what_is_full_is_said_and_nothing_waits() {
     let mut assembler = Assembler::new(folder.path(), 1_000, Arc::default()).unwrap();
     assembler.spill.set_memory_limit(100);
     let frames = [block(7, true, &[relation(7, 1, "a"), insert(7, 1, &"x".repeat(2_000))])];
-    let Err(Stop::Full(Full::Quota(1_000))) = fed(&mut assembler, &frames) else { panic!("within the quota") };
+    let Err(Stop::Full(Full::Quota(1_000))) = fed(&mut assembler, &frames) else {
+        panic!("within the quota")
+    };
 
     let mut assembler = self::assembler(folder.path());
-    let many: Vec<Vec<u8>> = (8..8 + super::SUB_TRANSACTIONS_MAX as u32 + 1).map(|sub| insert(sub, 1, "")).collect();
+    let many: Vec<Vec<u8>> = (8..8 + super::SUB_TRANSACTIONS_MAX as u32 + 1)
+        .map(|sub| insert(sub, 1, ""))
+        .collect();
     let frames = [block(7, true, &many)];
-    let Err(Stop::Full(Full::SubTransactions)) = fed(&mut assembler, &frames) else { panic!("within the bound") };
+    let Err(Stop::Full(Full::SubTransactions)) = fed(&mut assembler, &frames) else {
+        panic!("within the bound")
+    };
 }
 
 /// The server takes a description for known once the transaction that brought it has committed, unless it has sent a
@@ -197,7 +251,11 @@ fn what_breaks_the_protocol_is_an_error() {
         );
     }
     // Cut off anywhere, it is an error or nothing.
-    let whole = [block(7, true, &[relation(7, 1, "a"), insert(8, 1, "v")]), abort(7, 8), stream_commit(7, 30)];
+    let whole = [
+        block(7, true, &[relation(7, 1, "a"), insert(8, 1, "v")]),
+        abort(7, 8),
+        stream_commit(7, 30),
+    ];
     for frame in &whole {
         for at in 5..frame.len() {
             let folder = tempfile::tempdir().unwrap();

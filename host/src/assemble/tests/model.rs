@@ -14,7 +14,11 @@ const TABLES: u32 = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Write { slot: usize, table: u32, wide: bool },
+    Write {
+        slot: usize,
+        table: u32,
+        wide: bool,
+    },
     Savepoint(usize),
     Release(usize),
     RollbackTo(usize),
@@ -100,7 +104,12 @@ impl Server {
                 let innermost = transaction.stack.last().and_then(|ids| ids.first());
                 let xid = innermost.copied().unwrap_or(transaction.top);
                 let text = format!("{number}{}", if wide { "x".repeat(300) } else { String::new() });
-                transaction.rows.push(Row { xid, table, text, sent: false });
+                transaction.rows.push(Row {
+                    xid,
+                    table,
+                    text,
+                    sent: false,
+                });
             }
             Step::Savepoint(slot) if self.slots[slot].top != 0 => {
                 let xid = self.xid();
@@ -125,7 +134,9 @@ impl Server {
             Step::Alter(table) => {
                 *self.versions.entry(table).or_default() += 1;
                 self.sent.remove(&table);
-                self.slots.iter_mut().for_each(|slot| slot.described.retain(|one| *one != table));
+                self.slots
+                    .iter_mut()
+                    .for_each(|slot| slot.described.retain(|one| *one != table));
             }
             Step::Keepalive => {
                 let now = self.tick();
@@ -194,7 +205,8 @@ impl Server {
         }
         for (ordinal, row) in transaction.rows.iter().enumerate() {
             let (column, _) = row.text.split_once(':').unwrap();
-            self.expected.push(format!("{}@{at} #{ordinal} {column}={}", transaction.top, row.text));
+            self.expected
+                .push(format!("{}@{at} #{ordinal} {column}={}", transaction.top, row.text));
         }
     }
 }

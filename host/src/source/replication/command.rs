@@ -232,7 +232,10 @@ mod tests {
             let options = ProtocolOptions::choose_streaming(version);
             (options.proto_version, options.streaming)
         };
-        assert_eq!([of(130_000), of(140_000), of(150_018)], [(1, false), (2, true), (2, true)]);
+        assert_eq!(
+            [of(130_000), of(140_000), of(150_018)],
+            [(1, false), (2, true), (2, true)]
+        );
         assert_eq!([of(160_000), of(180_004)], [(4, true), (4, true)]);
         let sql = start_command("s", Lsn(1), &["p".into()], ProtocolOptions::choose_streaming(160_000));
         assert!(sql.ends_with("(proto_version '4', publication_names '\"p\"', messages 'true', streaming 'on')"));
