@@ -98,7 +98,7 @@ fn plugins(process: &Process, fresh: &Pipeline) -> Result<Vec<Taken>, Vec<Proble
                 module: running.module,
                 plugin: Arc::new(plugin.clone()),
             }),
-            None => match process.modules.from_file(&process.engine, plugin, &process.store) {
+            None => match process.modules.of_file(&process.engine, plugin, &process.store) {
                 Ok(of_file) => taken.push(of_file),
                 Err(problem) => problems.push(*problem),
             },
