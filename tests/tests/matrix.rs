@@ -25,7 +25,12 @@ fn every_fault_has_its_row_and_every_test_is_there() {
         };
         assert!(rows.insert(id.to_owned(), class).is_none(), "{id} is there twice");
         let named: Vec<&str> = tests.split('`').filter(|name| name.contains('_')).collect();
-        assert!(!named.is_empty() || tests == "none yet", "{id}: {tests}");
+        let is_manual = tests.starts_with("manual: ");
+        assert!(is_manual || !named.is_empty() || tests == "none yet", "{id}: {tests}");
+        let named = if is_manual { Vec::new() } else { named };
+        if named.is_empty() {
+            println!("{id}: {tests}");
+        }
         *covered.entry(class).or_insert(0) += usize::from(!named.is_empty());
         missing.extend(
             named

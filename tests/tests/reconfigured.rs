@@ -97,8 +97,8 @@ fn what_a_start_would_refuse_changes_nothing() {
     };
     let elsewhere = first.replace(&shop.cluster.url("target"), &shop.cluster.url("postgres"));
     let refused = [
-        (with("nowhere"), "table public.nowhere does not exist"),
-        (with("keyless"), "table public.keyless has no usable replica identity"),
+        (with("nowhere"), "table `public.nowhere` does not exist"),
+        (with("keyless"), "has no usable replica identity"),
         (with("elsewhere"), "elsewhere"),
         (elsewhere, "sinks can't change while the pipeline runs"),
         (first.replace("name: shop", "name: mall"), "HTTP status 404"),

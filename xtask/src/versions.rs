@@ -16,10 +16,11 @@ const BUILDS: [(&str, &str); 5] = [
 ];
 
 /// What runs on each: all types, all messages, and the whole way of a row.
-const TESTS: [(&str, &str); 3] = [
+const TESTS: [(&str, &str); 4] = [
     ("rowmill-tests", "types"),
     ("rowmill", "decode"),
     ("rowmill-tests", "copied_once"),
+    ("rowmill-tests", "streamed"),
 ];
 
 /// Installs the versions named, or all, and runs the tests on each. One that fails doesn't keep the others from running.

@@ -1,5 +1,6 @@
 //! The server's bytes and a module's.
 
+use crate::assemble::Assembler;
 use crate::batch::{Batch, Column, Lsn, Origin, Part, Relation, ReplicaIdentity, Row, Transaction};
 use crate::decode::{CopyDecoder, Decoder};
 use crate::plugin::fuzzing::{Manifest, ModuleFile};
@@ -10,7 +11,6 @@ use std::sync::Arc;
 /// Begin, relation, insert and the like as frames of a replication connection: what isn't there is added in front of
 /// each message, so that the fuzzer spends its bytes on messages alone.
 pub(super) fn pgoutput(bytes: &[u8]) {
-    let mut decoder = Decoder::default();
     // Messages are cut by a length of one byte; what a length can't reach is one message more.
     let mut frames = Vec::new();
     let mut rest = bytes;
@@ -25,10 +25,26 @@ pub(super) fn pgoutput(bytes: &[u8]) {
     }
     // Once as they are, as frames and all are the server's.
     let _ = Decoder::default().decode(Bytes::copy_from_slice(bytes));
-    let Ok(batch) = decoder.decode(Bytes::from(frames)) else {
+    let frames = Bytes::from(frames);
+    streamed(&frames);
+    let Ok(batch) = Decoder::default().decode(frames) else {
         return;
     };
     batch.rows.iter().for_each(|row| is_whole(&batch, row));
+}
+
+/// The same as blocks of transactions in progress.
+fn streamed(frames: &Bytes) {
+    let folder = std::env::temp_dir().join(format!("rowmill-fuzz-{}", std::process::id()));
+    let Ok(mut assembler) = Assembler::new(&folder, 1 << 20, Arc::default()) else {
+        return;
+    };
+    let mut decoder = Decoder::default();
+    let _ = assembler.feed(frames, |bytes| {
+        let batch = decoder.decode(bytes)?;
+        batch.rows.iter().for_each(|row| is_whole(&batch, row));
+        Ok::<(), crate::decode::DecodeError>(())
+    });
 }
 
 /// A line of COPY for a table of as many columns as the first byte says.

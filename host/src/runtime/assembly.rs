@@ -10,6 +10,7 @@ use crate::problem::{Exit, Problem};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot};
 
 /// Bytes that wait to be assembled: enough to receive on while a part is written to disk.
@@ -20,7 +21,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// The thread, seen from the session.
 pub(super) struct Assembly {
     received: Arc<Queue<Bytes>>,
-    end: oneshot::Receiver<ReceiveEnd>,
+    /// `None` once it has been told.
+    end: Option<oneshot::Receiver<ReceiveEnd>>,
 }
 
 /// Tells the session that the thread has ended, by a panic too.
@@ -74,7 +76,10 @@ impl Assembly {
             // Its sender and its teller are gone with the closure, so the session ends.
             tracing::error!(%error, "no thread for streamed transactions");
         }
-        Self { received, end }
+        Self {
+            received,
+            end: Some(end),
+        }
     }
 
     pub(super) fn onward(&self) -> Onward {
@@ -83,14 +88,22 @@ impl Assembly {
 
     /// What it has ended with, where it has.
     pub(super) fn ended(&mut self) -> Option<ReceiveEnd> {
-        self.end.try_recv().ok()
+        match self.end.as_mut()?.try_recv() {
+            Err(TryRecvError::Empty) => None,
+            told => {
+                self.end = None;
+                told.ok()
+            }
+        }
     }
 
     /// Waits for the thread's end, once nobody takes anything from it any more.
     pub(super) async fn finish(self) {
         self.received.close();
-        // Nothing comes where it was asked before.
-        let _ = self.end.await;
+        if let Some(end) = self.end {
+            // Why it ended doesn't count any more.
+            let _ = end.await;
+        }
     }
 }
 

@@ -74,13 +74,13 @@ impl Modules {
             changing: Mutex::default(),
         };
         for plugin in &config.plugins {
-            modules.accept(modules.from_file(engine, plugin, state)?);
+            modules.accept(modules.of_file(engine, plugin, state)?);
         }
         Ok(modules)
     }
 
     /// A plugin as its file has it; as it ran before where that holds a version that was set aside.
-    pub(super) fn from_file(
+    pub(super) fn of_file(
         &self,
         engine: &Engine,
         plugin: &config::Plugin,

@@ -19,6 +19,7 @@ use crate::plugin::Module;
 use crate::problem::{Exit, Problem};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 /// Takes up the file as it is now, and says what was different. Blocks; not to be called on a runtime's thread.
@@ -97,7 +98,7 @@ fn plugins(process: &Process, fresh: &Pipeline) -> Result<Vec<Taken>, Vec<Proble
                 module: running.module,
                 plugin: Arc::new(plugin.clone()),
             }),
-            None => match process.modules.from_file(&process.engine, plugin, &process.store) {
+            None => match process.modules.of_file(&process.engine, plugin, &process.store) {
                 Ok(of_file) => taken.push(of_file),
                 Err(problem) => problems.push(*problem),
             },
@@ -148,6 +149,15 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
         })
     };
     compare("plugin", &plugins(running), &plugins(fresh), &mut changes, same_plugin);
+    let sinks = |config: &Pipeline| {
+        let sinks = config.sinks.iter();
+        sinks
+            .map(|sink| (sink.name.clone(), format!("{sink:?}")))
+            .collect::<Vec<_>>()
+    };
+    compare("sink", &sinks(running), &sinks(fresh), &mut changes, |one, other| {
+        one == other
+    });
     let settings = [
         (
             "source.postgres.snapshot",
@@ -213,13 +223,14 @@ fn fixed(running: &Pipeline, fresh: &Pipeline) -> Vec<&'static str> {
     differ.map(|(name, _)| name).collect()
 }
 
-/// A sink as texts that can be compared; the secret isn't shown in them.
-fn sink(sink: &Sink) -> (String, Option<&config::Secret>) {
-    let url = match &sink.kind {
-        SinkKind::Postgres(postgres) => Some(&postgres.url),
-        SinkKind::File(_) | SinkKind::Stdout | SinkKind::Discard => None,
+/// What makes a sink this one: its name, kind and target. How it writes may change with each session.
+fn sink(sink: &Sink) -> (&str, Option<&config::Secret>, Option<&Path>, bool) {
+    let (url, path) = match &sink.kind {
+        SinkKind::Postgres(postgres) => (Some(&postgres.url), None),
+        SinkKind::File(file) => (None, Some(file.path.as_path())),
+        SinkKind::Stdout | SinkKind::Discard => (None, None),
     };
-    (format!("{sink:?}"), url)
+    (sink.name.as_str(), url, path, matches!(sink.kind, SinkKind::Stdout))
 }
 
 fn needs_restart(what: &[&str]) -> Problem {

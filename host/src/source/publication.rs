@@ -6,6 +6,7 @@ use super::failure::{headline, refused, server_text, shown};
 use super::preflight::codes;
 use crate::problem::{Exit, Problem};
 use postgres_protocol::escape::escape_identifier;
+use std::collections::HashSet;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -322,8 +323,8 @@ fn set_via_root(name: &str) -> String {
 }
 
 fn lacking<'a>(state: &PublicationState, tables: &'a [Table]) -> Vec<&'a Table> {
-    let published = |table: &&Table| state.tables.iter().any(|known| known.oid == table.oid);
-    tables.iter().filter(|table| !published(table)).collect()
+    let published: HashSet<u32> = state.tables.iter().map(|known| known.oid).collect();
+    tables.iter().filter(|table| !published.contains(&table.oid)).collect()
 }
 
 /// Tables of a publication that nobody selected.
@@ -331,10 +332,8 @@ pub(super) fn extra<'a>(
     state: &'a PublicationState,
     tables: &'a [Table],
 ) -> impl Iterator<Item = &'a Published> + use<'a> {
-    state
-        .tables
-        .iter()
-        .filter(|known| !tables.iter().any(|table| table.oid == known.oid))
+    let selected: HashSet<u32> = tables.iter().map(|table| table.oid).collect();
+    state.tables.iter().filter(move |known| !selected.contains(&known.oid))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod evolving;
 mod messages;
 mod shown;
+mod streamed;
 
 use bytes::Bytes;
 use rowmill::batch::{Batch, Lsn, OldImage, Origin, Part, Transaction};

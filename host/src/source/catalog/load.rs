@@ -10,7 +10,9 @@ use tokio_postgres::{Client, Row};
 
 /// `tree` has every selected table and, below a partitioned one, its partitions; `keys` the indexes that an identity
 /// can rest on. The server ignores indexes that are invalid or deferrable, and so does this. Sizes come from the
-/// last VACUUM where there was one: asking for them now would wait behind an ALTER TABLE.
+/// last VACUUM where there was one: asking for them now would wait behind an ALTER TABLE. Indexes are joined, not looked
+/// up table by table: a WITH that is used twice has no index, and ten thousand tables took a minute. `is_selected` is a
+/// column so that the planner expects many.
 const TABLES: &str = r"
 WITH RECURSIVE tree AS (
     SELECT c.oid AS root, c.oid, c.relkind FROM pg_catalog.pg_class c WHERE c.oid = ANY($1::oid[])
@@ -31,13 +33,21 @@ WITH RECURSIVE tree AS (
                [1:COALESCE((to_jsonb(i)->>'indnkeyatts')::int, i.indnatts::int)] AS columns
     FROM pg_catalog.pg_index i WHERE i.indrelid IN (SELECT oid FROM tree)
 ), members AS (
-    SELECT t.root, c.*, c.relreplident = 'f' OR EXISTS (
-               SELECT FROM indexes i WHERE i.indrelid = c.oid AND i.sound
-               AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
-           ) AS identity_usable,
-           EXISTS (SELECT FROM indexes i WHERE i.indrelid = c.oid AND i.sound AND i.indisprimary) AS default_identity,
-           t.oid AS member
-    FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid
+    SELECT t.root, c.*, t.oid AS member, t.oid = t.root AS is_selected,
+           CASE c.relreplident WHEN 'f' THEN true WHEN 'd' THEN COALESCE(p.sound, false)
+               WHEN 'i' THEN COALESCE(r.sound, false) ELSE false END AS identity_usable,
+           COALESCE(p.sound, false) AS default_identity, p.columns AS primary_key,
+           CASE WHEN c.relreplident = 'd' AND p.sound THEN p.columns
+               WHEN c.relreplident = 'i' AND r.sound THEN r.columns END AS identity_columns
+    FROM tree t
+    JOIN pg_catalog.pg_class c ON c.oid = t.oid
+    LEFT JOIN indexes p ON p.indrelid = c.oid AND p.indisprimary
+    LEFT JOIN indexes r ON r.indrelid = c.oid AND r.indisreplident
+), candidates AS (
+    SELECT DISTINCT ON (i.indrelid) i.indrelid, quote_ident(x.relname) AS name
+    FROM indexes i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+    WHERE i.sound AND i.complete AND NOT i.indisprimary
+    ORDER BY i.indrelid, cardinality(i.columns), x.relname
 ), leaves AS (
     SELECT m.root,
            array_agg(format('%I.%I', n.nspname, m.relname) ORDER BY m.relname)
@@ -61,13 +71,7 @@ SELECT c.member AS oid, n.nspname::text AS schema, c.relname::text AS name,
        format('%I.%I', n.nspname, c.relname) AS sql_name,
        c.relfilenode AS file, c.relkind = 'p' AS partitioned, c.relispartition AS is_partition,
        c.relreplident::text AS identity, c.identity_usable, c.default_identity,
-       (SELECT i.columns FROM indexes i WHERE i.indrelid = c.member AND i.indisprimary) AS primary_key,
-       (SELECT i.columns FROM indexes i WHERE i.indrelid = c.member AND i.sound
-           AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
-       ) AS identity_columns,
-       (SELECT quote_ident(x.relname) FROM indexes i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
-           WHERE i.indrelid = c.member AND i.sound AND i.complete AND NOT i.indisprimary
-           ORDER BY cardinality(i.columns), x.relname LIMIT 1) AS candidate,
+       c.primary_key, c.identity_columns, k.name AS candidate,
        l.bad, l.bad_default, COALESCE(l.toastable, false) AS toastable,
        l.rows, COALESCE(l.rows_unknown, false) AS rows_unknown, COALESCE(l.bytes, 0) AS bytes,
        has_table_privilege(c.member, 'SELECT') AS granted,
@@ -81,7 +85,8 @@ SELECT c.member AS oid, n.nspname::text AS schema, c.relname::text AS name,
 FROM members c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN leaves l ON l.root = c.root
-WHERE c.member = c.root
+LEFT JOIN candidates k ON k.indrelid = c.member
+WHERE c.is_selected
 ORDER BY n.nspname, c.relname";
 
 /// `attgenerated` is there from version 12 on. On older servers the name inside the lateral query finds no column

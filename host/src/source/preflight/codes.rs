@@ -85,6 +85,9 @@ codes! {
     PATTERN_UNMATCHED = "E0241";
 }
 
+/// What a running pipeline has taken itself: no hindrance for whoever looks beside it.
+pub const OF_RUNNING: &[&str] = &[SLOT_ACTIVE, SENDERS_TAKEN, SLOTS_TAKEN];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +101,3 @@ mod tests {
         );
     }
 }
-
-/// What a running pipeline has taken itself: no hindrance for whoever looks beside it.
-pub const OF_RUNNING: &[&str] = &[SLOT_ACTIVE, SENDERS_TAKEN, SLOTS_TAKEN];

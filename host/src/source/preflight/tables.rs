@@ -7,6 +7,7 @@ use crate::config::TablePattern;
 use crate::problem::{Exit, Problem};
 use crate::source::catalog::{Catalog, Leaf, Table};
 use crate::source::failure::{headline, shown};
+use std::collections::HashSet;
 
 pub(super) fn check(
     server: &Server,
@@ -16,6 +17,7 @@ pub(super) fn check(
     findings: &mut Findings,
 ) {
     selection(catalog, findings);
+    let copied: HashSet<&u32> = copied.iter().collect();
     let read = || catalog.tables.iter().filter(|table| !copied.contains(&table.oid));
     let denied: Vec<&Table> = read()
         .filter(|table| !table.select_granted || !table.usage_granted)
