@@ -11,6 +11,6 @@ fn a_few_rounds_break_no_rule() {
     let report = rowmill_tests::chaos::run(SEED, TIME, &mut |line| println!("{line}")).unwrap();
     println!("{}", report.to_text());
     assert_eq!(report.violations, [""; 0], "seed {SEED}");
-    assert!(report.samples > 50, "{} samples of positions", report.samples);
+    assert!(report.samples > 10, "{} samples of positions", report.samples);
     assert!(report.arrivals > 4_000, "{} arrivals", report.arrivals);
 }
