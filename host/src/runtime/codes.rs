@@ -2,6 +2,8 @@
 
 use crate::problem::Code;
 
+pub(super) const NOT_COMPARED: &str = "E0443";
+
 /// Every code with what it means, for docs/reference/errors.md.
 pub const CODES: &[Code] = &[
     Code {
@@ -96,5 +98,11 @@ pub const CODES: &[Code] = &[
         code: "E0610",
         title: "a row has no JSON form",
         explanation: "A value is not UTF-8: the database or the connection has another encoding.",
+    },
+    Code {
+        code: NOT_COMPARED,
+        title: "tables can't be compared",
+        explanation: "`rowmill verify` reads the tables on both sides with the urls of the pipeline's file. The cause is \
+                      the server's own.",
     },
 ];

@@ -41,6 +41,7 @@ mod stop;
 mod supervise;
 mod tap;
 mod types;
+mod verify;
 mod versions;
 
 pub use check::{Checked, CheckedTable, Sample, check};
@@ -54,3 +55,4 @@ pub use skip::skip;
 pub use source::connect_source;
 pub use stop::{Stop, StopRequest};
 pub use supervise::{Ended, RunOptions};
+pub use verify::{Compared, Difference, Verified, VerifiedTable, verify};
