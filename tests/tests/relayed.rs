@@ -34,6 +34,8 @@ fn a_subscription_reads_the_relay() {
     shop.plugin("mask_pii").unwrap();
     shop.plugin("paid_only").unwrap();
     shop.fill(200).unwrap();
+    // An update brings a row into the set and leaves a large value alone.
+    shop.source("ALTER TABLE orders REPLICA IDENTITY FULL").unwrap();
     let text = pipeline(&shop, &shop.cluster.url("target"), "publication: feed");
     Host::verb(shop.folder(), &text, &["run", "--once"], 0).unwrap();
     let made = "SELECT string_agg(tablename, ',' ORDER BY tablename) FROM pg_publication_tables WHERE pubname = 'feed'
@@ -79,6 +81,7 @@ fn truncates_are_left_out_and_a_server_without_logical_wal_is_refused() {
     shop.plugin("mask_pii").unwrap();
     shop.plugin("paid_only").unwrap();
     let relay = "publication: feed, replica_identity: default, truncate: false";
+    shop.target("ALTER TABLE customers REPLICA IDENTITY DEFAULT").unwrap();
     let text = pipeline(&shop, &shop.cluster.url("target"), relay);
     shop.source("INSERT INTO customers (id) VALUES (1)").unwrap();
     Host::verb(shop.folder(), &text, &["run", "--once"], 0).unwrap();
