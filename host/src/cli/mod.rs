@@ -24,6 +24,7 @@ mod skip;
 mod slot;
 mod status;
 mod tail;
+mod verify;
 
 pub use codes::CODES;
 pub use output::{Failure, Format, Output};
@@ -75,6 +76,8 @@ enum Verb {
     Remove(remove::Args),
     /// Let a Postgres sink pass over transactions that it can't take.
     Skip(skip::Args),
+    /// Compare the tables of source and Postgres sinks; name what differs.
+    Verify(verify::Args),
     /// Changes that were set aside: look at them, send them again, give them up.
     #[command(subcommand)]
     DeadLetter(dead_letter::Verb),
@@ -135,6 +138,7 @@ fn dispatch(verb: Verb, output: Output) -> Outcome {
         Verb::Plugin(verb) => plugin_verb::run(verb, output),
         Verb::Remove(args) => remove::run(args, output),
         Verb::Skip(args) => skip::run(&args, output),
+        Verb::Verify(args) => verify::run(&args, output),
         Verb::DeadLetter(verb) => dead_letter::run(verb, output),
         Verb::Copy(verb) => copy::run(verb, output),
         Verb::Reload(args) => reload::run(&args, output),

@@ -385,6 +385,11 @@ const POSTGRES_SINK: Block = Block {
             "",
             "The table of changes, in `mode: audit`.",
         ),
+        Key::optional(
+            "relay",
+            &Shape::Block(&RELAY, Short::No),
+            "Makes the target one that others read from by logical replication.",
+        ),
         Key::default(
             "conflict",
             &Shape::Choice(&["error", "skip", "overwrite"]),
@@ -396,6 +401,28 @@ const POSTGRES_SINK: Block = Block {
             &Shape::Choice(&["true", "false"]),
             "false",
             "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source.",
+        ),
+    ],
+};
+
+const RELAY: Block = Block {
+    keys: &[
+        Key::required(
+            "publication",
+            &Shape::Name("mz_source"),
+            "The publication at the target, made where it is missing; tables join it with their first row.",
+        ),
+        Key::default(
+            "replica_identity",
+            &Shape::Choice(&["full", "default"]),
+            "full",
+            "`full` sets REPLICA IDENTITY FULL on the tables, `default` leaves theirs alone.",
+        ),
+        Key::default(
+            "truncate",
+            &Shape::Choice(&["true", "false"]),
+            "true",
+            "Whether a publication that is made passes TRUNCATE on, which some readers stop at.",
         ),
     ],
 };

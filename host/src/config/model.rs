@@ -265,6 +265,18 @@ pub struct PostgresSink {
     pub create_tables: bool,
     /// Every change goes to one table instead, with `mode: audit`.
     pub audit: Option<Audit>,
+    /// Others read from the target.
+    pub relay: Option<Relay>,
+}
+
+/// What a target needs for others to read from it by logical replication.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    pub publication: String,
+    /// Whether tables get REPLICA IDENTITY FULL.
+    pub full: bool,
+    /// Whether a publication that is made passes TRUNCATE on.
+    pub truncate: bool,
 }
 
 /// The table of changes.

@@ -189,6 +189,14 @@ fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
                 _ => WriteMode::Upsert,
             },
             create_tables: postgres.text("create_tables")? == "true",
+            relay: match postgres.get("relay") {
+                Some(relay) => Some(Relay {
+                    publication: relay.text("publication")?.to_owned(),
+                    full: relay.text("replica_identity")? == "full",
+                    truncate: relay.text("truncate")? == "true",
+                }),
+                None => None,
+            },
             audit: match postgres.text("mode") {
                 Some("audit") => Some(audit(postgres.get("audit")?)?),
                 _ => None,

@@ -2,6 +2,8 @@
 
 use crate::problem::Code;
 
+pub(super) const NOT_COMPARED: &str = "E0443";
+
 /// Every code with what it means, for docs/reference/errors.md.
 pub const CODES: &[Code] = &[
     Code {
@@ -115,5 +117,11 @@ pub const CODES: &[Code] = &[
         title: "the table isn't streamed",
         explanation: "`rowmill resync` names a table that the running host streams, as `schema.table`. A host that has \
                       just been started may not know its tables yet.",
+    },
+    Code {
+        code: NOT_COMPARED,
+        title: "tables can't be compared",
+        explanation: "`rowmill verify` reads the tables on both sides with the urls of the pipeline's file. The cause is \
+                      the server's own.",
     },
 ];

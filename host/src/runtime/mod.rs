@@ -45,6 +45,7 @@ mod supervise;
 mod tables;
 mod tap;
 mod types;
+mod verify;
 mod versions;
 
 pub use check::{Checked, CheckedTable, Sample, check};
@@ -58,3 +59,4 @@ pub use skip::skip;
 pub use source::connect_source;
 pub use stop::{Stop, StopRequest};
 pub use supervise::{Ended, RunOptions};
+pub use verify::{Compared, Difference, Verified, VerifiedTable, verify};

@@ -152,4 +152,10 @@ pub const CODES: &[Code] = &[
         explanation: "Postgres logs the old row of an update or delete as a whole only under REPLICA IDENTITY FULL. Else \
                       `before` is empty, or the key.",
     },
+    Code {
+        code: "E0442",
+        title: "a target can't be a relay",
+        explanation: "With `relay` others read the target by logical replication, which its server has to write WAL for. \
+                      The setting counts from the server's next start.",
+    },
 ];

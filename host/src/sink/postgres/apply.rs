@@ -7,6 +7,7 @@ use super::error;
 use super::group;
 use super::pipeline::Pipeline;
 use super::refusal::{AGAIN, incomplete, refused};
+use super::relay;
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
 use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
@@ -33,6 +34,7 @@ pub(super) struct Applier {
     /// Whether tables and columns are made where they are missing.
     creates: bool,
     pub(super) conflict: OnConflict,
+    relay: Option<config::Relay>,
     /// Whether foreign keys and ordinary triggers don't act, so that the order between tables can't be seen.
     independent: bool,
     /// Numbers of tables, by their quoted names.
@@ -112,6 +114,7 @@ impl Applier {
             mode: config.mode,
             creates: config.create_tables,
             conflict: config.conflict,
+            relay: config.relay.clone(),
             independent,
             tables: FxHashMap::default(),
             targets: FxHashMap::default(),
@@ -243,6 +246,9 @@ impl Applier {
             let known = self.tables.len() as u32;
             let table = *self.tables.entry(qualified(relation)).or_insert(known);
             let target = self.look_up_or_make(work, relation, table).await?;
+            if let Some(relay) = &self.relay {
+                relay::table(work.client, relay, relation, work.context).await?;
+            }
             self.targets.insert(relation.index, Arc::new(target));
         }
         Ok(())

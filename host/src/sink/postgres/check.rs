@@ -23,6 +23,11 @@ pub(in crate::sink) async fn check(
             return checked;
         }
     };
+    if config.relay.is_some() {
+        checked
+            .refusals
+            .extend(super::relay::check(&client, context).await.err());
+    }
     if let Some(audit) = &config.audit {
         super::audit::check(&client, audit, context, relations, &mut checked).await;
         return checked;

@@ -51,6 +51,7 @@ mod group;
 mod pipeline;
 mod position;
 mod refusal;
+mod relay;
 mod run;
 mod session;
 mod shape;
@@ -100,6 +101,9 @@ impl PostgresSink {
                 .map_err(|error| error::of(&error, context))?,
         );
         let (position, identity) = position::open(&client, context).await?;
+        if let Some(relay) = &self.config.relay {
+            relay::open(&client, relay, context).await?;
+        }
         let trail = match &self.config.audit {
             Some(audit) => Some(audit::Trail::open(&client, audit, &identity, context).await?),
             None => None,

@@ -34,6 +34,7 @@ fn sink_to(url: String) -> config::PostgresSink {
         conflict: OnConflict::Error,
         create_tables: false,
         audit: None,
+        relay: None,
     }
 }
 

@@ -1,0 +1,141 @@
+//! Finds the rows that differ.
+
+use super::sql::Shape;
+use super::{Difference, Kind, Rows};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, Error};
+
+/// Buckets whose rows are listed: where more differ, so much is wrong that no list of rows helps.
+const BUCKETS_LISTED_MAX: usize = 64;
+/// Differences that are kept.
+const DIFFERENCES_MAX: usize = 100;
+/// Between two looks at rows that differ.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Rows and sum of their hashes, by bucket.
+type Sums = HashMap<i32, (i64, String)>;
+/// Hash and key of a row, by the key's hash.
+type Listed = HashMap<i64, (i64, String)>;
+
+/// Compares a table; what is under way may take `wait` to arrive.
+pub(super) async fn rows(source: &Client, target: &Client, shape: &Shape, wait: Duration) -> Result<Rows, Error> {
+    let begun = Instant::now();
+    loop {
+        let (at_source, at_target) = sums(source, target, shape).await?;
+        let mut rows = Rows {
+            source: total(&at_source),
+            target: total(&at_target),
+            ..Rows::default()
+        };
+        let differing = differing(&at_source, &at_target);
+        if differing.is_empty() {
+            return Ok(rows);
+        }
+        let left = wait.saturating_sub(begun.elapsed());
+        if shape.is_keyed() {
+            let rows = named(source, target, shape, rows, differing, left).await?;
+            // Of many buckets some were looked at, and in these all has arrived: the others may differ.
+            if rows.differs() || !rows.more || begun.elapsed() > 2 * wait {
+                return Ok(rows);
+            }
+        } else if left.is_zero() {
+            rows.unnamed = true;
+            return Ok(rows);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Lists the rows of buckets that differ, until they don't or the wait is over.
+async fn named(
+    source: &Client,
+    target: &Client,
+    shape: &Shape,
+    mut rows: Rows,
+    mut buckets: Vec<i32>,
+    wait: Duration,
+) -> Result<Rows, Error> {
+    let begun = Instant::now();
+    rows.more = buckets.len() > BUCKETS_LISTED_MAX;
+    buckets.truncate(BUCKETS_LISTED_MAX);
+    // What differed at the look before, with the source's hash of it then.
+    let mut before: Option<HashMap<i64, Option<i64>>> = None;
+    loop {
+        let (at_source, at_target) =
+            tokio::try_join!(listed(source, shape, &buckets), listed(target, shape, &buckets))?;
+        let mut found = differences(&at_source, &at_target);
+        if let Some(before) = &before {
+            found.retain(|difference| before.contains_key(&difference.key_hash));
+        }
+        let over = begun.elapsed() >= wait;
+        if found.is_empty() || over && before.is_some() {
+            let hash = |difference: &Difference| at_source.get(&difference.key_hash).map(|(hash, _)| *hash);
+            // With no time to wait nothing is known to move.
+            let moves = |difference: &Difference| {
+                let earlier = before.as_ref().and_then(|before| before.get(&difference.key_hash));
+                earlier.is_some_and(|earlier| *earlier != hash(difference))
+            };
+            let all = found.len();
+            found.retain(|difference| !moves(difference));
+            rows.moving = (all - found.len()) as u64;
+            found.sort_by_key(|difference| difference.key_hash);
+            rows.more |= found.len() > DIFFERENCES_MAX;
+            found.truncate(DIFFERENCES_MAX);
+            rows.differences = found;
+            return Ok(rows);
+        }
+        let hashes = found.iter().map(|difference| {
+            let hash = at_source.get(&difference.key_hash).map(|(hash, _)| *hash);
+            (difference.key_hash, hash)
+        });
+        before = Some(hashes.collect());
+        tokio::time::sleep(PAUSE.min(wait)).await;
+    }
+}
+
+async fn sums(source: &Client, target: &Client, shape: &Shape) -> Result<(Sums, Sums), Error> {
+    let select = shape.sums();
+    let of = async |client: &Client| {
+        let rows = client.query(&select, &[]).await?;
+        let sum = |row: &tokio_postgres::Row| (row.get(0), (row.get(1), row.get(2)));
+        Ok::<Sums, Error>(rows.iter().map(sum).collect())
+    };
+    tokio::try_join!(of(source), of(target))
+}
+
+async fn listed(client: &Client, shape: &Shape, buckets: &[i32]) -> Result<Listed, Error> {
+    let rows = client.query(&shape.listed(), &[&buckets]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
+}
+
+fn total(sums: &Sums) -> u64 {
+    sums.values().map(|(rows, _)| rows.unsigned_abs()).sum()
+}
+
+fn differing(source: &Sums, target: &Sums) -> Vec<i32> {
+    let mut buckets: Vec<i32> = source.keys().chain(target.keys()).copied().collect();
+    buckets.sort_unstable();
+    buckets.dedup();
+    buckets.retain(|bucket| source.get(bucket) != target.get(bucket));
+    buckets
+}
+
+fn differences(source: &Listed, target: &Listed) -> Vec<Difference> {
+    let of = |kind, key_hash: &i64, key: &String| Difference {
+        kind,
+        key_hash: *key_hash,
+        key: key.clone(),
+    };
+    let at_source = source
+        .iter()
+        .filter_map(|(key_hash, (hash, key))| match target.get(key_hash) {
+            None => Some(of(Kind::Missing, key_hash, key)),
+            Some((other, _)) if other != hash => Some(of(Kind::Different, key_hash, key)),
+            Some(_) => None,
+        });
+    let extra = target.iter().filter(|(key_hash, _)| !source.contains_key(key_hash));
+    at_source
+        .chain(extra.map(|(key_hash, (_, key))| of(Kind::Extra, key_hash, key)))
+        .collect()
+}

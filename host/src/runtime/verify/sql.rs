@@ -1,0 +1,84 @@
+//! The statements of a comparison. Both sides get the same ones.
+
+use crate::batch::Relation;
+use tokio_postgres::{Client, Error};
+
+/// Values have the same text on both sides.
+pub(super) const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; \
+    SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = 'hex'; \
+    SET search_path = ''; SET statement_timeout = 0; SET default_transaction_read_only = on";
+
+/// Rows of a bucket, by estimate: few enough to list those of one that differs.
+const BUCKET_ROWS: u64 = 500;
+const BUCKETS_MAX: u64 = 1 << 16;
+
+/// What is compared of a table.
+pub(super) struct Shape {
+    /// Quoted, with schema.
+    name: String,
+    /// `ROW(...)::text` of the columns, and of the key.
+    row: String,
+    key: Option<String>,
+    buckets: u64,
+}
+
+impl Shape {
+    /// `key` is empty where no row can be told from another.
+    pub(super) fn new(relation: &Relation, columns: &[String], key: &[String], rows_estimated: Option<u64>) -> Self {
+        let row = |names: &[String]| {
+            let quoted: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+            format!("ROW({})::text", quoted.join(", "))
+        };
+        let buckets = rows_estimated.unwrap_or(0) / BUCKET_ROWS;
+        Self {
+            name: format!("{}.{}", quoted(&relation.schema), quoted(&relation.table)),
+            row: row(columns),
+            key: (!key.is_empty()).then(|| row(key)),
+            buckets: buckets.next_power_of_two().clamp(64, BUCKETS_MAX),
+        }
+    }
+
+    pub(super) fn is_keyed(&self) -> bool {
+        self.key.is_some()
+    }
+
+    fn bucket(&self) -> String {
+        match &self.key {
+            Some(key) => format!("(pg_catalog.hashtextextended({key}, 0) & {})::int", self.buckets - 1),
+            None => "0".to_owned(),
+        }
+    }
+
+    /// (bucket, rows, sum of the rows' hashes as text).
+    pub(super) fn sums(&self) -> String {
+        let (bucket, row, name) = (self.bucket(), &self.row, &self.name);
+        format!(
+            "SELECT {bucket}, pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended({row}, 0))::text \
+             FROM {name} GROUP BY 1"
+        )
+    }
+
+    /// (hash of the key, hash of the row, key) of the rows in the buckets $1.
+    pub(super) fn listed(&self) -> String {
+        let (bucket, row, name) = (self.bucket(), &self.row, &self.name);
+        let key = self.key.as_deref().unwrap_or("''::text");
+        format!(
+            "SELECT pg_catalog.hashtextextended({key}, 0), pg_catalog.hashtextextended({row}, 0), {key} \
+             FROM {name} WHERE {bucket} = ANY ($1::int[])"
+        )
+    }
+}
+
+/// The names of the target's columns; `None` where there is no table.
+pub(super) async fn columns(client: &Client, relation: &Relation) -> Result<Option<Vec<String>>, Error> {
+    let select = "SELECT ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute \
+            WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) \
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
+    let row = client.query_opt(select, &[&relation.schema, &relation.table]).await?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,113 @@
+//! `rowmill verify` finds what differs between source and target.
+
+use rowmill_tests::{Host, Shop, Writers};
+use serde_json::Value;
+
+fn verify(shop: &Shop, pipeline: &str, arguments: &[&str], code: i32) -> Value {
+    let arguments = [&["verify", "--output", "json"], arguments].concat();
+    let (told, _) = Host::verb(shop.folder(), pipeline, &arguments, code).unwrap();
+    serde_json::from_str(&told).unwrap()
+}
+
+/// One row in a million that differs in one byte.
+#[test]
+#[ignore = "a million rows on each side take half a minute: `cargo xtask nightly` runs it"]
+fn a_planted_difference_of_one_row_in_a_million_is_found() {
+    let shop = Shop::with("CREATE TABLE t (id bigint PRIMARY KEY, name text NOT NULL, n int)").unwrap();
+    let pipeline = shop.pipeline_of("public.t", "routes: [{ tables: [public.t], sinks: [warehouse] }]");
+    let pipeline = pipeline.replace(
+        "snapshot: { mode: initial, connections: 2, unit_rows: 2000 }",
+        "snapshot: never",
+    );
+    let fill = "INSERT INTO t SELECT i, 'name ' || i, i % 100 FROM generate_series(1, 1000000) i; ANALYZE t";
+    shop.cluster.script("source", fill).unwrap();
+    shop.cluster.script("target", fill).unwrap();
+    let equal = verify(&shop, &pipeline, &[], 0);
+    assert_eq!(equal["tables"][0]["rows_target"], 1_000_000, "{equal}");
+
+    shop.target("UPDATE t SET name = 'Name 654321' WHERE id = 654321")
+        .unwrap();
+    let found = verify(&shop, &pipeline, &["--wait", "0", "--keys"], 1);
+    let differences = found["tables"][0]["differences"].as_array().unwrap();
+    assert_eq!(differences.len(), 1, "{found}");
+    assert_eq!(differences[0]["kind"], "different");
+    assert_eq!(differences[0]["key"], "(654321)");
+    // The hash finds the row, and tells nobody what it is.
+    let (told, _) = Host::verb(shop.folder(), &pipeline, &["verify", "--wait", "0"], 1).unwrap();
+    assert!(!told.contains("654321") && told.contains("different row"), "{told}");
+    let hash = differences[0]["key_hash"].as_str().unwrap();
+    let find = format!("SELECT id FROM t WHERE hashtextextended(ROW(id)::text, 0) = {hash}");
+    assert_eq!(shop.source(&find).unwrap(), "654321");
+}
+
+#[test]
+fn missing_and_added_rows_are_told_and_what_cannot_be_compared() {
+    let shop = Shop::new().unwrap();
+    shop.plugin("paid_only").unwrap();
+    for database in ["source", "target"] {
+        let notes = "CREATE TABLE notes (a int, b text); ALTER TABLE notes REPLICA IDENTITY FULL;
+            CREATE TABLE \"The codes\" (\"the code\" text, part int, secret text, PRIMARY KEY (part, \"the code\"));";
+        shop.cluster.script(database, notes).unwrap();
+    }
+    shop.target("ALTER TABLE \"The codes\" DROP COLUMN secret, ADD COLUMN own int")
+        .unwrap();
+    let rows = "INSERT INTO customers (id, email) SELECT i, 'c' || i FROM generate_series(1, 50) i;
+        INSERT INTO notes VALUES (1, 'twice'), (1, 'twice'), (2, NULL);
+        INSERT INTO \"The codes\" VALUES ('a', 1, 's'), ('b', 2, NULL);";
+    shop.cluster.script("source", rows).unwrap();
+    let pipeline = shop.pipeline_of(
+        "\"public.*\"",
+        "plugins: { paid: { module: paid_only.wasm } }
+routes:
+  - { tables: [public.orders], plugins: [paid], sinks: [warehouse] }
+  - { tables: [public.customers, public.notes], sinks: [warehouse] }
+  - { tables: [\"public.The codes\"], columns: [\"the code\", part], sinks: [warehouse] }",
+    );
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    let (told, _) = Host::verb(shop.folder(), &pipeline, &["verify"], 0).unwrap();
+    for line in [
+        "public.customers at warehouse: 50 rows, equal",
+        "public.notes at warehouse: 3 rows, equal",
+        "public.The codes at warehouse: 2 rows, equal; without secret",
+        "public.orders at warehouse: not compared, rows go through paid",
+        "what was compared is equal",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+
+    let planted = "DELETE FROM customers WHERE id = 7; INSERT INTO customers (id) VALUES (51);
+        UPDATE customers SET email = NULL WHERE id = 9; UPDATE notes SET a = 2 WHERE b IS NULL OR a = 1;";
+    shop.cluster.script("target", planted).unwrap();
+    let found = verify(&shop, &pipeline, &["--wait", "0", "--keys"], 1);
+    let table = |name: &str| {
+        let tables = found["tables"].as_array().unwrap();
+        tables.iter().find(|table| table["table"] == name).unwrap().clone()
+    };
+    let customers = table("public.customers");
+    let mut told: Vec<(&str, &str)> = customers["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["key"].as_str().unwrap(), one["kind"].as_str().unwrap()))
+        .collect();
+    told.sort_unstable();
+    assert_eq!(told, [("(51)", "too much"), ("(7)", "missing"), ("(9)", "different")]);
+    assert_eq!(table("public.notes")["equal"], false);
+    assert_eq!(table("public.The codes")["equal"], true);
+}
+
+/// Rows that are under way are no differences.
+#[test]
+fn a_target_that_follows_is_equal_while_writers_write() {
+    let shop = Shop::new().unwrap();
+    shop.fill(5000).unwrap();
+    let pipeline = shop.pipeline();
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 2, 2).unwrap();
+    for _ in 0..3 {
+        verify(&shop, &pipeline, &["--wait", "60"], 0);
+    }
+    writers.stop().unwrap();
+    host.terminate().unwrap();
+}
