@@ -1,8 +1,9 @@
-//! The project's tasks: `cargo xtask demo | test | versions | bench | fuzz | nightly | check | plugins`. They install what the machine lacks, and say so.
+//! The project's tasks: `cargo xtask demo | test | versions | bench | fuzz | gate | nightly | check | plugins`. They install what the machine lacks, and say so.
 
 mod bench;
 mod demo;
 mod fuzz;
+mod gate;
 mod install;
 mod languages;
 mod nightly;
@@ -56,6 +57,12 @@ enum Task {
         #[arg(long)]
         keep: bool,
     },
+    /// Counts instructions of a row's way and compares them with those in the repository
+    Gate {
+        /// Write what is counted into the repository
+        #[arg(long)]
+        bless: bool,
+    },
     /// Runs what takes hours
     Nightly,
     /// Formatting and lints
@@ -75,6 +82,7 @@ fn main() -> Result<()> {
         Task::Versions { majors } => versions::versions(&majors),
         Task::Bench { arguments } => bench::bench(&arguments),
         Task::Fuzz { target, minutes, keep } => fuzz::fuzz(target.as_deref(), minutes, keep),
+        Task::Gate { bless } => gate::gate(bless),
         Task::Nightly => nightly::nightly(),
         Task::Check => test::check(),
         Task::Plugins { all } => plugins::all(all),

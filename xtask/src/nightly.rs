@@ -1,7 +1,7 @@
 //! What takes too long for every change. A part that fails doesn't keep the others from running.
 
-use crate::fuzz;
 use crate::run::{cargo, run};
+use crate::{fuzz, gate};
 use anyhow::{Result, ensure};
 
 /// How long each fuzz target runs.
@@ -10,7 +10,8 @@ const FUZZ_MINUTES: u64 = 60;
 type Part = (&'static str, fn() -> Result<()>);
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
+    ("instructions", || gate::gate(false)),
     ("new plugins", || ignored("rowmill", "new_plugin")),
     ("100 kills during copies", || ignored("rowmill-tests", "consistency")),
     ("200 kills of host and target", || {

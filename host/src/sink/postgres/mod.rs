@@ -52,6 +52,8 @@ mod session;
 mod shape;
 mod statement;
 mod target;
+#[cfg(feature = "engine")]
+pub(crate) mod measuring;
 
 pub(super) use check::check;
 pub use position::{forget, forgetting, skip};
