@@ -2,7 +2,7 @@
 //! into `discard`. Once with and once without plugins on one core, and with a costly plugin in one and in two lanes.
 
 use crate::capture::{Capture, capture};
-use crate::report::{median, store};
+use crate::report::{Bound, Floor, floors, median, store};
 use anyhow::{Context, Result, ensure};
 use rowmill::batch::Lsn;
 use rowmill::checkpoint::{Frontier, StateStore};
@@ -89,9 +89,21 @@ fn conclude(options: &Options, cases: &[Case]) -> Result<()> {
     let rate = |at: usize| median(cases[at].rates.clone());
     let (cost, lanes) = (rate(0) / rate(1) - 1.0, rate(3) / rate(2));
     println!("plugins cost {:.0} %; two lanes {lanes:.2} x one", cost * 100.0);
+    let held = floors(&[
+        Floor::new(
+            "engine with two plugins, rows/s on one core",
+            rate(1),
+            Bound::AtLeast(1_500_000.0),
+        ),
+        Floor::new(
+            "engine, what two plugins add to a row's time",
+            cost,
+            Bound::AtMost(0.25),
+        ),
+    ]);
     store(
         "engine",
-        json!({"rows": options.rows, "cases": rows, "plugins_cost": cost, "two_lanes_ratio": lanes}),
+        json!({"rows": options.rows, "cases": rows, "plugins_cost": cost, "two_lanes_ratio": lanes, "floors": held}),
     )
 }
 

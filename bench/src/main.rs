@@ -1,13 +1,28 @@
 //! Benchmarks of Rowmill beside its peers. README.md says what each compares.
 
 mod capture;
+mod counted;
+mod debezium;
 mod engine;
+mod file;
+mod fixed;
+mod growth;
+mod latency;
+mod memory;
 mod orders;
+mod page;
+mod parts;
+mod parts_timed;
+mod plot;
 mod plugin;
 mod postgres;
 mod report;
+mod rows;
+mod snapshot;
+mod start;
 mod stream;
 mod timed;
+mod workplace;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -59,6 +74,77 @@ enum Benchmark {
         #[arg(long)]
         only: Option<String>,
     },
+    /// The stream into a file of JSON lines, beside pg_recvlogical with wal2json
+    File {
+        #[arg(long, default_value_t = 1_000_000)]
+        rows: u64,
+        #[arg(long, default_value_t = 5)]
+        pairs: usize,
+    },
+    /// The copy of one table into discard, beside psql's \copy to /dev/null
+    Snapshot {
+        #[arg(long, default_value_t = 5_000_000)]
+        rows: u64,
+        #[arg(long, default_value_t = 5)]
+        pairs: usize,
+    },
+    /// From commit to sink at steady rates
+    Latency {
+        /// Of one round of one rate
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Transactions per second
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 1_000, 5_000])]
+        rates: Vec<u64>,
+    },
+    /// The cost of a row by tables, plugins, columns and width
+    Growth {
+        /// Of each case that is streamed
+        #[arg(long, default_value_t = 300_000)]
+        rows: u64,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// How long a start takes with one table and with many
+    Start {
+        #[arg(long, default_value_t = 10_000)]
+        tables: u64,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Peak memory of a huge transaction, many tables, huge rows
+    Memory {
+        /// Of the transaction
+        #[arg(long, default_value_t = 10_000_000)]
+        rows: u64,
+        #[arg(long, default_value_t = 10_000)]
+        tables: u64,
+        /// Of a huge row
+        #[arg(long, default_value_t = 100)]
+        megabytes: u64,
+    },
+    /// JSON out, and latency, beside Debezium's embedded engine
+    Debezium {
+        #[arg(long, default_value_t = 500_000)]
+        rows: u64,
+        #[arg(long, default_value_t = 5)]
+        pairs: usize,
+        /// 0 leaves the latency out
+        #[arg(long, default_value_t = 20)]
+        latency_seconds: u64,
+    },
+    /// Nanoseconds per row of each part of a row's way
+    Parts {
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
+    /// Writes docs/explanation/performance.md from the reports under target/bench
+    Report,
+    /// One part over fixed rows, for `cargo xtask gate`; without a name, the names
+    #[command(hide = true)]
+    Counted { part: Option<String> },
 }
 
 fn main() -> Result<()> {
@@ -83,5 +169,48 @@ fn main() -> Result<()> {
         }),
         Benchmark::Engine { rows, rounds } => engine::run(&engine::Options { rows, rounds }),
         Benchmark::Plugin { rounds, only } => plugin::run(rounds, only.as_deref()),
+        Benchmark::File { rows, pairs } => file::run(&file::Options { rowmill, rows, pairs }),
+        Benchmark::Snapshot { rows, pairs } => snapshot::run(&snapshot::Options { rowmill, rows, pairs }),
+        Benchmark::Latency { seconds, rounds, rates } => latency::run(&latency::Options {
+            rowmill,
+            seconds,
+            rounds,
+            rates,
+        }),
+        Benchmark::Growth { rows, rounds } => growth::run(&growth::Options { rowmill, rows, rounds }),
+        Benchmark::Start { tables, rounds } => start::run(&start::Options {
+            rowmill,
+            tables,
+            rounds,
+        }),
+        Benchmark::Memory {
+            rows,
+            tables,
+            megabytes,
+        } => memory::run(&memory::Options {
+            rowmill,
+            rows,
+            tables,
+            megabytes,
+        }),
+        Benchmark::Debezium {
+            rows,
+            pairs,
+            latency_seconds,
+        } => debezium::run(&debezium::Options {
+            rowmill,
+            rows,
+            pairs,
+            latency_seconds,
+        }),
+        Benchmark::Parts { rounds } => parts_timed::run(rounds),
+        Benchmark::Report => page::run(),
+        Benchmark::Counted { part } => match part {
+            Some(part) => counted::run(&part),
+            None => {
+                counted::names();
+                Ok(())
+            }
+        },
     }
 }

@@ -31,5 +31,9 @@ pub mod cli;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 
+#[cfg(feature = "engine")]
+#[doc(hidden)]
+pub mod measuring;
+
 #[cfg(test)]
 mod reference;

@@ -1,4 +1,4 @@
-//! The project's tasks: `cargo xtask demo | test | versions | bench | fuzz | chaos | nightly | check | plugins`. They install what the machine lacks, and say so.
+//! The project's tasks: `cargo xtask demo | test | versions | bench | fuzz | chaos | gate | nightly | check | plugins`. They install what the machine lacks, and say so.
 
 mod bemi;
 mod bench;
@@ -6,6 +6,7 @@ mod chaos;
 mod counters;
 mod demo;
 mod fuzz;
+mod gate;
 mod install;
 mod languages;
 mod nightly;
@@ -71,6 +72,12 @@ enum Task {
         #[arg(long, default_value = "human", value_parser = ["human", "json"])]
         output: String,
     },
+    /// Counts instructions of a row's way and compares them with those in the repository
+    Gate {
+        /// Write what is counted into the repository
+        #[arg(long)]
+        bless: bool,
+    },
     /// Runs what takes hours
     Nightly,
     /// Formatting and lints
@@ -91,6 +98,7 @@ fn main() -> Result<()> {
         Task::Bench { arguments } => bench::bench(&arguments),
         Task::Fuzz { target, minutes, keep } => fuzz::fuzz(target.as_deref(), minutes, keep),
         Task::Chaos { seed, minutes, output } => chaos::chaos(seed, minutes, &output),
+        Task::Gate { bless } => gate::gate(bless),
         Task::Nightly => nightly::nightly(),
         Task::Check => test::check(),
         Task::Plugins { all } => plugins::all(all),

@@ -1,8 +1,7 @@
 //! What takes too long for every change. A part that fails doesn't keep the others from running.
 
-use crate::fuzz;
 use crate::run::{cargo, run};
-use crate::{chaos, counters};
+use crate::{chaos, counters, fuzz, gate};
 use anyhow::{Result, ensure};
 
 /// How long each fuzz target runs.
@@ -14,7 +13,8 @@ const FAILPOINTS: u64 = 11;
 type Part = (&'static str, fn() -> Result<()>);
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
+    ("instructions", || gate::gate(false)),
     ("new plugins", || ignored("rowmill", "new_plugin")),
     ("100 kills during copies", || ignored("rowmill-tests", "consistency")),
     ("200 kills of host and target", || {

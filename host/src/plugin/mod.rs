@@ -80,6 +80,8 @@ mod stage_state;
 mod state;
 #[cfg(feature = "engine")]
 mod wasi;
+#[cfg(feature = "engine")]
+pub(crate) mod measuring;
 
 #[cfg(all(test, feature = "engine"))]
 pub(crate) mod tests;

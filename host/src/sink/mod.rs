@@ -15,6 +15,9 @@ mod user_types;
 #[cfg(test)]
 pub(crate) mod testing;
 
+#[cfg(feature = "engine")]
+pub(crate) use postgres::measuring;
+
 pub use codes::CODES;
 pub use postgres::{forget, forgetting, skip};
 pub use user_types::{UserType, UserTypeKind, UserTypes};

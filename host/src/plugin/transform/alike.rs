@@ -18,9 +18,8 @@ impl Apply<'_, '_> {
             return Ok(0);
         };
         let mut relation = None;
-        let mut image = image;
         let mut count = 0;
-        for (row, marks) in rows.iter().zip(marks) {
+        for (image, (row, marks)) in (image..).zip(rows.iter().zip(marks)) {
             let Some(new) = row.new.filter(|_| row.old.is_none() && row.relation == first.relation) else {
                 break;
             };
@@ -48,7 +47,6 @@ impl Apply<'_, '_> {
                 op: row.op,
                 old_image: row.old_image,
             });
-            image += 1;
             count += 1;
         }
         Ok(count)

@@ -124,7 +124,7 @@ pub async fn verify(config: &Pipeline, wait: Duration) -> Result<Verified, Box<P
             let mut routes = config
                 .routes
                 .iter()
-                .filter(|route| takes(route, &relation) && route.sinks.iter().any(|name| *name == of_sink.name));
+                .filter(|route| takes(route, &relation) && route.sinks.contains(&of_sink.name));
             let Some(route) = routes.next() else { continue };
             let sides = Sides {
                 source: &source,

@@ -1,7 +1,7 @@
 //! What a row of an appending sink says of its change, beside the row's own columns.
 
-use super::apply::Work;
-use crate::batch::{Row, RowId, Value};
+use crate::batch::{Batch, Row, RowId, Value};
+use crate::sink::SinkContext;
 use crate::sink::json::commit_time;
 use std::io::Write;
 
@@ -53,16 +53,16 @@ impl About {
     }
 
     /// Writes the text over `out`; `false` where there is none.
-    pub(super) fn write(self, work: Work<'_>, row: &Row, out: &mut Vec<u8>) -> bool {
+    pub(super) fn write(self, batch: &Batch, context: &SinkContext, row: &Row, out: &mut Vec<u8>) -> bool {
         out.clear();
-        let transaction = work.batch.transaction(row);
+        let transaction = batch.transaction(row);
         // Writing to a Vec can't fail.
         let _ = match self {
             Self::Id => write!(
                 out,
                 "{}",
                 RowId {
-                    system_identifier: work.context.system_identifier,
+                    system_identifier: context.system_identifier,
                     commit_lsn: transaction.commit_lsn,
                     origin: transaction.origin,
                     ordinal: row.ordinal,
@@ -76,18 +76,18 @@ impl About {
                 commit_time(out, transaction.commit_us);
                 Ok(())
             }
-            Self::Unchanged => return unchanged(work, row, out),
+            Self::Unchanged => return unchanged(batch, row, out),
         };
         true
     }
 }
 
 /// The names as an array, where there are any.
-fn unchanged(work: Work<'_>, row: &Row, out: &mut Vec<u8>) -> bool {
+fn unchanged(batch: &Batch, row: &Row, out: &mut Vec<u8>) -> bool {
     let Some(new) = row.new else { return false };
-    for column in &work.batch.relation(row).columns {
-        let value = work.batch.value(new, column.slot);
-        let known = row.old.map(|old| work.batch.value(old, column.slot));
+    for column in &batch.relation(row).columns {
+        let value = batch.value(new, column.slot);
+        let known = row.old.map(|old| batch.value(old, column.slot));
         if !matches!(value, Value::Unchanged | Value::Absent) || matches!(known, Some(Value::Text(_) | Value::Null)) {
             continue;
         }

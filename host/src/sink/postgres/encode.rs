@@ -3,7 +3,8 @@
 use super::apply::Work;
 use super::run::key_value;
 use super::statement::{Image, Sql};
-use crate::batch::{Op, Row, Value};
+use crate::batch::{Batch, Op, Row, Value};
+use crate::sink::SinkContext;
 use crate::sink::escape::clean_prefix;
 use bytes::{BufMut, BytesMut};
 use std::fmt;
@@ -74,17 +75,23 @@ impl ToSql for TextArray {
 
 /// Texts of values, with room for those that lie nowhere.
 pub(super) struct Texts<'a> {
-    work: Work<'a>,
+    batch: &'a Batch,
+    context: &'a SinkContext,
     made: Vec<u8>,
 }
 
 impl<'a> Texts<'a> {
     pub(super) fn new(work: Work<'a>) -> Self {
-        Self { work, made: Vec::new() }
+        Self::of(work.batch, work.context)
     }
 
-    fn of(&mut self, row: &Row, image: Image, slot: u16) -> Option<&[u8]> {
-        let batch = self.work.batch;
+    pub(super) fn of(batch: &'a Batch, context: &'a SinkContext) -> Self {
+        let made = Vec::new();
+        Self { batch, context, made }
+    }
+
+    fn text(&mut self, row: &Row, image: Image, slot: u16) -> Option<&[u8]> {
+        let batch = self.batch;
         let value = match (image, row.new, row.old) {
             (Image::New, Some(new), _) => batch.value(new, slot),
             (Image::Old, _, Some(old)) => batch.value(old, slot),
@@ -93,7 +100,7 @@ impl<'a> Texts<'a> {
             (Image::Key | Image::Newest, _, Some(old)) => batch.value(old, slot),
             (Image::About(about), ..) => {
                 return about
-                    .write(self.work, row, &mut self.made)
+                    .write(batch, self.context, row, &mut self.made)
                     .then_some(self.made.as_slice());
             }
             _ => Value::Null,
@@ -110,7 +117,7 @@ impl<'a> Texts<'a> {
             if at > 0 {
                 out.push(b'\t');
             }
-            match self.of(row, *image, *slot) {
+            match self.text(row, *image, *slot) {
                 Some(text) => push_copy_text(out, text),
                 None => out.extend_from_slice(b"\\N"),
             }
@@ -129,7 +136,7 @@ pub(super) fn arrays(work: Work<'_>, rows: &[Row], sql: &Sql) -> Vec<TextArray> 
         .collect();
     for row in rows.iter().filter(|row| row.op != Op::Message) {
         for (array, (image, slot)) in arrays.iter_mut().zip(&sql.parameters) {
-            array.push(texts.of(row, *image, *slot));
+            array.push(texts.text(row, *image, *slot));
         }
     }
     arrays.into_iter().map(TextArray::finish).collect()

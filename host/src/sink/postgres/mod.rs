@@ -57,6 +57,8 @@ mod session;
 mod shape;
 mod statement;
 mod target;
+#[cfg(feature = "engine")]
+pub(crate) mod measuring;
 mod window;
 
 pub(super) use check::check;

@@ -291,7 +291,7 @@ pub(super) fn append_truncate(
         let mut values = Vec::new();
         let mut made = Vec::new();
         for (about, column) in &target.about {
-            if about.write(work, row, &mut made) {
+            if about.write(work.batch, work.context, row, &mut made) {
                 names.push(column.name.as_str());
                 values.push(format!("{}::{}", literal(&String::from_utf8_lossy(&made)), column.cast));
             }

@@ -10,6 +10,15 @@ mod feedback;
 mod frames;
 mod receiver;
 
+/// What benchmarks reach into.
+#[cfg(feature = "engine")]
+pub(crate) mod measuring {
+    /// Bytes of the whole frames at the head of `bytes`; none where the server wouldn't send such bytes.
+    pub fn frame_bytes(bytes: &[u8]) -> usize {
+        super::frames::scan(bytes).map_or(0, |scan| scan.data_bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests;
 

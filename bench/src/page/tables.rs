@@ -1,0 +1,284 @@
+//! Tables of Markdown from the reports of benchmarks. `None` where a report lacks what it should have.
+
+use crate::plot::{Plot, Series};
+use serde_json::Value;
+use std::fmt::Write;
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// With commas between thousands.
+fn count(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) && digit != '-' {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn table(head: &str, rows: impl Iterator<Item = String>) -> String {
+    let columns = head.matches('|').count() - 1;
+    let mut out = format!("{head}\n|{}\n", " --- |".repeat(columns));
+    rows.for_each(|row| {
+        out.push_str(&row);
+        out.push('\n');
+    });
+    out
+}
+
+/// Both sides of every case.
+pub fn compared(report: &Value) -> Option<String> {
+    let cases = report["cases"].as_array()?;
+    let side = |case: &Value, side: &Value, ratio: &str| {
+        format!(
+            "| {} | {} | {} | {:.3} | {:.3} | {:.1} | {} | {ratio} |",
+            text(&case["case"]),
+            text(&side["name"]).replace('\\', "\\\\"),
+            count(number(&side["rows_per_second"])),
+            number(&side["cpu_seconds_per_million_rows"]),
+            number(&side["server_cpu_seconds_per_million_rows"]),
+            number(&side["peak_memory_mib"]),
+            match number(&side["bytes"]) {
+                0.0 => String::new(),
+                bytes => count(bytes / 1e6),
+            },
+        )
+    };
+    let rows = cases.iter().flat_map(|case| {
+        let spread = &case["rate_ratio_spread"];
+        let ratio = format!(
+            "**{:.2} x** ({:.2} to {:.2})",
+            number(&case["rate_ratio"]),
+            number(&spread[0]),
+            number(&spread[1])
+        );
+        [side(case, &case["theirs"], ""), side(case, &case["ours"], &ratio)]
+    });
+    let head =
+        "| case | side | rows/s | CPU s per million rows | server's | peak MiB | MB out | rate, median of pairs |";
+    let rows_each = count(number(&cases.first()?["rows"]));
+    let pairs = cases.first()?["ours"]["seconds"].as_array()?.len();
+    Some(table(head, rows) + &format!("\n{pairs} pairs in turn, {rows_each} rows each.\n"))
+}
+
+pub fn postgres(report: &Value) -> Option<String> {
+    let cases = report["cases"].as_array()?.iter().map(|case| {
+        format!(
+            "| {} | {} | {:.2} x |",
+            text(&case["case"]),
+            count(number(&case["rows"])),
+            number(&case["rate_ratio"])
+        )
+    });
+    Some(table("| case | changes | rate beside the peer |", cases))
+}
+
+pub fn engine(report: &Value) -> Option<String> {
+    let rows = report["cases"].as_array()?.iter().map(|case| {
+        format!(
+            "| {} | {} | {:.3} |",
+            text(&case["name"]),
+            count(number(&case["rows_per_second"])),
+            number(&case["cpu_seconds_per_million_rows"])
+        )
+    });
+    Some(table("| way | rows/s | CPU s per million rows |", rows))
+}
+
+pub fn plugin(report: &Value) -> Option<String> {
+    let rows = report["cases"].as_array()?.iter().map(|case| {
+        let limit = case["limit_ns"]
+            .as_f64()
+            .map_or_else(String::new, |limit| format!("{limit:.0}"));
+        format!(
+            "| {} | {:.1} | {:.1} to {:.1} | {limit} |",
+            text(&case["name"]),
+            number(&case["median_ns"]),
+            number(&case["spread_ns"][0]),
+            number(&case["spread_ns"][1])
+        )
+    });
+    Some(table("| plugin | ns per row | rounds | limit |", rows))
+}
+
+const LATENCY_HEAD: &str = "| | changes | p50 ms | p99 ms | p99.9 ms | greatest |";
+
+fn latency_row(name: &str, of: &Value) -> String {
+    let ms = |key: &str| number(&of[key]);
+    format!(
+        "| {name} | {} | {:.2} | {:.2} | {:.2} | {:.2} |",
+        count(number(&of["changes"])),
+        ms("p50_ms"),
+        ms("p99_ms"),
+        ms("p999_ms"),
+        ms("max_ms")
+    )
+}
+
+fn rate_name(rate: &Value) -> String {
+    format!("{} commits/s", count(number(&rate["per_second"])))
+}
+
+pub fn latency(report: &Value) -> Option<String> {
+    let rates = report["rates"].as_array()?;
+    let rows = rates.iter().map(|rate| latency_row(&rate_name(rate), &rate["latency"]));
+    Some(table(LATENCY_HEAD, rows) + "\n![Share of the changes by latency](performance/latency.svg)\n")
+}
+
+pub fn latency_beside(report: &Value) -> Option<String> {
+    let both = report["latency"].as_object()?;
+    let rows = ["rowmill", "debezium"].map(|side| latency_row(side, &both[side]));
+    Some(table(LATENCY_HEAD, rows.into_iter()))
+}
+
+pub fn latency_plot(report: &Value) -> Plot {
+    let rates = report["rates"].as_array().into_iter().flatten();
+    let series = rates.map(|rate| {
+        let all = number(&rate["latency"]["changes"]);
+        let bars = rate["latency"]["histogram"].as_array().into_iter().flatten();
+        Series {
+            label: rate_name(rate),
+            points: bars
+                .map(|bar| (number(&bar["below_ms"]), 100.0 * number(&bar["changes"]) / all))
+                .collect(),
+        }
+    });
+    Plot {
+        x: "latency below, ms".to_owned(),
+        y: "% of the changes".to_owned(),
+        series: series.collect(),
+    }
+}
+
+pub fn growth(report: &Value) -> Option<String> {
+    let mut out = String::new();
+    for series in report["series"].as_array()? {
+        let (name, x, y) = (text(&series["name"]), text(&series["x"]), text(&series["y"]));
+        for line in series["lines"].as_array()? {
+            let points = line["points"].as_array()?;
+            let cells = |key: &'static str, decimals: usize| {
+                let cells = points
+                    .iter()
+                    .map(move |point| format!(" {:.decimals$} |", number(&point[key])));
+                cells.collect::<String>()
+            };
+            let label = match text(&line["label"]) {
+                "" => y.to_owned(),
+                label => format!("{y}: {label}"),
+            };
+            let _ = writeln!(out, "| {x} |{}", cells("x", 0));
+            let _ = writeln!(out, "|{}", " --- |".repeat(points.len() + 1));
+            let _ = writeln!(out, "| {label} |{}\n", cells("y", 2));
+        }
+        let _ = writeln!(out, "![{y} by {x}](performance/growth-{name}.svg)\n");
+    }
+    out.truncate(out.trim_end().len());
+    Some(out + "\n")
+}
+
+pub fn start(report: &Value) -> Option<String> {
+    let rows = report["cases"].as_array()?.iter().map(|case| {
+        format!(
+            "| {} | {:.2} | {:.2} | {:.2} | {:.1} |",
+            count(number(&case["tables"])),
+            number(&case["first_seconds"]),
+            number(&case["later_seconds"]),
+            number(&case["cpu_seconds"]),
+            number(&case["peak_memory_mib"])
+        )
+    });
+    Some(table(
+        "| tables | first start, s | later ones, s | CPU s | peak MiB |",
+        rows,
+    ))
+}
+
+pub fn memory(report: &Value) -> Option<String> {
+    let rows = report["cases"].as_array()?.iter().map(|case| {
+        format!(
+            "| {} | {:.1} | {:.1} | {:.1} | {:.2} |",
+            text(&case["case"]),
+            number(&case["peak_memory_mib"]),
+            number(&case["more_mib"]),
+            number(&case["row_mib"]),
+            number(&case["seconds"])
+        )
+    });
+    Some(table(
+        "| case | peak MiB | more than 1,000 rows | one row | seconds |",
+        rows,
+    ))
+}
+
+pub fn parts(report: &Value) -> Option<String> {
+    let rows = report["cases"].as_array()?.iter().map(|case| {
+        format!(
+            "| {} | {:.1} | {:.1} to {:.1} |",
+            text(&case["name"]),
+            number(&case["median_ns"]),
+            number(&case["spread_ns"][0]),
+            number(&case["spread_ns"][1])
+        )
+    });
+    Some(table("| part | ns per row | rounds |", rows))
+}
+
+pub fn instructions(kept: &Value) -> String {
+    let parts = kept["instructions_per_row"].as_object().into_iter().flatten();
+    let rows = parts.map(|(name, value)| format!("| {name} | {} |", count(number(value))));
+    table("| part | instructions per row |", rows)
+}
+
+/// What must hold, of all benchmarks.
+pub fn floors(found: &[(&str, Value)]) -> String {
+    let rows = found.iter().flat_map(|(name, report)| {
+        let floors = report["floors"].as_array().into_iter().flatten();
+        floors.map(move |floor| {
+            let bound = match floor["at_least"].as_f64() {
+                Some(least) => format!("at least {least}"),
+                None => format!("at most {}", number(&floor["at_most"])),
+            };
+            let verdict = match floor["holds"].as_bool() {
+                Some(true) => "yes",
+                _ => "**no**",
+            };
+            format!(
+                "| {} | {bound} | {:.2} | {verdict} | `{name}` |",
+                text(&floor["what"]).replace('\\', "\\\\"),
+                number(&floor["value"])
+            )
+        })
+    });
+    table("| what | floor | measured | held | benchmark |", rows)
+}
+
+/// Where each was measured.
+pub fn machine(found: &[(&str, Value)]) -> String {
+    let rows = found.iter().map(|(name, report)| {
+        let machine = &report["machine"];
+        let changed = if machine["changed"] == true {
+            ", with changes"
+        } else {
+            ""
+        };
+        format!(
+            "| `{name}` | {} | {}, {} cores, Linux {} | {} | `{}`{changed} |",
+            text(&machine["date"]),
+            text(&machine["cpu"]),
+            machine["cores"],
+            text(&machine["kernel"]),
+            text(&machine["postgres"]).replace("psql (PostgreSQL) ", ""),
+            text(&machine["commit"])
+        )
+    });
+    table("| benchmark | date | machine | PostgreSQL | commit |", rows)
+}
