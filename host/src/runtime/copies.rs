@@ -151,6 +151,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         },
         ahead: Vec::new(),
         empties: false,
+        filter: table.row_filter.clone(),
         copied: copied
             .into_iter()
             .map(|CopiedRange { after, up_to, .. }| KeyRange { after, up_to })
@@ -166,7 +167,10 @@ fn by_primary_key(table: &Table) -> bool {
 /// The relation that the table's rows have, as the catalog has it now.
 pub(crate) fn relation(table: &Table) -> Relation {
     let by_primary_key = by_primary_key(table);
-    let sent = table.columns.iter().filter(|column| !column.generated);
+    let sent = table
+        .columns
+        .iter()
+        .filter(|column| !column.generated && !column.withheld);
     let columns = sent.enumerate().map(|(at, column)| Column {
         name: column.name.clone(),
         type_oid: column.type_oid,

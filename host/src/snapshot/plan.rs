@@ -34,6 +34,8 @@ pub struct TableCopy {
     pub shape: Option<String>,
     /// The targets are emptied before anything else is sent.
     pub empties: bool,
+    /// What its rows must meet, as SQL: others aren't copied, since the stream doesn't bring them either.
+    pub filter: Option<String>,
 }
 
 /// Rows that go out before the stream has passed what they show. Stored before they do, so that a start drops what is in

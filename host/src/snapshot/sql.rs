@@ -78,7 +78,13 @@ pub(super) fn begin(table: &TableCopy) -> String {
 
 /// The rows of a range, with the relation's columns in its order.
 pub(super) fn copy_range(table: &TableCopy, key: &[KeyColumn], range: &KeyRange) -> String {
-    copy(table, &in_range(key, range))
+    let condition = in_range(key, range);
+    let filter = match (&table.filter, condition.is_empty()) {
+        (None, _) => String::new(),
+        (Some(filter), true) => format!(" WHERE ({filter})"),
+        (Some(filter), false) => format!(" AND ({filter})"),
+    };
+    copy(table, &format!("{condition}{filter}"))
 }
 
 /// The rows with these keys, and maybe such whose keys are equal to one of them but written differently.
@@ -96,7 +102,9 @@ pub(super) fn copy_keys(table: &TableCopy, key: &[KeyColumn], keys: &[Vec<String
         let row = |values: &Vec<String>| list(key.iter().zip(values).map(equals).collect(), " AND ");
         list(keys.iter().map(row).collect(), " OR ")
     };
-    copy(table, &format!(" WHERE {condition}"))
+    let filter = table.filter.as_ref();
+    let filter = filter.map_or_else(String::new, |filter| format!(" AND ({filter})"));
+    copy(table, &format!(" WHERE ({condition}){filter}"))
 }
 
 fn copy(table: &TableCopy, condition: &str) -> String {

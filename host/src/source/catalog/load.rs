@@ -134,6 +134,7 @@ fn column(row: &Row) -> Column {
         primary_key: false,
         identity: false,
         generated: row.get("generated"),
+        withheld: false,
     }
 }
 
@@ -174,6 +175,7 @@ fn table(row: &Row, mut columns: Vec<Column>) -> Table {
         file: row.get("file"),
         toastable: row.get("toastable"),
         has_sequence: row.get("has_sequence"),
+        row_filter: None,
     }
 }
 

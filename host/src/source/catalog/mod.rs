@@ -10,6 +10,7 @@
 
 mod load;
 mod names;
+mod narrow;
 
 use crate::batch::ReplicaIdentity;
 use crate::config::TablePattern;
@@ -85,6 +86,8 @@ pub struct Table {
     pub toastable: bool,
     /// A serial or identity column draws from a sequence.
     pub has_sequence: bool,
+    /// The adopted publication's, as SQL: other rows must not leave.
+    pub row_filter: Option<String>,
 }
 
 /// A partition that holds rows.
@@ -111,6 +114,8 @@ pub struct Column {
     pub identity: bool,
     /// Computed by the server and stored; not streamed by servers before 18.
     pub generated: bool,
+    /// Not in the adopted publication's list: it must not leave.
+    pub withheld: bool,
 }
 
 impl Table {
@@ -153,13 +158,16 @@ pub async fn read(client: &Client, patterns: &[TablePattern]) -> Result<Catalog,
 /// roots where it publishes via the root. Empty where there is no such publication.
 pub async fn read_publication(client: &Client, name: &str) -> Result<Catalog, Box<Problem>> {
     let oids = names::published(client, name).await?;
+    let mut tables = load::tables(client, &oids).await?;
+    narrow::narrow(client, name, &mut tables).await?;
     Ok(Catalog {
-        tables: load::tables(client, &oids).await?,
+        tables,
         ..Catalog::default()
     })
 }
 
-/// The tables of `patterns` where there are any, else those of the adopted publication.
+/// The tables of `patterns` where there are any, else those of the adopted publication, which may withhold columns and
+/// rows of either.
 pub async fn read_selected(
     client: &Client,
     patterns: &[TablePattern],
@@ -167,7 +175,12 @@ pub async fn read_selected(
 ) -> Result<Catalog, Box<Problem>> {
     match publication {
         Some(name) if patterns.is_empty() => read_publication(client, name).await,
-        _ => read(client, patterns).await,
+        Some(name) => {
+            let mut catalog = read(client, patterns).await?;
+            narrow::narrow(client, name, &mut catalog.tables).await?;
+            Ok(catalog)
+        }
+        None => read(client, patterns).await,
     }
 }
 

@@ -1,0 +1,55 @@
+//! What an adopted publication withholds leaves by no way: neither with the copy nor with the stream.
+
+use rowmill_tests::{Host, Shop};
+
+const TABLES: &str = "CREATE TABLE people (id bigint PRIMARY KEY, country text, name text, secret text);";
+const SECRET: &str = "nobody-may-read-this";
+
+#[test]
+fn a_column_list_and_a_row_filter_hold_for_the_copy_too() {
+    let shop = Shop::with(TABLES).unwrap();
+    let insert = |from: u32, rows: u32| {
+        let sql = format!(
+            "INSERT INTO people SELECT n, CASE n % 3 WHEN 0 THEN 'at' ELSE 'de' END, 'name ' || n, '{SECRET}'
+             FROM generate_series({from}, {from} + {rows} - 1) n"
+        );
+        shop.source(&sql).unwrap();
+    };
+    // Several units of the copy.
+    insert(1, 5_000);
+    shop.source("ALTER TABLE people REPLICA IDENTITY USING INDEX people_pkey")
+        .unwrap();
+    shop.source("CREATE PUBLICATION mine FOR TABLE people (id, name) WHERE (id % 3 = 0)")
+        .unwrap();
+    let rest = "routes:
+  - { tables: [public.people], sinks: [warehouse, feed] }";
+    let pipeline = shop
+        .pipeline_of("public.people", rest)
+        .replace("tables: [public.people]\n", "publication: mine\n");
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    let expect = |host: &mut Host, rows: u32| {
+        let found = "SELECT count(*), count(*) FILTER (WHERE id % 3 = 0 AND name = 'name ' || id), count(secret), count(country)
+                     FROM people";
+        shop.wait_target(host, found, &format!("{rows}|{rows}|0|0")).unwrap();
+    };
+    expect(&mut host, 1_666);
+
+    insert(10_001, 300);
+    expect(&mut host, 1_766);
+    // Rows leave the set and come into it.
+    shop.source("UPDATE people SET id = id + 100000 WHERE id = 3").unwrap();
+    shop.source("UPDATE people SET id = 200001, name = 'name 200001' WHERE id = 1")
+        .unwrap();
+    expect(&mut host, 1_766);
+    shop.wait_target(&mut host, "SELECT count(*) FROM people WHERE id IN (3, 200001)", "1")
+        .unwrap();
+    assert!(!host.log().contains(SECRET));
+    host.terminate().unwrap();
+
+    let mut lines = String::new();
+    for file in std::fs::read_dir(shop.folder().join("out")).unwrap() {
+        lines.push_str(&std::fs::read_to_string(file.unwrap().path()).unwrap());
+    }
+    assert!(lines.contains("name 3"), "the feed has the copy");
+    assert!(!lines.contains(SECRET), "the feed has what the publication withholds");
+}
