@@ -1,4 +1,5 @@
-//! What an adopted publication withholds leaves by no way: neither with the copy nor with the stream.
+//! What an adopted publication withholds leaves by no way, neither with the copy nor with the stream; what `where` leaves
+//! out of the copy comes with the stream.
 
 use rowmill_tests::{Host, Shop};
 
@@ -52,4 +53,35 @@ fn a_column_list_and_a_row_filter_hold_for_the_copy_too() {
     }
     assert!(lines.contains("name 3"), "the feed has the copy");
     assert!(!lines.contains(SECRET), "the feed has what the publication withholds");
+}
+
+#[test]
+fn a_condition_holds_for_the_copy_alone() {
+    let shop = Shop::with(TABLES).unwrap();
+    let sql = "INSERT INTO people SELECT n, CASE n % 2 WHEN 0 THEN 'at' ELSE 'de' END, 'x', 'y' FROM generate_series(1, 5000) n";
+    shop.source(sql).unwrap();
+    let rest = "routes:
+  - { tables: [public.people], sinks: [warehouse] }";
+    let with = |condition: &str| {
+        let text = shop.pipeline_of("public.people", rest);
+        text.replace("unit_rows: 2000", &format!("unit_rows: 2000, where: {{ {condition} }}"))
+    };
+    for wrong in [
+        "public.nobody: 'true'",
+        "public.people: 'kountry = 1'",
+        "public.people: 'true; SELECT 1'",
+    ] {
+        let (said, error) = Host::verb(shop.folder(), &with(wrong), &["check"], 3).unwrap();
+        assert!(
+            said.contains("E0242") || error.contains("E0242"),
+            "{wrong}: {said}{error}"
+        );
+    }
+    let mut host = Host::run(shop.folder(), &with("public.people: \"country = 'at' -- ours\"")).unwrap();
+    let count = "SELECT count(*), count(*) FILTER (WHERE country = 'at') FROM people";
+    shop.wait_target(&mut host, count, "2500|2500").unwrap();
+    shop.source("INSERT INTO people VALUES (6001, 'de', 'x', 'y'), (6002, 'at', 'x', 'y')")
+        .unwrap();
+    shop.wait_target(&mut host, count, "2502|2501").unwrap();
+    host.terminate().unwrap();
 }

@@ -191,6 +191,12 @@ const SNAPSHOT: Block = Block {
             &Shape::Count(1, 1_000_000_000),
             "How many rows are read in a second at most, by all connections together.",
         ),
+        Key::optional(
+            "where",
+            &Shape::ByTable(&TEXT),
+            "Conditions in SQL, by table: of these tables only rows that meet them are copied. The stream brings every \
+             change.",
+        ),
     ],
 };
 

@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub unit_rows: usize,
     /// Rows read in a second at most; `None` as fast as they come.
     pub rows_per_second: Option<NonZeroU64>,
+    /// `schema.table` and what its copied rows must meet, as SQL.
+    pub conditions: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

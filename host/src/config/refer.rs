@@ -88,7 +88,7 @@ fn check_source(source: &Item, report: &mut Report<'_>) {
     let Some(snapshot) = source.get("snapshot") else { return };
     let given = |key: &str| snapshot.entry(key).filter(|entry| entry.given);
     if snapshot.text("mode") == Some("never") {
-        for entry in ["connections", "unit_rows"].into_iter().filter_map(given) {
+        for entry in ["connections", "unit_rows", "where"].into_iter().filter_map(given) {
             let headline = format!("`mode: never` and `{}` contradict each other", entry.key);
             let mode = given("mode").map_or(snapshot.span, |entry| entry.span);
             let help = format!("take out `{}`", entry.key);

@@ -80,6 +80,7 @@ fn expected(shape: &Shape) -> String {
         Shape::List(of) => format!("list, at least one: {}", expected(of)),
         Shape::ListOrNone(of) => format!("list: {}", expected(of)),
         Shape::Named(_, of) => format!("names, each with {}", expected(of)),
+        Shape::ByTable(of) => format!("tables, each with {}", expected(of)),
         Shape::Block(block, _) if block.keys.is_empty() => "nothing, or `{}`".to_owned(),
         Shape::Block(..) => "a block".to_owned(),
         Shape::Any => "anything".to_owned(),

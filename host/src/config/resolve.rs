@@ -74,10 +74,17 @@ fn source(item: &Item) -> Option<Source> {
             rows_per_second: snapshot
                 .count("rows_per_second")
                 .and_then(|rows| NonZeroU64::new(rows as u64)),
+            conditions: conditions(snapshot)?,
         },
         stream_transactions: item.text("stream_transactions")? == "true",
         spill: item.size("spill")?,
     })
+}
+
+fn conditions(snapshot: &Item) -> Option<Vec<(String, String)>> {
+    let entries = snapshot.get("where").map_or(&[][..], Item::entries);
+    let condition = |entry: &Entry| Some((entry.key.clone(), entry.item.as_ref()?.as_text()?.to_owned()));
+    entries.iter().map(condition).collect()
 }
 
 fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {

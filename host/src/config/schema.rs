@@ -72,6 +72,7 @@ fn shape(of: &Shape) -> Value {
             "propertyNames": { "pattern": name_pattern() },
             "additionalProperties": shape(of),
         }),
+        Shape::ByTable(of) => json!({ "type": "object", "additionalProperties": shape(of) }),
         Shape::Block(of, short) => match short {
             Short::No if of.keys.is_empty() => json!({ "anyOf": [block(of), { "type": "null" }] }),
             Short::No => block(of),

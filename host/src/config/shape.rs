@@ -52,6 +52,8 @@ pub(super) enum Shape {
     ListOrNone(&'static Shape),
     /// Names chosen by the user, with an example of one.
     Named(&'static str, &'static Shape),
+    /// Tables by their names, `schema.table`.
+    ByTable(&'static Shape),
     Block(&'static Block, Short),
     /// Whatever it is, handed on as it is.
     Any,
@@ -111,6 +113,7 @@ impl Shape {
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::List(_) | Self::ListOrNone(_) => "a list".to_owned(),
             Self::Named(..) => "a block of names".to_owned(),
+            Self::ByTable(_) => "a block of tables".to_owned(),
             Self::Block(_, Short::Key(words)) => format!("a block of keys, or {}", words.join(", ")),
             Self::Block(..) => "a block of keys".to_owned(),
         }
@@ -130,6 +133,7 @@ impl Shape {
             Self::Choice(words) => words.first().copied().unwrap_or_default().to_owned(),
             Self::List(of) | Self::ListOrNone(of) => format!("[{}]", of.example()),
             Self::Named(name, of) => format!("{{ {name}: {} }}", of.example()),
+            Self::ByTable(of) => format!("{{ public.orders: {} }}", of.example()),
             Self::Block(_, Short::Key([word, ..])) => (*word).to_owned(),
             Self::Block(block, _) => block.example(),
         }

@@ -22,7 +22,7 @@ impl Walker<'_, '_> {
             Shape::Block(block, short) => return self.block_or_short(block, *short, shape, node, path),
             Shape::List(of) => self.list(of, 1, shape, node, path)?,
             Shape::ListOrNone(of) => self.list(of, 0, shape, node, path)?,
-            Shape::Named(_, of) => self.named(of, shape, node, path)?,
+            Shape::Named(_, of) | Shape::ByTable(of) => self.named(of, shape, node, path)?,
             Shape::Any => Value::Any {
                 value: self.any(node, path)?,
                 written: super::scalar::written(node),
@@ -145,7 +145,10 @@ impl Walker<'_, '_> {
                 self.twice(kind, name, key.span, first.span);
                 continue;
             }
-            self.check_name(name, key.span);
+            match shape {
+                Shape::ByTable(_) => drop(self.scalar(&Shape::Table, key, path)),
+                _ => self.check_name(name, key.span),
+            }
             let item = self.value(of, node, &join(path, name));
             done.push(Entry {
                 key: name.to_owned(),

@@ -117,7 +117,14 @@ fn basis(table: &Table, process: &Process) -> String {
     let config = process.config();
     let mut sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     sinks.sort_unstable();
-    format!("{}; file {}; sinks {}", shape(table), table.file, sinks.join(", "))
+    let filters = [&table.row_filter, &table.condition].into_iter().flatten();
+    let filter: String = filters.map(|filter| format!("; where {filter}")).collect();
+    format!(
+        "{}; file {}; sinks {}{filter}",
+        shape(table),
+        table.file,
+        sinks.join(", ")
+    )
 }
 
 fn shape(table: &Table) -> String {
@@ -152,6 +159,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         ahead: Vec::new(),
         empties: false,
         filter: table.row_filter.clone(),
+        condition: table.condition.clone(),
         copied: copied
             .into_iter()
             .map(|CopiedRange { after, up_to, .. }| KeyRange { after, up_to })

@@ -34,8 +34,10 @@ pub struct TableCopy {
     pub shape: Option<String>,
     /// The targets are emptied before anything else is sent.
     pub empties: bool,
-    /// What its rows must meet, as SQL: others aren't copied, since the stream doesn't bring them either.
+    /// What its rows must meet, as SQL: others never leave, since the stream doesn't bring them either.
     pub filter: Option<String>,
+    /// What rows must meet to be copied. A row that is read again for the stream's sake need not: the stream brings all.
+    pub condition: Option<String>,
 }
 
 /// Rows that go out before the stream has passed what they show. Stored before they do, so that a start drops what is in

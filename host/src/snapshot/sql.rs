@@ -78,13 +78,13 @@ pub(super) fn begin(table: &TableCopy) -> String {
 
 /// The rows of a range, with the relation's columns in its order.
 pub(super) fn copy_range(table: &TableCopy, key: &[KeyColumn], range: &KeyRange) -> String {
-    let condition = in_range(key, range);
-    let filter = match (&table.filter, condition.is_empty()) {
-        (None, _) => String::new(),
-        (Some(filter), true) => format!(" WHERE ({filter})"),
-        (Some(filter), false) => format!(" AND ({filter})"),
-    };
-    copy(table, &format!("{condition}{filter}"))
+    let mut conditions = in_range(key, range);
+    for filter in [&table.filter, &table.condition].into_iter().flatten() {
+        let keyword = if conditions.is_empty() { "WHERE" } else { "AND" };
+        // A comment at its end must not take the bracket with it.
+        let _ = write!(conditions, " {keyword} ({filter}\n)");
+    }
+    copy(table, &conditions)
 }
 
 /// The rows with these keys, and maybe such whose keys are equal to one of them but written differently.
@@ -103,7 +103,7 @@ pub(super) fn copy_keys(table: &TableCopy, key: &[KeyColumn], keys: &[Vec<String
         list(keys.iter().map(row).collect(), " OR ")
     };
     let filter = table.filter.as_ref();
-    let filter = filter.map_or_else(String::new, |filter| format!(" AND ({filter})"));
+    let filter = filter.map_or_else(String::new, |filter| format!(" AND ({filter}\n)"));
     copy(table, &format!(" WHERE ({condition}){filter}"))
 }
 

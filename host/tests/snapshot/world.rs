@@ -72,6 +72,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         shape: None,
         empties: false,
         filter: None,
+        condition: None,
     }
 }
 

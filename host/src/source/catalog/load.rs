@@ -176,6 +176,7 @@ fn table(row: &Row, mut columns: Vec<Column>) -> Table {
         toastable: row.get("toastable"),
         has_sequence: row.get("has_sequence"),
         row_filter: None,
+        condition: None,
     }
 }
 

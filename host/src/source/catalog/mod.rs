@@ -88,6 +88,8 @@ pub struct Table {
     pub has_sequence: bool,
     /// The adopted publication's, as SQL: other rows must not leave.
     pub row_filter: Option<String>,
+    /// What `snapshot: where` asks of copied rows, as SQL.
+    pub condition: Option<String>,
 }
 
 /// A partition that holds rows.

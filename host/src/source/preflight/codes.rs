@@ -83,6 +83,8 @@ codes! {
     LEFT_OUT = "E0240";
     /// A pattern with wildcards matches no table.
     PATTERN_UNMATCHED = "E0241";
+    /// `snapshot: where` names a table that isn't followed, or holds a condition that the server doesn't take.
+    BAD_CONDITION = "E0242";
 }
 
 /// What a running pipeline has taken itself: no hindrance for whoever looks beside it.

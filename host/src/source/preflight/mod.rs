@@ -3,6 +3,7 @@
 //! Each finding names the object and one fix. A problem stops the start; a notice is worth knowing and doesn't.
 
 pub mod codes;
+mod conditions;
 mod publication;
 mod server;
 mod settings;
@@ -32,6 +33,8 @@ pub struct Request<'a> {
     pub copied: &'a [u32],
     /// The publication is our own and has been streamed from: tables that it lacks are added, others are dropped.
     pub adjusts: bool,
+    /// `schema.table` and what its copied rows must meet, as SQL.
+    pub conditions: &'a [(String, String)],
 }
 
 impl<'a> Request<'a> {
@@ -45,6 +48,7 @@ impl<'a> Request<'a> {
             slot,
             copied: &[],
             adjusts: false,
+            conditions: &source.snapshot.conditions,
         }
     }
 }
@@ -120,7 +124,8 @@ pub async fn run(client: &Client, request: &Request<'_>) -> Result<Report, Box<P
     }
     let slot = super::slot::state(client, request.slot).await?;
     settings::check(client, &server, request, slot.is_some(), &mut findings).await?;
-    let catalog = catalog::read_selected(client, request.tables, request.publication).await?;
+    let mut catalog = catalog::read_selected(client, request.tables, request.publication).await?;
+    conditions::check(client, request.conditions, &mut catalog, &mut findings).await;
     let published = publication::check(client, &server, request, &catalog, &mut findings).await?;
     tables::check(&server, &catalog, published, request.copied, &mut findings);
     if let Some(slot) = &slot {

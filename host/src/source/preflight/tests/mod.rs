@@ -30,6 +30,7 @@ fn request<'a>(tables: &'a [TablePattern]) -> Request<'a> {
         slot: "rowmill_shop",
         copied: &[],
         adjusts: false,
+        conditions: &[],
     }
 }
 
