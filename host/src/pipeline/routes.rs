@@ -2,6 +2,7 @@
 
 use super::columns::{KnownColumns, project, route_key};
 use crate::batch::{Batch, Op, Relation, Row, Truncate};
+use crate::checkpoint::STATE_DISK_FULL;
 use crate::config::{Route, TablePattern};
 use crate::problem::{Exit, Problem};
 use rustc_hash::FxHashMap;
@@ -116,11 +117,7 @@ impl Routes {
             let known = self
                 .known
                 .known(&self.keys[at], &relation.full_name(), &present)
-                .map_err(|error| {
-                    let headline = "the state store can't remember a route's columns";
-                    let help = "free space on the disk of the state folder, then start again";
-                    Box::new(Problem::new("E0704", Exit::Bug, headline, help).with_cause(format!("{error:#}")))
-                })?;
+                .map_err(forgotten)?;
             let relation = project(route, &known, relation)?;
             self.live.insert(at, &relation);
             ways.push(Way { route: at, relation });
@@ -128,6 +125,18 @@ impl Routes {
         let ways: Arc<[Way]> = ways.into();
         self.ways.insert(relation.index, Arc::clone(&ways));
         Ok(ways)
+    }
+}
+
+/// A full disk is waited for, as everywhere.
+fn forgotten(error: anyhow::Error) -> Box<Problem> {
+    match error.downcast_ref::<Problem>() {
+        Some(full) if full.code == STATE_DISK_FULL => Box::new(full.clone()),
+        _ => {
+            let headline = "the state store can't remember a route's columns";
+            let help = "free space on the disk of the state folder, then start again";
+            Box::new(Problem::new("E0704", Exit::Bug, headline, help).with_cause(format!("{error:#}")))
+        }
     }
 }
 
