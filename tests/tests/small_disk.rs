@@ -10,6 +10,7 @@ const BYTES: u64 = 32 << 20;
 /// H7: a session that begins while the state can't be written is tried again, until there is room. Found by chaos: the
 /// process ended.
 #[test]
+#[ignore = "the state's file may have room of its own for as long as the test waits: nightly"]
 fn h7_a_session_that_begins_on_a_full_disk_waits_for_room() {
     let shop = Shop::new().unwrap();
     let disk = match SmallDisk::mount(&shop.folder().join("state"), BYTES) {

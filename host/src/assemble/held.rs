@@ -22,8 +22,8 @@ pub(super) struct Held {
     seen: FxHashSet<u32>,
     /// The one whose change came last; 0 is none.
     last: u32,
-    /// The newest description of each table, and where it stands.
-    descriptions: FxHashMap<u32, (u64, Description)>,
+    /// The descriptions of each table, and where they stand: an abort takes later ones away, and those before count again.
+    descriptions: FxHashMap<u32, Vec<(u64, Description)>>,
 }
 
 impl Held {
@@ -65,12 +65,17 @@ impl Held {
 
     /// A description that is about to be appended.
     pub(super) fn describe(&mut self, table: u32, description: Description) {
-        self.descriptions.insert(table, (self.len(), description));
+        let at = self.len();
+        self.descriptions.entry(table).or_default().push((at, description));
     }
 
     pub(super) fn take_descriptions(&mut self) -> FxHashMap<u32, Description> {
         let taken = std::mem::take(&mut self.descriptions);
-        taken.into_iter().map(|(table, (_, one))| (table, one)).collect()
+        let newest = |mut of: Vec<(u64, Description)>| of.pop().map(|(_, newest)| newest);
+        taken
+            .into_iter()
+            .filter_map(|(table, of)| Some((table, newest(of)?)))
+            .collect()
     }
 
     /// Appends one frame, in pieces, that belongs to `xid`: the transaction itself or a sub-transaction of it.
@@ -133,7 +138,9 @@ impl Held {
     }
 
     fn cut(&mut self, spill: &mut Spill, len: u64) -> Result<(), Full> {
-        self.descriptions.retain(|_, (at, _)| *at < len);
+        for of in self.descriptions.values_mut() {
+            of.truncate(of.partition_point(|(at, _)| *at < len));
+        }
         let kept = usize::try_from(len.saturating_sub(self.on_disk)).unwrap_or(usize::MAX);
         spill.released(self.memory.len().saturating_sub(kept));
         self.memory.truncate(kept);
