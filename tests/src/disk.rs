@@ -17,14 +17,19 @@ impl SmallDisk {
     pub fn mount(folder: &Path, bytes: u64) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let path = CString::new(folder.as_os_str().as_bytes())?;
-        let options = CString::new(format!("size={bytes},mode=0700"))?;
-        let kind = c"tmpfs";
-        // SAFETY: all four are terminated strings that outlive the call.
-        let mounted = unsafe { libc::mount(kind.as_ptr(), path.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
-        ensure!(mounted == 0, "mount: {}", std::io::Error::last_os_error());
+        mount(&path, bytes, 0)?;
         Ok(Self {
             folder: folder.to_path_buf(),
         })
+    }
+
+    /// Makes it another size.
+    pub fn resize(&self, bytes: u64) -> Result<()> {
+        mount(
+            &CString::new(self.folder.as_os_str().as_bytes())?,
+            bytes,
+            libc::MS_REMOUNT,
+        )
     }
 
     /// Leaves no byte free.
@@ -48,6 +53,23 @@ impl SmallDisk {
     fn filler(&self) -> PathBuf {
         self.folder.join("filler")
     }
+}
+
+fn mount(path: &CString, bytes: u64, flags: libc::c_ulong) -> Result<()> {
+    let options = CString::new(format!("size={bytes},mode=0700"))?;
+    let kind = c"tmpfs";
+    // SAFETY: all four are terminated strings that outlive the call.
+    let mounted = unsafe {
+        libc::mount(
+            kind.as_ptr(),
+            path.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            options.as_ptr().cast(),
+        )
+    };
+    ensure!(mounted == 0, "mount: {}", std::io::Error::last_os_error());
+    Ok(())
 }
 
 impl Drop for SmallDisk {
