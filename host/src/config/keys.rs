@@ -163,6 +163,13 @@ const POSTGRES_SOURCE: Block = Block {
             "Bytes on disk of transactions in progress; beyond them the server holds those itself, as without \
              `stream_transactions`.",
         ),
+        Key::default(
+            "max_row",
+            &Shape::Size(ByteSize::mib(1), ByteSize::mib(1024)),
+            "256MiB",
+            "Bytes of one change as the server sends it, old and new row together. It is held in memory several times; \
+             a larger one stops the pipeline.",
+        ),
     ],
 };
 

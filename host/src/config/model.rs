@@ -57,6 +57,8 @@ pub struct Source {
     pub stream_transactions: bool,
     /// Bytes of them on disk; 4 GiB.
     pub spill: ByteSize,
+    /// Bytes of one row as it is sent; 256 MiB.
+    pub max_row: ByteSize,
 }
 
 /// `schema.table`, where `*` and `?` stand for anything in either part.

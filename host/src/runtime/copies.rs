@@ -59,11 +59,11 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         pace: Arc::clone(&process.pace),
         patient,
     };
-    let source = process.source.clone();
     let application = process.application_name();
     let _runtime = process.workers.enter();
+    let process = Arc::clone(process);
     Ok(snapshot::start(plan, move || {
-        let (source, application) = (source.clone(), application.clone());
+        let (source, application) = (process.source(), application.clone());
         async move { Ok(sql::connect(&source, &application).await?) }
     }))
 }

@@ -49,6 +49,8 @@ pub(super) enum SessionEnd {
     Retry(String),
     /// Another consumer streams from the slot: worth another session for a while.
     SlotTaken(Box<Problem>),
+    /// The server doesn't let us in: where it did before, worth another session for a while.
+    Refused(Box<Problem>),
 }
 
 /// Tells that a part has ended, however it ends: by a panic too.
@@ -88,6 +90,7 @@ pub(super) async fn session(
         Ok(ready) => ready,
         Err(NotReady::Retry(reason)) => return Ok(SessionEnd::Retry(reason)),
         Err(NotReady::SlotTaken(problem)) => return Ok(SessionEnd::SlotTaken(problem)),
+        Err(NotReady::Refused(problem)) => return Ok(SessionEnd::Refused(problem)),
         Err(NotReady::Problem(problem)) => return Err(problem),
     };
     let start = ready.start;
@@ -122,10 +125,12 @@ pub(super) async fn session(
             return match not_started {
                 NotReady::Retry(reason) => Ok(SessionEnd::Retry(reason)),
                 NotReady::SlotTaken(problem) => Ok(SessionEnd::SlotTaken(problem)),
+                NotReady::Refused(problem) => Ok(SessionEnd::Refused(problem)),
                 NotReady::Problem(problem) => Err(problem),
             };
         }
     };
+    receiver.limit_rows(usize::try_from(process.config().source.max_row.0).unwrap_or(usize::MAX));
     let mut until = Until {
         stop,
         server_gone: &mut server_gone,
@@ -204,7 +209,9 @@ async fn conclude(
         (ReceiveEnd::Again, WoundDown::Settled | WoundDown::TooSlow) => SessionEnd::Again,
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
-        (ReceiveEnd::Failed(error), _) => return Err(Box::new(super::failure::stream(&error))),
+        (ReceiveEnd::Failed(error), _) => {
+            return Err(Box::new(super::failure::stream(&error, |oid| process.table_name(oid))));
+        }
         (ReceiveEnd::Undecodable(error), _) => return Err(Box::new(super::failure::undecodable(&error))),
         (_, _) => SessionEnd::Retry("a stage of the pipeline ended".into()),
     })

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// How long another consumer of the slot is waited for: a walsender whose client broke lives on until it notices.
 const SLOT_TAKEN_TIME: Duration = Duration::from_secs(5 * 60);
+/// How often in a row a server that has let us in before may refuse to, before that is final. With the backoff about two
+/// minutes: files of secrets follow later what changes the role.
+const REFUSED_TRIES: u32 = 12;
 /// A session that lasted longer went well: the next failure is a new one.
 const GOOD_SESSION: Duration = Duration::from_secs(60);
 
@@ -40,6 +43,7 @@ pub(super) async fn supervise(
     let mut backoff = Backoff::new();
     let mut last_reason = String::new();
     let mut taken_since: Option<Instant> = None;
+    let mut refusals = 0;
     loop {
         let began = Instant::now();
         let received_before = process.stats.rows_received.load(Ordering::Relaxed);
@@ -58,14 +62,21 @@ pub(super) async fn supervise(
             SessionEnd::Interrupted => return Ok(Ended::Interrupted(stop.signal())),
             SessionEnd::Retry(reason) => {
                 taken_since = None;
+                refusals = 0;
                 reason
+            }
+            SessionEnd::Refused(problem) => {
+                refusals += 1;
+                if !process.has_streamed() || refusals > REFUSED_TRIES {
+                    return Err(problem);
+                }
+                told(&problem)
             }
             SessionEnd::SlotTaken(problem) => {
                 if taken_since.get_or_insert(began).elapsed() >= SLOT_TAKEN_TIME {
                     return Err(problem);
                 }
-                let cause = problem.cause.as_deref().unwrap_or_default();
-                format!("{}: {cause}", problem.headline)
+                told(&problem)
             }
         };
         if stop.urgency() != Stop::No {
@@ -89,4 +100,9 @@ pub(super) async fn supervise(
             () = stop.requested(Stop::Drain) => return Ok(Ended::Done),
         }
     }
+}
+
+fn told(problem: &Problem) -> String {
+    let cause = problem.cause.as_deref().unwrap_or_default();
+    format!("{}: {cause}", problem.headline)
 }
