@@ -123,7 +123,7 @@ fn s46_the_servers_disk_is_full_of_what_our_slot_holds() {
     arrived(&mut host, "1");
 
     std::thread::scope(|scope| {
-        scope.spawn(|| shop.target("BEGIN; LOCK TABLE customers; SELECT pg_sleep(600)"));
+        scope.spawn(|| shop.target("BEGIN; LOCK TABLE customers; SELECT pg_sleep(300)"));
         let locked =
             "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'customers'::regclass";
         shop.wait_target(&mut host, locked, "1").unwrap();
@@ -169,7 +169,7 @@ fn s46_the_servers_disk_is_full_of_what_our_slot_holds() {
             Ok(told()?.contains("the session ended and is begun again"))
         })
         .unwrap();
-        shop.target("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)'")
+        shop.target("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)'")
             .unwrap();
     });
     source.disk().unwrap().resize(4 * DISK_BYTES).unwrap();

@@ -9,6 +9,7 @@ mod codes;
 mod copy;
 mod dead_letter;
 mod demo;
+mod host;
 mod output;
 mod plugin;
 mod plugin_list;
