@@ -1,7 +1,7 @@
 //! Benchmarks: builds in release mode and runs the one that is asked for.
 
 use crate::run::{answers, cargo, command, root, run};
-use crate::{install, plugins};
+use crate::{install, plugins, versions};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::Command;
@@ -21,9 +21,13 @@ pub fn bench(arguments: &[String]) -> Result<()> {
         _ => {}
     }
     build()?;
-    run(Command::new(root().join("target/release/rowmill-bench"))
-        .args(arguments)
-        .current_dir(root()))
+    let mut bench = Command::new(root().join("target/release/rowmill-bench"));
+    bench.args(arguments).current_dir(root());
+    if let Some(at) = arguments.iter().position(|argument| argument == "--postgres") {
+        let major = arguments.get(at + 1).context("--postgres MAJOR")?;
+        bench.env("PG_BIN", versions::programs(major)?);
+    }
+    run(&mut bench)
 }
 
 /// The page of what was measured, by the program that measured it.
