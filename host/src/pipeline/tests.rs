@@ -127,6 +127,7 @@ impl Bench {
             tables: vec![],
             connections: 1,
             unit_rows: 1,
+            units_under_way: 1,
             patience: Duration::ZERO,
             patient: false,
             pace: Arc::new(snapshot::Pace::new(None)),
