@@ -145,6 +145,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
     let plan = snapshot::Plan {
         tables: vec![],
         connections: 1,
+        units_under_way: 1,
         unit_rows: 1,
         patience: std::time::Duration::ZERO,
         patient: false,
