@@ -1,7 +1,7 @@
 //! What takes too long for every change. A part that fails doesn't keep the others from running.
 
 use crate::run::{cargo, run};
-use crate::{chaos, counters, fuzz, gate};
+use crate::{chaos, counters, debezium, fuzz, gate};
 use anyhow::{Result, ensure};
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ impl Night {
 type Part = (&'static str, fn(Night) -> Result<()>);
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 17] = [
     ("instructions", |_| gate::gate(false)),
     ("new plugins", |_| ignored("rowmill", "new_plugin")),
     ("100 kills during copies", |_| ignored("rowmill-tests", "consistency")),
@@ -67,6 +67,10 @@ const PARTS: [Part; 16] = [
     ("chaos of another seed", chaos_of_next_seed),
     ("chaos of another seed", chaos_of_next_seed),
     ("chaos of another seed", chaos_of_next_seed),
+    ("Debezium reads the relay", |_| {
+        debezium::install()?;
+        ignored("rowmill-tests", "relayed_debezium")
+    }),
     ("a row in a million", |_| ignored("rowmill-tests", "verified")),
     ("fuzz", |night| {
         fuzz::fuzz(None, night.times(FUZZ_MINUTES), !night.is_short)
