@@ -241,10 +241,10 @@ impl<'a> Row<'a> {
         host::random(self.index, bytes);
     }
 
-    /// A text of at most 31 bytes, all of them ASCII: what most texts are.
+    /// A text of at most 255 bytes, not yet checked to be UTF-8: what most texts are.
     #[inline]
-    fn short_text(&self, position: usize) -> Option<&'a str> {
-        ascii::text(short_str(self.bytes, self.start(position)?)?)
+    fn short_text(&self, position: usize) -> Option<&'a [u8]> {
+        short_str(self.bytes, self.start(position)?)
     }
 
     #[inline]
@@ -291,7 +291,7 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn text(&self, column: impl ReadKey) -> Result<Option<&'a str>> {
         let position = column.position(self.read)?;
-        match self.short_text(position) {
+        match self.start(position).and_then(|start| ascii::short(self.bytes, start)) {
             Some(text) => Ok(Some(text)),
             None => any_text(*self, position),
         }
@@ -379,7 +379,7 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn get<T: FromText<'a>>(&self, column: impl ReadKey) -> Result<Option<T>> {
         let position = column.position(self.read)?;
-        match self.short_text(position).and_then(T::from_text) {
+        match self.short_text(position).and_then(T::from_bytes) {
             Some(value) => Ok(Some(value)),
             None => get_any(*self, position),
         }
@@ -393,6 +393,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.uuid("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn uuid(&self, column: impl ReadKey) -> Result<Option<postgres::Uuid>> {
         self.get(column)
     }
@@ -405,6 +406,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.date("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn date(&self, column: impl ReadKey) -> Result<Option<postgres::Date>> {
         self.get(column)
     }
@@ -417,6 +419,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.time("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn time(&self, column: impl ReadKey) -> Result<Option<postgres::Time>> {
         self.get(column)
     }
@@ -429,6 +432,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.time_tz("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn time_tz(&self, column: impl ReadKey) -> Result<Option<postgres::TimeTz>> {
         self.get(column)
     }
@@ -441,6 +445,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.timestamp("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn timestamp(&self, column: impl ReadKey) -> Result<Option<postgres::Timestamp>> {
         self.get(column)
     }
@@ -453,6 +458,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.timestamp_tz("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn timestamp_tz(&self, column: impl ReadKey) -> Result<Option<postgres::TimestampTz>> {
         self.get(column)
     }
@@ -465,6 +471,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.interval("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn interval(&self, column: impl ReadKey) -> Result<Option<postgres::Interval>> {
         self.get(column)
     }
@@ -477,6 +484,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.numeric("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn numeric(&self, column: impl ReadKey) -> Result<Option<postgres::Numeric<'a>>> {
         self.get(column)
     }
@@ -489,6 +497,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.json("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn json(&self, column: impl ReadKey) -> Result<Option<postgres::Json<'a>>> {
         self.get(column)
     }
@@ -501,6 +510,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.array("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn array(&self, column: impl ReadKey) -> Result<Option<postgres::Array<'a>>> {
         self.get(column)
     }
@@ -513,6 +523,7 @@ impl<'a> Row<'a> {
     ///     Ok(row.range("c")?.is_some())
     /// }
     /// ```
+    #[inline]
     pub fn range(&self, column: impl ReadKey) -> Result<Option<postgres::Range<'a>>> {
         self.get(column)
     }
@@ -548,6 +559,9 @@ impl<'a> Row<'a> {
 
 #[inline(never)]
 fn any_text(row: Row<'_>, position: usize) -> Result<Option<&str>> {
+    if let Some(text) = row.short_text(position).and_then(ascii::text) {
+        return Ok(Some(text));
+    }
     match row.token(position)? {
         Token::Str(text) => Ok(Some(std::str::from_utf8(text)?)),
         Token::Nil => Ok(None),
