@@ -149,12 +149,13 @@ impl<'a> Numeric<'a> {
     pub fn scaled(&self, scale: u32) -> Option<i128> {
         match self.short.and_then(|short| short.scaled(scale)) {
             Some(value) => Some(value.into()),
-            None => self.any_scaled(scale),
+            None => Self::any_scaled(*self, scale),
         }
     }
 
+    // By value: so a number that is short stays in registers.
     #[inline(never)]
-    fn any_scaled(&self, scale: u32) -> Option<i128> {
+    fn any_scaled(self, scale: u32) -> Option<i128> {
         if !self.is_finite() {
             return None;
         }
