@@ -10,7 +10,7 @@ use rowmill::config::{self, Pipeline};
 use rowmill::dead_letter::DeadLetters;
 use rowmill::decode::Decoder;
 use rowmill::pipeline::{
-    Input, Intake, KnownColumns, LaneChain, LaneEnd, Outlet, Parts, ProbationLimits, Queue, RouteParts,
+    Input, Intake, KnownColumns, LaneChain, LaneEnd, Met, Outlet, Parts, ProbationLimits, Queue, RouteParts,
 };
 use rowmill::plugin::{Chain, Engine, Mode, PluginVersion};
 use rowmill::sink::{self, SinkContext, driver::Driver};
@@ -110,8 +110,8 @@ fn conclude(options: &Options, cases: &[Case]) -> Result<()> {
 struct Forgetful;
 
 impl KnownColumns for Forgetful {
-    fn known(&mut self, _: &str, _: &str, present: &[String]) -> Result<Vec<String>> {
-        Ok(present.to_vec())
+    fn known(&mut self, met: &[Met]) -> Result<Vec<Vec<String>>> {
+        Ok(met.iter().map(|met| met.present.clone()).collect())
     }
 }
 
@@ -145,6 +145,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
     let plan = snapshot::Plan {
         tables: vec![],
         connections: 1,
+        units_under_way: 1,
         unit_rows: 1,
         patience: std::time::Duration::ZERO,
         patient: false,

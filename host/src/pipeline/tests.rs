@@ -1,6 +1,7 @@
 use super::*;
 use crate::batch::{Delivery, Op, Part, Relation};
 use crate::config::{ByteSize, FilterMode, OnNewColumn, Route, TablePattern};
+use crate::pipeline::columns::Met;
 use crate::plugin::tests::{chain_that, chain_that_counts};
 use crate::sink::driver::Driver;
 use crate::sink::testing::{Builder, context, orders, relation, text};
@@ -52,8 +53,8 @@ impl Sink for Recorder {
 struct NoMemory;
 
 impl KnownColumns for NoMemory {
-    fn known(&mut self, _: &str, _: &str, present: &[String]) -> anyhow::Result<Vec<String>> {
-        Ok(present.to_vec())
+    fn known(&mut self, met: &[Met]) -> anyhow::Result<Vec<Vec<String>>> {
+        Ok(met.iter().map(|met| met.present.clone()).collect())
     }
 }
 
@@ -126,6 +127,7 @@ impl Bench {
             tables: vec![],
             connections: 1,
             unit_rows: 1,
+            units_under_way: 1,
             patience: Duration::ZERO,
             patient: false,
             pace: Arc::new(snapshot::Pace::new(None)),

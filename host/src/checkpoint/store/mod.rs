@@ -135,10 +135,13 @@ impl StateStore {
         })
     }
 
-    pub fn set_route_columns(&self, route: &str, table: &str, columns: &[String]) -> Result<(), Problem> {
+    /// Stores route, table and its columns, as one durable transaction.
+    pub fn set_route_columns(&self, of: &[(&str, &str, &[String])]) -> Result<(), Problem> {
         self.write(|transaction| {
             let mut stored = transaction.open_table(format::ROUTE_COLUMNS)?;
-            stored.insert((route, table), format::encode(columns)?.as_slice())?;
+            for (route, table, columns) in of {
+                stored.insert((*route, *table), format::encode(*columns)?.as_slice())?;
+            }
             Ok(())
         })
     }
