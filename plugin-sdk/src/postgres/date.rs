@@ -124,7 +124,7 @@ pub(super) fn days_of_common_era(year: u32, month: u32, day: u32) -> Option<i32>
     const BEFORE: [u16; 14] = [0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
     const DAYS_TO_1970_FROM_1: i32 = 719_162;
     let [before, until] = *BEFORE.get(month as usize..)?.first_chunk::<2>()?;
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let last = u32::from(until - before) + u32::from(is_leap && month == 2);
     if !(1..=9_999).contains(&year) || month == 0 || day == 0 || day > last {
         return None;
