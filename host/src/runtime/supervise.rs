@@ -6,12 +6,17 @@ use super::session::{self, SessionEnd};
 use super::stop::{Stop, StopRequest};
 use crate::checkpoint::STATE_DISK_FULL;
 use crate::problem::Problem;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long another consumer of the slot is waited for: a walsender whose client broke lives on until it notices.
 const SLOT_TAKEN_TIME: Duration = Duration::from_secs(5 * 60);
+/// How often tables may be altered under their copies within [`ALTERED_TIME`]: a migration of many steps gets through,
+/// and a table that is altered without end doesn't have others copied from their beginning for ever.
+const ALTERED_MAX: usize = 20;
+const ALTERED_TIME: Duration = Duration::from_secs(60 * 60);
 /// A session that lasted longer went well: the next failure is a new one.
 const GOOD_SESSION: Duration = Duration::from_secs(60);
 
@@ -40,6 +45,7 @@ pub(super) async fn supervise(
     let mut backoff = Backoff::new();
     let mut last_reason = String::new();
     let mut taken_since: Option<Instant> = None;
+    let mut altered: VecDeque<Instant> = VecDeque::new();
     loop {
         let began = Instant::now();
         let received_before = process.stats.rows_received.load(Ordering::Relaxed);
@@ -59,6 +65,16 @@ pub(super) async fn supervise(
             SessionEnd::Retry(reason) => {
                 taken_since = None;
                 reason
+            }
+            SessionEnd::Altered(problem) => {
+                altered.push_back(began);
+                altered.retain(|at| at.elapsed() < ALTERED_TIME);
+                if altered.len() > ALTERED_MAX {
+                    return Err(problem);
+                }
+                process.status.reconnecting(&problem.headline);
+                tracing::warn!(code = problem.code, "{}: its copy starts over", problem.headline);
+                problem.headline
             }
             SessionEnd::SlotTaken(problem) => {
                 if taken_since.get_or_insert(began).elapsed() >= SLOT_TAKEN_TIME {

@@ -113,6 +113,9 @@ pub struct TableCopy {
     /// It came while the pipeline ran: transactions that had begun by then may have changed it unseen by the stream.
     #[serde(default)]
     pub joined: bool,
+    /// It had other columns while this copy was under way, and the stream may be before that still.
+    #[serde(default)]
+    pub altered: bool,
 }
 
 /// A range of a table's key that is copied: its rows are durable everywhere, and the stored position is behind all
