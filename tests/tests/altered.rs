@@ -14,8 +14,8 @@ const TABLES: &str = "
 ";
 
 const ROWS: &str = "
-    INSERT INTO items SELECT n, 0, 'label ' || n FROM generate_series(1, 12000) n;
-    INSERT INTO keys SELECT n, 0 FROM generate_series(1, 6000) n;
+    INSERT INTO items SELECT n, 0, 'label ' || n FROM generate_series(1, 6000) n;
+    INSERT INTO keys SELECT n, 0 FROM generate_series(1, 3000) n;
     INSERT INTO plain SELECT n % 100, 0 FROM generate_series(1, 1000) n;
 ";
 
@@ -39,7 +39,7 @@ fn pipeline(shop: &Shop, port: u16) -> String {
     let url = shop.cluster.url("target");
     shop.pipeline_of("public.items, public.keys, public.plain", routes)
         .replace("console: off", &format!("console: 127.0.0.1:{port}"))
-        .replace("unit_rows: 2000", "unit_rows: 250, rows_per_second: 8000")
+        .replace("unit_rows: 2000", "unit_rows: 250, rows_per_second: 6000")
         .replace(&format!("url: {url} "), &format!("url: {url}, create_tables: true "))
 }
 
@@ -49,13 +49,13 @@ fn load(shop: &Shop) -> Load {
         let mut turn = writer * 1_000_000;
         move || {
             turn += 1;
-            let row = turn * 7919 % 12_000 + 1;
+            let row = turn * 7919 % 6000 + 1;
             format!(
                 "BEGIN; UPDATE items SET n = n + 1 WHERE id = {row}; INSERT INTO items (id) VALUES ({turn});
                  INSERT INTO keys VALUES ({turn}, 0); INSERT INTO plain VALUES ({turn}, 1);
                  UPDATE keys SET n = n + 1 WHERE ctid = (SELECT ctid FROM keys OFFSET {} LIMIT 1);
                  UPDATE plain SET n = n + 1 WHERE id = {}; COMMIT",
-                row / 3,
+                row / 6,
                 turn % 100
             )
         }
@@ -79,7 +79,7 @@ fn is_half_way(port: u16, table: &str) -> Result<bool> {
     let name = format!("public.{table}");
     let found = copies(port)?.into_iter().find(|copy| copy["table"] == name.as_str());
     let rows = found.and_then(|copy| copy["rows"].as_u64()).unwrap_or(0);
-    Ok(rows > 0 && rows < 3000)
+    Ok(rows > 0 && rows < 1500)
 }
 
 /// Does `sql` in the midst of the copy of `table`, which stands still meanwhile. A copy that is through by then is begun
@@ -123,7 +123,7 @@ fn copies_go_on_though_their_tables_are_altered_under_load() {
         .unwrap();
     }
     // Not only columns.
-    alter(&shop, &mut host, port, ("items", "TRUNCATE items; INSERT INTO items (id, n, title) SELECT n, 1000000, 'again' FROM generate_series(1, 5000) n"))
+    alter(&shop, &mut host, port, ("items", "TRUNCATE items; INSERT INTO items (id, n, title) SELECT n, 1000000, 'again' FROM generate_series(1, 3000) n"))
         .unwrap();
     shop.wait_for(&mut host, "the copies end", || are_through(port))
         .unwrap();

@@ -1,10 +1,12 @@
 //! Which routes the rows of a relation take, resolved once per relation version.
 
 use super::columns::{KnownColumns, project, route_key};
-use crate::batch::{Batch, Op, Relation, Row, Truncate};
+use super::shape;
+use crate::batch::{Batch, Lsn, Op, Relation, Row, Truncate};
 use crate::checkpoint::STATE_DISK_FULL;
-use crate::config::{Route, TablePattern};
+use crate::config::{OnSchemaChange, Route, TablePattern};
 use crate::problem::{Exit, Problem};
+use crate::sink::AddedColumns;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +20,7 @@ struct Way {
 /// The relations that rows of a route have had so far in this process, as the route lets them out: what a new version
 /// of its plugins is tried on.
 #[derive(Debug, Default)]
-pub struct LiveRelations(Mutex<Vec<(usize, Arc<Relation>)>>);
+pub struct LiveRelations(Mutex<Vec<(usize, Arc<Relation>)>>, Arc<AddedColumns>);
 
 impl LiveRelations {
     pub fn of_route(&self, route: usize) -> Vec<Arc<Relation>> {
@@ -27,6 +29,11 @@ impl LiveRelations {
             .filter(|(other, _)| *other == route)
             .map(|(_, relation)| Arc::clone(relation))
             .collect()
+    }
+
+    /// Columns that have come, and that targets may add.
+    pub fn added(&self) -> Arc<AddedColumns> {
+        Arc::clone(&self.1)
     }
 
     /// A newer version of a table takes the place of the one before.
@@ -72,7 +79,7 @@ impl Routes {
     pub(super) fn assign(&mut self, batch: &mut Batch, rows: &mut [Vec<Row>]) -> Result<(), Box<Problem>> {
         let mut by_relation: Vec<Vec<(usize, u32)>> = Vec::with_capacity(batch.relations.len());
         for at in 0..batch.relations.len() {
-            let ways = self.ways_of(&Arc::clone(&batch.relations[at]))?;
+            let ways = self.ways_of(batch, at)?;
             let listed = ways.iter().map(|way| (way.route, batch.relation_index(&way.relation)));
             by_relation.push(listed.collect());
         }
@@ -104,7 +111,9 @@ impl Routes {
         Ok(())
     }
 
-    fn ways_of(&mut self, relation: &Arc<Relation>) -> Result<Arc<[Way]>, Box<Problem>> {
+    /// The ways of the batch's relation at `index`.
+    fn ways_of(&mut self, batch: &Batch, index: usize) -> Result<Arc<[Way]>, Box<Problem>> {
+        let relation = &batch.relations[index];
         if let Some(ways) = self.ways.get(&relation.index) {
             return Ok(Arc::clone(ways));
         }
@@ -118,7 +127,14 @@ impl Routes {
                 .known
                 .known(&self.keys[at], &relation.full_name(), &present)
                 .map_err(forgotten)?;
-            let relation = project(route, &known, relation)?;
+            let position = begins(batch, index);
+            let kept = shape::meet(route, &self.keys[at], relation, position, self.known.as_mut());
+            let kept = kept.map_err(forgotten)??;
+            let relation = project(route, &known, kept.as_deref(), relation)?;
+            if route.on_schema_change == OnSchemaChange::Evolve {
+                let added = relation.columns.iter().filter(|column| !known.contains(&column.name));
+                added.for_each(|column| self.live.1.insert(&relation, &column.name));
+            }
             self.live.insert(at, &relation);
             ways.push(Way { route: at, relation });
         }
@@ -126,6 +142,13 @@ impl Routes {
         self.ways.insert(relation.index, Arc::clone(&ways));
         Ok(ways)
     }
+}
+
+/// The commit of the first transaction in the batch that has rows of a relation.
+fn begins(batch: &Batch, relation: usize) -> Lsn {
+    let of_relation = |row: &&Row| !matches!(row.op, Op::Message | Op::Truncate) && row.relation as usize == relation;
+    let first = batch.rows.iter().find(of_relation);
+    first.map_or(batch.end, |row| batch.transaction(row).commit_lsn)
 }
 
 /// A full disk is waited for, as everywhere.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::batch::{Delivery, Op, Part, Relation};
-use crate::config::{ByteSize, FilterMode, OnNewColumn, Route, TablePattern};
+use crate::checkpoint::TableShape;
+use crate::config::{ByteSize, FilterMode, OnNewColumn, OnSchemaChange, Route, TablePattern};
 use crate::plugin::tests::{chain_that, chain_that_counts};
 use crate::sink::driver::Driver;
 use crate::sink::testing::{Builder, context, orders, relation, text};
@@ -55,6 +56,14 @@ impl KnownColumns for NoMemory {
     fn known(&mut self, _: &str, _: &str, present: &[String]) -> anyhow::Result<Vec<String>> {
         Ok(present.to_vec())
     }
+
+    fn shapes(&mut self, _: &str, _: &str) -> anyhow::Result<Vec<TableShape>> {
+        Ok(Vec::new())
+    }
+
+    fn set_shapes(&mut self, _: &str, _: &str, _: &[TableShape]) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
@@ -65,6 +74,7 @@ fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
         }],
         columns: None,
         on_new_column: OnNewColumn::Pass,
+        on_schema_change: OnSchemaChange::Evolve,
         filter: FilterMode::Membership,
         plugins: vec![],
         sinks: vec![],

@@ -248,6 +248,7 @@ fn launch(
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
             types: Arc::clone(&types),
+            added: process.live.added(),
         };
         let told = Arc::clone(&frontier);
         let durable = move |sequence| told.durable(at, sequence);

@@ -83,6 +83,17 @@ pub struct SetAside {
     pub since: u64,
 }
 
+/// The columns of a table at some position, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableShape(pub Vec<ShapeColumn>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShapeColumn {
+    pub name: String,
+    pub type_oid: u32,
+    pub typmod: i32,
+}
+
 /// How far the copy of a table has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
