@@ -28,7 +28,7 @@ const STEPS: [(&str, &str); 6] = [
     ("items", "ALTER TABLE items RENAME COLUMN label TO title"),
     (
         "items",
-        "BEGIN; DELETE FROM items WHERE id % 7 = 0; ALTER TABLE items ADD COLUMN late int; UPDATE items SET late = 1, n = n + 1 WHERE id % 5 = 0; COMMIT",
+        "BEGIN; LOCK TABLE items; DELETE FROM items WHERE id % 7 = 0; ALTER TABLE items ADD COLUMN late int; UPDATE items SET late = 1, n = n + 1 WHERE id % 5 = 0; COMMIT",
     ),
 ];
 
