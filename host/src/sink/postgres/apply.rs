@@ -224,7 +224,8 @@ impl Applier {
         for row in &work.rows[range] {
             match row.op {
                 Op::Message => {}
-                Op::Truncate if self.mode == WriteMode::Append => {
+                // One that is emptied before its first row comes has to be there, too.
+                Op::Truncate if self.mode == WriteMode::Append || self.creates => {
                     for relation in &work.batch.truncates[row.extra as usize].relations {
                         self.look_up_one(work, *relation).await?;
                     }
