@@ -5,12 +5,12 @@ use crate::capture::{Capture, capture};
 use crate::report::{Bound, Floor, floors, median, store};
 use anyhow::{Context, Result, ensure};
 use rowmill::batch::Lsn;
-use rowmill::checkpoint::{Frontier, StateStore, TableShape};
+use rowmill::checkpoint::{Frontier, RouteShapes, StateStore, TableShape};
 use rowmill::config::{self, Pipeline};
 use rowmill::dead_letter::DeadLetters;
 use rowmill::decode::Decoder;
 use rowmill::pipeline::{
-    Input, Intake, KnownColumns, LaneChain, LaneEnd, Outlet, Parts, ProbationLimits, Queue, RouteParts,
+    Input, Intake, KnownColumns, LaneChain, LaneEnd, Met, Outlet, Parts, ProbationLimits, Queue, RouteParts,
 };
 use rowmill::plugin::{Chain, Engine, Mode, PluginVersion};
 use rowmill::sink::{self, SinkContext, driver::Driver};
@@ -110,15 +110,15 @@ fn conclude(options: &Options, cases: &[Case]) -> Result<()> {
 struct Forgetful;
 
 impl KnownColumns for Forgetful {
-    fn known(&mut self, _: &str, _: &str, present: &[String]) -> Result<Vec<String>> {
-        Ok(present.to_vec())
+    fn known(&mut self, met: &[Met]) -> Result<Vec<Vec<String>>> {
+        Ok(met.iter().map(|met| met.present.clone()).collect())
     }
 
     fn shapes(&mut self, _: &str, _: &str) -> anyhow::Result<Vec<TableShape>> {
         Ok(Vec::new())
     }
 
-    fn set_shapes(&mut self, _: &str, _: &str, _: &[TableShape]) -> anyhow::Result<()> {
+    fn set_shapes(&mut self, _: &[RouteShapes]) -> anyhow::Result<()> {
         Ok(())
     }
 }
@@ -154,6 +154,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
     let plan = snapshot::Plan {
         tables: vec![],
         connections: 1,
+        units_under_way: 1,
         unit_rows: 1,
         patience: std::time::Duration::ZERO,
         patient: false,

@@ -48,6 +48,12 @@ enum Benchmark {
         transaction: u64,
         #[arg(long, default_value_t = 5)]
         pairs: usize,
+        /// Both sides over TLS
+        #[arg(long)]
+        tls: bool,
+        /// The server's major version, which `cargo xtask bench` installs
+        #[arg(long)]
+        postgres: Option<u32>,
     },
     /// The stream into a Postgres target, beside the server's own subscription
     Postgres {
@@ -155,11 +161,15 @@ fn main() -> Result<()> {
             rows,
             transaction,
             pairs,
+            tls,
+            postgres,
         } => stream::run(&stream::Options {
             rowmill,
             rows,
             transaction,
             pairs,
+            tls,
+            postgres,
         }),
         Benchmark::Postgres { rows, pairs, case } => postgres::run(&postgres::Options {
             rowmill,

@@ -15,8 +15,11 @@ const PLOTS: &str = "docs/explanation/performance";
 type Make = fn(&Value) -> Option<String>;
 
 /// Placeholder, the benchmark that it is made of, and how.
-const PLACES: [(&str, &str, Make); 13] = [
+const PLACES: [(&str, &str, Make); 16] = [
     ("stream", "stream", tables::compared),
+    ("stream-tls", "stream-tls", tables::compared),
+    ("stream-18", "stream-18", tables::compared),
+    ("stream-18-tls", "stream-18-tls", tables::compared),
     ("file", "file", tables::compared),
     ("snapshot", "snapshot", tables::compared),
     ("debezium", "debezium", tables::compared),

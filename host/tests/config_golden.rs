@@ -93,7 +93,7 @@ console: off
     assert_eq!(pipeline.source.url.reveal(), "postgres://app:hunter2@db/shop");
     assert_eq!(pipeline.slot_name(), "rowmill_shop");
     assert_eq!(pipeline.source.snapshot.mode, SnapshotMode::Initial);
-    assert_eq!(pipeline.source.snapshot.unit_rows, 20_000);
+    assert_eq!(pipeline.source.snapshot.unit_rows, 80_000);
     assert_eq!(
         pipeline.plugins[0].config,
         serde_json::json!({"salt": PASSWORD, "keep": 4, "on": true})

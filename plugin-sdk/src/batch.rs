@@ -3,8 +3,6 @@
 use crate::row::{Image, Op, Transaction};
 use rowmill_abi::{Malformed, Reader, ext, image, op, plain_end};
 
-/// Bytes of a row before its values, where relation, op, image and their number are small: nearly always.
-const SHORT_HEAD_LEN: usize = 5;
 /// Values of a row with such a head.
 pub(crate) const SHORT_VALUES_MAX: usize = 15;
 
@@ -127,38 +125,78 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The first bytes of a row with a short head, as a number: rows of one table and operation have the same.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShortHead(u64);
+/// What a row begins with where op, image and the number of its values are small, nearly always: five bytes, and one
+/// or two more where the relation has a higher number. Rows of one table and operation have the same.
+#[derive(Clone, Copy)]
+pub(crate) struct ShortHead {
+    word: u64,
+    /// Those bytes of a row that count.
+    mask: u64,
+    len: usize,
+}
 
 impl ShortHead {
     /// No row's.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self {
+        word: 1,
+        mask: 0,
+        len: 0,
+    };
 
-    /// `None` at the end of the bytes, too.
+    /// The bytes at the beginning of a row; zero near the end of all, which is no row's beginning.
     #[inline(always)]
-    pub fn at(bytes: &[u8], at: usize) -> Option<Self> {
-        const MASK: u64 = (1 << (8 * SHORT_HEAD_LEN)) - 1;
-        let word = u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?);
-        Some(Self(word & MASK))
+    pub fn word(bytes: &[u8], at: usize) -> u64 {
+        let first = bytes.get(at..).and_then(|rest| rest.first_chunk());
+        first.map_or(0, |first| u64::from_le_bytes(*first))
+    }
+
+    /// Whether a row that begins with `word` has this head.
+    #[inline(always)]
+    pub fn begins(self, word: u64) -> bool {
+        word & self.mask == self.word
+    }
+
+    #[inline(always)]
+    pub fn len(self) -> usize {
+        self.len
+    }
+
+    /// The head of a row that begins with `word`, should it have a short one.
+    pub fn of(word: u64) -> Self {
+        let len = match word.to_le_bytes()[1] {
+            0xcc => 6,
+            0xcd => 7,
+            _ => 5,
+        };
+        let mask = (1 << (8 * len)) - 1;
+        Self {
+            word: word & mask,
+            mask,
+            len,
+        }
     }
 
     #[cold]
     #[inline(never)]
     pub fn parse(self) -> Option<Head> {
+        let (relation, rest) = match self.word.to_le_bytes() {
+            [0x94, relation @ 0..=0x7f, op, image, count, ..] => (relation.into(), [op, image, count]),
+            [0x94, 0xcc, relation, op, image, count, ..] => (relation.into(), [op, image, count]),
+            [0x94, 0xcd, high, low, op, image, count, _] => {
+                (u16::from_be_bytes([high, low]).into(), [op, image, count])
+            }
+            _ => return None,
+        };
         let [
-            0x94,
-            relation @ 0..=0x7f,
             op @ (op::INSERT | op::UPDATE | op::DELETE | op::READ),
             image @ (image::NEW | image::OLD | image::OLD_KEY),
             count @ 0x90..=0x9f,
-            ..,
-        ] = self.0.to_le_bytes()
+        ] = rest
         else {
             return None;
         };
         Some(Head {
-            relation: Some(u32::from(relation)),
+            relation: Some(relation),
             op,
             image,
             count: usize::from(count & 0x0f),
@@ -168,11 +206,11 @@ impl ShortHead {
     }
 }
 
-/// Finds where the values of a row with a short head begin. Returns where the next row begins; `None` where it can't be
-/// told that quickly.
+/// Finds where the values of a row with a short head begin, the first of them at `start`. Returns where the next row
+/// begins; `None` where it can't be told that quickly.
 #[inline(always)]
-pub(crate) fn short_values(bytes: &[u8], at: usize, offsets: &mut [u32]) -> Option<usize> {
-    let mut at = at + SHORT_HEAD_LEN;
+pub(crate) fn short_values(bytes: &[u8], start: usize, offsets: &mut [u32]) -> Option<usize> {
+    let mut at = start;
     for place in offsets {
         *place = at as u32;
         at = plain_end(bytes, at)?;
@@ -195,4 +233,43 @@ fn pass_over(mut reader: Reader<'_>) -> Result<(Head, usize), Malformed> {
         absent: false,
     };
     Ok((head, reader.position()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rowmill_abi::Writer;
+
+    #[test]
+    fn heads_are_short_whatever_number_a_relation_has() {
+        for relation in [0, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000] {
+            let mut row = Writer::new();
+            row.array(4);
+            row.uint(relation);
+            row.uint(op::UPDATE.into());
+            row.uint(image::NEW.into());
+            row.array(2);
+            let values = row.as_slice().len();
+            row.str("one");
+            row.str("two");
+            let bytes = row.as_slice();
+            let short = ShortHead::of(ShortHead::word(bytes, 0));
+            let Some(head) = short.parse() else {
+                assert!(relation > 0xffff, "{relation}");
+                continue;
+            };
+            assert_eq!(
+                (head.relation, head.op, head.count),
+                (Some(relation as u32), op::UPDATE, 2)
+            );
+            assert_eq!(short.len(), values);
+            let mut offsets = [0; 2];
+            assert_eq!(short_values(bytes, short.len(), &mut offsets), Some(bytes.len()));
+            assert_eq!(offsets, [values as u32, values as u32 + 4]);
+            assert!(short.begins(ShortHead::word(bytes, 0)));
+            let mut other = bytes.to_vec();
+            other[values - 1] = 0x93;
+            assert!(!short.begins(ShortHead::word(&other, 0)), "another number of values");
+        }
+    }
 }

@@ -212,6 +212,7 @@ fn reject(out: &mut Writer, row: u32, error: &Error) {
 /// An instance of a plugin, with the memory of its replies.
 pub struct Guest<P: Plugin> {
     plugin: Option<P>,
+    /// By the relation's number: a database may have thousands.
     known: Vec<Known<P::Table>>,
     buffers: Buffers,
     out: Writer,
@@ -300,23 +301,23 @@ impl<P: Plugin> Guest<P> {
         };
         self.out.clear();
         projection.encode(&mut self.out);
-        if let Some(old) = self
+        let at = self
             .known
-            .iter()
-            .position(|known| known.relation.index == relation.index)
-        {
-            self.known.swap_remove(old);
+            .binary_search_by_key(&relation.index, |known| known.relation.index);
+        if let Ok(old) = at {
+            self.known.remove(old);
         }
         if let Choice::Use {
             read, writes, table, ..
         } = projection.0
         {
-            self.known.push(Known {
+            let of = Known {
                 relation,
                 read,
                 writes,
                 table,
-            });
+            };
+            self.known.insert(at.unwrap_or_else(|at| at), of);
         }
         self.out.as_slice()
     }

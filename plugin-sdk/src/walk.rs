@@ -106,13 +106,14 @@ pub(crate) fn each<T>(
         if u64::from(index) >= rows.transaction_end {
             rows.enter_transaction(index)?;
         }
-        let short = ShortHead::at(bytes, at).unwrap_or(ShortHead::NONE);
-        if short != last.0 {
+        let word = ShortHead::word(bytes, at);
+        if !last.0.begins(word) {
+            let short = ShortHead::of(word);
             last = (short, of_short(short, known)?);
         }
         let quick = last.1.and_then(|(head, of): (Head, &Known<T>)| {
             let offsets = offsets.few.get_mut(..head.count)?;
-            Some((head, of, short_values(bytes, at, offsets)?))
+            Some((head, of, short_values(bytes, at + last.0.len(), offsets)?))
         });
         let start = at;
         let (head, of, offsets) = match quick {
@@ -166,7 +167,7 @@ fn of_short<T>(short: ShortHead, known: &[Known<T>]) -> Result<Option<(Head, &Kn
 #[cold]
 #[inline(never)]
 fn find<T>(known: &[Known<T>], relation: u32) -> Result<&Known<T>, Stop> {
-    let mut known = known.iter();
-    let found = known.find(|known| known.relation.index == relation);
-    found.ok_or(Stop::UnknownRelation(relation))
+    let found = known.binary_search_by_key(&relation, |known| known.relation.index);
+    let at = found.map_err(|_| Stop::UnknownRelation(relation))?;
+    known.get(at).ok_or(Stop::UnknownRelation(relation))
 }

@@ -4,6 +4,7 @@ mod bemi;
 mod bench;
 mod chaos;
 mod counters;
+mod debezium;
 mod demo;
 mod fuzz;
 mod gate;

@@ -1,7 +1,7 @@
 //! What takes too long for every change. A part that fails doesn't keep the others from running.
 
 use crate::run::{cargo, run};
-use crate::{chaos, counters, fuzz, gate};
+use crate::{chaos, counters, debezium, fuzz, gate};
 use anyhow::{Result, ensure};
 
 /// How long each fuzz target runs.
@@ -13,7 +13,7 @@ const FAILPOINTS: u64 = 11;
 type Part = (&'static str, fn() -> Result<()>);
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     ("instructions", || gate::gate(false)),
     ("new plugins", || ignored("rowmill", "new_plugin")),
     ("100 kills during copies", || ignored("rowmill-tests", "consistency")),
@@ -35,6 +35,10 @@ const PARTS: [Part; 15] = [
     ("chaos of another seed", chaos_of_next_seed),
     ("chaos of another seed", chaos_of_next_seed),
     ("chaos of another seed", chaos_of_next_seed),
+    ("Debezium reads the relay", || {
+        debezium::install()?;
+        ignored("rowmill-tests", "relayed_debezium")
+    }),
     ("a row in a million", || ignored("rowmill-tests", "verified")),
     ("fuzz", || fuzz::fuzz(None, FUZZ_MINUTES, true)),
 ];

@@ -48,6 +48,13 @@ pub fn versions(wanted: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Installs a version; the folder of its programs.
+pub fn programs(major: &str) -> Result<PathBuf> {
+    let build = BUILDS.iter().find(|(known, _)| *known == major);
+    let (_, build) = build.with_context(|| format!("there is no build of PostgreSQL {major}"))?;
+    installed(build)
+}
+
 fn tests(programs: &Path) -> Result<()> {
     for (package, test) in TESTS {
         run(cargo(&["test", "--quiet", "--package", package, "--test", test]).env("PG_BIN", programs))?;

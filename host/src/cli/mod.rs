@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod codes;
 mod copy;
+mod cutover;
 mod dead_letter;
 mod demo;
 mod output;
@@ -78,6 +79,8 @@ enum Verb {
     Skip(skip::Args),
     /// Compare the tables of source and Postgres sinks; name what differs.
     Verify(verify::Args),
+    /// Make a Postgres sink's target ready to take the source's place: wait, set its sequences, compare.
+    Cutover(cutover::Args),
     /// Changes that were set aside: look at them, send them again, give them up.
     #[command(subcommand)]
     DeadLetter(dead_letter::Verb),
@@ -139,6 +142,7 @@ fn dispatch(verb: Verb, output: Output) -> Outcome {
         Verb::Remove(args) => remove::run(args, output),
         Verb::Skip(args) => skip::run(&args, output),
         Verb::Verify(args) => verify::run(&args, output),
+        Verb::Cutover(args) => cutover::run(&args, output),
         Verb::DeadLetter(verb) => dead_letter::run(verb, output),
         Verb::Copy(verb) => copy::run(verb, output),
         Verb::Reload(args) => reload::run(&args, output),

@@ -30,7 +30,7 @@ pub struct Args {
 pub(super) fn run(args: &Args, mut output: Output) -> Outcome {
     let pipeline = config::load(&args.file)?;
     let wait = Duration::from_secs(args.wait);
-    let verified = block_on(async { Ok(runtime::verify(&pipeline, wait).await?) })?;
+    let verified = block_on(async { Ok(runtime::verify(&pipeline, None, wait).await?) })?;
     let tables: Vec<Value> = verified.tables.iter().map(|table| as_json(table, args.keys)).collect();
     let value = json!({ "pipeline": pipeline.name, "equal": verified.is_equal(), "tables": tables });
     output.value(&value, |_| text(&verified, args.keys))?;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args, mut output: Output) -> Outcome {
     })
 }
 
-fn text(verified: &Verified, keys: bool) -> String {
+pub(super) fn text(verified: &Verified, keys: bool) -> String {
     let mut lines: Vec<String> = verified
         .tables
         .iter()
@@ -97,7 +97,7 @@ fn table_lines(table: &VerifiedTable, keys: bool) -> Vec<String> {
     lines
 }
 
-fn as_json(table: &VerifiedTable, keys: bool) -> Value {
+pub(super) fn as_json(table: &VerifiedTable, keys: bool) -> Value {
     let mut value = json!({
         "sink": table.sink,
         "table": table.table,

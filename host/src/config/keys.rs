@@ -178,13 +178,14 @@ const SNAPSHOT: Block = Block {
             "connections",
             &Shape::Count(1, 64),
             "4",
-            "Connections that copy at the same time. Each has one unit under way until that is durable.",
+            "Connections that copy at the same time.",
         ),
         Key::default(
             "unit_rows",
             &Shape::Count(100, 10_000_000),
-            "20000",
-            "Rows that are copied as one unit.",
+            "80000",
+            "Rows that each connection has under way at most until they are durable, in units of a quarter: what a crash \
+             makes it read again.",
         ),
         Key::optional(
             "rows_per_second",

@@ -71,7 +71,7 @@ pub struct Snapshot {
     pub mode: SnapshotMode,
     /// Connections that copy at the same time; 4.
     pub connections: usize,
-    /// Rows in a unit of a table with a key; 20,000.
+    /// Rows that a connection has under way, of tables with a key; 80,000.
     pub unit_rows: usize,
     /// Rows read in a second at most; `None` as fast as they come.
     pub rows_per_second: Option<NonZeroU64>,

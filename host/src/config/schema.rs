@@ -103,6 +103,6 @@ mod tests {
         assert_eq!(limits["properties"]["memory"]["default"], "64MiB");
         let snapshot = &schema["properties"]["source"]["properties"]["postgres"]["properties"]["snapshot"];
         assert_eq!(snapshot["anyOf"][0], json!({ "enum": ["initial", "never"] }));
-        assert_eq!(snapshot["anyOf"][1]["properties"]["unit_rows"]["default"], 20_000);
+        assert_eq!(snapshot["anyOf"][1]["properties"]["unit_rows"]["default"], 80_000);
     }
 }

@@ -16,6 +16,8 @@ pub struct CopyDecoder {
     batch: Batch,
     /// The number of the next row in its unit.
     next_ordinal: u64,
+    /// Rows and cells of the last batch: the next one is about as large.
+    last_len: (usize, usize),
 }
 
 impl CopyDecoder {
@@ -25,6 +27,7 @@ impl CopyDecoder {
             bytes: BytesMut::new(),
             batch: Batch::default(),
             next_ordinal: 0,
+            last_len: (0, 0),
         }
     }
 
@@ -44,6 +47,35 @@ impl CopyDecoder {
         let base = self.bytes.len();
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         self.bytes.extend_from_slice(line);
+        self.index(line, base)
+    }
+
+    /// Takes whole CopyData frames with their headers as one batch, which keeps them: nothing is copied.
+    pub fn decode(&mut self, frames: Bytes, transaction: Transaction) -> Result<Batch, DecodeError> {
+        if frames.len() > BATCH_BYTES_MAX {
+            return Err(DecodeError::TooLarge {
+                what: "a batch of copied rows",
+                limit: BATCH_BYTES_MAX,
+            });
+        }
+        self.batch.rows.reserve(self.last_len.0);
+        self.batch.cells.reserve(self.last_len.1);
+        let mut at = 0;
+        while at < frames.len() {
+            let (begin, end) = frame(&frames, at).ok_or(DecodeError::CopyFrame)?;
+            let line = &frames[begin..end];
+            self.index(line.strip_suffix(b"\n").unwrap_or(line), begin)?;
+            at = end;
+        }
+        self.last_len = (self.batch.rows.len(), self.batch.cells.len());
+        let mut batch = self.finish(transaction);
+        batch.bytes = frames;
+        Ok(batch)
+    }
+
+    /// Takes the line that lies at `base` of the batch's bytes.
+    #[inline]
+    fn index(&mut self, line: &[u8], base: usize) -> Result<(), DecodeError> {
         let start = self.batch.cells.len();
         let slots = self.relation.slots as usize;
         self.batch.cells.resize(start + slots, Cell::ABSENT);
@@ -98,6 +130,14 @@ impl CopyDecoder {
         batch.transactions.push(transaction);
         batch
     }
+}
+
+/// Where the body of the CopyData frame at `at` begins and ends. One tag byte, and a length that counts itself.
+#[inline]
+fn frame(frames: &[u8], at: usize) -> Option<(usize, usize)> {
+    let (&[tag, a, b, c, d], body) = frames.get(at..)?.split_first_chunk::<5>()?;
+    let length = (u32::from_be_bytes([a, b, c, d]) as usize).checked_sub(4)?;
+    (tag == b'd' && length <= body.len()).then_some((at + 5, at + 5 + length))
 }
 
 /// The position of the first backslash from `from` on, or the line's length.

@@ -39,6 +39,8 @@ pub enum DecodeError {
     UnknownRelation { lsn: Lsn, oid: u32 },
     #[error("a name in the message at {lsn} is not UTF-8")]
     NotUtf8 { lsn: Lsn },
+    #[error("what a COPY sent is no whole CopyData frame")]
+    CopyFrame,
     #[error("a line of COPY has {found} columns where {expected} were asked for")]
     CopyColumns { expected: usize, found: usize },
     #[error("{what} is larger than {limit} bytes")]

@@ -1,21 +1,34 @@
 //! Which columns of a table may leave through a route. Fails closed: what nobody has decided on stays.
 
 use crate::batch::{Column, Relation, ReplicaIdentity};
-use crate::checkpoint::TableShape;
+use crate::checkpoint::{RouteShapes, TableShape};
 use crate::config::{OnNewColumn, Route};
 use crate::problem::{Exit, Problem};
 use std::sync::Arc;
 
+/// A table that a route meets, for the first time in this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// As [`route_key`] names it.
+    pub route: String,
+    /// "schema.table".
+    pub table: String,
+    /// The columns that it has now.
+    pub present: Vec<String>,
+}
+
 /// Remembers, for ever, which columns a table had when a route first met it.
 pub trait KnownColumns: Send {
-    /// The columns recorded for this route and table; where none are, `present` is recorded durably and returned.
-    fn known(&mut self, route: &str, table: &str, present: &[String]) -> anyhow::Result<Vec<String>>;
+    /// The columns recorded for each of these, in order; where none are, those that are present are recorded durably
+    /// and returned, and of several versions of a table the first decides. All at once: a durable write per table would
+    /// cost more than its rows.
+    fn known(&mut self, met: &[Met]) -> anyhow::Result<Vec<Vec<String>>>;
 
     /// The versions of the table that the route has taken up, the newest last.
     fn shapes(&mut self, route: &str, table: &str) -> anyhow::Result<Vec<TableShape>>;
 
-    /// Records them durably.
-    fn set_shapes(&mut self, route: &str, table: &str, shapes: &[TableShape]) -> anyhow::Result<()>;
+    /// Records them durably, all at once.
+    fn set_shapes(&mut self, shapes: &[RouteShapes]) -> anyhow::Result<()>;
 }
 
 /// The name under which a route's memory is kept: its tables, so that other sinks or plugins don't make it forget.

@@ -1,13 +1,14 @@
 //! Which routes the rows of a relation take, resolved once per relation version.
 
-use super::columns::{KnownColumns, project, route_key};
-use super::shape;
+use super::columns::{KnownColumns, Met, project, route_key};
+use super::shape::Versions;
 use crate::batch::{Batch, Lsn, Op, Relation, Row, Truncate};
 use crate::checkpoint::STATE_DISK_FULL;
 use crate::config::{OnSchemaChange, Route, TablePattern};
 use crate::problem::{Exit, Problem};
 use crate::sink::AddedColumns;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One way for the rows of a relation: through this route, with these columns.
@@ -20,13 +21,12 @@ struct Way {
 /// The relations that rows of a route have had so far in this process, as the route lets them out: what a new version
 /// of its plugins is tried on.
 #[derive(Debug, Default)]
-pub struct LiveRelations(Mutex<Vec<(usize, Arc<Relation>)>>, Arc<AddedColumns>);
+pub struct LiveRelations(Mutex<BTreeMap<(usize, u32), Arc<Relation>>>, Arc<AddedColumns>);
 
 impl LiveRelations {
     pub fn of_route(&self, route: usize) -> Vec<Arc<Relation>> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter()
-            .filter(|(other, _)| *other == route)
+        all.range((route, 0)..=(route, u32::MAX))
             .map(|(_, relation)| Arc::clone(relation))
             .collect()
     }
@@ -39,8 +39,7 @@ impl LiveRelations {
     /// A newer version of a table takes the place of the one before.
     fn insert(&self, route: usize, relation: &Arc<Relation>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(other, known)| *other != route || known.oid != relation.oid);
-        all.push((route, Arc::clone(relation)));
+        all.insert((route, relation.oid), Arc::clone(relation));
     }
 }
 
@@ -77,10 +76,15 @@ impl Routes {
     /// Hands every row of the batch to the routes of its relation: `rows[route]` gets its own copy, pointing at the
     /// relation as that route lets it out.
     pub(super) fn assign(&mut self, batch: &mut Batch, rows: &mut [Vec<Row>]) -> Result<(), Box<Problem>> {
+        self.meet(batch)?;
         let mut by_relation: Vec<Vec<(usize, u32)>> = Vec::with_capacity(batch.relations.len());
         for at in 0..batch.relations.len() {
-            let ways = self.ways_of(batch, at)?;
-            let listed = ways.iter().map(|way| (way.route, batch.relation_index(&way.relation)));
+            let index = batch.relations[at].index;
+            let ways = self.ways.get(&index).into_iter().flat_map(|ways| ways.iter());
+            let listed = ways.map(|way| match way.relation.index == index {
+                true => (way.route, at as u32),
+                false => (way.route, batch.relation_index(&way.relation)),
+            });
             by_relation.push(listed.collect());
         }
         let taken = std::mem::take(&mut batch.rows);
@@ -111,44 +115,74 @@ impl Routes {
         Ok(())
     }
 
-    /// The ways of the batch's relation at `index`.
-    fn ways_of(&mut self, batch: &Batch, index: usize) -> Result<Arc<[Way]>, Box<Problem>> {
-        let relation = &batch.relations[index];
-        if let Some(ways) = self.ways.get(&relation.index) {
-            return Ok(Arc::clone(ways));
+    /// Resolves the relations of the batch that are new here.
+    fn meet(&mut self, batch: &Batch) -> Result<(), Box<Problem>> {
+        let is_new = |relation: &&Arc<Relation>| !self.ways.contains_key(&relation.index);
+        let new: Vec<_> = batch.relations.iter().filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(());
         }
-        let mut ways = Vec::new();
-        for (at, route) in self.routes.iter().enumerate() {
-            if !takes(route, relation) {
-                continue;
+        let (mut met, mut of) = (Vec::new(), Vec::new());
+        for relation in &new {
+            for (at, route) in self.routes.iter().enumerate() {
+                if !takes(route, relation) {
+                    continue;
+                }
+                met.push(Met {
+                    route: self.keys[at].clone(),
+                    table: relation.full_name(),
+                    present: relation.columns.iter().map(|column| column.name.clone()).collect(),
+                });
+                of.push((at, *relation));
             }
-            let present: Vec<String> = relation.columns.iter().map(|column| column.name.clone()).collect();
-            let known = self
-                .known
-                .known(&self.keys[at], &relation.full_name(), &present)
-                .map_err(forgotten)?;
-            let position = begins(batch, index);
-            let kept = shape::meet(route, &self.keys[at], relation, position, self.known.as_mut());
-            let kept = kept.map_err(forgotten)??;
-            let relation = project(route, &known, kept.as_deref(), relation)?;
-            if route.on_schema_change == OnSchemaChange::Evolve {
+        }
+        let known = match met.is_empty() {
+            true => Vec::new(),
+            false => self.known.known(&met).map_err(forgotten)?,
+        };
+        let mut ways: FxHashMap<u32, Vec<Way>> = new.iter().map(|relation| (relation.index, Vec::new())).collect();
+        let mut versions = Versions::new(self.known.as_mut());
+        for ((route, relation), known) in of.into_iter().zip(&known) {
+            let index = relation.index;
+            let config = &self.routes[route];
+            let met = versions.meet(config, &self.keys[route], relation, begins(batch, index));
+            let kept = match met.map_err(forgotten)? {
+                Ok(kept) => kept,
+                Err(problem) => {
+                    // What came before it counts.
+                    versions.record().map_err(forgotten)?;
+                    return Err(problem);
+                }
+            };
+            let relation = project(config, known, kept.as_deref(), relation)?;
+            if config.on_schema_change == OnSchemaChange::Evolve {
                 let added = relation.columns.iter().filter(|column| !known.contains(&column.name));
                 added.for_each(|column| self.live.1.insert(&relation, &column.name));
             }
-            self.live.insert(at, &relation);
-            ways.push(Way { route: at, relation });
+            self.live.insert(route, &relation);
+            ways.entry(index).or_default().push(Way { route, relation });
         }
-        let ways: Arc<[Way]> = ways.into();
-        self.ways.insert(relation.index, Arc::clone(&ways));
-        Ok(ways)
+        versions.record().map_err(forgotten)?;
+        self.ways
+            .extend(ways.into_iter().map(|(index, ways)| (index, ways.into())));
+        Ok(())
     }
 }
 
-/// The commit of the first transaction in the batch that has rows of a relation.
-fn begins(batch: &Batch, relation: usize) -> Lsn {
-    let of_relation = |row: &&Row| !matches!(row.op, Op::Message | Op::Truncate) && row.relation as usize == relation;
-    let first = batch.rows.iter().find(of_relation);
-    first.map_or(batch.end, |row| batch.transaction(row).commit_lsn)
+/// The commit of the first transaction in the batch that has rows of the relation with this index.
+fn begins(batch: &Batch, index: u32) -> Lsn {
+    let is_it = |row: &&Row| {
+        batch
+            .relations
+            .get(row.relation as usize)
+            .is_some_and(|it| it.index == index)
+    };
+    let mut rows = batch
+        .rows
+        .iter()
+        .filter(|row| !matches!(row.op, Op::Message | Op::Truncate));
+    rows.find(is_it)
+        .map_or(batch.end, |row| batch.transaction(row).commit_lsn)
 }
 
 /// A full disk is waited for, as everywhere.

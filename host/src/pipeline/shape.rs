@@ -6,7 +6,7 @@
 
 use super::columns::KnownColumns;
 use crate::batch::{Lsn, Relation};
-use crate::checkpoint::{ShapeColumn, TableShape};
+use crate::checkpoint::{RouteShapes, ShapeColumn, TableShape};
 use crate::config::{OnSchemaChange, Route};
 use crate::problem::{Exit, Problem};
 
@@ -23,41 +23,73 @@ struct Difference {
     retyped: Vec<String>,
 }
 
-/// Takes a version up as the route says. `Some` are the columns that it goes on with; `None` where all that there are
-/// may leave that otherwise may.
-///
-/// # Errors
-/// The inner one is a route's that stops.
-pub(super) fn meet(
-    route: &Route,
-    key: &str,
-    relation: &Relation,
-    position: Lsn,
-    known: &mut dyn KnownColumns,
-) -> anyhow::Result<Result<Option<Vec<String>>, Box<Problem>>> {
-    let table = relation.full_name();
-    let mut shapes = known.shapes(key, &table)?;
-    let now = shape(relation);
-    let Some(newest) = shapes.last() else {
-        known.set_shapes(key, &table, &[now])?;
-        return Ok(Ok(None));
-    };
-    let ignores = route.on_schema_change == OnSchemaChange::Ignore;
-    let base = ignores.then(|| newest.0.iter().map(|column| column.name.clone()).collect());
-    if shapes.contains(&now) {
-        return Ok(Ok(base));
+/// What routes meet in a batch. What is new in it is recorded at its end, at once: a durable write per table would cost more
+/// than its rows.
+pub(super) struct Versions<'k> {
+    known: &'k mut dyn KnownColumns,
+    met: Vec<RouteShapes>,
+}
+
+impl<'k> Versions<'k> {
+    pub(super) fn new(known: &'k mut dyn KnownColumns) -> Self {
+        Self { known, met: Vec::new() }
     }
-    let difference = Difference::between(newest, &now);
-    if route.on_schema_change == OnSchemaChange::Stop {
-        return Ok(Err(Box::new(difference.problem(&table, position))));
+
+    /// Takes a version up as the route says. `Some` are the columns that it goes on with; `None` where all that there are
+    /// may leave that otherwise may.
+    ///
+    /// # Errors
+    /// The inner one is a route's that stops.
+    pub(super) fn meet(
+        &mut self,
+        route: &Route,
+        key: &str,
+        relation: &Relation,
+        position: Lsn,
+    ) -> anyhow::Result<Result<Option<Vec<String>>, Box<Problem>>> {
+        let table = relation.full_name();
+        let now = shape(relation);
+        // The same table again in one batch is one that has changed, which is rare.
+        let pending = |of: &RouteShapes| of.route == key && of.table == table;
+        let mut shapes = match self.met.iter().rposition(pending) {
+            Some(at) => self.met[at].shapes.clone(),
+            None => self.known.shapes(key, &table)?,
+        };
+        let ignores = route.on_schema_change == OnSchemaChange::Ignore;
+        let Some(newest) = shapes.last() else {
+            self.put(key, table, vec![now]);
+            return Ok(Ok(None));
+        };
+        let base = ignores.then(|| newest.0.iter().map(|column| column.name.clone()).collect());
+        if shapes.contains(&now) {
+            return Ok(Ok(base));
+        }
+        let difference = Difference::between(newest, &now);
+        if route.on_schema_change == OnSchemaChange::Stop {
+            return Ok(Err(Box::new(difference.problem(&table, position))));
+        }
+        difference.tell(&table, position, ignores);
+        if !ignores {
+            shapes.push(now);
+            let first = shapes.len().saturating_sub(SHAPES_MAX);
+            shapes.drain(..first);
+            self.put(key, table, shapes);
+        }
+        Ok(Ok(base))
     }
-    difference.tell(&table, position, ignores);
-    if !ignores {
-        shapes.push(now);
-        let first = shapes.len().saturating_sub(SHAPES_MAX);
-        known.set_shapes(key, &table, &shapes[first..])?;
+
+    fn put(&mut self, key: &str, table: String, shapes: Vec<TableShape>) {
+        let route = key.to_owned();
+        self.met.push(RouteShapes { route, table, shapes });
     }
-    Ok(Ok(base))
+
+    /// Records what is new.
+    pub(super) fn record(self) -> anyhow::Result<()> {
+        match self.met.is_empty() {
+            true => Ok(()),
+            false => self.known.set_shapes(&self.met),
+        }
+    }
 }
 
 fn shape(relation: &Relation) -> TableShape {

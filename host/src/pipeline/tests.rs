@@ -1,7 +1,8 @@
 use super::*;
 use crate::batch::{Delivery, Op, Part, Relation};
-use crate::checkpoint::TableShape;
+use crate::checkpoint::{RouteShapes, TableShape};
 use crate::config::{ByteSize, FilterMode, OnNewColumn, OnSchemaChange, Route, TablePattern};
+use crate::pipeline::columns::Met;
 use crate::plugin::tests::{chain_that, chain_that_counts};
 use crate::sink::driver::Driver;
 use crate::sink::testing::{Builder, context, orders, relation, text};
@@ -53,15 +54,15 @@ impl Sink for Recorder {
 struct NoMemory;
 
 impl KnownColumns for NoMemory {
-    fn known(&mut self, _: &str, _: &str, present: &[String]) -> anyhow::Result<Vec<String>> {
-        Ok(present.to_vec())
+    fn known(&mut self, met: &[Met]) -> anyhow::Result<Vec<Vec<String>>> {
+        Ok(met.iter().map(|met| met.present.clone()).collect())
     }
 
     fn shapes(&mut self, _: &str, _: &str) -> anyhow::Result<Vec<TableShape>> {
         Ok(Vec::new())
     }
 
-    fn set_shapes(&mut self, _: &str, _: &str, _: &[TableShape]) -> anyhow::Result<()> {
+    fn set_shapes(&mut self, _: &[RouteShapes]) -> anyhow::Result<()> {
         Ok(())
     }
 }
@@ -136,6 +137,7 @@ impl Bench {
             tables: vec![],
             connections: 1,
             unit_rows: 1,
+            units_under_way: 1,
             patience: Duration::ZERO,
             patient: false,
             pace: Arc::new(snapshot::Pace::new(None)),

@@ -21,6 +21,7 @@ pub(crate) mod tag {
     pub(crate) const COMMAND_COMPLETE: u8 = b'C';
     pub(crate) const COPY_BOTH_RESPONSE: u8 = b'W';
     pub(crate) const COPY_DATA: u8 = b'd';
+    pub(crate) const COPY_OUT_RESPONSE: u8 = b'H';
     pub(crate) const COPY_DONE: u8 = b'c';
     pub(crate) const DATA_ROW: u8 = b'D';
     pub(crate) const EMPTY_QUERY_RESPONSE: u8 = b'I';

@@ -3,6 +3,12 @@
 use crate::problem::Code;
 
 pub(super) const NOT_COMPARED: &str = "E0443";
+/// Shared with the verb, which asks the console first.
+pub(crate) const NOT_READY: &str = "E0450";
+pub(super) const NOT_CAUGHT_UP: &str = "E0451";
+pub(super) const STILL_WRITTEN: &str = "E0452";
+pub(super) const SEQUENCES_REFUSED: &str = "E0453";
+pub(super) const NO_PLACE: &str = "E0454";
 
 /// Every code with what it means, for docs/reference/errors.md.
 pub const CODES: &[Code] = &[
@@ -123,5 +129,36 @@ pub const CODES: &[Code] = &[
         title: "tables can't be compared",
         explanation: "`rowmill verify` reads the tables on both sides with the urls of the pipeline's file. The cause is \
                       the server's own.",
+    },
+    Code {
+        code: NOT_READY,
+        title: "the pipeline isn't ready for a cut-over",
+        explanation: "`rowmill cutover` needs a running host that streams and has copied every table, and a primary that \
+                      can be asked. The cause names what is missing.",
+    },
+    Code {
+        code: NOT_CAUGHT_UP,
+        title: "the stream hasn't caught up",
+        explanation: "What was committed at the source when `rowmill cutover` began isn't durable at every sink yet. \
+                      `--wait` says how long that may take; `rowmill status` names what it waits for.",
+    },
+    Code {
+        code: STILL_WRITTEN,
+        title: "the source is still written to",
+        explanation: "With `--writes-stopped` no transaction may write the tables any more. One is in progress, a row \
+                      came, or a sequence moved. What has been set at the target stays set: run it again once nothing \
+                      writes.",
+    },
+    Code {
+        code: SEQUENCES_REFUSED,
+        title: "sequences can't be read or set",
+        explanation: "The source's role needs SELECT on the sequences, the target's SELECT and UPDATE. The cause is the \
+                      server's own, and names the sequence.",
+    },
+    Code {
+        code: NO_PLACE,
+        title: "no sink can take the source's place",
+        explanation: "A cut-over is for a Postgres sink in mode `mirror` or `upsert`, whose tables hold the source's \
+                      rows. Where there are several, one is named.",
     },
 ];

@@ -5,7 +5,7 @@ use super::source::Ready;
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::checkpoint::{self, CopiedRange, CopyState, RowsAhead};
 use crate::decode::{ColumnHint, TableHint};
-use crate::postgres::sql;
+use crate::postgres::Reader;
 use crate::problem::Problem;
 use crate::snapshot::{self, Ahead, Copier, KeyRange, Merger, NotASnapshot, Plan, Tally};
 use crate::source::catalog::Table;
@@ -15,6 +15,10 @@ use std::time::Duration;
 /// How long a unit waits for the stream to pass it. Long enough that it only doesn't where the stream lags for other
 /// reasons than the copy itself.
 const UNIT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// In so many units a connection reads the rows that it may have under way (`unit_rows`): one is read while the others go
+/// through plugins and sinks and into the ledger, which takes two to three times as long as to read one.
+const UNITS_UNDER_WAY: usize = 4;
 
 /// Starts to copy what isn't copied yet, on the workers. A copy that was cut off goes on with the ranges of the key that
 /// aren't counted yet: what it left of those at the sinks is overwritten by key.
@@ -65,7 +69,8 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
     let plan = Plan {
         tables,
         connections: settings.connections,
-        unit_rows: settings.unit_rows,
+        unit_rows: settings.unit_rows.div_ceil(UNITS_UNDER_WAY),
+        units_under_way: UNITS_UNDER_WAY,
         patience: UNIT_PATIENCE,
         pace: Arc::clone(&process.pace),
         patient,
@@ -75,7 +80,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
     let _runtime = process.workers.enter();
     let (copier, merger) = snapshot::start(plan, move || {
         let (source, application) = (source.clone(), application.clone());
-        async move { Ok(sql::connect(&source, &application).await?) }
+        async move { Ok(Reader::connect(&source, &application).await?) }
     });
     process.status.copies(merger.progress());
     Ok((copier, merger))

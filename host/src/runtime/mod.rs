@@ -22,6 +22,7 @@ mod config_watch;
 mod console;
 mod copies;
 mod copy_progress;
+mod cutover;
 mod failure;
 mod known;
 mod metrics;
@@ -50,8 +51,10 @@ mod versions;
 
 pub use check::{Checked, CheckedTable, Sample, check};
 pub use codes::CODES;
+pub(crate) use codes::NOT_READY;
 pub use console::{Pipelines, reload_on_hangup};
 pub(crate) use copies::relation as relation_of;
+pub use cutover::{CutOver, CutOverRequest, LeftBehind, Outcome, SetSequence, Unfit, cut_over};
 pub use metrics::feed_metrics;
 pub use remove::Leftovers;
 pub use run::{Running, run};

@@ -239,6 +239,7 @@ impl StatusBoard {
             },
             "dead_letters": of_letters(process),
             "copy": inner.copies.totals().json(process.pace.is_paused()),
+            "copying": stats.copying.load(Ordering::Acquire),
             "copies": inner.copies.tables_json(),
             "plugins": plugins,
             "states": stats.states.sizes().iter().map(of_state).collect::<Vec<_>>(),

@@ -12,10 +12,10 @@
 
 use super::fault::Fault;
 use super::visibility::Snapshot;
+use crate::postgres::Reader;
 use anyhow::Context;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use tokio_postgres::{Client, SimpleQueryMessage};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -29,18 +29,18 @@ const IDLE: &str = "SELECT backend_xid::text FROM pg_catalog.pg_stat_activity \
 
 /// Waits until snapshots see everything that the stream won't bring; where it is `patient`, for idle transactions too.
 /// `saw` gets those that were taken on the way.
-pub(super) async fn wait(client: &Client, patient: bool, saw: impl Fn(&Snapshot)) -> Result<(), Fault> {
+pub(super) async fn wait(reader: &mut Reader, patient: bool, saw: impl Fn(&Snapshot)) -> Result<(), Fault> {
     // A new id, as ids that run may lie beyond the end of a snapshot until a later one has ended.
-    let xid = column(client, "SELECT pg_catalog.pg_current_xact_id()::text").await?;
+    let xid = column(reader, "SELECT pg_catalog.pg_current_xact_id()::text").await?;
     let xid = xid.first().and_then(|text| text.parse::<u64>().ok());
     let xid = xid.context("no transaction id").map_err(Fault::Transient)?;
     let (begun, mut pause, mut said) = (Instant::now(), FIRST_PAUSE, false);
     loop {
-        let snapshot = current(client).await?;
+        let snapshot = current(reader).await?;
         saw(&snapshot);
         let mut running: HashSet<u32> = snapshot.running_below(xid).map(|xid| xid as u32).collect();
         if !running.is_empty() && !patient {
-            for idle in column(client, IDLE).await? {
+            for idle in column(reader, IDLE).await? {
                 if let Ok(xid) = idle.parse() {
                     running.remove(&xid);
                 }
@@ -62,10 +62,10 @@ pub(super) async fn wait(client: &Client, patient: bool, saw: impl Fn(&Snapshot)
 }
 
 /// Waits until the transactions are visible: a commit may be streamed before.
-pub(super) async fn wait_for(client: &Client, xids: &HashSet<u32>) -> Result<(), Fault> {
+pub(super) async fn wait_for(reader: &mut Reader, xids: &HashSet<u32>) -> Result<(), Fault> {
     let (begun, mut pause, mut said) = (Instant::now(), FIRST_PAUSE, false);
     while !xids.is_empty() {
-        let snapshot = current(client).await?;
+        let snapshot = current(reader).await?;
         let hidden = xids.iter().filter(|xid| !snapshot.sees(**xid)).count();
         if hidden == 0 {
             break;
@@ -84,20 +84,13 @@ pub(super) async fn wait_for(client: &Client, xids: &HashSet<u32>) -> Result<(),
 }
 
 /// What is visible now.
-pub(super) async fn current(client: &Client) -> Result<Snapshot, Fault> {
-    let text = column(client, "SELECT pg_catalog.pg_current_snapshot()::text").await?;
+pub(super) async fn current(reader: &mut Reader) -> Result<Snapshot, Fault> {
+    let text = column(reader, "SELECT pg_catalog.pg_current_snapshot()::text").await?;
     let snapshot = text.first().and_then(|text| text.parse().ok());
     snapshot.context("no snapshot").map_err(Fault::Transient)
 }
 
-pub(super) async fn column(client: &Client, sql: &str) -> Result<Vec<String>, Fault> {
-    let messages = client
-        .simple_query(sql)
-        .await
-        .map_err(|error| Fault::Transient(error.into()))?;
-    let text = |message| match message {
-        SimpleQueryMessage::Row(row) => Some(row.get(0)?.to_owned()),
-        _ => None,
-    };
-    Ok(messages.into_iter().filter_map(text).collect())
+pub(super) async fn column(reader: &mut Reader, sql: &str) -> Result<Vec<String>, Fault> {
+    let rows = reader.rows(sql).await.map_err(|error| Fault::Transient(error.into()))?;
+    Ok(rows.into_iter().filter_map(|row| row.into_iter().next()?).collect())
 }

@@ -4,10 +4,10 @@ use super::fault::Fault;
 use super::plan::{self, Gap, KeyRange, TableCopy};
 use super::shared::{Shared, UnitId};
 use super::sql::{self, KeyColumn};
+use crate::postgres::{Reader, TextRow};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 /// Bytes that a unit is meant to have at most: units are held in memory until they are merged.
 const UNIT_BYTES: u64 = 8 << 20;
@@ -66,24 +66,24 @@ impl Cut {
         (KeyRange { after, up_to }, number)
     }
 
-    async fn key(&mut self, table: &TableCopy, client: &Client) -> Result<Arc<[KeyColumn]>, Fault> {
+    async fn key(&mut self, table: &TableCopy, reader: &mut Reader) -> Result<Arc<[KeyColumn]>, Fault> {
         if let Some(key) = &self.key {
             return Ok(Arc::clone(key));
         }
-        let (key, row_bytes) = prepare(table, client).await?;
+        let (key, row_bytes) = prepare(table, reader).await?;
         self.row_bytes = row_bytes;
         Ok(Arc::clone(self.key.insert(key)))
     }
 }
 
 /// The columns of a table's key.
-pub(super) async fn key_columns(shared: &Shared, table: usize, client: &Client) -> Result<Arc<[KeyColumn]>, Fault> {
+pub(super) async fn key_columns(shared: &Shared, table: usize, reader: &mut Reader) -> Result<Arc<[KeyColumn]>, Fault> {
     let of = &shared.tables[table];
-    of.cut.lock().await.key(&of.copy, client).await
+    of.cut.lock().await.key(&of.copy, reader).await
 }
 
 /// The next unit of a table; `None` where none is left.
-pub(super) async fn next_unit(shared: &Shared, table: usize, client: &Client) -> Result<Option<Task>, Fault> {
+pub(super) async fn next_unit(shared: &Shared, table: usize, reader: &mut Reader) -> Result<Option<Task>, Fault> {
     let of = &shared.tables[table];
     if of.held.load(Ordering::SeqCst) {
         return Ok(None);
@@ -97,7 +97,7 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, client: &Client) ->
     let Some(gap) = cut.gaps.front().cloned() else {
         return Ok(None);
     };
-    let key = cut.key(&of.copy, client).await?;
+    let key = cut.key(&of.copy, reader).await?;
     let mut up_to = None;
     if !key.is_empty() {
         let fitting = UNIT_BYTES.checked_div(cut.row_bytes).unwrap_or(u64::MAX);
@@ -106,11 +106,8 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, client: &Client) ->
             .min(usize::try_from(fitting).unwrap_or(usize::MAX))
             .max(1);
         let statement = sql::upper_bound(&of.copy, &key, &gap.range, rows);
-        up_to = first_row(&of.copy, client, &statement).await?.map(|row| {
-            (0..key.len())
-                .map(|at| row.get(at).unwrap_or_default().to_owned())
-                .collect::<Vec<_>>()
-        });
+        let row = first_row(&of.copy, reader, &statement).await?;
+        up_to = row.map(|row| row.into_iter().map(Option::unwrap_or_default).collect());
     }
     let number = cut.next_number;
     cut.next_number += 1;
@@ -129,36 +126,33 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, client: &Client) ->
 }
 
 /// The key's columns in its order, and what a row is said to take; 0 where that isn't known.
-async fn prepare(table: &TableCopy, client: &Client) -> Result<(Arc<[KeyColumn]>, u64), Fault> {
-    let found = rows(table, client, &sql::key_operators(table)).await?;
+async fn prepare(table: &TableCopy, reader: &mut Reader) -> Result<(Arc<[KeyColumn]>, u64), Fault> {
+    let found = rows(table, reader, &sql::key_operators(table)).await?;
     let mut key = Vec::new();
     for name in &table.key {
         let row = found
             .iter()
-            .find(|row| row.get(0) == Some(name))
+            .find(|row| text(row, 0) == Some(name))
             .ok_or_else(|| super::fault::changed(table))?;
         key.push(KeyColumn {
             name: name.clone(),
-            operators: row.get(1).unwrap_or("pg_catalog").to_owned(),
+            operators: text(row, 1).unwrap_or("pg_catalog").to_owned(),
         });
     }
-    let row = first_row(table, client, &sql::row_bytes(table)).await?;
-    let bytes = row.and_then(|row| row.get(0)?.parse().ok()).unwrap_or(0);
+    let row = first_row(table, reader, &sql::row_bytes(table)).await?;
+    let bytes = row.and_then(|row| text(&row, 0)?.parse().ok()).unwrap_or(0);
     Ok((key.into(), bytes))
 }
 
-pub(super) async fn rows(table: &TableCopy, client: &Client, sql: &str) -> Result<Vec<SimpleQueryRow>, Fault> {
-    let messages = client
-        .simple_query(sql)
-        .await
-        .map_err(|error| Fault::of(table, error))?;
-    let row = |message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    };
-    Ok(messages.into_iter().filter_map(row).collect())
+pub(super) async fn rows(table: &TableCopy, reader: &mut Reader, sql: &str) -> Result<Vec<TextRow>, Fault> {
+    reader.rows(sql).await.map_err(|error| Fault::of(table, error))
 }
 
-async fn first_row(table: &TableCopy, client: &Client, sql: &str) -> Result<Option<SimpleQueryRow>, Fault> {
-    Ok(rows(table, client, sql).await?.into_iter().next())
+async fn first_row(table: &TableCopy, reader: &mut Reader, sql: &str) -> Result<Option<TextRow>, Fault> {
+    Ok(rows(table, reader, sql).await?.into_iter().next())
+}
+
+/// The value at `at`; `None` where it is NULL.
+pub(super) fn text(row: &TextRow, at: usize) -> Option<&str> {
+    row.get(at)?.as_deref()
 }

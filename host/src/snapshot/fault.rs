@@ -3,8 +3,8 @@
 use super::plan::TableCopy;
 use super::sql;
 use super::waiting::WAITING_BYTES_MAX;
+use crate::postgres::QueryError;
 use crate::problem::{Exit, Problem};
-use tokio_postgres::error::SqlState;
 
 /// The server's own reason is the cause.
 pub(super) const REFUSED: &str = "E0605";
@@ -21,23 +21,22 @@ pub(super) enum Fault {
 
 /// Class 08 is a broken connection, 53 too few resources, 57 a server going down, 40 a rollback.
 const TRANSIENT_CLASSES: [&str; 4] = ["08", "53", "57", "40"];
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const UNDEFINED_TABLE: &str = "42P01";
+const UNDEFINED_COLUMN: &str = "42703";
+const INVALID_SCHEMA_NAME: &str = "3F000";
 
 impl Fault {
-    pub(super) fn of(table: &TableCopy, error: tokio_postgres::Error) -> Self {
-        let Some(code) = error.code() else {
-            return Self::Transient(error.into());
-        };
-        if TRANSIENT_CLASSES.iter().any(|class| code.code().starts_with(class)) || *code == SqlState::LOCK_NOT_AVAILABLE
-        {
+    pub(super) fn of(table: &TableCopy, error: QueryError) -> Self {
+        let code = error.sqlstate.as_str();
+        if TRANSIENT_CLASSES.iter().any(|class| code.starts_with(class)) || code == LOCK_NOT_AVAILABLE {
             return Self::Transient(error.into());
         }
         let name = table.relation.full_name();
-        let cause = match error.as_db_error() {
-            Some(server) => format!("{} (SQLSTATE {})", server.message(), code.code()),
-            None => error.to_string(),
-        };
-        let problem = match *code {
-            SqlState::INSUFFICIENT_PRIVILEGE => Problem::new(
+        let cause = format!("{} (SQLSTATE {code})", error.message);
+        let problem = match code {
+            INSUFFICIENT_PRIVILEGE => Problem::new(
                 "E0601",
                 Exit::Preflight,
                 format!("table {name} can't be read"),
@@ -46,7 +45,7 @@ impl Fault {
                     sql::name(&table.relation)
                 ),
             ),
-            SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN | SqlState::INVALID_SCHEMA_NAME => *changed(table),
+            UNDEFINED_TABLE | UNDEFINED_COLUMN | INVALID_SCHEMA_NAME => *changed(table),
             _ => Problem::new(
                 REFUSED,
                 Exit::Preflight,

@@ -39,7 +39,7 @@ pub struct MergedUnit {
 #[derive(Debug)]
 pub struct CountedUnit {
     pub record: UnitRecord,
-    /// To be dropped when the ledger has it: its reader goes on then.
+    /// To be dropped when the ledger has it: its reader may begin another unit then.
     pub turn: Option<OwnedSemaphorePermit>,
 }
 

@@ -92,8 +92,8 @@
 //! between, case 3 goes on by them, so that the target doesn't go back; whether the rows arrived isn't known, so those
 //! that no unit would bring again are read again at the first boundary. They hold until the stored position is behind
 //! F. A TRUNCATE that comes again after a crash lets go of what is ahead behind it: such a table may go back until the
-//! stream is where it was. For each worker there is one turn, which its unit keeps until
-//! it counts: so a crash costs a unit per worker.
+//! stream is where it was. For each worker there are a few turns (`Plan::units_under_way`), each kept by a unit until
+//! it counts: so a crash costs so many units per worker.
 //!
 //! # Tables that are copied again, and tables that come
 //!

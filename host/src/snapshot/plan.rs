@@ -82,6 +82,10 @@ pub struct Plan {
     pub connections: usize,
     /// Rows of a unit of a table with a key, fewer where rows are large.
     pub unit_rows: usize,
+    /// Units that a connection has under way, from their reading until they count; at least 1. What goes through plugins
+    /// and sinks and into the ledger takes longer than to read the next: with one, the connection would be idle meanwhile.
+    /// A crash costs so many units per connection.
+    pub units_under_way: usize,
     /// How long a unit waits for the stream to pass its F. Merged behind F its rows are plain reads that no change is
     /// still to come for; before, changes that it shows are dropped when they come, its rows may have to take others
     /// back (see [`super::Merger::at_boundary`]), and it is only counted once the stream has passed F.

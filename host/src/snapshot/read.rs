@@ -1,18 +1,15 @@
 //! Reads rows under a snapshot of their own: `BEGIN; LOCK; S, F; COPY; COMMIT`.
 
 use super::barrier;
-use super::cut;
+use super::cut::{self, text};
 use super::fault::{self, Fault};
 use super::plan::TableCopy;
 use super::shared::{Connect, TableShared};
+use super::sql;
 use super::visibility::Snapshot;
 use crate::batch::{Batch, CopyUnit, Lsn, Origin, Part, Transaction};
 use crate::decode::CopyDecoder;
-use futures_util::StreamExt;
-use tokio_postgres::{Client, CopyOutStream};
-
-/// Bytes at which a batch of copied rows is complete: small enough that several lanes share a unit.
-const BATCH_BYTES: usize = 512 << 10;
+use crate::postgres::{Frames, Reader, TextRow};
 
 /// The size of a WAL page, and of its two headers.
 const WAL_PAGE: u64 = 8192;
@@ -23,11 +20,11 @@ const PAGE_HEADERS: [u64; 2] = [24, 40];
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET row_security = off; SET jit = off; \
      SET idle_in_transaction_session_timeout = 0; SET default_transaction_deferrable = off";
 
-pub(super) async fn connect(connect: &Connect) -> Result<Client, Fault> {
-    let client = connect().await.map_err(Fault::Transient)?;
-    let set = client.batch_execute(SETTINGS).await;
+pub(super) async fn connect(connect: &Connect) -> Result<Reader, Fault> {
+    let mut reader = connect().await.map_err(Fault::Transient)?;
+    let set = reader.rows(SETTINGS).await;
     set.map_err(|error| Fault::Transient(error.into()))?;
-    Ok(client)
+    Ok(reader)
 }
 
 /// What a transaction that reads rows shows: S and F.
@@ -38,15 +35,20 @@ pub(super) struct View {
 }
 
 /// Begins a transaction that reads rows of a table.
-pub(super) async fn begin(table: &TableShared, client: &Client) -> Result<View, Fault> {
+pub(super) async fn begin(table: &TableShared, reader: &mut Reader) -> Result<View, Fault> {
+    let rows = cut::rows(&table.copy, reader, &sql::begin(&table.copy)).await?;
+    view(table, &rows)
+}
+
+/// What the first statements of [`sql::begin`] have said.
+fn view(table: &TableShared, rows: &[TextRow]) -> Result<View, Fault> {
     let copy = &table.copy;
-    let rows = cut::rows(copy, client, &super::sql::begin(copy)).await?;
     let unreadable = || Fault::Transient(anyhow::anyhow!("the server's snapshot or position is unreadable"));
     let row = rows.first().ok_or_else(unreadable)?;
-    let snapshot = row.get(0).and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
-    let finish = row.get(1).and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
-    let shape = row.get(3).unwrap_or_default();
-    let is_same = row.get(2).and_then(|oid| oid.parse().ok()) == Some(copy.relation.oid)
+    let snapshot = text(row, 0).and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
+    let finish = text(row, 1).and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
+    let shape = text(row, 3).unwrap_or_default();
+    let is_same = text(row, 2).and_then(|oid| oid.parse().ok()) == Some(copy.relation.oid)
         && table.shape.get_or_init(|| shape.to_owned()) == shape;
     if !is_same {
         return Err(fault::changed(copy).into());
@@ -58,8 +60,8 @@ pub(super) async fn begin(table: &TableShared, client: &Client) -> Result<View, 
 }
 
 /// Where the WAL ends now.
-pub(super) async fn wal_end(client: &Client) -> Result<Lsn, Fault> {
-    let texts = barrier::column(client, "SELECT pg_catalog.pg_current_wal_insert_lsn()::text").await?;
+pub(super) async fn wal_end(reader: &mut Reader) -> Result<Lsn, Fault> {
+    let texts = barrier::column(reader, "SELECT pg_catalog.pg_current_wal_insert_lsn()::text").await?;
     let end = texts.first().and_then(|text| text.parse().ok());
     end.map(record_end)
         .ok_or_else(|| Fault::Transient(anyhow::anyhow!("the server's position is unreadable")))
@@ -75,25 +77,41 @@ fn record_end(insert: Lsn) -> Lsn {
     }
 }
 
-pub(super) async fn commit(table: &TableCopy, client: &Client) -> Result<(), Fault> {
-    client
-        .batch_execute("COMMIT")
-        .await
-        .map_err(|error| Fault::of(table, error))
-}
-
 /// Rows that come in from a COPY, a batch at a time.
-pub(super) struct Rows<'t> {
+pub(super) struct Rows<'t, 'r> {
     table: &'t TableCopy,
-    /// `None` behind the last line: asked again, the stream takes what follows for an error.
-    lines: Option<std::pin::Pin<Box<CopyOutStream>>>,
+    frames: Frames<'r>,
     decoder: CopyDecoder,
     transaction: Transaction,
 }
 
-impl<'t> Rows<'t> {
-    pub(super) async fn open(table: &'t TableCopy, unit: CopyUnit, client: &Client, sql: &str) -> Result<Self, Fault> {
-        let lines = client.copy_out(sql).await.map_err(|error| Fault::of(table, error))?;
+impl<'t, 'r> Rows<'t, 'r> {
+    /// Sends a COPY of rows of the table within a transaction.
+    pub(super) async fn open(
+        table: &'t TableCopy,
+        unit: CopyUnit,
+        reader: &'r mut Reader,
+        sql: &str,
+    ) -> Result<Self, Fault> {
+        let (_, frames) = reader.copy_out(sql).await.map_err(|error| Fault::of(table, error))?;
+        Ok(Self::new(table, unit, frames))
+    }
+
+    /// The same as a whole transaction, at once: a server far away is waited for once. It is committed when the last of
+    /// the rows has been read.
+    pub(super) async fn open_whole(
+        table: &'t TableShared,
+        unit: CopyUnit,
+        reader: &'r mut Reader,
+        copy: &str,
+    ) -> Result<(View, Self), Fault> {
+        let sql = format!("{}; {copy}; COMMIT", sql::begin(&table.copy));
+        let begun = reader.copy_out(&sql).await;
+        let (rows, frames) = begun.map_err(|error| Fault::of(&table.copy, error))?;
+        Ok((view(table, &rows)?, Self::new(&table.copy, unit, frames)))
+    }
+
+    fn new(table: &'t TableCopy, unit: CopyUnit, frames: Frames<'r>) -> Self {
         let transaction = Transaction {
             xid: 0,
             commit_lsn: Lsn(0),
@@ -102,29 +120,20 @@ impl<'t> Rows<'t> {
             part: Part::Whole,
             origin: Origin::Copy(unit),
         };
-        let decoder = CopyDecoder::new(table.relation.clone());
-        Ok(Self {
+        Self {
             table,
-            lines: Some(Box::pin(lines)),
-            decoder,
+            frames,
+            decoder: CopyDecoder::new(table.relation.clone()),
             transaction,
-        })
+        }
     }
 
     /// The next rows; `None` behind the last.
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Fault> {
-        while self.decoder.len_bytes() < BATCH_BYTES {
-            let Some(lines) = &mut self.lines else { break };
-            let Some(line) = lines.next().await else {
-                self.lines = None;
-                break;
-            };
-            let line = line.map_err(|error| Fault::of(self.table, error))?;
-            let pushed = self.decoder.push(&line);
-            pushed.map_err(|error| Fault::Transient(error.into()))?;
-        }
-        let batch = self.decoder.finish(self.transaction);
-        Ok((!batch.rows.is_empty()).then_some(batch))
+        let frames = self.frames.next().await.map_err(|error| Fault::of(self.table, error))?;
+        let Some(frames) = frames else { return Ok(None) };
+        let batch = self.decoder.decode(frames, self.transaction);
+        batch.map(Some).map_err(|error| Fault::Transient(error.into()))
     }
 }
 

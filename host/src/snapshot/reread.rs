@@ -9,12 +9,12 @@ use super::shared::{Shared, UnitId};
 use super::sql;
 use super::{key, worker::Event};
 use crate::batch::Batch;
+use crate::postgres::Reader;
 use crate::problem::Problem;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio_postgres::Client;
 
 /// Keys in one statement.
 const KEYS_PER_STATEMENT: usize = 500;
@@ -46,31 +46,31 @@ pub(super) async fn run(
     mut requests: mpsc::UnboundedReceiver<Request>,
     events: mpsc::UnboundedSender<Event>,
 ) {
-    let mut client = None;
+    let mut reader = None;
     loop {
         let request = tokio::select! {
             request = requests.recv() => request,
             () = events.closed() => None,
             () = tokio::time::sleep(REFRESH) => {
-                refresh(&shared, &mut client).await;
+                refresh(&shared, &mut reader).await;
                 continue;
             }
         };
         let Some(request) = request else { return };
-        let again = answer(&shared, &mut client, &request).await;
+        let again = answer(&shared, &mut reader, &request).await;
         let _ = request.reply.send(again);
     }
 }
 
 /// Learns what every coming snapshot will see; a connection that fails is made anew the next time.
-async fn refresh(shared: &Shared, kept: &mut Option<Client>) {
+async fn refresh(shared: &Shared, kept: &mut Option<Reader>) {
     let snapshot = async {
-        let client = match kept.take() {
-            Some(client) if !client.is_closed() => client,
-            _ => read::connect(&shared.connect).await?,
+        let mut reader = match kept.take() {
+            Some(reader) => reader,
+            None => read::connect(&shared.connect).await?,
         };
-        let snapshot = barrier::current(&client).await?;
-        *kept = Some(client);
+        let snapshot = barrier::current(&mut reader).await?;
+        *kept = Some(reader);
         Ok::<_, Fault>(snapshot)
     };
     match snapshot.await {
@@ -79,17 +79,17 @@ async fn refresh(shared: &Shared, kept: &mut Option<Client>) {
     }
 }
 
-async fn answer(shared: &Shared, kept: &mut Option<Client>, request: &Request) -> Result<Again, Box<Problem>> {
+async fn answer(shared: &Shared, kept: &mut Option<Reader>, request: &Request) -> Result<Again, Box<Problem>> {
     let table = &shared.tables[request.unit.table];
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
         let read = async {
-            let client = match kept.take() {
-                Some(client) if !client.is_closed() => client,
-                _ => read::connect(&shared.connect).await?,
+            let mut reader = match kept.take() {
+                Some(reader) => reader,
+                None => read::connect(&shared.connect).await?,
             };
-            let again = read_keys(shared, &client, request).await?;
-            *kept = Some(client);
+            let again = read_keys(shared, &mut reader, request).await?;
+            *kept = Some(reader);
             Ok(again)
         };
         match read.await {
@@ -112,22 +112,22 @@ async fn answer(shared: &Shared, kept: &mut Option<Client>, request: &Request) -
     Err(fault::stopped())
 }
 
-async fn read_keys(shared: &Shared, client: &Client, request: &Request) -> Result<Again, Fault> {
+async fn read_keys(shared: &Shared, reader: &mut Reader, request: &Request) -> Result<Again, Fault> {
     let table = &shared.tables[request.unit.table];
-    let columns = cut::key_columns(shared, request.unit.table, client).await?;
+    let columns = cut::key_columns(shared, request.unit.table, reader).await?;
     let xids: HashSet<u32> = request.keys.iter().filter_map(|reread| reread.xid).collect();
-    barrier::wait_for(client, &xids).await?;
-    let view = read::begin(table, client).await?;
+    barrier::wait_for(reader, &xids).await?;
+    let view = read::begin(table, reader).await?;
     let mut batches = Vec::new();
     for chunk in request.keys.chunks(KEYS_PER_STATEMENT) {
         let texts: Result<Vec<_>, _> = chunk.iter().map(|reread| key::texts(&reread.key)).collect();
         let texts = texts.map_err(|_| fault::no_key(&table.copy))?;
         let sql = sql::copy_keys(&table.copy, &columns, &texts);
-        let mut rows = Rows::open(&table.copy, shared.name_unit(request.unit), client, &sql).await?;
+        let mut rows = Rows::open(&table.copy, shared.name_unit(request.unit), reader, &sql).await?;
         while let Some(batch) = rows.next().await? {
             batches.push(batch);
         }
     }
-    read::commit(&table.copy, client).await?;
+    cut::rows(&table.copy, reader, "COMMIT").await?;
     Ok(Again { view, batches })
 }

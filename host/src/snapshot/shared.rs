@@ -6,6 +6,7 @@ use super::pace::Pace;
 use super::plan::{Plan, TableCopy};
 use super::visibility::Snapshot;
 use crate::batch::{CopyUnit, Lsn};
+use crate::postgres::Reader;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-pub(super) type Connecting = Pin<Box<dyn Future<Output = anyhow::Result<tokio_postgres::Client>> + Send>>;
+pub(super) type Connecting = Pin<Box<dyn Future<Output = anyhow::Result<Reader>> + Send>>;
 /// Makes a connection with the settings that all connections have, an empty search_path among them.
 pub(super) type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
 
@@ -54,7 +55,7 @@ pub(super) struct Shared {
     pub connect: Connect,
     pub floors: Mutex<Floors<UnitId>>,
     pub budget: Arc<Semaphore>,
-    /// One turn for each worker, given back when the ledger has its unit: so a crash costs a unit per worker.
+    /// [`Plan::units_under_way`] turns for each worker, each given back when the ledger has its unit: a crash costs those.
     pub turns: Arc<Semaphore>,
     /// Whether all is merged; sent again whenever a table starts over.
     pub is_done: watch::Sender<bool>,
@@ -80,7 +81,7 @@ impl Shared {
             connect,
             floors: Mutex::new(Floors::new(newest)),
             budget: Arc::new(Semaphore::new(READY_PERMITS)),
-            turns: Arc::new(Semaphore::new(plan.connections.max(1))),
+            turns: Arc::new(Semaphore::new(plan.connections.max(1) * plan.units_under_way.max(1))),
             is_done: watch::Sender::new(false),
         }
     }

@@ -7,6 +7,7 @@ use super::shared::{Connect, Shared};
 use super::visibility::Snapshot;
 use super::worker::Event;
 use super::{barrier, read, reread, worker};
+use crate::postgres::Reader;
 use crate::problem::{Exit, Problem};
 use std::future::Future;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ impl Drop for Copier {
 pub fn start<C, F>(plan: Plan, connect: C) -> (Copier, Merger)
 where
     C: Fn() -> F + Send + Sync + 'static,
-    F: Future<Output = anyhow::Result<tokio_postgres::Client>> + Send + 'static,
+    F: Future<Output = anyhow::Result<Reader>> + Send + 'static,
 {
     let connect: Connect = Arc::new(move || Box::pin(connect()));
     let workers = if plan.tables.is_empty() {
@@ -90,9 +91,9 @@ async fn wait_for_start(shared: &Shared) -> Result<(), Box<Problem>> {
     let mut attempt = 1;
     loop {
         let waited = async {
-            let client = read::connect(&shared.connect).await?;
-            barrier::wait(&client, shared.patient, |snapshot| shared.floors().saw(snapshot)).await?;
-            read::wal_end(&client).await
+            let mut reader = read::connect(&shared.connect).await?;
+            barrier::wait(&mut reader, shared.patient, |snapshot| shared.floors().saw(snapshot)).await?;
+            read::wal_end(&mut reader).await
         };
         match waited.await {
             Ok(wal_end) => {

@@ -6,12 +6,12 @@ use super::plan::UnitRecord;
 use super::read::{self, Rows, View};
 use super::shared::{PERMIT_BYTES, READY_PERMITS, Shared, UnitId};
 use crate::batch::Batch;
+use crate::postgres::Reader;
 use crate::problem::Problem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_postgres::Client;
 
 /// How often a unit is tried before the copy gives up, and how long it waits in between, doubled each time.
 const ATTEMPTS: u32 = 8;
@@ -51,7 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>, events: mpsc::UnboundedSender<Event
     let mut worker = Worker {
         shared,
         events,
-        client: None,
+        reader: None,
     };
     let mut is_done = worker.shared.is_done.subscribe();
     loop {
@@ -79,7 +79,7 @@ pub(super) async fn run(shared: Arc<Shared>, events: mpsc::UnboundedSender<Event
 struct Worker {
     shared: Arc<Shared>,
     events: mpsc::UnboundedSender<Event>,
-    client: Option<Client>,
+    reader: Option<Reader>,
 }
 
 impl Worker {
@@ -119,13 +119,12 @@ impl Worker {
                 Err(End::Fault(Fault::Transient(error))) => error,
                 // Columns of other types may be why, which are looked at behind the cut.
                 Err(End::Fault(Fault::Definite(problem))) if problem.code == fault::REFUSED => {
-                    self.client = None;
+                    self.reader = None;
                     let altered = self.look_at(table).await.err();
                     return Err(altered.unwrap_or(Fault::Definite(problem)).into());
                 }
                 Err(end) => return Err(end),
             };
-            self.client = None;
             if attempt == ATTEMPTS {
                 return Err(Fault::from(fault::unreachable(copy, &fault)).into());
             }
@@ -142,57 +141,57 @@ impl Worker {
 
     /// Fails where the table has other columns than it had.
     async fn look_at(&self, table: usize) -> Result<(), Fault> {
-        let client = read::connect(&self.shared.connect).await?;
-        read::begin(&self.shared.tables[table], &client).await.map(|_| ())
+        let mut reader = read::connect(&self.shared.connect).await?;
+        read::begin(&self.shared.tables[table], &mut reader).await.map(|_| ())
     }
 
     async fn attempt(&mut self, table: usize, task: &mut Option<Task>) -> Result<bool, End> {
         let shared = Arc::clone(&self.shared);
-        let client = match self.client.take() {
-            Some(client) if !client.is_closed() => client,
-            _ => read::connect(&shared.connect).await?,
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => read::connect(&shared.connect).await?,
         };
-        let client = self.client.insert(client);
         if task.is_none() {
             shared.pace.go_on().await;
-            *task = cut::next_unit(&shared, table, client).await?;
+            *task = cut::next_unit(&shared, table, &mut reader).await?;
         }
-        let Some(task) = task else { return Ok(false) };
-        match task.key.is_empty() {
-            true => self.read_whole(task).await?,
-            false => self.read_range(task).await?,
+        if let Some(task) = task {
+            match task.key.is_empty() {
+                true => self.read_whole(task, &mut reader).await?,
+                false => self.read_range(task, &mut reader).await?,
+            }
         }
-        Ok(true)
+        self.reader = Some(reader);
+        Ok(task.is_some())
     }
 
-    async fn begin(&self, task: &Task) -> Result<View, Fault> {
-        let client = self.client.as_ref().ok_or_else(|| Fault::from(fault::stopped()))?;
-        self.shared.floors().begin(task.id);
-        let view = read::begin(&self.shared.tables[task.id.table], client).await?;
-        self.shared.floors().took(&task.id, &view.snapshot);
-        Ok(view)
+    /// Begins to read a unit.
+    async fn open<'w>(&'w self, task: &Task, reader: &'w mut Reader) -> Result<(View, Rows<'w, 'w>), Fault> {
+        let shared = &self.shared;
+        let table = &shared.tables[task.id.table];
+        let copy = super::sql::copy_range(&table.copy, &task.key, &task.range);
+        shared.floors().begin(task.id);
+        let (view, rows) = Rows::open_whole(table, shared.name_unit(task.id), reader, &copy).await?;
+        shared.floors().took(&task.id, &view.snapshot);
+        Ok((view, rows))
     }
 
     /// Reads a unit of a table with a key.
-    async fn read_range(&self, task: &Task) -> Result<(), End> {
+    async fn read_range(&self, task: &Task, reader: &mut Reader) -> Result<(), End> {
         let turn = Arc::clone(&self.shared.turns).acquire_owned().await;
         let turn = turn.map_err(|_| End::Gone)?;
         let paid = self.shared.unit_rows as u64;
         self.shared.pace.pay(paid).await;
-        let table = &self.shared.tables[task.id.table];
-        let view = self.begin(task).await?;
-        let client = self.client.as_ref().ok_or(End::Gone)?;
-        let sql = super::sql::copy_range(&table.copy, &task.key, &task.range);
-        let mut rows = Rows::open(&table.copy, self.shared.name_unit(task.id), client, &sql).await?;
+        let (view, mut rows) = self.open(task, reader).await?;
         let mut batches = Vec::new();
         while let Some(batch) = rows.next().await? {
             batches.push(batch);
         }
-        read::commit(&table.copy, client).await?;
         let count: usize = batches.iter().map(|batch| batch.rows.len()).sum();
         self.shared.pace.give_back(paid.saturating_sub(count as u64));
         let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
         if let Some(row_bytes) = bytes.checked_div(count) {
+            let table = &self.shared.tables[task.id.table];
             table.cut.lock().await.saw_row_bytes(row_bytes as u64);
         }
         self.send(task, task.id.number, task.is_last, &view, batches, Some(turn))
@@ -201,27 +200,22 @@ impl Worker {
 
     /// Reads a table without a key. It is one unit, but what it holds is handed over in pieces, each with a number of
     /// its own: no change of the table is delivered before the last of them, so their order and places don't matter.
-    async fn read_whole(&self, task: &Task) -> Result<(), End> {
-        let table = &self.shared.tables[task.id.table];
-        let view = self.begin(task).await?;
-        let client = self.client.as_ref().ok_or(End::Gone)?;
-        let sql = super::sql::copy_range(&table.copy, &task.key, &task.range);
+    async fn read_whole(&self, task: &Task, reader: &mut Reader) -> Result<(), End> {
+        let (view, mut rows) = self.open(task, reader).await?;
         let mut number = task.id.number;
         let read = async {
-            let unit = self.shared.name_unit(task.id);
-            let mut rows = Rows::open(&table.copy, unit, client, &sql).await?;
             while let Some(batch) = rows.next().await? {
                 self.shared.pace.pay(batch.rows.len() as u64).await;
                 self.send(task, number, false, &view, vec![batch], None).await?;
                 number += 1;
             }
-            read::commit(&table.copy, client).await?;
             Ok(())
         };
         match read.await {
             // What was handed over may be out, and without a key it can't be told from what would be read again.
             Err(End::Fault(Fault::Transient(error))) if number > task.id.number => {
-                Err(Fault::from(fault::unreachable(&table.copy, &error)).into())
+                let copy = &self.shared.tables[task.id.table].copy;
+                Err(Fault::from(fault::unreachable(copy, &error)).into())
             }
             Err(end) => Err(end),
             Ok(()) => self.send(task, number, true, &view, Vec::new(), None).await,

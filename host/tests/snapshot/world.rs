@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use rowmill::batch::{Batch, Column, Lsn, Op, Relation, ReplicaIdentity, Tuple, Value};
 use rowmill::decode::Decoder;
+use rowmill::postgres::{Conninfo, Reader};
 use rowmill::snapshot::{Copier, CountedUnit, KeyRange, Merger, Pace, Plan, TableCopy, Tally};
 use rowmill_tests::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,13 +139,17 @@ fn start(
         tables,
         connections,
         unit_rows,
+        units_under_way: 4,
         patience: Duration::from_millis(500),
         patient: false,
         pace: Arc::new(Pace::new(None)),
     };
     let url = cluster.url("postgres");
     let _in_runtime = runtime.enter();
-    rowmill::snapshot::start(plan, move || connect(url.clone()))
+    rowmill::snapshot::start(plan, move || {
+        let url = url.clone();
+        async move { Ok(Reader::connect(&Conninfo::parse(&url)?, "rowmill").await?) }
+    })
 }
 
 pub struct World {

@@ -27,7 +27,7 @@ pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
-    PluginState, PluginVersion, RanVersion, RowsAhead, SetAside, ShapeColumn, TableCopy, TableShape, Turn,
+    PluginState, PluginVersion, RanVersion, RouteShapes, RowsAhead, SetAside, ShapeColumn, TableCopy, TableShape, Turn,
 };
 
 use super::Stored;
@@ -135,10 +135,13 @@ impl StateStore {
         })
     }
 
-    pub fn set_route_columns(&self, route: &str, table: &str, columns: &[String]) -> Result<(), Problem> {
+    /// Stores route, table and its columns, as one durable transaction.
+    pub fn set_route_columns(&self, of: &[(&str, &str, &[String])]) -> Result<(), Problem> {
         self.write(|transaction| {
             let mut stored = transaction.open_table(format::ROUTE_COLUMNS)?;
-            stored.insert((route, table), format::encode(columns)?.as_slice())?;
+            for (route, table, columns) in of {
+                stored.insert((*route, *table), format::encode(*columns)?.as_slice())?;
+            }
             Ok(())
         })
     }
@@ -149,8 +152,13 @@ impl StateStore {
         Ok(shapes.unwrap_or_default())
     }
 
-    pub fn set_route_shapes(&self, route: &str, table: &str, shapes: &[TableShape]) -> Result<(), Problem> {
-        self.write(|transaction| format::put_document(transaction, &format::shapes(route, table), shapes))
+    pub fn set_route_shapes(&self, all: &[RouteShapes]) -> Result<(), Problem> {
+        self.write(|transaction| {
+            for of in all {
+                format::put_document(transaction, &format::shapes(&of.route, &of.table), &of.shapes)?;
+            }
+            Ok(())
+        })
     }
 
     fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, Problem> {

@@ -94,6 +94,16 @@ pub struct ShapeColumn {
     pub typmod: i32,
 }
 
+/// The versions of a table that a route has taken up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteShapes {
+    pub route: String,
+    /// "schema.table".
+    pub table: String,
+    /// The newest last.
+    pub shapes: Vec<TableShape>,
+}
+
 /// How far the copy of a table has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

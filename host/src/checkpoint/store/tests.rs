@@ -132,7 +132,7 @@ fn what_was_stored_is_there_after_a_restart() {
         let store = bench.open();
         store.set_identity(&identity()).unwrap();
         store.advance(Some(Lsn(0x20)), &[]).unwrap();
-        store.set_route_columns("0", "public.orders", &columns).unwrap();
+        store.set_route_columns(&[("0", "public.orders", &columns)]).unwrap();
         store.begin_chain("0", Lsn(0x10), &chain("aa"), 0).unwrap();
         store.set_copy(&copy(1), &[]).unwrap();
         store.advance(None, &[unit(1, 0, 1)]).unwrap();

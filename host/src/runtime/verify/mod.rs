@@ -102,11 +102,11 @@ impl Kind {
     }
 }
 
-/// Compares every table that goes to a Postgres sink. `wait` is how long rows may be under way.
+/// Compares every table that goes to a Postgres sink, or to `only` that one. `wait` is how long rows may be under way.
 ///
 /// # Errors
 /// A side that can't be asked.
-pub async fn verify(config: &Pipeline, wait: Duration) -> Result<Verified, Box<Problem>> {
+pub async fn verify(config: &Pipeline, only: Option<&str>, wait: Duration) -> Result<Verified, Box<Problem>> {
     let source = connect_source(config, "verify").await?;
     let catalog = match &config.source.publication {
         Some(publication) => catalog::read_publication(&source, publication).await?,
@@ -118,6 +118,9 @@ pub async fn verify(config: &Pipeline, wait: Duration) -> Result<Verified, Box<P
         let SinkKind::Postgres(postgres) = &of_sink.kind else {
             continue;
         };
+        if only.is_some_and(|only| only != of_sink.name) {
+            continue;
+        }
         let target = connect(config, &of_sink.name, postgres).await?;
         for table in catalog.tables.iter().filter(|table| !table.is_partition) {
             let relation = super::copies::relation(table);

@@ -257,7 +257,7 @@ fn notes(catalog: &Catalog, findings: &mut Findings) {
             codes::SEQUENCES,
             "sequences are not replicated, their tables' rows are".into(),
             Some(tables),
-            None,
+            Some("for a Postgres target: `rowmill cutover` sets its sequences".into()),
         );
     }
 }
