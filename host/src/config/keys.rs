@@ -332,6 +332,12 @@ const ROUTE: Block = Block {
             "What happens to a column added later; `drop` with plugins, `pass` without, unless given.",
         ),
         Key::default(
+            "on_schema_change",
+            &Shape::Choice(&["evolve", "ignore", "stop"]),
+            "evolve",
+            "What happens where columns are added, dropped, renamed or get another type.",
+        ),
+        Key::default(
             "filter",
             &Shape::Choice(&["membership", "event"]),
             "membership",

@@ -153,6 +153,11 @@ fn route(item: &Item) -> Option<Route> {
         tables: item.tables("tables"),
         columns: item.entry("columns").map(|_| item.texts("columns")),
         on_new_column,
+        on_schema_change: match item.text("on_schema_change")? {
+            "ignore" => OnSchemaChange::Ignore,
+            "stop" => OnSchemaChange::Stop,
+            _ => OnSchemaChange::Evolve,
+        },
         filter: match item.text("filter")? {
             "event" => FilterMode::Event,
             _ => FilterMode::Membership,

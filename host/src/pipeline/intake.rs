@@ -326,7 +326,7 @@ impl Intake {
                 .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
             self.pass_on(batch)?;
         }
-        if self.owed > Lsn(0) {
+        if self.owed > Lsn(0) && !self.merger.owes() {
             let end = std::mem::take(&mut self.owed);
             self.pass_on(Batch {
                 end,

@@ -37,16 +37,27 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         let epoch = copy.epoch + 1;
         let basis = basis(table, process);
         let ranges = copied_before(process, &copy, &basis)?;
-        let empties = copy.empties;
+        let planned = table_copy(table, epoch, ranges.clone());
+        let ahead = process.store.rows_ahead(copy.table_oid)?;
+        // Rows of a table without a key are out, and nothing would tell them from those that are read now.
+        let empties = copy.empties || planned.key.is_empty() && !ahead.is_empty();
+        // The stream may still be before what made it another.
+        let altered = copy.altered || !copy.basis.is_empty() && copy.basis != basis;
         patient |= copy.joined;
-        let copy = checkpoint::TableCopy { epoch, basis, ..copy };
-        process.store.set_copy(&copy, &ranges)?;
-        let ahead = process.store.rows_ahead(copy.table_oid)?.into_iter();
-        let ahead = ahead.map(rows_ahead).collect::<Result<_, _>>()?;
-        tables.push(snapshot::TableCopy {
-            ahead,
+        let copy = checkpoint::TableCopy {
+            epoch,
+            basis,
             empties,
-            ..table_copy(table, epoch, ranges)
+            altered,
+            ..copy
+        };
+        process.store.set_copy(&copy, &ranges)?;
+        let ahead = ahead.into_iter().filter(|rows| !rows.keys.is_empty());
+        tables.push(snapshot::TableCopy {
+            ahead: ahead.map(rows_ahead).collect::<Result<_, _>>()?,
+            empties,
+            altered,
+            ..planned
         });
     }
     process
@@ -66,11 +77,26 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
     };
     let application = process.application_name();
     let _runtime = process.workers.enter();
-    let process = Arc::clone(process);
-    Ok(snapshot::start(plan, move || {
-        let (source, application) = (process.source(), application.clone());
+    let of = Arc::clone(process);
+    let (copier, merger) = snapshot::start(plan, move || {
+        let (source, application) = (of.source(), application.clone());
         async move { Ok(Reader::connect(&source, &application).await?) }
-    }))
+    });
+    process.status.copies(merger.progress());
+    Ok((copier, merger))
+}
+
+/// A copy met a table that was altered: those that aren't through wait until the stream has passed where the next session
+/// finds the end of the WAL. It may be behind what a unit has seen, and without rows that know the key of now.
+pub(super) fn altered(process: &Process) -> Result<(), Problem> {
+    for copy in process.store.copies()? {
+        if copy.state == CopyState::Planned && !copy.altered {
+            let ranges = process.store.copied_ranges(copy.table_oid)?;
+            let copy = checkpoint::TableCopy { altered: true, ..copy };
+            process.store.set_copy(&copy, &ranges)?;
+        }
+    }
+    Ok(())
 }
 
 /// The tables whose copy is through: they aren't read any more.
@@ -134,7 +160,10 @@ fn basis(table: &Table, process: &Process) -> String {
 
 fn shape(table: &Table) -> String {
     let columns = table.columns.iter();
-    let columns = columns.map(|column| format!("{} {} {}", column.name, column.type_oid, column.typmod));
+    let columns = columns.map(|column| {
+        let (number, name) = (column.number, &column.name);
+        format!("{number} {name} {} {}", column.type_oid, column.typmod)
+    });
     columns.collect::<Vec<_>>().join(",")
 }
 
@@ -155,7 +184,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         partitioned: table.partitioned,
         epoch,
         rows_estimated: table.rows_estimated,
-        shape: (!copied.is_empty()).then(|| shape(table)),
+        shape: Some(shape(table)),
         tally: Tally {
             units: copied.iter().map(|range| range.units).sum(),
             rows: copied.iter().map(|range| range.rows).sum(),
@@ -163,6 +192,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         },
         ahead: Vec::new(),
         empties: false,
+        altered: false,
         filter: table.row_filter.clone(),
         condition: table.condition.clone(),
         copied: copied

@@ -17,7 +17,7 @@ use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Qu
 use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext, UserTypes};
-use crate::snapshot::Copier;
+use crate::snapshot::{ALTERED, Copier};
 use crate::source::catalog::Catalog;
 use crate::source::monitor;
 use crate::source::replication::{ProtocolOptions, Receiver};
@@ -47,6 +47,8 @@ pub(super) enum SessionEnd {
     Interrupted,
     /// Worth another session, for this reason.
     Retry(String),
+    /// A table was altered while it was copied: worth another session, unless that happens again and again.
+    Altered(Box<Problem>),
     /// Another consumer streams from the slot: worth another session for a while.
     SlotTaken(Box<Problem>),
     /// The server doesn't let us in: where it did before, worth another session for a while.
@@ -198,6 +200,10 @@ async fn conclude(
         Err(problem) if !connected && problem.code.starts_with(COPY_CODES) || problem.code == COPY_BROKE_OFF => {
             WoundDown::Rewind(problem.headline)
         }
+        Err(problem) if problem.code == ALTERED => {
+            copies::altered(process)?;
+            return Ok(SessionEnd::Altered(problem));
+        }
         other => other?,
     };
     Ok(match (end, wound_down) {
@@ -249,6 +255,7 @@ fn launch(
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
             types: Arc::clone(&types),
+            added: process.live.added(),
         };
         let told = Arc::clone(&frontier);
         let durable = move |sequence| told.durable(at, sequence);

@@ -203,6 +203,7 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
             basis: String::new(),
             empties: false,
             joined: false,
+            altered: false,
         };
         process.store.set_copy(&copy, &[]).map_err(boxed)?;
     }

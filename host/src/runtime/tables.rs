@@ -64,6 +64,7 @@ pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem
             basis: String::new(),
             empties,
             joined: true,
+            altered: false,
         };
         process.store.set_copy(&copy, &[])?;
     }

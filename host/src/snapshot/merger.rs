@@ -189,6 +189,7 @@ impl Merger {
         }
         self.position = position;
         self.receive()?;
+        self.let_go(position);
         self.advance(position);
         let mut out = Vec::new();
         let mut bytes = 0;
@@ -207,7 +208,10 @@ impl Merger {
             }
         }
         for at in 0..self.tables.len() {
-            out.extend(self.repair(at, position)?);
+            // Before, rows may come that don't know their key as what would be read knows it.
+            if !self.tables[at].held {
+                out.extend(self.repair(at, position)?);
+            }
         }
         self.end_tables(position);
         Ok(out)
@@ -274,6 +278,19 @@ impl Merger {
         }
     }
 
+    /// The stream has passed all rows of columns that an altered table had before.
+    fn let_go(&mut self, position: Lsn) {
+        let Some(begun) = self.shared.begun.get() else {
+            return;
+        };
+        for (at, table) in self.tables.iter_mut().enumerate() {
+            if table.held && position >= *begun {
+                table.held = false;
+                self.shared.let_go(at);
+            }
+        }
+    }
+
     fn advance(&mut self, position: Lsn) {
         for (at, table) in self.tables.iter_mut().enumerate() {
             let Changes::Keyed(merge) = &mut table.changes else {
@@ -319,6 +336,7 @@ impl Merger {
             outgoing::as_updates(&mut batches);
         }
         self.out(id.table, &view, &mut batches, position, false)?;
+        self.note_keyless(id.table, &view);
         let mut next_ordinal = batches
             .iter()
             .flat_map(|batch| &batch.rows)
@@ -396,6 +414,21 @@ impl Merger {
             merge.merged(position, &view.snapshot, view.finish, keys.into_iter());
         }
         Ok(())
+    }
+
+    /// The first rows of a table without a key go out. A start has to know: none of them could be told from those that it
+    /// would bring, so it empties the targets.
+    fn note_keyless(&mut self, at: usize, view: &View) {
+        let table = &self.tables[at];
+        if matches!(table.changes, Changes::Wait(_)) && table.merged == 0 {
+            self.ahead.push(Ahead {
+                table_oid: table.copy.relation.oid,
+                snapshot: view.snapshot.clone(),
+                finish: Lsn(u64::MAX),
+                keys: Vec::new(),
+                repair: false,
+            });
+        }
     }
 
     /// Has keys read again, and returns their F and their rows as part of `unit`.

@@ -72,6 +72,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         ahead: Vec::new(),
         shape: None,
         empties: false,
+        altered: false,
         filter: None,
         condition: None,
     }

@@ -59,7 +59,8 @@ impl StateStore {
                 state: CopyState::Planned,
                 basis: String::new(),
                 empties: true,
-                joined: before.is_some_and(|copy| copy.joined),
+                joined: before.as_ref().is_some_and(|copy| copy.joined),
+                altered: before.is_some_and(|copy| copy.altered),
             };
             copies.insert(table_oid, encode(&copy)?.as_slice())?;
             let mut ranges = transaction.open_table(RANGES)?;
@@ -108,6 +109,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
                 copy.epoch = epoch;
                 copy.state = CopyState::Finished;
                 copy.joined = false;
+                copy.altered = false;
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
                 forget_ranges(transaction, table_oid)?;
             }

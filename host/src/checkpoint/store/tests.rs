@@ -68,6 +68,7 @@ fn copy(epoch: u32) -> TableCopy {
         state: CopyState::Planned,
         empties: false,
         joined: false,
+        altered: false,
         basis: "id int4".into(),
     }
 }
