@@ -58,7 +58,7 @@ const PARTS: [Part; 17] = [
         )
     }),
     ("a full disk", |_| ignored("rowmill-tests", "small_disk")),
-    ("10,000 tables, rows of a gigabyte", |_| {
+    ("10,000 tables, huge rows and transactions", |_| {
         ignored("rowmill-tests", "limits")
     }),
     ("a password that stays wrong", |_| {
