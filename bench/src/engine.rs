@@ -169,6 +169,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         known: Box::new(Forgetful),
         live: Arc::default(),
         merger,
+        only: Default::default(),
         frontier: Arc::clone(&frontier),
         store: StateStore::open(folder.path(), "bench")?,
         letters: DeadLetters::open(folder.path(), "bench", &pipeline.dead_letters)?,

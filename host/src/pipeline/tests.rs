@@ -163,6 +163,7 @@ impl Bench {
             known: Box::new(NoMemory),
             live: Arc::default(),
             merger,
+            only: Default::default(),
             frontier: Arc::clone(&self.frontier),
             store: self.store.clone(),
             letters: self.letters.clone(),

@@ -118,9 +118,9 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0341",
         title: "a setting can't change while the pipeline runs",
-        explanation: "SIGHUP and `rowmill reload` take up tables, routes, plugins and the settings of copies. What names \
-                      the pipeline, its source, its sinks or its folders needs a restart. Nothing of the file was \
-                      taken up.",
+        explanation: "SIGHUP and `rowmill reload` take up tables, routes, plugins, sinks and the settings of copies. What \
+                      names the pipeline, its source or its folders needs a restart, and a sink of another target \
+                      another name. Nothing of the file was taken up.",
     },
     Code {
         code: "E0508",

@@ -57,6 +57,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
             ahead: ahead.map(rows_ahead).collect::<Result<_, _>>()?,
             empties,
             altered,
+            late: !copy.reach.only.is_empty(),
             ..planned
         });
     }
@@ -170,13 +171,9 @@ fn shape(table: &Table) -> String {
 /// The columns that the stream sends, all of them as the catalog has them now.
 fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::TableCopy {
     let relation = relation(table);
-    // Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table
-    // is copied as one unit.
-    let keyless = table.replica_identity == ReplicaIdentity::Full && !by_primary_key(table);
-    let key = if keyless {
-        Vec::new()
-    } else {
-        relation.key_columns().map(|column| column.name.clone()).collect()
+    let key = match has_key(table) {
+        true => relation.key_columns().map(|column| column.name.clone()).collect(),
+        false => Vec::new(),
     };
     snapshot::TableCopy {
         relation: Arc::new(relation),
@@ -193,6 +190,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         ahead: Vec::new(),
         empties: false,
         altered: false,
+        late: false,
         filter: table.row_filter.clone(),
         condition: table.condition.clone(),
         copied: copied
@@ -200,6 +198,12 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
             .map(|CopiedRange { after, up_to, .. }| KeyRange { after, up_to })
             .collect(),
     }
+}
+
+/// Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table is
+/// copied as one unit.
+pub(super) fn has_key(table: &Table) -> bool {
+    table.replica_identity != ReplicaIdentity::Full || by_primary_key(table)
 }
 
 /// Under REPLICA IDENTITY FULL every column identifies; a primary key says it with fewer.

@@ -7,7 +7,7 @@ use super::receive::{Onward, ReceiveEnd, Until, receive};
 use super::source::{NotReady, Ready, database, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
-use super::{chains, copies, known};
+use super::{chains, copies, known, late_sinks};
 use super::{tables, types};
 use crate::assemble::Full;
 use crate::batch::Lsn;
@@ -238,9 +238,10 @@ fn launch(
     process.stats.position.store(ready.start.0, Ordering::Release);
     // Before versions are chosen: a plugin that changes from now on finds the queue that its swap belongs into.
     process.modules.running(Arc::clone(&queue));
+    process.status.forget_sinks();
     let prepared = chains::routes(process, ready.start, ready.flushed)
-        .and_then(|routes| Ok((routes, copies::start(process, ready)?)));
-    let (routes, (copier, merger)) = prepared.inspect_err(|_| process.modules.stopped())?;
+        .and_then(|routes| Ok((routes, copies::start(process, ready)?, late_sinks::only(process)?)));
+    let (routes, (copier, merger), only) = prepared.inspect_err(|_| process.modules.stopped())?;
 
     let types = Arc::new(types);
     let mut outlets = Vec::new();
@@ -261,7 +262,7 @@ fn launch(
         let durable = move |sequence| told.durable(at, sequence);
         let interval = sink::flush_interval(of_sink);
         let (handle, driver) = Driver::new(sink::build(of_sink), context, of_sink.queue, interval, durable);
-        process.status.sink(at, handle.clone());
+        process.status.sink(at, &of_sink.name, handle.clone());
         outlets.push(Outlet::new(handle));
         let tell = Tell(Arc::clone(&ended));
         drivers.push(process.workers.spawn(async move {
@@ -278,6 +279,7 @@ fn launch(
         known: Box::new(known::StoredColumns(process.store.clone())),
         live: Arc::clone(&process.live),
         merger,
+        only,
         frontier: Arc::clone(&frontier),
         store: process.store.clone(),
         letters: process.dead_letters.clone(),

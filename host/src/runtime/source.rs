@@ -1,7 +1,7 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
 use super::process::Process;
-use super::{check, copies, tables};
+use super::{check, copies, late_sinks, tables};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -89,6 +89,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     } else {
         tables::follow(process, &report.catalog).map_err(boxed)?;
     }
+    late_sinks::follow(process, &report.catalog).map_err(boxed)?;
     let identity = Identity {
         pipeline: config.name.clone(),
         system_identifier: system.system_identifier,
@@ -191,7 +192,7 @@ pub(super) fn active_by_us(source: &Conninfo, pipeline: &str, slot: Option<&slot
 
 /// The first start: the position and the tables to be copied are stored before anything streams.
 fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady> {
-    use crate::checkpoint::{CopyState, TableCopy};
+    use crate::checkpoint::{CopyState, Reach, TableCopy};
     let wanted = process.config().source.snapshot.mode == crate::config::SnapshotMode::Initial;
     for table in catalog.tables.iter().filter(|_| wanted) {
         let name = format!("{}.{}", table.schema, table.table);
@@ -204,6 +205,7 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
             empties: false,
             joined: false,
             altered: false,
+            reach: Reach::default(),
         };
         process.store.set_copy(&copy, &[]).map_err(boxed)?;
     }

@@ -309,7 +309,9 @@ impl Merger {
     }
 
     fn may_go_early(&self, unit: &Unit, waited: Duration) -> bool {
-        match &self.tables[unit.id.table].changes {
+        let table = &self.tables[unit.id.table];
+        match &table.changes {
+            Changes::Keyed(_) if table.copy.late => false,
             Changes::Keyed(merge) => waited >= self.shared.patience && merge.size_bytes() < COVER_BYTES,
             Changes::Wait(_) | Changes::Out(_) => true,
         }
@@ -344,7 +346,9 @@ impl Merger {
             .max();
         let mut finish = view.finish;
         if !rereads.is_empty() {
-            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0), false)?;
+            // The unit that a start would read again in its place goes to fewer sinks.
+            let repair = self.tables[id.table].copy.late;
+            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0), repair)?;
             finish = finish.max(read_until);
             batches.extend(again);
         }

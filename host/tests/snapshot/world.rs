@@ -73,6 +73,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         shape: None,
         empties: false,
         altered: false,
+        late: false,
         filter: None,
         condition: None,
     }

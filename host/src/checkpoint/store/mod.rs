@@ -27,7 +27,8 @@ pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
-    PluginState, PluginVersion, RanVersion, RouteShapes, RowsAhead, SetAside, ShapeColumn, TableCopy, TableShape, Turn,
+    PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RowsAhead, SetAside, ShapeColumn, TableCopy,
+    TableShape, Turn,
 };
 
 use super::Stored;

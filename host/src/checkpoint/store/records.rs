@@ -137,6 +137,19 @@ pub struct TableCopy {
     /// It had other columns while this copy was under way, and the stream may be before that still.
     #[serde(default)]
     pub altered: bool,
+    #[serde(default)]
+    pub reach: Reach,
+}
+
+/// The sinks that a table's rows go to, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Those that have the table, or get it by the copy that is under way; `None` before that was kept.
+    pub has: Option<Vec<String>>,
+    /// Those that had it once and got nothing of it since.
+    pub gone: Vec<String>,
+    /// The copy is for these alone, as the others have the table; empty: for all.
+    pub only: Vec<String>,
 }
 
 /// A range of a table's key that is copied: its rows are durable everywhere, and the stored position is behind all

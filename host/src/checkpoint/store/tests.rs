@@ -69,6 +69,7 @@ fn copy(epoch: u32) -> TableCopy {
         empties: false,
         joined: false,
         altered: false,
+        reach: Reach::default(),
         basis: "id int4".into(),
     }
 }
