@@ -126,12 +126,13 @@ fn checked(row: &Row, context: &SinkContext, source: &str, target: &str) -> Resu
     Ok(bytes.and_then(|bytes| bytes.parse().ok()).map(Lsn))
 }
 
-/// The statement that moves the position to `$1`, in bytes. It inserts where somebody has deleted the row meanwhile.
+/// The statement that moves the position to `$1`, in bytes. It inserts where somebody has deleted the row meanwhile, and
+/// never goes back: where the other sinks are behind, transactions that are here come again, without their rows.
 pub(super) const UPDATE: &str = "INSERT INTO rowmill.positions \
     (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database, lsn) \
     SELECT $2::text, $3::text, $4::text, $5::text, $6::text, oid, '0/0'::pg_catalog.pg_lsn + ($1::text)::numeric \
     FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database() \
-    ON CONFLICT (pipeline, sink) DO UPDATE SET lsn = EXCLUDED.lsn, updated_at = pg_catalog.now()";
+    ON CONFLICT (pipeline, sink) DO UPDATE SET lsn = greatest(EXCLUDED.lsn, positions.lsn), updated_at = pg_catalog.now()";
 
 /// What identifies the row: the parameters of [`UPDATE`] behind the position.
 #[derive(Clone, Debug)]

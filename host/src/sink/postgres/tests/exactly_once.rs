@@ -1,4 +1,5 @@
 use super::*;
+use crate::sink::driver::without_known;
 
 fn delivery(sequence: u64, commit_lsn: u64, part: Part, ids: &[&str]) -> Delivery {
     delivery_of(&orders(), sequence, commit_lsn, part, ids)
@@ -41,6 +42,28 @@ async fn rows_and_position_come_together_or_not_at_all() {
         .sql("postgres", "SELECT pipeline, sink, slot, lsn FROM rowmill.positions")
         .unwrap();
     assert_eq!(stored, "shop|warehouse|rowmill_shop|0/28");
+}
+
+#[tokio::test]
+async fn the_position_never_goes_back() {
+    let cluster = target(CREATE_ORDERS);
+    let mut before = open(&cluster).await;
+    deliver(&mut before, &delivery(1, 0x50, Part::Whole, &["5"])).await;
+    drop(before);
+
+    // Another sink is behind: what is here comes again, without its rows, and a copied row between.
+    let mut again = sink(&cluster);
+    let position = again.open(&context("warehouse")).await.unwrap();
+    let known = without_known(&delivery(1, 0x20, Part::Whole, &["2"]), position.unwrap()).unwrap();
+    assert!(known.rows.is_empty());
+    again.write(&known).await.unwrap();
+    let row = [text("7"), text("a"), NULL];
+    let unit = Builder::new().copy(0x28, 1).row(Op::Read, &orders(), Some(&row), None);
+    deliver(&mut again, &unit.delivery(2)).await;
+    drop(again);
+    assert_eq!(ids(&cluster), "5,7");
+    let after = sink(&cluster).open(&context("warehouse")).await.unwrap();
+    assert_eq!(after, position, "else what is here would be applied once more");
 }
 
 #[tokio::test]
