@@ -106,7 +106,9 @@ fn alter(shop: &Shop, host: &mut Host, port: u16, (table, sql): (&str, &str)) ->
     Ok(())
 }
 
+/// Its writers take all that the machine has, and units are tiny: beside other tests the copies come to their end too late.
 #[test]
+#[ignore = "takes a machine of its own, and up to a minute"]
 fn copies_go_on_though_their_tables_are_altered_under_load() {
     let shop = Shop::with(TABLES).unwrap();
     shop.cluster.script("source", ROWS).unwrap();
