@@ -1,6 +1,6 @@
 //! A Postgres of one's own: made by `initdb` in a temporary folder, on a free port, gone with the value.
 
-use crate::SmallDisk;
+use crate::{SmallDisk, free_port};
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -242,11 +242,6 @@ fn tool_path(tool: &str) -> Result<PathBuf> {
         bail!("/usr/lib/postgresql is empty")
     };
     Ok(PathBuf::from(format!("/usr/lib/postgresql/{version}/bin/{tool}")))
-}
-
-/// A port of this machine that nobody listens on at the moment.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn id(arguments: &[&str]) -> Result<u32> {
