@@ -16,6 +16,13 @@ use std::time::Duration;
 /// reasons than the copy itself.
 const UNIT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The first version that finds a range of `ctid` without reading the whole table.
+const TID_RANGE_SCANS: u32 = 140_000;
+/// Rows that are larger on average are copied in the order of their key: a block of the heap may hold two hundred of them.
+const WIDE_ROW_BYTES: u64 = 32 << 10;
+/// Behind what ranges of the heap rest on.
+const BY_PLACE: &str = "; by place in the heap";
+
 /// In so many units a connection reads the rows that it may have under way (`unit_rows`): one is read while the others go
 /// through plugins and sinks and into the ledger, which takes two to three times as long as to read one.
 const UNITS_UNDER_WAY: usize = 4;
@@ -35,7 +42,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         };
         // What is stored is the copy under way: the marks that say how far it has come name it by this number.
         let epoch = copy.epoch + 1;
-        let basis = basis(table, process);
+        let (basis, file) = order_of(table, &copy.basis, basis(table, process), ready);
         let ranges = copied_before(process, &copy, &basis)?;
         let empties = copy.empties;
         patient |= copy.joined;
@@ -46,6 +53,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         tables.push(snapshot::TableCopy {
             ahead,
             empties,
+            file,
             ..table_copy(table, epoch, ranges)
         });
     }
@@ -116,6 +124,23 @@ fn rows_ahead(rows: RowsAhead) -> Result<Ahead, Box<Problem>> {
     })
 }
 
+/// Whether the table is copied in the order of its heap, which costs the server least by far: then the file of that, and
+/// what its ranges rest on. Ranges that are copied already go on as what they are.
+fn order_of(table: &Table, stored: &str, by_key: String, ready: &Ready) -> (String, Option<u32>) {
+    let by_place = format!("{by_key}{BY_PLACE}");
+    let can = table.heap && !table.partitioned && table.file != 0 && has_key(table);
+    // A row that an update moves to a block that has been read comes with that update alone.
+    let can = can && ready.sends_updates && ready.connection.server_version() >= TID_RANGE_SCANS;
+    let row_bytes = table
+        .rows_estimated
+        .and_then(|rows| table.bytes_estimated.checked_div(rows));
+    let is_wide = row_bytes.is_some_and(|bytes| bytes > WIDE_ROW_BYTES);
+    match can && (stored == by_place || (stored != by_key && !is_wide)) {
+        true => (by_place, Some(table.file)),
+        false => (by_key, None),
+    }
+}
+
 /// What copied ranges rest on. Columns of other types and a file of another number are a rewrite, which the stream
 /// doesn't bring (VACUUM FULL and CLUSTER look the same); a new sink has none of the rows.
 fn basis(table: &Table, process: &Process) -> String {
@@ -141,18 +166,15 @@ fn shape(table: &Table) -> String {
 /// The columns that the stream sends, all of them as the catalog has them now.
 fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::TableCopy {
     let relation = relation(table);
-    // Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table
-    // is copied as one unit.
-    let keyless = table.replica_identity == ReplicaIdentity::Full && !by_primary_key(table);
-    let key = if keyless {
-        Vec::new()
-    } else {
-        relation.key_columns().map(|column| column.name.clone()).collect()
+    let key = match has_key(table) {
+        true => relation.key_columns().map(|column| column.name.clone()).collect(),
+        false => Vec::new(),
     };
     snapshot::TableCopy {
         relation: Arc::new(relation),
         key,
         partitioned: table.partitioned,
+        file: None,
         epoch,
         rows_estimated: table.rows_estimated,
         shape: (!copied.is_empty()).then(|| shape(table)),
@@ -170,6 +192,12 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
             .map(|CopiedRange { after, up_to, .. }| KeyRange { after, up_to })
             .collect(),
     }
+}
+
+/// Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table is
+/// copied as one unit.
+fn has_key(table: &Table) -> bool {
+    table.replica_identity != ReplicaIdentity::Full || by_primary_key(table)
 }
 
 /// Under REPLICA IDENTITY FULL every column identifies; a primary key says it with fewer.
