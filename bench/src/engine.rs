@@ -5,7 +5,7 @@ use crate::capture::{Capture, capture};
 use crate::report::{Bound, Floor, floors, median, store};
 use anyhow::{Context, Result, ensure};
 use rowmill::batch::Lsn;
-use rowmill::checkpoint::{Frontier, StateStore};
+use rowmill::checkpoint::{Frontier, RouteShapes, StateStore, TableShape};
 use rowmill::config::{self, Pipeline};
 use rowmill::dead_letter::DeadLetters;
 use rowmill::decode::Decoder;
@@ -113,6 +113,14 @@ impl KnownColumns for Forgetful {
     fn known(&mut self, met: &[Met]) -> Result<Vec<Vec<String>>> {
         Ok(met.iter().map(|met| met.present.clone()).collect())
     }
+
+    fn shapes(&mut self, _: &str, _: &str) -> anyhow::Result<Vec<TableShape>> {
+        Ok(Vec::new())
+    }
+
+    fn set_shapes(&mut self, _: &[RouteShapes]) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Rows per second, and seconds of CPU per million rows.
@@ -136,6 +144,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         state_dir: folder.path().to_owned(),
         passed_over: Default::default(),
         types: Default::default(),
+        added: Default::default(),
     };
     let told = Arc::clone(&frontier);
     let durable = move |sequence| told.durable(0, sequence);
@@ -160,6 +169,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         known: Box::new(Forgetful),
         live: Arc::default(),
         merger,
+        only: Default::default(),
         frontier: Arc::clone(&frontier),
         store: StateStore::open(folder.path(), "bench")?,
         letters: DeadLetters::open(folder.path(), "bench", &pipeline.dead_letters)?,

@@ -3,6 +3,7 @@
 mod capture;
 mod counted;
 mod debezium;
+mod dumped;
 mod engine;
 mod file;
 mod fixed;

@@ -165,6 +165,7 @@ fn copy_lines() -> Result<Made> {
         state_dir: "/nonexistent".into(),
         passed_over: Arc::default(),
         types: Arc::default(),
+        added: Arc::default(),
     };
     let mut out = Vec::new();
     let mut round = move || {

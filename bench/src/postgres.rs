@@ -1,9 +1,12 @@
 //! The stream into a Postgres target, beside the server's own subscription without any transform.
 //!
+//! Then the first copy of a table, beside `pg_dump | psql` (`dumped`).
+//!
 //! Both read the same WAL in turn, each into a database of its own in the same target cluster, from the moment at which
 //! it is told to start until the last row is there.
 
-use crate::report::{median, store};
+use crate::dumped;
+use crate::report::{floors, median, store};
 use anyhow::{Result, ensure};
 use rowmill_tests::{Cluster, ClusterOptions};
 use serde_json::json;
@@ -101,15 +104,14 @@ pub fn run(options: &Options) -> Result<()> {
     source.sql(DATABASE, TABLE)?;
     source.sql(DATABASE, "CREATE PUBLICATION bench FOR TABLE orders, done")?;
     let mut cases = cases(options.rows);
+    let mut copies = true;
     if let Some(only) = &options.case {
         cases.retain(|case| case.name.contains(only.as_str()));
-        ensure!(!cases.is_empty(), "no case has {only} in its name");
+        copies = dumped::NAME.contains(only.as_str());
+        ensure!(copies || !cases.is_empty(), "no case has {only} in its name");
     }
     let mut results = Vec::new();
-    println!(
-        "{:<30} {:>14} {:>14} {:>8}",
-        "postgres", "rowmill/s", "subscription/s", "ratio"
-    );
+    println!("{:<30} {:>14} {:>14} {:>8}", "postgres", "rowmill/s", "peer/s", "ratio");
     for case in &cases {
         let fill = format!(
             "TRUNCATE orders, done; INSERT INTO orders SELECT n, {} FROM generate_series(1, {}) n; ANALYZE orders",
@@ -160,7 +162,19 @@ pub fn run(options: &Options) -> Result<()> {
             "rate_ratio": ratio,
         }));
     }
-    store("postgres", json!({ "cases": results }))
+    let mut held = Vec::new();
+    if copies {
+        let (copied, of_copies) = dumped::run(
+            &options.rowmill,
+            (&source, &target),
+            2 * options.rows,
+            options.pairs,
+            &values("n"),
+        )?;
+        results.extend(copied);
+        held.extend(of_copies);
+    }
+    store("postgres", json!({ "cases": results, "floors": floors(&held) }))
 }
 
 fn cluster() -> Result<Cluster> {

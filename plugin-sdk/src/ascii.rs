@@ -3,22 +3,60 @@
 /// The bytes as text, where all are ASCII. Quicker than a check for UTF-8, for short ones by much.
 #[inline]
 pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
-    is_ascii(bytes).then(|| {
-        #[expect(
-            unsafe_code,
-            reason = "no safe way in std to take checked ASCII as text without checking it again"
-        )]
-        // SAFETY: every ASCII text is UTF-8, and it was checked to be ASCII.
-        unsafe {
-            std::str::from_utf8_unchecked(bytes)
-        }
-    })
+    is_ascii(bytes).then(|| checked(bytes))
 }
+
+/// The text that begins at `start` in MessagePack, where it is one of less than 32 bytes, all of them ASCII, and not among
+/// the last bytes.
+///
+/// Looks at 32 bytes whatever its length is: no branch hangs on that, which is another from row to row.
+#[inline]
+pub(crate) fn short(bytes: &[u8], start: usize) -> Option<&str> {
+    const LONGEST: usize = 32;
+    /// `len` bytes of ones, then zeros, from a window over both.
+    static WINDOW: [u8; 2 * LONGEST] = {
+        let mut window = [0; 2 * LONGEST];
+        let mut at = 0;
+        while at < LONGEST {
+            window[at] = HIGH_BITS as u8;
+            at += 1;
+        }
+        window
+    };
+    let (marker, behind) = bytes.get(start..)?.split_first()?;
+    let (0xa0..=0xbf, block) = (*marker, behind.first_chunk::<LONGEST>()?) else {
+        return None;
+    };
+    let len = usize::from(marker & 0x1f);
+    let mask = WINDOW.get(LONGEST - len..)?.first_chunk::<LONGEST>()?;
+    let word = |bytes: &[u8; LONGEST], at: usize| {
+        bytes
+            .as_chunks::<8>()
+            .0
+            .get(at)
+            .map_or(0, |eight| u64::from_le_bytes(*eight))
+    };
+    let high = (0..LONGEST / 8).fold(0, |high, at| high | word(block, at) & word(mask, at));
+    (high == 0).then(|| checked(block.get(..len).unwrap_or_default()))
+}
+
+#[inline]
+fn checked(ascii: &[u8]) -> &str {
+    #[expect(
+        unsafe_code,
+        reason = "no safe way in std to take checked ASCII as text without checking it again"
+    )]
+    // SAFETY: every ASCII text is UTF-8, and it was checked to be ASCII.
+    unsafe {
+        std::str::from_utf8_unchecked(ascii)
+    }
+}
+
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// Eight bytes at a time; the last ones overlap with those before.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     let mut rest = bytes;
     let mut all = 0;
     while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
@@ -49,6 +87,30 @@ mod tests {
                 bytes[at] = 0x80;
                 assert_eq!(text(&bytes), None, "byte {at} of {len}");
                 bytes[at] = b'x';
+            }
+        }
+    }
+
+    /// The same for texts as they stand in a batch, at its end too.
+    #[test]
+    fn one_high_byte_anywhere_in_a_short_text_is_seen() {
+        for len in 0..40 {
+            for behind in [0, 7, 40] {
+                let mut bytes = vec![0xd9, len];
+                if len < 32 {
+                    bytes = vec![0xa0 | len];
+                }
+                let start = bytes.len();
+                bytes.resize(start + usize::from(len), b'x');
+                bytes.resize(bytes.len() + behind, 0xff);
+                let expected = "x".repeat(len.into());
+                let is_found = len < 32 && usize::from(len) + behind >= 32;
+                assert_eq!(short(&bytes, 0), is_found.then_some(expected.as_str()));
+                for at in start..start + usize::from(len) {
+                    bytes[at] = 0x80;
+                    assert_eq!(short(&bytes, 0), None, "byte {at} of {len}");
+                    bytes[at] = b'x';
+                }
             }
         }
     }

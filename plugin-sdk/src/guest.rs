@@ -6,7 +6,8 @@ use crate::patch::{self, Scratch};
 use crate::plugin::{Filter, Transform};
 use crate::projection::{Choice, Projection};
 use crate::relation::Relation;
-use crate::walk::{Offsets, Seen, Shown, each, rowless};
+use crate::row::{Row, Transaction};
+use crate::walk::{Offsets, Shown, Visit, each, rowless};
 use crate::{Error, Patch, Result, Stateful, Verdict, config, export};
 use rowmill_abi::{Writer, action, default, reply, schema_action};
 
@@ -85,35 +86,27 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
             ..
         } = &mut **buffers;
         let (bytes, count) = (rows.bytes, rows.count);
-        let (mut matching, mut rejected, mut eight) = (0, 0, 0);
         bitmap.clear();
         bitmap.reserve(count.div_ceil(8) as usize);
         rejects.clear();
-        each(rows, known, offsets, |index, seen| {
-            let judged = match seen {
-                // Can't be judged: the host knows that too, and doesn't look at this verdict.
-                Seen::Row { absent: true, .. } => Ok(false),
-                Seen::Row { row, table, .. } => self.0.matches(&row, table),
-                Seen::Rowless { start, transaction } if F::MESSAGES || F::TRUNCATES => {
-                    rowless(bytes, start, transaction, known, truncated, |shown| match shown {
-                        Shown::Message(message) => self.0.message(&message),
-                        Shown::Truncate(truncate) => self.0.truncate(&truncate).map(|()| true),
-                    })?
-                }
-                Seen::Rowless { .. } => Ok(true),
-            };
-            let matches = judged.unwrap_or_else(|error| {
-                rejected += 1;
-                reject(rejects, index, &error);
-                false
-            });
-            matching += u32::from(matches);
-            eight |= u8::from(matches) << (index % 8);
-            if index % 8 == 7 {
-                bitmap.push(std::mem::take(&mut eight));
-            }
-            Ok(())
-        })?;
+        let mut judge = Judge {
+            filter: &mut self.0,
+            bytes,
+            known,
+            truncated,
+            bitmap,
+            rejects,
+            matching: 0,
+            rejected: 0,
+            eight: 0,
+        };
+        each(rows, known, offsets, &mut judge)?;
+        let Judge {
+            matching,
+            rejected,
+            eight,
+            ..
+        } = judge;
         if count % 8 != 0 {
             bitmap.push(eight);
         }
@@ -153,7 +146,6 @@ impl<T: Transform> Plugin for TransformPlugin<T> {
     fn batch(&mut self, batch: &mut Batch<'_, T::Table>, out: &mut Writer) -> Result<(), Stop> {
         out.uint(default::PASS.into());
         let actions = out.open_array();
-        let mut count = 0;
         let Batch { rows, known, buffers } = batch;
         let Buffers {
             offsets,
@@ -162,26 +154,122 @@ impl<T: Transform> Plugin for TransformPlugin<T> {
             ..
         } = &mut **buffers;
         let bytes = rows.bytes;
-        each(rows, known, offsets, |index, seen| {
-            let acts = match seen {
-                Seen::Row { row, table, writes, .. } => {
-                    let mut patch = Patch::new(scratch, writes, index, out);
-                    let result = self.0.transform(&row, table, &mut patch);
-                    scratch.finish(index, result, out)
-                }
-                Seen::Rowless { start, transaction } if T::MESSAGES || T::TRUNCATES => {
-                    let verdict = rowless(bytes, start, transaction, known, truncated, |shown| match shown {
-                        Shown::Message(message) => self.0.message(&message),
-                        Shown::Truncate(truncate) => self.0.truncate(&truncate),
-                    })?;
-                    settle(verdict, index, out)
-                }
-                Seen::Rowless { .. } => false,
-            };
-            count += u32::from(acts);
-            Ok(())
-        })?;
+        let mut change = Change {
+            transform: &mut self.0,
+            bytes,
+            known,
+            truncated,
+            scratch,
+            out,
+            count: 0,
+        };
+        each(rows, known, offsets, &mut change)?;
+        let count = change.count;
         out.close_array(actions, count);
+        Ok(())
+    }
+}
+
+/// A filter at work on a batch.
+struct Judge<'a, F: Filter> {
+    filter: &'a mut F,
+    bytes: &'a [u8],
+    known: &'a [Known<F::Table>],
+    truncated: &'a mut Vec<u32>,
+    bitmap: &'a mut Vec<u8>,
+    rejects: &'a mut Writer,
+    matching: u32,
+    rejected: usize,
+    /// Verdicts that aren't in the bitmap yet.
+    eight: u8,
+}
+
+impl<F: Filter> Judge<'_, F> {
+    #[inline(always)]
+    fn judged(&mut self, index: u32, judged: Result<bool>) {
+        let matches = judged.unwrap_or_else(|error| {
+            self.rejected += 1;
+            reject(self.rejects, index, &error);
+            false
+        });
+        self.matching += u32::from(matches);
+        self.eight |= u8::from(matches) << (index % 8);
+        if index % 8 == 7 {
+            self.bitmap.push(std::mem::take(&mut self.eight));
+        }
+    }
+}
+
+impl<F: Filter> Visit<F::Table> for Judge<'_, F> {
+    #[inline(always)]
+    fn row(&mut self, index: u32, row: Row<'_>, of: &Known<F::Table>, absent: bool) {
+        let judged = match absent {
+            // Can't be judged: the host knows that too, and doesn't look at this verdict.
+            true => Ok(false),
+            false => self.filter.matches(&row, &of.table),
+        };
+        self.judged(index, judged);
+    }
+
+    #[inline(always)]
+    fn rowless(&mut self, index: u32, start: usize, transaction: &Transaction) -> Result<(), Stop> {
+        let judged = if F::MESSAGES || F::TRUNCATES {
+            rowless(
+                self.bytes,
+                start,
+                transaction,
+                self.known,
+                self.truncated,
+                |shown| match shown {
+                    Shown::Message(message) => self.filter.message(&message),
+                    Shown::Truncate(truncate) => self.filter.truncate(&truncate).map(|()| true),
+                },
+            )?
+        } else {
+            Ok(true)
+        };
+        self.judged(index, judged);
+        Ok(())
+    }
+}
+
+/// A transform at work on a batch.
+struct Change<'a, T: Transform> {
+    transform: &'a mut T,
+    bytes: &'a [u8],
+    known: &'a [Known<T::Table>],
+    truncated: &'a mut Vec<u32>,
+    scratch: &'a mut Scratch,
+    /// The reply.
+    out: &'a mut Writer,
+    /// Actions in it.
+    count: u32,
+}
+
+impl<T: Transform> Visit<T::Table> for Change<'_, T> {
+    #[inline(always)]
+    fn row(&mut self, index: u32, row: Row<'_>, of: &Known<T::Table>, _: bool) {
+        let mut patch = Patch::new(self.scratch, &of.writes, index, self.out);
+        let result = self.transform.transform(&row, &of.table, &mut patch);
+        self.count += u32::from(self.scratch.finish(index, result, self.out));
+    }
+
+    #[inline(always)]
+    fn rowless(&mut self, index: u32, start: usize, transaction: &Transaction) -> Result<(), Stop> {
+        if T::MESSAGES || T::TRUNCATES {
+            let verdict = rowless(
+                self.bytes,
+                start,
+                transaction,
+                self.known,
+                self.truncated,
+                |shown| match shown {
+                    Shown::Message(message) => self.transform.message(&message),
+                    Shown::Truncate(truncate) => self.transform.truncate(&truncate),
+                },
+            )?;
+            self.count += u32::from(settle(verdict, index, self.out));
+        }
         Ok(())
     }
 }

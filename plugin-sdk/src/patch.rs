@@ -141,8 +141,15 @@ impl<'a> Patch<'a> {
             scratch.restart(Fate::Patched, self.out);
         }
         if scratch.elements == 0 {
-            begin_patch(self.out, self.row);
-            scratch.header = self.out.len() - 1;
+            begin_patch(self.out, self.row, index as u8);
+            // The index stands behind the header, and is right where it is that small.
+            scratch.header = self.out.len() - 2;
+            if index < 64 {
+                scratch.written = 1 << index;
+                scratch.elements = 2;
+                return;
+            }
+            self.out.truncate(scratch.header + 1);
         }
         let bit = 1u64.checked_shl(index.into()).unwrap_or(0);
         if bit == 0 || scratch.written & bit != 0 {
@@ -323,16 +330,17 @@ pub(crate) fn header(out: &mut Writer, row: u32, action: u8, elements: usize) {
     out.uint(action.into());
 }
 
-/// `[row, PATCH, [` with the header of an array of less than 16 elements, the number of which is filled in later.
+/// `[row, PATCH, [index` with the header of an array of less than 16 elements, the number of which is filled in later,
+/// and the first of its columns.
 #[inline]
-fn begin_patch(out: &mut Writer, row: u32) {
+fn begin_patch(out: &mut Writer, row: u32, index: u8) {
     const ARRAY_OF_3: u8 = 0x93;
     const ARRAY: u8 = 0x90;
     let [b0, b1, b2, b3] = row.to_be_bytes();
     match row {
-        0..=0x7f => out.fixed(&[ARRAY_OF_3, b3, action::PATCH, ARRAY]),
-        0x80..=0xffff => out.fixed(&[ARRAY_OF_3, 0xcd, b2, b3, action::PATCH, ARRAY]),
-        _ => out.fixed(&[ARRAY_OF_3, 0xce, b0, b1, b2, b3, action::PATCH, ARRAY]),
+        0..=0x7f => out.fixed(&[ARRAY_OF_3, b3, action::PATCH, ARRAY, index]),
+        0x80..=0xffff => out.fixed(&[ARRAY_OF_3, 0xcd, b2, b3, action::PATCH, ARRAY, index]),
+        _ => out.fixed(&[ARRAY_OF_3, 0xce, b0, b1, b2, b3, action::PATCH, ARRAY, index]),
     }
 }
 

@@ -185,7 +185,7 @@ macro_rules! to_value {
 }
 
 to_value! {
-    &str => |value, out| out.str(value);
+    &str => |value, out| out.short_str(value);
     String => |value, out| out.str(&value);
     &String => |value, out| out.str(value);
     Cow<'_, str> => |value, out| out.str(&value);

@@ -76,17 +76,15 @@ pub(crate) fn rowless<T, R>(
     }
 }
 
-/// What stands in a batch at one place.
-pub(crate) enum Seen<'a, T> {
-    Row {
-        row: Row<'a>,
-        table: &'a T,
-        writes: &'a [Named],
-        /// Whether a column that is read is absent.
-        absent: bool,
-    },
-    /// A truncate or a message.
-    Rowless { start: usize, transaction: &'a Transaction },
+/// What is done with the rows of a batch, one after the other.
+///
+/// Two functions rather than one that is told which it is: a row that is handed over as one of two cases is written to
+/// memory and copied from there.
+pub(crate) trait Visit<T> {
+    /// An image of a row of this table; `absent`: whether a column that is read is.
+    fn row(&mut self, index: u32, row: Row<'_>, of: &Known<T>, absent: bool);
+    /// A truncate or a message, which begins at `start`.
+    fn rowless(&mut self, index: u32, start: usize, transaction: &Transaction) -> Result<(), Stop>;
 }
 
 /// Shows every row of a batch to `visit`, with its index.
@@ -96,7 +94,7 @@ pub(crate) fn each<T>(
     rows: &mut Rows<'_>,
     known: &[Known<T>],
     offsets: &mut Offsets,
-    mut visit: impl FnMut(u32, Seen<'_, T>) -> Result<(), Stop>,
+    visit: &mut impl Visit<T>,
 ) -> Result<(), Stop> {
     let (bytes, mut at) = (rows.bytes, rows.start);
     // What the last short row began with, and what that means: mostly it is the same for the next.
@@ -129,26 +127,22 @@ pub(crate) fn each<T>(
             }
         };
         let transaction = &rows.transaction;
-        let seen = match of {
-            None => Seen::Rowless { start, transaction },
-            Some(of) => Seen::Row {
-                row: Row {
-                    bytes,
-                    offsets,
-                    relation: &of.relation,
-                    read: &of.read,
-                    transaction,
-                    index,
-                    op: head.op,
-                    image: head.image,
-                    gaps: head.gaps,
-                },
-                table: &of.table,
-                writes: &of.writes,
-                absent: head.absent,
-            },
+        let Some(of) = of else {
+            visit.rowless(index, start, transaction)?;
+            continue;
         };
-        visit(index, seen)?;
+        let row = Row {
+            bytes,
+            offsets,
+            relation: &of.relation,
+            read: &of.read,
+            transaction,
+            index,
+            op: head.op,
+            image: head.image,
+            gaps: head.gaps,
+        };
+        visit.row(index, row, of, head.absent);
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use rowmill_plugin::prelude::*;
 use rowmill_plugin::row;
-use rowmill_plugin::testing::{self, Cell, Outcome};
+use rowmill_plugin::testing::{self, Cell, Outcome, Table};
+use rowmill_plugin::types;
 
 mod mask {
     use super::*;
@@ -92,6 +93,33 @@ fn what_is_computed_from_what_is_missing_is_rejected() {
     // In a key image there is nothing to compute.
     let key = row! { first: "Ada", last: Cell::Absent, full: Cell::Absent }.old_key(Op::Update);
     assert_eq!(plugin.apply(key.clone()), Outcome::Row(key));
+}
+
+mod stamp {
+    use super::*;
+
+    #[transform(read(note), write(id, note, stamp))]
+    pub fn stamp(row: &Row, patch: &mut Patch) -> Result<()> {
+        let length = row.text("note")?.map_or(0, str::len);
+        patch.set("stamp", length as i64);
+        Ok(())
+    }
+}
+
+/// A column that is written and not read isn't sent; whether an image has it follows from the key.
+#[test]
+fn what_is_only_written_is_asked_about_where_the_image_has_it() {
+    let table = || Table::new("notes").key("id", types::INT8).column("note", types::TEXT);
+    let with_stamp = table().column("stamp", types::INT8);
+    let mut plugin = testing::transform::<full_name::full_name>();
+    let key = row! { first: Cell::Absent, last: "Lovelace", full: Cell::Absent }.old_key(Op::Delete);
+    assert_eq!(plugin.apply(key.clone()), Outcome::Row(key));
+    // The key is among what is written, and each image has it: the plugin is asked, and lacks what it reads.
+    let mut plugin = testing::transform::<stamp::stamp>().with_table(with_stamp).unwrap();
+    let key = row! { id: 1, note: Cell::Absent, stamp: Cell::Absent }.old_key(Op::Delete);
+    assert!(matches!(plugin.apply(key), Outcome::Rejected(error) if error.code() == "absent"));
+    let new = plugin.apply(row! { id: 1, note: "four", stamp: 0 });
+    assert_eq!(new.row().get("stamp"), &Cell::from(4i64));
 }
 
 /// Never half a mask: rejected rather than sent on.

@@ -1,5 +1,6 @@
 //! A Postgres of one's own: made by `initdb` in a temporary folder, on a free port, gone with the value.
 
+use crate::SmallDisk;
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -18,6 +19,8 @@ pub struct ClusterOptions {
 
 /// A running private cluster: `wal_level=logical`, superuser `postgres` without a password, fsync off.
 pub struct Cluster {
+    // Unmounted before its folder goes.
+    disk: Option<SmallDisk>,
     folder: TempDir,
     port: u16,
 }
@@ -35,11 +38,23 @@ impl Cluster {
     }
 
     pub fn start_with(options: &ClusterOptions) -> Result<Self> {
+        Self::start_on(options, None)
+    }
+
+    /// On a disk of its own of so many bytes, which root may mount.
+    pub fn start_on_disk(options: &ClusterOptions, bytes: u64) -> Result<Self> {
+        Self::start_on(options, Some(bytes))
+    }
+
+    fn start_on(options: &ClusterOptions, disk_bytes: Option<u64>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("rowmill-pg-").tempdir()?;
         let (uid, gid) = server_user()?;
+        let disk = disk_bytes.map(|bytes| SmallDisk::mount(folder.path(), bytes));
+        let disk = disk.transpose()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         chown(folder.path(), Some(uid), Some(gid))?;
         let cluster = Self {
+            disk,
             folder,
             port: free_port()?,
         };
@@ -96,6 +111,11 @@ impl Cluster {
     /// The folder of the Unix socket.
     pub fn socket_dir(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where it has one of its own.
+    pub fn disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref()
     }
 
     pub fn data(&self) -> PathBuf {

@@ -69,14 +69,33 @@ impl Host {
         Self::start_with(folder, pipeline, arguments, &[])
     }
 
+    /// As [`Self::run`] where names are looked up in this file, and nowhere else: a mount namespace, which root may make.
+    pub fn run_with_names(folder: &Path, pipeline: &str, hosts: &Path) -> Result<Self> {
+        // A name server that refuses at once.
+        let nobody = folder.join("resolv.conf");
+        std::fs::write(&nobody, "nameserver 127.0.0.9\noptions timeout:1 attempts:1\n")?;
+        let script =
+            "mount --bind \"$1\" /etc/hosts && mount --bind \"$2\" /etc/resolv.conf && exec \"$0\" run pipeline.yaml";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]);
+        command.arg(binary()?).arg(hosts).arg(nobody);
+        Self::spawn(folder, pipeline, &mut command)
+    }
+
     fn start_with(folder: &Path, pipeline: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self> {
-        std::fs::write(folder.join("pipeline.yaml"), pipeline)?;
-        let appended = |name: &str| File::options().create(true).append(true).open(folder.join(name));
-        let child = Command::new(binary()?)
+        let mut command = Command::new(binary()?);
+        command
             .args(arguments)
             .arg("pipeline.yaml")
+            .envs(variables.iter().copied());
+        Self::spawn(folder, pipeline, &mut command)
+    }
+
+    fn spawn(folder: &Path, pipeline: &str, command: &mut Command) -> Result<Self> {
+        std::fs::write(folder.join("pipeline.yaml"), pipeline)?;
+        let appended = |name: &str| File::options().create(true).append(true).open(folder.join(name));
+        let child = command
             .current_dir(folder)
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(appended("stdout")?)
             .stderr(appended("log")?)

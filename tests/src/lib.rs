@@ -3,6 +3,7 @@
 pub mod chaos;
 mod cluster;
 mod console;
+mod disk;
 mod guest_text;
 mod host;
 mod lines;
@@ -17,6 +18,7 @@ mod workload;
 
 pub use cluster::{Cluster, ClusterOptions, free_port};
 pub use console::get;
+pub use disk::SmallDisk;
 pub use host::{Host, binary, plugin, wait_until};
 pub use lines::Lines;
 pub use load::Load;

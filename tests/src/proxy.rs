@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -42,7 +42,7 @@ struct Shared {
 
 pub struct Proxy {
     shared: Arc<Shared>,
-    port: u16,
+    address: SocketAddr,
 }
 
 impl Drop for Proxy {
@@ -50,7 +50,7 @@ impl Drop for Proxy {
         self.shared.is_over.store(true, Ordering::Relaxed);
         self.shared.changed.notify_all();
         // Wakes the listener.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(self.address);
     }
 }
 
@@ -65,9 +65,17 @@ impl Proxy {
         Self::new(server, true)
     }
 
+    /// As [`Self::before_all`], where `listen` says, such as `127.0.0.2:0`.
+    pub fn at(listen: &str, server: u16) -> Result<Self> {
+        Self::listening(TcpListener::bind(listen)?, server, true)
+    }
+
     fn new(server: u16, of_all: bool) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let port = listener.local_addr()?.port();
+        Self::listening(TcpListener::bind("127.0.0.1:0")?, server, of_all)
+    }
+
+    fn listening(listener: TcpListener, server: u16, of_all: bool) -> Result<Self> {
+        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             server,
             of_all,
@@ -90,11 +98,11 @@ impl Proxy {
                 }
             }
         });
-        Ok(Self { shared, port })
+        Ok(Self { shared, address })
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// From now on. A fault in place of another ends that.

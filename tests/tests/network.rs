@@ -173,3 +173,48 @@ fn h6_stopped_and_continued() {
     host.terminate().unwrap();
     no_id_twice(&shop);
 }
+
+/// H15: a name is looked up at each try. One that isn't there is waited for, and one that moves is followed.
+#[test]
+fn h15_a_name_that_fails_and_moves() {
+    let shop = Shop::new().unwrap();
+    let before = Proxy::at("127.0.0.3:0", shop.cluster.port()).unwrap();
+    let after = Proxy::at(&format!("127.0.0.4:{}", before.port()), shop.cluster.port()).unwrap();
+    let pipeline = shop
+        .behind(&before, &shop.pipeline())
+        .replacen("@127.0.0.1:", "@db.rowmill.test:", 1);
+    let hosts = shop.folder().join("hosts");
+    let name = |lines: &str| std::fs::write(&hosts, format!("127.0.0.1 localhost\n{lines}\n")).unwrap();
+    name("");
+    let mut host = Host::run_with_names(shop.folder(), &pipeline, &hosts).unwrap();
+    if let Ok(status) = host.wait(Duration::from_millis(500)) {
+        return println!("skipped, only root makes mount namespaces: {status}, {}", host.log());
+    }
+    shop.wait_for(&mut host, "it is told", || Ok(host_says(&shop, "begun again")))
+        .unwrap();
+    name("127.0.0.3 db.rowmill.test");
+    shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    assert!(before.connections() > 0 && after.connections() == 0);
+
+    name("127.0.0.4 db.rowmill.test");
+    before.set(Fault::Refuse);
+    shop.source("INSERT INTO customers VALUES (2, 'a', 'b', 'c')").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    assert!(after.connections() > 0);
+
+    // Gone again while it streams: what is connected isn't touched, the next connection waits.
+    name("");
+    after.set(Fault::Refuse);
+    shop.source("INSERT INTO customers VALUES (3, 'a', 'b', 'c')").unwrap();
+    let failed = host.log().matches("begun again").count();
+    shop.wait_for(&mut host, "it is told again", || {
+        let log = std::fs::read_to_string(shop.folder().join("log"))?;
+        Ok(log.matches("begun again").count() > failed)
+    })
+    .unwrap();
+    after.set(Fault::Pass);
+    name("127.0.0.4 db.rowmill.test");
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}

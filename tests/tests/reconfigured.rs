@@ -100,7 +100,7 @@ fn what_a_start_would_refuse_changes_nothing() {
         (with("nowhere"), "table `public.nowhere` does not exist"),
         (with("keyless"), "has no usable replica identity"),
         (with("elsewhere"), "elsewhere"),
-        (elsewhere, "sinks can't change while the pipeline runs"),
+        (elsewhere, "a sink's target can't change while the pipeline runs"),
         (first.replace("name: shop", "name: mall"), "HTTP status 404"),
     ];
     for (file, text) in refused {

@@ -1,7 +1,6 @@
-//! H7 and H8: a disk without room, and one that fails, on real ones.
+//! H7, H8, S46: disks without room, ours and the server's, and one that fails, on real ones.
 
-use rowmill_tests::chaos::SmallDisk;
-use rowmill_tests::{Host, LONG, Shop, Writers, wait_until};
+use rowmill_tests::{Cluster, ClusterOptions, Host, LONG, SHOP, Shop, SmallDisk, Writers, free_port, get, wait_until};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -88,4 +87,104 @@ fn inject(pid: u32, what: &str, trace: &Path) -> Option<Child> {
         None => Ok(traced()?.map(|()| true)),
     });
     there.unwrap().then_some(strace)
+}
+
+/// S46: the target takes nothing, so that the slot holds WAL until the server's disk is full and the server goes down.
+/// The metrics tell who holds it; once there is room and the target takes rows, all of it arrives.
+#[test]
+#[ignore = "takes a minute"]
+fn s46_the_servers_disk_is_full_of_what_our_slot_holds() {
+    const DISK_BYTES: u64 = 192 << 20;
+    const SEGMENT_BYTES: f64 = (16 << 20) as f64;
+    let settings = ["min_wal_size=32MB", "max_wal_size=32MB"].map(str::to_owned).to_vec();
+    let options = ClusterOptions {
+        settings,
+        ..ClusterOptions::default()
+    };
+    let source = match Cluster::start_on_disk(&options, DISK_BYTES) {
+        Ok(source) => source,
+        Err(error) => return println!("skipped, only root mounts disks: {error:#}"),
+    };
+    source.sql("postgres", "CREATE DATABASE source").unwrap();
+    source.script("source", SHOP).unwrap();
+    let shop = Shop::new().unwrap();
+    let port = free_port().unwrap();
+    let pipeline = shop
+        .pipeline()
+        .replace(&shop.cluster.url("source"), &source.url("source"))
+        .replace("console: off", &format!("console: 127.0.0.1:{port}"));
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    let insert = |id: u32| source.sql("source", &format!("INSERT INTO customers VALUES ({id}, 'a', 'b', 'c')"));
+    let arrived = |host: &mut Host, ids: &str| {
+        let there = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM customers";
+        shop.wait_target(host, there, ids).unwrap();
+    };
+    insert(1).unwrap();
+    arrived(&mut host, "1");
+
+    std::thread::scope(|scope| {
+        scope.spawn(|| shop.target("BEGIN; LOCK TABLE customers; SELECT pg_sleep(300)"));
+        let locked =
+            "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'customers'::regclass";
+        shop.wait_target(&mut host, locked, "1").unwrap();
+        insert(2).unwrap();
+        let switch = || {
+            source.sql(
+                "source",
+                "INSERT INTO orders (id) VALUES (0); DELETE FROM orders; SELECT pg_switch_wal()",
+            )
+        };
+        for _ in 0..4 {
+            switch().unwrap();
+        }
+        shop.wait_for(&mut host, "the metrics show who holds the WAL", || {
+            let (_, text) = get(port, "/metrics")?;
+            let of = |line: &str| {
+                line.strip_prefix("rowmill_slot_retained_bytes")?
+                    .rsplit(' ')
+                    .next()?
+                    .parse::<f64>()
+                    .ok()
+            };
+            Ok(text
+                .lines()
+                .find_map(of)
+                .is_some_and(|bytes| bytes > 3.0 * SEGMENT_BYTES))
+        })
+        .unwrap();
+        let full = (0..40).find(|_| switch().is_err());
+        assert!(full.is_some(), "the server still has room");
+        let says = |word: &str| source.log().contains(word);
+        wait_until("the server says why", LONG, || {
+            Ok(says("No space left on device").then_some(()))
+        })
+        .unwrap();
+        // It tries to recover, and fails for want of room.
+        wait_until("the server has gone", LONG, || {
+            Ok(source.sql("source", "SELECT 1").is_err().then_some(()))
+        })
+        .unwrap();
+        let told = || std::fs::read_to_string(shop.folder().join("log"));
+        shop.wait_for(&mut host, "it is told", || {
+            Ok(told()?.contains("the session ended and is begun again"))
+        })
+        .unwrap();
+        shop.target("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)'")
+            .unwrap();
+    });
+    source.disk().unwrap().resize(4 * DISK_BYTES).unwrap();
+    wait_until("the server is back", LONG, || match source.sql("source", "SELECT 1") {
+        Ok(_) => Ok(Some(())),
+        Err(_) => source.start_server().map(Some),
+    })
+    .unwrap();
+    insert(3).unwrap();
+    arrived(&mut host, "1 2 3");
+    shop.wait_for(&mut host, "the server lets go of the WAL", || {
+        let held = "SELECT pg_current_wal_lsn() - restart_lsn < 48 * 1048576 FROM pg_replication_slots";
+        source.sql("source", "CHECKPOINT")?;
+        Ok(source.sql("source", held)? == "t")
+    })
+    .unwrap();
+    host.terminate().unwrap();
 }

@@ -79,8 +79,14 @@ enum Task {
         #[arg(long)]
         bless: bool,
     },
-    /// Runs what takes hours
-    Nightly,
+    /// Runs what takes hours, and counts it in target/nightly.json: each run goes on where the last one stopped
+    Nightly {
+        /// Parts whose names hold one of these words; all unless given
+        parts: Vec<String>,
+        /// A twentieth of it, to see that each part runs
+        #[arg(long)]
+        short: bool,
+    },
     /// Formatting and lints
     Check,
     /// Builds the plugins under plugins/ to WebAssembly: those in Rust and in C
@@ -100,7 +106,7 @@ fn main() -> Result<()> {
         Task::Fuzz { target, minutes, keep } => fuzz::fuzz(target.as_deref(), minutes, keep),
         Task::Chaos { seed, minutes, output } => chaos::chaos(seed, minutes, &output),
         Task::Gate { bless } => gate::gate(bless),
-        Task::Nightly => nightly::nightly(),
+        Task::Nightly { parts, short } => nightly::nightly(&parts, short),
         Task::Check => test::check(),
         Task::Plugins { all } => plugins::all(all),
     }

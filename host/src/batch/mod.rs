@@ -185,9 +185,18 @@ impl Batch {
 
     /// Appends a copy of the `slots` cells of `tuple`, to be changed by the caller.
     pub fn copy_tuple(&mut self, tuple: Tuple, slots: u16) -> Tuple {
-        let start = tuple.0 as usize;
+        /// A copy of a fixed size is a few instructions; what is too much of it is taken back.
+        const FEW: usize = 16;
+        let (start, slots) = (tuple.0 as usize, usize::from(slots));
         let copy = self.cells.len();
-        self.cells.extend_from_within(start..start + slots as usize);
+        let few = self.cells.get(start..).and_then(<[Cell]>::first_chunk::<FEW>).copied();
+        match few.filter(|_| slots <= FEW) {
+            Some(few) => {
+                self.cells.extend_from_slice(&few);
+                self.cells.truncate(copy + slots);
+            }
+            None => self.cells.extend_from_within(start..start + slots),
+        }
         Tuple(copy as u32)
     }
 

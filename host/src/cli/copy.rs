@@ -1,9 +1,9 @@
 //! `rowmill copy`: the first copy of a running host, paused and let go on.
 
 use super::client::{self, Answer};
-use super::{DONE, Outcome, Output, block_on, codes};
+use super::{DONE, Outcome, Output, block_on, host};
 use crate::config;
-use crate::problem::{Exit, Problem, escape};
+use crate::problem::escape;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,11 +32,8 @@ pub(super) fn run(verb: Verb, mut output: Output) -> Outcome {
         Verb::Resume(args) => (args, "resume"),
     };
     let pipeline = config::load(&args.file)?;
-    let Some(address) = args.console.or(pipeline.console.listen) else {
-        let headline = "this pipeline has no console to ask";
-        let help = "give it one in pipeline.yaml: `console: 127.0.0.1:7070`";
-        return Err(Problem::new(codes::NO_HOST.code, Exit::Usage, headline, help).into());
-    };
+    let help = "give it one in pipeline.yaml: `console: 127.0.0.1:7070`";
+    let address = host::console(&pipeline, args.console, help)?;
     let path = format!("/api/pipelines/{}/copies/{action}", pipeline.name);
     let Answer { code, body } = block_on(client::post_json(address, &path, &json!({})))?;
     if code != 200 {

@@ -10,6 +10,7 @@ mod copy;
 mod cutover;
 mod dead_letter;
 mod demo;
+mod host;
 mod output;
 mod plugin;
 mod plugin_list;

@@ -2,10 +2,9 @@
 
 use super::client::{self, Answer};
 use super::output::Failure;
-use super::resync::refused;
-use super::{DONE, Outcome, Output, block_on, codes};
+use super::{DONE, Outcome, Output, block_on, host};
 use crate::config;
-use crate::problem::{Exit, Problem, escape};
+use crate::problem::escape;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,18 +21,15 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, mut output: Output) -> Outcome {
     let pipeline = config::load(&args.file)?;
-    let Some(address) = args.console.or(pipeline.console.listen) else {
-        let headline = "this pipeline has no console to ask";
-        let help = "send the host SIGHUP, or give it one in pipeline.yaml: `console: 127.0.0.1:7070`";
-        return Err(Problem::new(codes::NO_HOST.code, Exit::Usage, headline, help).into());
-    };
+    let help = "send the host SIGHUP, or give it one in pipeline.yaml: `console: 127.0.0.1:7070`";
+    let address = host::console(&pipeline, args.console, help)?;
     let path = format!("/api/pipelines/{}/reload", pipeline.name);
     let Answer { code, body } = block_on(client::post_patiently(address, &path, &json!({})))?;
     match code {
         200 => output.value(&body, text)?,
         409 => {
             let problems = body["errors"].as_array().into_iter().flatten();
-            return Err(Failure::Problems(problems.map(refused).collect()));
+            return Err(Failure::Problems(problems.map(host::refused).collect()));
         }
         _ => {
             let cause = format!("HTTP status {code} for {}", escape(&path));

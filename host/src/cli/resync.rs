@@ -1,9 +1,9 @@
 //! `rowmill resync`: a table of a running host is copied again.
 
 use super::client::{self, Answer};
-use super::{DONE, Outcome, Output, block_on, codes};
+use super::{DONE, Outcome, Output, block_on, host};
 use crate::config;
-use crate::problem::{Exit, Problem, escape};
+use crate::problem::escape;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,16 +23,13 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, mut output: Output) -> Outcome {
     let pipeline = config::load(&args.file)?;
-    let Some(address) = args.console.or(pipeline.console.listen) else {
-        let headline = "this pipeline has no console to ask";
-        let help = "give it one in pipeline.yaml: `console: 127.0.0.1:7070`";
-        return Err(Problem::new(codes::NO_HOST.code, Exit::Usage, headline, help).into());
-    };
+    let help = "give it one in pipeline.yaml: `console: 127.0.0.1:7070`";
+    let address = host::console(&pipeline, args.console, help)?;
     let path = format!("/api/pipelines/{}/resync", pipeline.name);
     let Answer { code, body } = block_on(client::post_json(address, &path, &json!({ "table": args.table })))?;
     match code {
         200 => output.value(&body, text)?,
-        409 => return Err(refused(&body).into()),
+        409 => return Err(host::refused(&body).into()),
         _ => {
             let cause = format!("HTTP status {code} for {}", escape(&path));
             return Err(client::unusable(address, &cause));
@@ -44,16 +41,4 @@ pub(super) fn run(args: &Args, mut output: Output) -> Outcome {
 fn text(done: &Value) -> String {
     let table = done["table"].as_str().map(escape).unwrap_or_default();
     format!("{table} is copied again; `rowmill status` shows how far it is\n")
-}
-
-/// What the host says of it.
-pub(super) fn refused(answer: &Value) -> Problem {
-    let text = |key: &str| answer[key].as_str().map(escape);
-    let headline = text("headline").unwrap_or_else(|| "the host refuses".to_owned());
-    let help = text("help").unwrap_or_else(|| "look into the host's log".to_owned());
-    let problem = Problem::new(codes::REFUSED.code, Exit::Usage, headline, help);
-    match text("cause") {
-        Some(cause) => problem.with_cause(cause),
-        None => problem,
-    }
 }

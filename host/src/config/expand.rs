@@ -2,6 +2,7 @@
 //!
 //! Only values of the parsed file are expanded, never its raw text: what a variable holds can't add keys or lines.
 
+use std::fmt;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -27,6 +28,19 @@ pub(super) enum ExpandError {
     },
     /// Everybody on the machine can read it.
     Exposed(String),
+}
+
+/// Names and paths, never values.
+impl fmt::Display for ExpandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unset(name) => write!(f, "variable {name} isn't set"),
+            Self::Unclosed => f.write_str("a reference without its end"),
+            Self::NoName(_) => f.write_str("a reference without a name"),
+            Self::File { path, error } => write!(f, "file {path}: {error}"),
+            Self::Exposed(path) => write!(f, "file {path} can be read by all"),
+        }
+    }
 }
 
 /// Replaces every reference; `$${` stands for `${`.

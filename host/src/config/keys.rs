@@ -163,6 +163,13 @@ const POSTGRES_SOURCE: Block = Block {
             "Bytes on disk of transactions in progress; beyond them the server holds those itself, as without \
              `stream_transactions`.",
         ),
+        Key::default(
+            "max_row",
+            &Shape::Size(ByteSize::mib(1), ByteSize::mib(1024)),
+            "256MiB",
+            "Bytes of one change as the server sends it, old and new row together. It is held in memory several times; \
+             a larger one stops the pipeline.",
+        ),
     ],
 };
 
@@ -323,6 +330,12 @@ const ROUTE: Block = Block {
             "on_new_column",
             &Shape::Choice(&["stop", "drop", "pass"]),
             "What happens to a column added later; `drop` with plugins, `pass` without, unless given.",
+        ),
+        Key::default(
+            "on_schema_change",
+            &Shape::Choice(&["evolve", "ignore", "stop"]),
+            "evolve",
+            "What happens where columns are added, dropped, renamed or get another type.",
         ),
         Key::default(
             "filter",

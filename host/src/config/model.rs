@@ -57,6 +57,8 @@ pub struct Source {
     pub stream_transactions: bool,
     /// Bytes of them on disk; 4 GiB.
     pub spill: ByteSize,
+    /// Bytes of one row as it is sent; 256 MiB.
+    pub max_row: ByteSize,
 }
 
 /// `schema.table`, where `*` and `?` stand for anything in either part.
@@ -215,6 +217,7 @@ pub struct Route {
     /// Only these leave. `None`: those that were there at the first start.
     pub columns: Option<Vec<String>>,
     pub on_new_column: OnNewColumn,
+    pub on_schema_change: OnSchemaChange,
     pub filter: FilterMode,
     /// Names of plugins, in the order in which rows go through them.
     pub plugins: Vec<String>,
@@ -230,6 +233,17 @@ pub enum OnNewColumn {
     Drop,
     /// It leaves like the others: the default where the route has no plugins.
     Pass,
+}
+
+/// What happens where a table gets other columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSchemaChange {
+    /// The route takes them up, and Postgres sinks add those that have come: the default.
+    Evolve,
+    /// The route goes on with what there was: what has come stays, what has gone is missing.
+    Ignore,
+    /// The pipeline stops and says what is different.
+    Stop,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

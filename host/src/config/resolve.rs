@@ -78,6 +78,7 @@ fn source(item: &Item) -> Option<Source> {
         },
         stream_transactions: item.text("stream_transactions")? == "true",
         spill: item.size("spill")?,
+        max_row: item.size("max_row")?,
     })
 }
 
@@ -152,6 +153,11 @@ fn route(item: &Item) -> Option<Route> {
         tables: item.tables("tables"),
         columns: item.entry("columns").map(|_| item.texts("columns")),
         on_new_column,
+        on_schema_change: match item.text("on_schema_change")? {
+            "ignore" => OnSchemaChange::Ignore,
+            "stop" => OnSchemaChange::Stop,
+            _ => OnSchemaChange::Evolve,
+        },
         filter: match item.text("filter")? {
             "event" => FilterMode::Event,
             _ => FilterMode::Membership,

@@ -34,6 +34,9 @@ impl Walker<'_, '_> {
         }
         let text = self.expanded(written, node.span, path)?;
         match convert(shape, &text) {
+            Ok(Value::Secret(secret)) if has_reference(written) => {
+                Some(Value::Secret(secret.written_as(written, self.base)))
+            }
             Ok(value) => Some(value),
             Err(Misfit(why)) => {
                 self.misfit(shape, &why, written, node.span, path);

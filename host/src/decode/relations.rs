@@ -109,7 +109,11 @@ impl Relations {
                     Some(names) => names.contains(&column.name),
                     None => column.identity,
                 },
-                nullable: self.column_hint(oid, &column).is_none_or(|hint| hint.nullable),
+                nullable: match self.column_hint(oid, &column) {
+                    Some(hint) => hint.nullable,
+                    // A table that came while it streams isn't known yet. An identity that is an index has no NULLs.
+                    None => !column.identity || replica_identity == ReplicaIdentity::Full,
+                },
                 type_name: self.type_name(oid, &column),
                 name: column.name,
                 type_oid: column.type_oid,

@@ -31,4 +31,11 @@ pub const CODES: &[Code] = &[
         title: "a thread for the plugins can't be started",
         explanation: "Each lane of `lanes` is a thread. The user or the machine has as many as it may have.",
     },
+    Code {
+        code: "E0706",
+        title: "a table has other columns",
+        explanation: "The route says `on_schema_change: stop`. Nothing of the transaction in which the columns changed \
+                      has left by this route; the cause says what is different. With `evolve` the change is taken up, \
+                      and from then on the route may say `stop` again.",
+    },
 ];

@@ -1,6 +1,7 @@
 //! Which columns of a table may leave through a route. Fails closed: what nobody has decided on stays.
 
 use crate::batch::{Column, Relation, ReplicaIdentity};
+use crate::checkpoint::{RouteShapes, TableShape};
 use crate::config::{OnNewColumn, Route};
 use crate::problem::{Exit, Problem};
 use std::sync::Arc;
@@ -22,6 +23,12 @@ pub trait KnownColumns: Send {
     /// and returned, and of several versions of a table the first decides. All at once: a durable write per table would
     /// cost more than its rows.
     fn known(&mut self, met: &[Met]) -> anyhow::Result<Vec<Vec<String>>>;
+
+    /// The versions of the table that the route has taken up, the newest last.
+    fn shapes(&mut self, route: &str, table: &str) -> anyhow::Result<Vec<TableShape>>;
+
+    /// Records them durably, all at once.
+    fn set_shapes(&mut self, shapes: &[RouteShapes]) -> anyhow::Result<()>;
 }
 
 /// The name under which a route's memory is kept: its tables, so that other sinks or plugins don't make it forget.
@@ -35,12 +42,21 @@ pub fn route_key(route: &Route) -> String {
 }
 
 /// The relation with only those columns that the route lets out. Values stay where they are: only the list of columns
-/// gets shorter.
-pub fn project(route: &Route, known: &[String], relation: &Arc<Relation>) -> Result<Arc<Relation>, Box<Problem>> {
+/// gets shorter. Where the route leaves changes of its tables aside, `kept` are the columns that it goes on with.
+pub fn project(
+    route: &Route,
+    known: &[String],
+    kept: Option<&[String]>,
+    relation: &Arc<Relation>,
+) -> Result<Arc<Relation>, Box<Problem>> {
     let mut allowed: Vec<Column> = Vec::with_capacity(relation.columns.len());
     for column in &relation.columns {
         let is_new = !known.contains(&column.name);
         let listed = route.columns.as_ref().map(|names| names.contains(&column.name));
+        let has_come = kept.is_some_and(|kept| !kept.contains(&column.name));
+        if has_come && listed != Some(true) {
+            continue;
+        }
         // Whoever lists a column has decided on it.
         let undecided = is_new && listed != Some(true);
         if undecided && route.on_new_column == OnNewColumn::Stop {
@@ -59,7 +75,7 @@ pub fn project(route: &Route, known: &[String], relation: &Arc<Relation>) -> Res
     if let (Some(key), false) = (left_out, keyless) {
         return Err(Box::new(missing_key(relation, key)));
     }
-    missing_column(route, relation)?;
+    missing_column(route, kept, relation)?;
     if allowed.len() == relation.columns.len() {
         return Ok(Arc::clone(relation));
     }
@@ -70,9 +86,11 @@ pub fn project(route: &Route, known: &[String], relation: &Arc<Relation>) -> Res
     }))
 }
 
-fn missing_column(route: &Route, relation: &Relation) -> Result<(), Box<Problem>> {
+fn missing_column(route: &Route, kept: Option<&[String]>, relation: &Relation) -> Result<(), Box<Problem>> {
     let names = route.columns.iter().flatten();
-    let Some(missing) = names.into_iter().find(|name| relation.column_index(name).is_none()) else {
+    let was_there = |name: &String| kept.is_some_and(|kept| kept.contains(name));
+    let is_missing = |name: &&String| relation.column_index(name).is_none() && !was_there(name);
+    let Some(missing) = names.into_iter().find(is_missing) else {
         return Ok(());
     };
     let table = relation.full_name();
@@ -98,7 +116,7 @@ fn missing_key(relation: &Relation, key: &Column) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{FilterMode, TablePattern};
+    use crate::config::{FilterMode, OnSchemaChange, TablePattern};
 
     fn relation(columns: &[(&str, bool)], replica_identity: ReplicaIdentity) -> Arc<Relation> {
         let column = |(slot, (name, key)): (usize, &(&str, bool))| Column {
@@ -130,6 +148,7 @@ mod tests {
             }],
             columns: columns.map(|names| names.iter().map(|name| (*name).into()).collect()),
             on_new_column,
+            on_schema_change: OnSchemaChange::Evolve,
             filter: FilterMode::Membership,
             plugins: vec![],
             sinks: vec![],
@@ -138,7 +157,7 @@ mod tests {
 
     fn leaving(route: &Route, known: &[&str], relation: &Arc<Relation>) -> Result<Vec<(String, u16)>, &'static str> {
         let known: Vec<String> = known.iter().map(|name| (*name).to_string()).collect();
-        let projected = project(route, &known, relation).map_err(|problem| problem.code)?;
+        let projected = project(route, &known, None, relation).map_err(|problem| problem.code)?;
         Ok(projected
             .columns
             .iter()
@@ -168,6 +187,37 @@ mod tests {
         assert_eq!(
             leaving(&route(Some(&["id", "ssn"]), OnNewColumn::Drop), &known, &table).unwrap()[1].1,
             2
+        );
+    }
+
+    #[test]
+    fn a_route_that_leaves_changes_aside_goes_on_with_what_there_was() {
+        let table = relation(
+            &[("id", true), ("email", false), ("ssn", false)],
+            ReplicaIdentity::Default,
+        );
+        let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let leaving = |route: &Route, kept: &[&str]| {
+            let projected = project(route, &strings(&["id", "email", "gone"]), Some(&strings(kept)), &table);
+            let names = |relation: Arc<Relation>| relation.columns.iter().map(|column| column.name.clone()).collect();
+            projected.map(names).map_err(|problem| problem.code)
+        };
+        let kept = ["id", "email", "gone"];
+        for on_new_column in [OnNewColumn::Pass, OnNewColumn::Drop, OnNewColumn::Stop] {
+            assert_eq!(
+                leaving(&route(None, on_new_column), &kept),
+                Ok(strings(&["id", "email"]))
+            );
+        }
+        let listed = route(Some(&["id", "gone", "ssn"]), OnNewColumn::Drop);
+        assert_eq!(leaving(&listed, &kept), Ok(strings(&["id", "ssn"])));
+        let never = route(Some(&["id", "never"]), OnNewColumn::Drop);
+        assert_eq!(leaving(&never, &kept), Err("E0702"));
+        // What was held back before doesn't leave because it is kept.
+        let came = ["id", "email", "gone", "ssn"];
+        assert_eq!(
+            leaving(&route(None, OnNewColumn::Drop), &came),
+            Ok(strings(&["id", "email"]))
         );
     }
 

@@ -20,6 +20,7 @@ use crate::dead_letter::{self, DeadLetters, Held, RouteId};
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
 use crate::snapshot::{Ahead, CountedUnit, Merger, TableProgress};
+use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -100,6 +101,8 @@ pub struct Parts {
     pub known: Box<dyn KnownColumns>,
     pub live: Arc<LiveRelations>,
     pub merger: Merger,
+    /// Tables whose copied rows go to these sinks alone, by their OIDs.
+    pub only: FxHashMap<u32, Vec<usize>>,
     pub frontier: Arc<Frontier<Mark>>,
     pub store: StateStore,
     pub letters: DeadLetters,
@@ -184,6 +187,7 @@ impl Intake {
             routes: ids,
             letters: parts.letters.clone(),
             outlets: parts.outlets,
+            only: parts.only,
             frontier: Arc::clone(&parts.frontier),
             stats: Arc::clone(&parts.stats),
             tap: parts.tap,
@@ -324,7 +328,7 @@ impl Intake {
                 .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
             self.pass_on(batch)?;
         }
-        if self.owed > Lsn(0) {
+        if self.owed > Lsn(0) && !self.merger.owes() {
             let end = std::mem::take(&mut self.owed);
             self.pass_on(Batch {
                 end,

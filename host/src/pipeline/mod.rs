@@ -29,6 +29,7 @@ mod probation;
 mod queue;
 mod recent;
 mod routes;
+mod shape;
 mod state_stats;
 mod stats;
 

@@ -5,12 +5,13 @@ use super::job::{Done, Side};
 use super::notices::Notices;
 use super::queue::Queue;
 use super::stats::LaneStats;
-use crate::batch::{Batch, Delivery, Lsn, Row};
+use crate::batch::{Batch, Delivery, Lsn, Op, Origin, Row};
 use crate::checkpoint::{Frontier, Mark};
 use crate::dead_letter::{self, Cause, DeadLetters, PluginName, ReplayBatch, RouteId};
 use crate::plugin::{Aside, AsideCause};
 use crate::problem::Problem;
 use crate::sink::driver::SinkHandle;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -36,6 +37,8 @@ pub(super) struct Outflow {
     pub(super) routes: Vec<RouteId>,
     pub(super) letters: DeadLetters,
     pub(super) outlets: Vec<Outlet>,
+    /// Tables whose copied rows go to these sinks alone.
+    pub(super) only: FxHashMap<u32, Vec<usize>>,
     pub(super) frontier: Arc<Frontier<Mark>>,
     pub(super) stats: Arc<LaneStats>,
     /// Called with what each sink is about to get, while somebody watches.
@@ -100,7 +103,8 @@ impl Outflow {
         let batch = Arc::new(batch);
         let mut deliveries = Vec::with_capacity(self.outlets.len());
         for (sink, outlet) in self.outlets.iter_mut().enumerate() {
-            let rows = rows_for(sink, &self.sinks, &mut rows);
+            let mut rows = rows_for(sink, &self.sinks, &mut rows);
+            keep_copied(&self.only, sink, &batch, &mut rows);
             // The end of a transaction is told to whoever has seen its beginning, with or without rows; so is what was said
             // in one, which may belong to rows that are still to come.
             if rows.is_empty() && !outlet.inside && batch.message_rows.is_empty() {
@@ -171,6 +175,20 @@ impl From<Aside> for dead_letter::Aside {
             },
         }
     }
+}
+
+/// Takes out the rows of copies that are for other sinks. Rows that were read again go to all, as what they show is left
+/// out of the stream for all: they are no plain reads.
+fn keep_copied(only: &FxHashMap<u32, Vec<usize>>, sink: usize, batch: &Batch, rows: &mut Vec<Row>) {
+    if only.is_empty() {
+        return;
+    }
+    rows.retain(|row| match batch.transaction(row).origin {
+        Origin::Copy(unit) if matches!(row.op, Op::Read | Op::Truncate) => {
+            only.get(&unit.table_oid).is_none_or(|sinks| sinks.contains(&sink))
+        }
+        _ => true,
+    });
 }
 
 /// What a sink gets: the rows of its routes, in the order of the changes.

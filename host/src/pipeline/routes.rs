@@ -1,10 +1,12 @@
 //! Which routes the rows of a relation take, resolved once per relation version.
 
 use super::columns::{KnownColumns, Met, project, route_key};
-use crate::batch::{Batch, Op, Relation, Row, Truncate};
+use super::shape::Versions;
+use crate::batch::{Batch, Lsn, Op, Relation, Row, Truncate};
 use crate::checkpoint::STATE_DISK_FULL;
-use crate::config::{Route, TablePattern};
+use crate::config::{OnSchemaChange, Route, TablePattern};
 use crate::problem::{Exit, Problem};
+use crate::sink::AddedColumns;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +21,7 @@ struct Way {
 /// The relations that rows of a route have had so far in this process, as the route lets them out: what a new version
 /// of its plugins is tried on.
 #[derive(Debug, Default)]
-pub struct LiveRelations(Mutex<BTreeMap<(usize, u32), Arc<Relation>>>);
+pub struct LiveRelations(Mutex<BTreeMap<(usize, u32), Arc<Relation>>>, Arc<AddedColumns>);
 
 impl LiveRelations {
     pub fn of_route(&self, route: usize) -> Vec<Arc<Relation>> {
@@ -27,6 +29,11 @@ impl LiveRelations {
         all.range((route, 0)..=(route, u32::MAX))
             .map(|(_, relation)| Arc::clone(relation))
             .collect()
+    }
+
+    /// Columns that have come, and that targets may add.
+    pub fn added(&self) -> Arc<AddedColumns> {
+        Arc::clone(&self.1)
     }
 
     /// A newer version of a table takes the place of the one before.
@@ -69,7 +76,7 @@ impl Routes {
     /// Hands every row of the batch to the routes of its relation: `rows[route]` gets its own copy, pointing at the
     /// relation as that route lets it out.
     pub(super) fn assign(&mut self, batch: &mut Batch, rows: &mut [Vec<Row>]) -> Result<(), Box<Problem>> {
-        self.meet(&batch.relations)?;
+        self.meet(batch)?;
         let mut by_relation: Vec<Vec<(usize, u32)>> = Vec::with_capacity(batch.relations.len());
         for at in 0..batch.relations.len() {
             let index = batch.relations[at].index;
@@ -108,10 +115,10 @@ impl Routes {
         Ok(())
     }
 
-    /// Resolves the relations that are new here.
-    fn meet(&mut self, relations: &[Arc<Relation>]) -> Result<(), Box<Problem>> {
+    /// Resolves the relations of the batch that are new here.
+    fn meet(&mut self, batch: &Batch) -> Result<(), Box<Problem>> {
         let is_new = |relation: &&Arc<Relation>| !self.ways.contains_key(&relation.index);
-        let new: Vec<_> = relations.iter().filter(is_new).collect();
+        let new: Vec<_> = batch.relations.iter().filter(is_new).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -134,16 +141,48 @@ impl Routes {
             false => self.known.known(&met).map_err(forgotten)?,
         };
         let mut ways: FxHashMap<u32, Vec<Way>> = new.iter().map(|relation| (relation.index, Vec::new())).collect();
+        let mut versions = Versions::new(self.known.as_mut());
         for ((route, relation), known) in of.into_iter().zip(&known) {
             let index = relation.index;
-            let relation = project(&self.routes[route], known, relation)?;
+            let config = &self.routes[route];
+            let met = versions.meet(config, &self.keys[route], relation, begins(batch, index));
+            let kept = match met.map_err(forgotten)? {
+                Ok(kept) => kept,
+                Err(problem) => {
+                    // What came before it counts.
+                    versions.record().map_err(forgotten)?;
+                    return Err(problem);
+                }
+            };
+            let relation = project(config, known, kept.as_deref(), relation)?;
+            if config.on_schema_change == OnSchemaChange::Evolve {
+                let added = relation.columns.iter().filter(|column| !known.contains(&column.name));
+                added.for_each(|column| self.live.1.insert(&relation, &column.name));
+            }
             self.live.insert(route, &relation);
             ways.entry(index).or_default().push(Way { route, relation });
         }
+        versions.record().map_err(forgotten)?;
         self.ways
             .extend(ways.into_iter().map(|(index, ways)| (index, ways.into())));
         Ok(())
     }
+}
+
+/// The commit of the first transaction in the batch that has rows of the relation with this index.
+fn begins(batch: &Batch, index: u32) -> Lsn {
+    let is_it = |row: &&Row| {
+        batch
+            .relations
+            .get(row.relation as usize)
+            .is_some_and(|it| it.index == index)
+    };
+    let mut rows = batch
+        .rows
+        .iter()
+        .filter(|row| !matches!(row.op, Op::Message | Op::Truncate));
+    rows.find(is_it)
+        .map_or(batch.end, |row| batch.transaction(row).commit_lsn)
 }
 
 /// A full disk is waited for, as everywhere.

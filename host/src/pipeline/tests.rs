@@ -1,6 +1,7 @@
 use super::*;
 use crate::batch::{Delivery, Op, Part, Relation};
-use crate::config::{ByteSize, FilterMode, OnNewColumn, Route, TablePattern};
+use crate::checkpoint::{RouteShapes, TableShape};
+use crate::config::{ByteSize, FilterMode, OnNewColumn, OnSchemaChange, Route, TablePattern};
 use crate::pipeline::columns::Met;
 use crate::plugin::tests::{chain_that, chain_that_counts};
 use crate::sink::driver::Driver;
@@ -56,6 +57,14 @@ impl KnownColumns for NoMemory {
     fn known(&mut self, met: &[Met]) -> anyhow::Result<Vec<Vec<String>>> {
         Ok(met.iter().map(|met| met.present.clone()).collect())
     }
+
+    fn shapes(&mut self, _: &str, _: &str) -> anyhow::Result<Vec<TableShape>> {
+        Ok(Vec::new())
+    }
+
+    fn set_shapes(&mut self, _: &[RouteShapes]) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
@@ -66,6 +75,7 @@ fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
         }],
         columns: None,
         on_new_column: OnNewColumn::Pass,
+        on_schema_change: OnSchemaChange::Evolve,
         filter: FilterMode::Membership,
         plugins: vec![],
         sinks: vec![],
@@ -153,6 +163,7 @@ impl Bench {
             known: Box::new(NoMemory),
             live: Arc::default(),
             merger,
+            only: Default::default(),
             frontier: Arc::clone(&self.frontier),
             store: self.store.clone(),
             letters: self.letters.clone(),

@@ -27,7 +27,8 @@ pub const CODES: &[Code] = &[
         code: "E0253",
         title: "the password isn't accepted",
         explanation: "The role has another password, or none was given. It comes from the connection string, \
-                      `PGPASSWORD` or the password file, in this order.",
+                      `PGPASSWORD` or the password file, in this order. A file that it stands in is read again at each \
+                      connection; a server that has let us in before is tried for about two minutes.",
     },
     Code {
         code: "E0254",

@@ -7,6 +7,9 @@ use std::{fmt, io};
 const TRANSIENT_SQLSTATES: [&str; 4] = ["57P0", "08", "53300", "53000"];
 /// `database_dropped` begins like a shutdown but no retry cures it.
 const DATABASE_DROPPED: &str = "57P04";
+/// Password, pg_hba.conf, database, privilege: what a person, or whoever rotates secrets, changes on both sides, one after
+/// the other.
+const LOGIN_SQLSTATES: [&str; 4] = ["28P01", "28000", "3D000", "42501"];
 /// What a lost link counts as: `connection_failure`.
 pub(crate) const CONNECTION_FAILURE: &str = "08006";
 /// What an answer that breaks the protocol counts as: `protocol_violation`.
@@ -19,6 +22,8 @@ pub struct QueryError {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+    /// Where in the server it happened.
+    pub context: Option<String>,
 }
 
 impl QueryError {
@@ -36,6 +41,7 @@ impl QueryError {
             message,
             detail: None,
             hint: None,
+            context: None,
         }
     }
 
@@ -118,6 +124,12 @@ impl ConnectError {
 
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Transient(_))
+    }
+
+    /// True where the server was reached and doesn't let this role in, as it calls itself.
+    pub fn is_of_the_login(&self) -> bool {
+        let is_told = self.sqlstate().is_some_and(|code| LOGIN_SQLSTATES.contains(&code));
+        !self.is_transient() && (is_told || self.failure().reason == Reason::Password)
     }
 
     pub fn sqlstate(&self) -> Option<&str> {

@@ -102,6 +102,7 @@ pub(crate) fn server_error(body: &[u8]) -> QueryError {
             b'M' => error.message = text,
             b'D' => error.detail = Some(text),
             b'H' => error.hint = Some(text),
+            b'W' => error.context = Some(text),
             _ => {}
         }
     }

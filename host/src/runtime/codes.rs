@@ -35,6 +35,25 @@ pub const CODES: &[Code] = &[
                       kept in the folder `spill` of the state folder until they commit. It is emptied at each start.",
     },
     Code {
+        code: "E0263",
+        title: "a change was made while the publication wasn't there",
+        explanation: "It was dropped, or the table was changed before it was made again. The server reads its catalog \
+                      as of the change, so that a publication that is there again doesn't help: the change and all \
+                      behind it can't be streamed from this slot. The cause has its position.",
+    },
+    Code {
+        code: "E0264",
+        title: "a row is larger than max_row",
+        explanation: "A row is held in memory as a whole, more than once on its way. Nothing of this one was taken in, \
+                      and nothing behind it is acknowledged.",
+    },
+    Code {
+        code: "E0265",
+        title: "the server can't send a row",
+        explanation: "Postgres makes no text of 1 GiB or more, and a `bytea` takes two characters for each byte. The \
+                      change can't be streamed from this slot, whatever becomes of the row later.",
+    },
+    Code {
         code: "E0330",
         title: "a module can't be kept",
         explanation: "Every version of a plugin that rows go through is kept in the state folder, so that rows that \
@@ -99,9 +118,9 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0341",
         title: "a setting can't change while the pipeline runs",
-        explanation: "SIGHUP and `rowmill reload` take up tables, routes, plugins and the settings of copies. What names \
-                      the pipeline, its source, its sinks or its folders needs a restart. Nothing of the file was \
-                      taken up.",
+        explanation: "SIGHUP and `rowmill reload` take up tables, routes, plugins, sinks and the settings of copies. What \
+                      names the pipeline, its source or its folders needs a restart, and a sink of another target \
+                      another name. Nothing of the file was taken up.",
     },
     Code {
         code: "E0508",

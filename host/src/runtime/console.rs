@@ -27,7 +27,7 @@ impl Pipelines {
 impl Status for Pipelines {
     fn ready(&self) -> Readiness {
         let stuck = self.0.iter().find_map(|process| {
-            let reason = process.status.not_ready(process)?;
+            let reason = process.status.not_ready()?;
             Some(format!("{}: {reason}", process.name))
         });
         match stuck {

@@ -20,8 +20,9 @@ const UNIT_PATIENCE: Duration = Duration::from_secs(2);
 const TID_RANGE_SCANS: u32 = 140_000;
 /// Rows that are larger on average are copied in the order of their key: a block of the heap may hold two hundred of them.
 const WIDE_ROW_BYTES: u64 = 32 << 10;
-/// Behind what ranges of the heap rest on.
-const BY_PLACE: &str = "; by place in the heap";
+/// How it begins what copied ranges rest on, before the number of the table's file: ranges of the key, or of the heap.
+const BY_KEY: &str = "file";
+const BY_PLACE: &str = "blocks of file";
 
 /// In so many units a connection reads the rows that it may have under way (`unit_rows`): one is read while the others go
 /// through plugins and sinks and into the ledger, which takes two to three times as long as to read one.
@@ -42,19 +43,31 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         };
         // What is stored is the copy under way: the marks that say how far it has come name it by this number.
         let epoch = copy.epoch + 1;
-        let (basis, file) = order_of(table, &copy.basis, basis(table, process), ready);
+        let (basis, file) = order_of(table, &copy.basis, process, ready);
         let ranges = copied_before(process, &copy, &basis)?;
-        let empties = copy.empties;
+        let planned = table_copy(table, epoch, ranges.clone());
+        let ahead = process.store.rows_ahead(copy.table_oid)?;
+        // Rows of a table without a key are out, and nothing would tell them from those that are read now.
+        let empties = copy.empties || planned.key.is_empty() && !ahead.is_empty();
+        // The stream may still be before what made it another.
+        let altered = copy.altered || !copy.basis.is_empty() && apart_from_file(&copy.basis) != apart_from_file(&basis);
         patient |= copy.joined;
-        let copy = checkpoint::TableCopy { epoch, basis, ..copy };
-        process.store.set_copy(&copy, &ranges)?;
-        let ahead = process.store.rows_ahead(copy.table_oid)?.into_iter();
-        let ahead = ahead.map(rows_ahead).collect::<Result<_, _>>()?;
-        tables.push(snapshot::TableCopy {
-            ahead,
+        let copy = checkpoint::TableCopy {
+            epoch,
+            basis,
             empties,
+            altered,
+            ..copy
+        };
+        process.store.set_copy(&copy, &ranges)?;
+        let ahead = ahead.into_iter().filter(|rows| !rows.keys.is_empty());
+        tables.push(snapshot::TableCopy {
+            ahead: ahead.map(rows_ahead).collect::<Result<_, _>>()?,
+            empties,
+            altered,
             file,
-            ..table_copy(table, epoch, ranges)
+            late: !copy.reach.only.is_empty(),
+            ..planned
         });
     }
     process
@@ -72,13 +85,28 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         pace: Arc::clone(&process.pace),
         patient,
     };
-    let source = process.source.clone();
     let application = process.application_name();
     let _runtime = process.workers.enter();
-    Ok(snapshot::start(plan, move || {
-        let (source, application) = (source.clone(), application.clone());
+    let of = Arc::clone(process);
+    let (copier, merger) = snapshot::start(plan, move || {
+        let (source, application) = (of.source(), application.clone());
         async move { Ok(Reader::connect(&source, &application).await?) }
-    }))
+    });
+    process.status.copies(merger.progress());
+    Ok((copier, merger))
+}
+
+/// A copy met a table that was altered: those that aren't through wait until the stream has passed where the next session
+/// finds the end of the WAL. It may be behind what a unit has seen, and without rows that know the key of now.
+pub(super) fn altered(process: &Process) -> Result<(), Problem> {
+    for copy in process.store.copies()? {
+        if copy.state == CopyState::Planned && !copy.altered {
+            let ranges = process.store.copied_ranges(copy.table_oid)?;
+            let copy = checkpoint::TableCopy { altered: true, ..copy };
+            process.store.set_copy(&copy, &ranges)?;
+        }
+    }
+    Ok(())
 }
 
 /// The tables whose copy is through: they aren't read any more.
@@ -126,8 +154,9 @@ fn rows_ahead(rows: RowsAhead) -> Result<Ahead, Box<Problem>> {
 
 /// Whether the table is copied in the order of its heap, which costs the server least by far: then the file of that, and
 /// what its ranges rest on. Ranges that are copied already go on as what they are.
-fn order_of(table: &Table, stored: &str, by_key: String, ready: &Ready) -> (String, Option<u32>) {
-    let by_place = format!("{by_key}{BY_PLACE}");
+fn order_of(table: &Table, stored: &str, process: &Process, ready: &Ready) -> (String, Option<u32>) {
+    let by_key = basis(BY_KEY, table, process);
+    let by_place = basis(BY_PLACE, table, process);
     let can = table.heap && !table.partitioned && table.file != 0 && has_key(table);
     // A row that an update moves to a block that has been read comes with that update alone.
     let can = can && ready.sends_updates && ready.connection.server_version() >= TID_RANGE_SCANS;
@@ -143,41 +172,47 @@ fn order_of(table: &Table, stored: &str, by_key: String, ready: &Ready) -> (Stri
 
 /// What copied ranges rest on. Columns of other types and a file of another number are a rewrite, which the stream
 /// doesn't bring (VACUUM FULL and CLUSTER look the same); a new sink has none of the rows.
-fn basis(table: &Table, process: &Process) -> String {
+fn basis(order: &str, table: &Table, process: &Process) -> String {
     let config = process.config();
     let mut sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     sinks.sort_unstable();
     let filters = [&table.row_filter, &table.condition].into_iter().flatten();
     let filter: String = filters.map(|filter| format!("; where {filter}")).collect();
     format!(
-        "{}; file {}; sinks {}{filter}",
-        shape(table),
+        "{order} {}; {}; key {}; sinks {}{filter}",
         table.file,
+        shape(table),
+        key(table).join(","),
         sinks.join(", ")
     )
 }
 
+/// What a basis says besides the file and the order: where only these are others, the stream brings no row that isn't as
+/// the rows of now are.
+fn apart_from_file(basis: &str) -> &str {
+    basis.split_once("; ").map_or(basis, |(_, rest)| rest)
+}
+
 fn shape(table: &Table) -> String {
     let columns = table.columns.iter();
-    let columns = columns.map(|column| format!("{} {} {}", column.name, column.type_oid, column.typmod));
+    let columns = columns.map(|column| {
+        let (number, name) = (column.number, &column.name);
+        format!("{number} {name} {} {}", column.type_oid, column.typmod)
+    });
     columns.collect::<Vec<_>>().join(",")
 }
 
 /// The columns that the stream sends, all of them as the catalog has them now.
 fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::TableCopy {
     let relation = relation(table);
-    let key = match has_key(table) {
-        true => relation.key_columns().map(|column| column.name.clone()).collect(),
-        false => Vec::new(),
-    };
     snapshot::TableCopy {
         relation: Arc::new(relation),
-        key,
+        key: key(table),
         partitioned: table.partitioned,
         file: None,
         epoch,
         rows_estimated: table.rows_estimated,
-        shape: (!copied.is_empty()).then(|| shape(table)),
+        shape: Some(shape(table)),
         tally: Tally {
             units: copied.iter().map(|range| range.units).sum(),
             rows: copied.iter().map(|range| range.rows).sum(),
@@ -185,6 +220,8 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         },
         ahead: Vec::new(),
         empties: false,
+        altered: false,
+        late: false,
         filter: table.row_filter.clone(),
         condition: table.condition.clone(),
         copied: copied
@@ -194,9 +231,20 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
     }
 }
 
+/// The columns that tell its rows apart, in their order; none where nothing does.
+fn key(table: &Table) -> Vec<String> {
+    match has_key(table) {
+        true => relation(table)
+            .key_columns()
+            .map(|column| column.name.clone())
+            .collect(),
+        false => Vec::new(),
+    }
+}
+
 /// Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table is
 /// copied as one unit.
-fn has_key(table: &Table) -> bool {
+pub(super) fn has_key(table: &Table) -> bool {
     table.replica_identity != ReplicaIdentity::Full || by_primary_key(table)
 }
 

@@ -1,6 +1,6 @@
 //! The columns that a table had when a route first met it, kept in the state store.
 
-use crate::checkpoint::StateStore;
+use crate::checkpoint::{RouteShapes, StateStore, TableShape};
 use crate::pipeline::{KnownColumns, Met};
 use rustc_hash::FxHashMap;
 
@@ -25,6 +25,14 @@ impl KnownColumns for StoredColumns {
             self.0.set_route_columns(&new)?;
         }
         Ok(all)
+    }
+
+    fn shapes(&mut self, route: &str, table: &str) -> anyhow::Result<Vec<TableShape>> {
+        Ok(self.0.route_shapes(route, table)?)
+    }
+
+    fn set_shapes(&mut self, shapes: &[RouteShapes]) -> anyhow::Result<()> {
+        Ok(self.0.set_route_shapes(shapes)?)
     }
 }
 

@@ -51,7 +51,7 @@ struct Feed {
     process: Arc<Process>,
     registry: Arc<Registry>,
     metrics: Metrics,
-    sinks: Vec<SinkFeed>,
+    sinks: HashMap<String, SinkFeed>,
     plugins: HashMap<String, PluginMetrics>,
 }
 
@@ -68,14 +68,7 @@ struct SinkFeed {
 impl Feed {
     fn new(process: Arc<Process>, registry: Arc<Registry>) -> Self {
         let name = process.name.clone();
-        let of_sink = |sink: &crate::config::Sink| SinkFeed {
-            metrics: registry.sink(&name, &sink.name),
-            last: None,
-            rows: 0,
-            retries: 0,
-            missing: 0,
-            conflicts: 0,
-        };
+        let of_sink = |sink: &crate::config::Sink| (sink.name.clone(), SinkFeed::new(&registry, &name, &sink.name));
         let of_plugin = |plugin: &crate::config::Plugin| (plugin.name.clone(), registry.plugin(&name, &plugin.name));
         Self {
             sinks: process.config().sinks.iter().map(of_sink).collect(),
@@ -88,10 +81,9 @@ impl Feed {
 
     fn update(&mut self) {
         self.pipeline();
-        for (at, handle) in self.process.status.sinks() {
-            if let Some(sink) = self.sinks.get_mut(at) {
-                sink.update(handle);
-            }
+        for (name, handle) in self.process.status.sinks() {
+            let of_sink = || SinkFeed::new(&self.registry, &self.process.name, &name);
+            self.sinks.entry(name.clone()).or_insert_with(of_sink).update(handle);
         }
         for (plugin, metric) in self.process.metrics.take() {
             self.registry.guest(&self.process.name, &plugin, &metric);
@@ -161,11 +153,22 @@ impl Feed {
         metrics.copy_eta_seconds.set(copy.eta_seconds.unwrap_or(0.0));
         metrics.copy_paused.set(process.pace.is_paused().into());
         metrics.copying.set(stats.copying.load(Ordering::Relaxed).into());
-        metrics.ready.set(status.not_ready(process).is_none().into());
+        metrics.ready.set(status.not_ready().is_none().into());
     }
 }
 
 impl SinkFeed {
+    fn new(registry: &Registry, pipeline: &str, sink: &str) -> Self {
+        Self {
+            metrics: registry.sink(pipeline, sink),
+            last: None,
+            rows: 0,
+            retries: 0,
+            missing: 0,
+            conflicts: 0,
+        }
+    }
+
     fn update(&mut self, handle: SinkHandle) {
         if let Some(last) = self.last.take()
             && !last.is_same(&handle)

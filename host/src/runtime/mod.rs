@@ -25,6 +25,7 @@ mod copy_progress;
 mod cutover;
 mod failure;
 mod known;
+mod late_sinks;
 mod metrics;
 mod modules;
 mod process;

@@ -19,7 +19,8 @@ use tokio::sync::watch;
 pub(crate) struct Process {
     pub(super) name: String,
     pub(super) config: RwLock<Arc<Pipeline>>,
-    pub(super) source: Conninfo,
+    /// As the url was at the start.
+    pub(super) first_source: Conninfo,
     pub(super) store: StateStore,
     /// Changes that were set aside.
     pub(super) dead_letters: DeadLetters,
@@ -60,6 +61,22 @@ impl Process {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
+    /// How to reach the source now: what its url refers to is read again, so that a password that was rotated counts
+    /// from the next connection on. Where it can't be read, as in the midst of a rotation, it is as at the start.
+    pub(super) fn source(&self) -> Conninfo {
+        let read = self.config().source.url.read_again();
+        let parsed = read.and_then(|url| Conninfo::parse(url.reveal()).map_err(|error| error.to_string()));
+        parsed.unwrap_or_else(|error| {
+            tracing::warn!(error, "the source's url can't be read again");
+            self.first_source.clone()
+        })
+    }
+
+    /// Whether the source has let us in since the start.
+    pub(super) fn has_streamed(&self) -> bool {
+        !self.streamed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub(super) fn slot(&self) -> String {
         self.config().slot_name()
     }
@@ -68,6 +85,15 @@ impl Process {
     pub(super) fn streams(&self, catalog: &Catalog) {
         let tables = catalog.tables.iter().map(|table| (table.oid, table.full_name()));
         *self.streamed.lock().unwrap_or_else(PoisonError::into_inner) = tables.collect();
+    }
+
+    /// Of a table that is streamed.
+    pub(super) fn table_name(&self, oid: u32) -> Option<String> {
+        let streamed = self.streamed.lock().unwrap_or_else(PoisonError::into_inner);
+        streamed
+            .iter()
+            .find(|(known, _)| *known == oid)
+            .map(|(_, name)| name.clone())
     }
 
     /// Lets another session begin, which takes up what has changed.

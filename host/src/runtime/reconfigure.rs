@@ -211,16 +211,21 @@ fn fixed(running: &Pipeline, fresh: &Pipeline) -> Vec<&'static str> {
             "source.postgres.snapshot.mode",
             before.snapshot.mode != after.snapshot.mode,
         ),
-        (
-            "sinks",
-            !running.sinks.iter().map(sink).eq(fresh.sinks.iter().map(sink)),
-        ),
+        ("a sink's target", has_moved(&running.sinks, &fresh.sinks)),
         ("state_dir", running.state_dir != fresh.state_dir),
         ("console", running.console.listen != fresh.console.listen),
         ("dead_letters", letters(running) != letters(fresh)),
     ];
     let differ = differ.into_iter().filter(|(_, differ)| *differ);
     differ.map(|(name, _)| name).collect()
+}
+
+/// Whether a sink of both has another target: what it has isn't there, and what is there isn't its own.
+fn has_moved(running: &[Sink], fresh: &[Sink]) -> bool {
+    let same_name = |one: &Sink| fresh.iter().find(|other| other.name == one.name);
+    running
+        .iter()
+        .any(|one| same_name(one).is_some_and(|other| sink(one) != sink(other)))
 }
 
 /// What makes a sink this one: its name, kind and target. How it writes may change with each session.
@@ -238,9 +243,9 @@ fn needs_restart(what: &[&str]) -> Problem {
         [one] => format!("{one} can't change while the pipeline runs"),
         several => format!("{} settings can't change while the pipeline runs", several.len()),
     };
-    let help = match what.contains(&"sinks") {
-        true => "stop the host and start it with the file; a new sink gets what is there by `rowmill resync TABLE`",
-        false => "stop the host and start it with the file, or take the change back",
+    let help = match what {
+        ["a sink's target"] => "give the sink of the other target another name: it gets a copy of its own",
+        _ => "stop the host and start it with the file, or take the change back",
     };
     Problem::new("E0341", Exit::Usage, headline, help).with_cause(format!("different: {}", what.join(", ")))
 }

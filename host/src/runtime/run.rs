@@ -98,7 +98,7 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     let process = Process {
         name: config.name.clone(),
         config: RwLock::new(Arc::new(config)),
-        source,
+        first_source: source,
         store,
         dead_letters,
         engine,

@@ -7,7 +7,7 @@ use super::receive::{Onward, ReceiveEnd, Until, receive};
 use super::source::{NotReady, Ready, database, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
-use super::{chains, copies, known};
+use super::{chains, copies, known, late_sinks};
 use super::{tables, types};
 use crate::assemble::Full;
 use crate::batch::Lsn;
@@ -17,7 +17,7 @@ use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Qu
 use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext, UserTypes};
-use crate::snapshot::Copier;
+use crate::snapshot::{ALTERED, Copier};
 use crate::source::catalog::Catalog;
 use crate::source::monitor;
 use crate::source::replication::{ProtocolOptions, Receiver};
@@ -47,8 +47,12 @@ pub(super) enum SessionEnd {
     Interrupted,
     /// Worth another session, for this reason.
     Retry(String),
+    /// A table was altered while it was copied: worth another session, unless that happens again and again.
+    Altered(Box<Problem>),
     /// Another consumer streams from the slot: worth another session for a while.
     SlotTaken(Box<Problem>),
+    /// The server doesn't let us in: where it did before, worth another session for a while.
+    Refused(Box<Problem>),
 }
 
 /// Tells that a part has ended, however it ends: by a panic too.
@@ -88,6 +92,7 @@ pub(super) async fn session(
         Ok(ready) => ready,
         Err(NotReady::Retry(reason)) => return Ok(SessionEnd::Retry(reason)),
         Err(NotReady::SlotTaken(problem)) => return Ok(SessionEnd::SlotTaken(problem)),
+        Err(NotReady::Refused(problem)) => return Ok(SessionEnd::Refused(problem)),
         Err(NotReady::Problem(problem)) => return Err(problem),
     };
     let start = ready.start;
@@ -122,10 +127,12 @@ pub(super) async fn session(
             return match not_started {
                 NotReady::Retry(reason) => Ok(SessionEnd::Retry(reason)),
                 NotReady::SlotTaken(problem) => Ok(SessionEnd::SlotTaken(problem)),
+                NotReady::Refused(problem) => Ok(SessionEnd::Refused(problem)),
                 NotReady::Problem(problem) => Err(problem),
             };
         }
     };
+    receiver.limit_rows(usize::try_from(process.config().source.max_row.0).unwrap_or(usize::MAX));
     let mut until = Until {
         stop,
         server_gone: &mut server_gone,
@@ -193,6 +200,10 @@ async fn conclude(
         Err(problem) if !connected && problem.code.starts_with(COPY_CODES) || problem.code == COPY_BROKE_OFF => {
             WoundDown::Rewind(problem.headline)
         }
+        Err(problem) if problem.code == ALTERED => {
+            copies::altered(process)?;
+            return Ok(SessionEnd::Altered(problem));
+        }
         other => other?,
     };
     Ok(match (end, wound_down) {
@@ -204,7 +215,9 @@ async fn conclude(
         (ReceiveEnd::Again, WoundDown::Settled | WoundDown::TooSlow) => SessionEnd::Again,
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
-        (ReceiveEnd::Failed(error), _) => return Err(Box::new(super::failure::stream(&error))),
+        (ReceiveEnd::Failed(error), _) => {
+            return Err(Box::new(super::failure::stream(&error, |oid| process.table_name(oid))));
+        }
         (ReceiveEnd::Undecodable(error), _) => return Err(Box::new(super::failure::undecodable(&error))),
         (_, _) => SessionEnd::Retry("a stage of the pipeline ended".into()),
     })
@@ -225,9 +238,10 @@ fn launch(
     process.stats.position.store(ready.start.0, Ordering::Release);
     // Before versions are chosen: a plugin that changes from now on finds the queue that its swap belongs into.
     process.modules.running(Arc::clone(&queue));
+    process.status.forget_sinks();
     let prepared = chains::routes(process, ready.start, ready.flushed)
-        .and_then(|routes| Ok((routes, copies::start(process, ready)?)));
-    let (routes, (copier, merger)) = prepared.inspect_err(|_| process.modules.stopped())?;
+        .and_then(|routes| Ok((routes, copies::start(process, ready)?, late_sinks::only(process)?)));
+    let (routes, (copier, merger), only) = prepared.inspect_err(|_| process.modules.stopped())?;
 
     let types = Arc::new(types);
     let mut outlets = Vec::new();
@@ -242,12 +256,13 @@ fn launch(
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
             types: Arc::clone(&types),
+            added: process.live.added(),
         };
         let told = Arc::clone(&frontier);
         let durable = move |sequence| told.durable(at, sequence);
         let interval = sink::flush_interval(of_sink);
         let (handle, driver) = Driver::new(sink::build(of_sink), context, of_sink.queue, interval, durable);
-        process.status.sink(at, handle.clone());
+        process.status.sink(at, &of_sink.name, handle.clone());
         outlets.push(Outlet::new(handle));
         let tell = Tell(Arc::clone(&ended));
         drivers.push(process.workers.spawn(async move {
@@ -264,6 +279,7 @@ fn launch(
         known: Box::new(known::StoredColumns(process.store.clone())),
         live: Arc::clone(&process.live),
         merger,
+        only,
         frontier: Arc::clone(&frontier),
         store: process.store.clone(),
         letters: process.dead_letters.clone(),

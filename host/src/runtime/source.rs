@@ -1,7 +1,7 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
 use super::process::Process;
-use super::{check, copies, tables};
+use super::{check, copies, late_sinks, tables};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -24,6 +24,8 @@ pub(super) enum NotReady {
     Retry(String),
     /// Another consumer streams from the slot; it may be what is left of our own last connection.
     SlotTaken(Box<Problem>),
+    /// The server doesn't let us in as we call ourselves: a secret may be on its way to us.
+    Refused(Box<Problem>),
     Problem(Box<Problem>),
 }
 
@@ -45,16 +47,15 @@ pub(super) struct Ready {
 
 pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     let application = process.application_name();
-    if let Some(problem) = host_name(&process.source).and_then(preflight::pooled_host) {
+    let source = process.source();
+    if let Some(problem) = host_name(&source).and_then(preflight::pooled_host) {
         return Err(boxed(problem));
     }
-    let client = sql::connect(&process.source, &application).await.map_err(connect)?;
+    let client = sql::connect(&source, &application).await.map_err(connect)?;
     let slot_name = process.slot();
-    let report = preflighted(process, &client, &slot_name).await?;
+    let report = preflighted(process, &source, &client, &slot_name).await?;
     let config = &process.config();
-    let mut connection = Connection::connect(&process.source, &application)
-        .await
-        .map_err(connect)?;
+    let mut connection = Connection::connect(&source, &application).await.map_err(connect)?;
     let system = connection.identify_system().await.map_err(query)?;
 
     let stored = process.store.stored().map_err(boxed)?;
@@ -90,6 +91,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     } else {
         tables::follow(process, &report.catalog).map_err(boxed)?;
     }
+    late_sinks::follow(process, &report.catalog).map_err(boxed)?;
     let identity = Identity {
         pipeline: config.name.clone(),
         system_identifier: system.system_identifier,
@@ -114,11 +116,12 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
 
 async fn preflighted(
     process: &Process,
+    source: &Conninfo,
     client: &tokio_postgres::Client,
     slot: &str,
 ) -> Result<preflight::Report, NotReady> {
     let config = &process.config();
-    let host = host_name(&process.source);
+    let host = host_name(source);
     let copied = copies::finished(process).map_err(boxed)?;
     let has_run = process.store.stored().map_err(boxed)?.is_some();
     let request = preflight::Request {
@@ -141,7 +144,7 @@ async fn preflighted(
     let taken = |problem: &&Problem| problem.code == preflight::codes::SLOT_ACTIVE;
     if let Some(taken) = report.problems.iter().find(taken)
         && report.problems.iter().all(|problem| passing.contains(&problem.code))
-        && active_by_us(&process.source, &config.name, report.slot.as_ref())
+        && active_by_us(source, &config.name, report.slot.as_ref())
     {
         return Err(NotReady::SlotTaken(Box::new(taken.clone())));
     }
@@ -192,7 +195,7 @@ pub(super) fn active_by_us(source: &Conninfo, pipeline: &str, slot: Option<&slot
 
 /// The first start: the position and the tables to be copied are stored before anything streams.
 fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady> {
-    use crate::checkpoint::{CopyState, TableCopy};
+    use crate::checkpoint::{CopyState, Reach, TableCopy};
     let wanted = process.config().source.snapshot.mode == crate::config::SnapshotMode::Initial;
     for table in catalog.tables.iter().filter(|_| wanted) {
         let name = format!("{}.{}", table.schema, table.table);
@@ -204,6 +207,8 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
             basis: String::new(),
             empties: false,
             joined: false,
+            altered: false,
+            reach: Reach::default(),
         };
         process.store.set_copy(&copy, &[]).map_err(boxed)?;
     }
@@ -266,6 +271,8 @@ fn boxed(problem: Problem) -> NotReady {
 fn connect(error: ConnectError) -> NotReady {
     if error.is_transient() {
         NotReady::Retry(error.to_string())
+    } else if error.is_of_the_login() {
+        NotReady::Refused(Box::new(error.into()))
     } else {
         boxed(error.into())
     }

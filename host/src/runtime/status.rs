@@ -40,7 +40,8 @@ struct Inner {
     state: &'static str,
     reason: String,
     protocol: Option<ProtocolOptions>,
-    sinks: BTreeMap<usize, SinkHandle>,
+    /// By their place in the configuration that the session began with, with their names: a reload may have exchanged it.
+    sinks: BTreeMap<usize, (String, SinkHandle)>,
     plugins: BTreeMap<String, PluginStatus>,
     copies: CopyProgress,
 }
@@ -85,8 +86,13 @@ impl StatusBoard {
         reason.clone_into(&mut inner.reason);
     }
 
-    pub(super) fn sink(&self, at: usize, handle: SinkHandle) {
-        self.lock().sinks.insert(at, handle);
+    /// Those of the session before: the configuration may have others now.
+    pub(super) fn forget_sinks(&self) {
+        self.lock().sinks.clear();
+    }
+
+    pub(super) fn sink(&self, at: usize, name: &str, handle: SinkHandle) {
+        self.lock().sinks.insert(at, (name.to_owned(), handle));
     }
 
     pub(super) fn copies(&self, progress: Vec<TableProgress>) {
@@ -172,20 +178,22 @@ impl StatusBoard {
         inner.plugins.iter().map(of).collect()
     }
 
-    /// The sinks of the present session, by their place in the configuration.
-    pub(super) fn sinks(&self) -> Vec<(usize, SinkHandle)> {
-        let inner = self.lock();
-        inner.sinks.iter().map(|(at, handle)| (*at, handle.clone())).collect()
+    /// The sinks of the present session, by their names.
+    pub(super) fn sinks(&self) -> Vec<(String, SinkHandle)> {
+        self.lock().sinks.values().cloned().collect()
     }
 
     /// Ready means progress: the stream runs and no sink is stuck behind a failure. The reason where it isn't.
-    pub(super) fn not_ready(&self, process: &Process) -> Option<String> {
+    pub(super) fn not_ready(&self) -> Option<String> {
         let inner = self.lock();
         if inner.state != "streaming" {
             return Some(format!("{} {}", inner.state, inner.reason).trim_end().to_owned());
         }
-        let retrying = inner.sinks.iter().find(|(_, sink)| sink.state() == SinkState::Retrying);
-        retrying.map(|(at, _)| format!("sink {} fails and is tried again", process.config().sinks[*at].name))
+        let retrying = inner
+            .sinks
+            .values()
+            .find(|(_, sink)| sink.state() == SinkState::Retrying);
+        retrying.map(|(name, _)| format!("sink {name} fails and is tried again"))
     }
 
     /// Everything, as `rowmill status --output json` shows it.
@@ -194,11 +202,7 @@ impl StatusBoard {
         let stats = &process.stats;
         let health = self.health.borrow();
         let position = stats.position.load(Ordering::Relaxed);
-        let sinks: Vec<Value> = inner
-            .sinks
-            .iter()
-            .map(|(at, sink)| of_sink(&process.config().sinks[*at].name, sink))
-            .collect();
+        let sinks: Vec<Value> = inner.sinks.values().map(|(name, sink)| of_sink(name, sink)).collect();
         let plugins: Vec<Value> = inner
             .plugins
             .iter()

@@ -6,12 +6,20 @@ use super::session::{self, SessionEnd};
 use super::stop::{Stop, StopRequest};
 use crate::checkpoint::STATE_DISK_FULL;
 use crate::problem::Problem;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long another consumer of the slot is waited for: a walsender whose client broke lives on until it notices.
 const SLOT_TAKEN_TIME: Duration = Duration::from_secs(5 * 60);
+/// How often in a row a server that has let us in before may refuse to, before that is final. With the backoff about two
+/// minutes: files of secrets follow later what changes the role.
+const REFUSED_TRIES: u32 = 12;
+/// How often tables may be altered under their copies within [`ALTERED_TIME`]: a migration of many steps gets through,
+/// and a table that is altered without end doesn't have others copied from their beginning for ever.
+const ALTERED_MAX: usize = 20;
+const ALTERED_TIME: Duration = Duration::from_secs(60 * 60);
 /// A session that lasted longer went well: the next failure is a new one.
 const GOOD_SESSION: Duration = Duration::from_secs(60);
 
@@ -40,6 +48,8 @@ pub(super) async fn supervise(
     let mut backoff = Backoff::new();
     let mut last_reason = String::new();
     let mut taken_since: Option<Instant> = None;
+    let mut refusals = 0;
+    let mut altered: VecDeque<Instant> = VecDeque::new();
     loop {
         let began = Instant::now();
         let received_before = process.stats.rows_received.load(Ordering::Relaxed);
@@ -58,14 +68,33 @@ pub(super) async fn supervise(
             SessionEnd::Interrupted => return Ok(Ended::Interrupted(stop.signal())),
             SessionEnd::Retry(reason) => {
                 taken_since = None;
+                refusals = 0;
                 reason
+            }
+            SessionEnd::Refused(problem) => {
+                refusals += 1;
+                if !process.has_streamed() || refusals > REFUSED_TRIES {
+                    return Err(problem);
+                }
+                told(&problem)
+            }
+            SessionEnd::Altered(problem) => {
+                taken_since = None;
+                refusals = 0;
+                altered.push_back(began);
+                altered.retain(|at| at.elapsed() < ALTERED_TIME);
+                if altered.len() > ALTERED_MAX {
+                    return Err(problem);
+                }
+                process.status.reconnecting(&problem.headline);
+                tracing::warn!(code = problem.code, "{}: its copy starts over", problem.headline);
+                problem.headline
             }
             SessionEnd::SlotTaken(problem) => {
                 if taken_since.get_or_insert(began).elapsed() >= SLOT_TAKEN_TIME {
                     return Err(problem);
                 }
-                let cause = problem.cause.as_deref().unwrap_or_default();
-                format!("{}: {cause}", problem.headline)
+                told(&problem)
             }
         };
         if stop.urgency() != Stop::No {
@@ -89,4 +118,9 @@ pub(super) async fn supervise(
             () = stop.requested(Stop::Drain) => return Ok(Ended::Done),
         }
     }
+}
+
+fn told(problem: &Problem) -> String {
+    let cause = problem.cause.as_deref().unwrap_or_default();
+    format!("{}: {cause}", problem.headline)
 }

@@ -12,7 +12,7 @@
 
 use super::copies;
 use super::process::Process;
-use crate::checkpoint::{CopyState, TableCopy};
+use crate::checkpoint::{CopyState, Reach, TableCopy};
 use crate::config::SnapshotMode;
 use crate::problem::Problem;
 use crate::source::catalog::{self, Catalog};
@@ -64,6 +64,8 @@ pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem
             basis: String::new(),
             empties,
             joined: true,
+            altered: false,
+            reach: Reach::default(),
         };
         process.store.set_copy(&copy, &[])?;
     }

@@ -18,7 +18,9 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0603",
         title: "a table was altered while it was copied",
-        explanation: "Rows read before and after have different columns, so the copy of the table starts over.",
+        explanation: "Rows read before and after have different columns, so the copy of the table starts over, by itself: \
+                      the session ends in order and another begins. The pipeline stops with this only where that happens \
+                      again and again.",
     },
     Code {
         code: "E0604",

@@ -129,6 +129,9 @@ pub(super) async fn key_columns(shared: &Shared, table: usize, reader: &mut Read
 /// The next unit of a table; `None` where none is left.
 pub(super) async fn next_unit(shared: &Shared, table: usize, reader: &mut Reader) -> Result<Option<Task>, Fault> {
     let of = &shared.tables[table];
+    if of.held.load(Ordering::SeqCst) {
+        return Ok(None);
+    }
     let mut cut = of.cut.lock().await;
     let generation = of.generation.load(Ordering::SeqCst);
     if cut.generation != generation {

@@ -6,6 +6,11 @@ use super::waiting::WAITING_BYTES_MAX;
 use crate::postgres::QueryError;
 use crate::problem::{Exit, Problem};
 
+/// The server's own reason is the cause.
+pub(super) const REFUSED: &str = "E0605";
+/// A session that ends by it is worth another one.
+pub const ALTERED: &str = "E0603";
+
 /// Why a unit wasn't read.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -42,7 +47,7 @@ impl Fault {
             ),
             UNDEFINED_TABLE | UNDEFINED_COLUMN | INVALID_SCHEMA_NAME => *changed(table),
             _ => Problem::new(
-                "E0605",
+                REFUSED,
                 Exit::Preflight,
                 format!("the server refused to copy table {name}"),
                 "remove the cause that the server names, then start again",
@@ -68,8 +73,8 @@ pub(super) fn unreachable(table: &TableCopy, error: &anyhow::Error) -> Box<Probl
 /// The table is not what it was when the copy began.
 pub(super) fn changed(table: &TableCopy) -> Box<Problem> {
     let headline = format!("table {} was altered while it was copied", table.relation.full_name());
-    let help = "start again: the copy of the table starts over";
-    Box::new(Problem::new("E0603", Exit::Preflight, headline, help))
+    let help = "alter it no more until its copy is through, then start again: the copy of the table starts over";
+    Box::new(Problem::new(ALTERED, Exit::Preflight, headline, help))
 }
 
 /// A table without a key changes faster than it is copied.

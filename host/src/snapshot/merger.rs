@@ -204,6 +204,7 @@ impl Merger {
         }
         self.position = position;
         self.receive()?;
+        self.let_go(position);
         self.advance(position);
         let mut out = Vec::new();
         let mut bytes = 0;
@@ -222,7 +223,10 @@ impl Merger {
             }
         }
         for at in 0..self.tables.len() {
-            out.extend(self.repair(at, position)?);
+            // Before, rows may come that don't know their key as what would be read knows it.
+            if !self.tables[at].held {
+                out.extend(self.repair(at, position)?);
+            }
             self.tables[at].passed(position);
         }
         self.end_tables(position);
@@ -291,6 +295,19 @@ impl Merger {
         }
     }
 
+    /// The stream has passed all rows of columns that an altered table had before.
+    fn let_go(&mut self, position: Lsn) {
+        let Some(begun) = self.shared.begun.get() else {
+            return;
+        };
+        for (at, table) in self.tables.iter_mut().enumerate() {
+            if table.held && position >= *begun {
+                table.held = false;
+                self.shared.let_go(at);
+            }
+        }
+    }
+
     fn advance(&mut self, position: Lsn) {
         for (at, table) in self.tables.iter_mut().enumerate() {
             let Changes::Keyed(merge) = &mut table.changes else {
@@ -309,7 +326,9 @@ impl Merger {
     }
 
     fn may_go_early(&self, unit: &Unit, waited: Duration) -> bool {
-        match &self.tables[unit.id.table].changes {
+        let table = &self.tables[unit.id.table];
+        match &table.changes {
+            Changes::Keyed(_) if table.copy.late => false,
             Changes::Keyed(merge) => waited >= self.shared.patience && merge.size_bytes() < COVER_BYTES,
             Changes::Wait(_) | Changes::Out(_) => true,
         }

@@ -51,7 +51,8 @@
 //! - *TRUNCATE* is delivered and the copy of the table starts over, as another epoch; units read before are thrown
 //!   away. It holds a lock that is let go when it is visible, and a unit takes its lock before S: so S sees it.
 //! - *A table without a key* is one unit. Its changes wait until all its rows are out; then those that S sees are
-//!   dropped by the transaction alone, the others follow, and so it goes on until the stream has passed F.
+//!   dropped by the transaction alone, the others follow, and so it goes on until the stream has passed F. Its first row
+//!   is noted before it goes out: a start that finds the note, with the copy not through, has the targets emptied.
 //! - *Filters* may have let an earlier version of a row pass and not let the copied one. What takes it back is a
 //!   streamed change, unless that is dropped by case 3. So where a case 3 is possible the copied row goes out as an
 //!   update, which a filter turns into a delete; units wait a moment for the stream to pass F, to be plain reads.
@@ -139,6 +140,19 @@
 //! transaction may have changed the table before and commit behind it, with nothing of it in the stream. `barrier`
 //! waits for those that are idle too then (`Plan::patient`), as the server does when it makes a slot.
 //!
+//! # Tables that are altered
+//!
+//! A unit that finds other columns than its table had ends the session, and the next one plans with those that there are:
+//! what was counted of the table counts no more. Rows may still come from before, up to where the WAL ended when the
+//! columns had been read, and some of them may not even have the key that the copy goes by. Until the stream has passed
+//! that, nothing of the table is read (`TableCopy::altered`). What comes meanwhile is delivered, and remembered where it
+//! has the key. Where it hasn't, every S sees it: who altered the table waited for whoever had changed it, and S has seen
+//! the altered one.
+//!
+//! A rewrite that leaves the columns and the key what they were is none of this: rows from before are judged by the key
+//! that they have. Ranges of the heap are void behind it (see there), and from the next start on those of the key too.
+//! A unit looks at the columns before it looks at the file: what alters and rewrites ends the session.
+//!
 //! While a table is copied its transactions are not atomic at the target. A table without a key gets its changes
 //! behind its rows, apart from the rest of their transactions.
 //!
@@ -170,6 +184,7 @@ mod waiting;
 mod worker;
 
 pub use codes::CODES;
+pub use fault::ALTERED;
 pub use merger::{CountedUnit, MergedUnit, Merger, TableEpoch};
 pub use pace::Pace;
 pub use plan::{Ahead, KeyRange, Plan, TableCopy, TableProgress, Tally, UnitRecord};

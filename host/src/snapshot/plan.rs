@@ -32,11 +32,17 @@ pub struct TableCopy {
     pub tally: Tally,
     /// Rows that an earlier run let out before the stream had passed them.
     pub ahead: Vec<Ahead>,
-    /// The columns that it had, as `name type typmod,...` in the order of their numbers: a table that has others now is
-    /// another table. `None` takes those that the first unit meets.
+    /// The columns that it had, as `number name type typmod,...` in the order of their numbers: a table that has others
+    /// now is another table. `None` takes those that the first unit meets.
     pub shape: Option<String>,
     /// The targets are emptied before anything else is sent.
     pub empties: bool,
+    /// It had other columns not long ago, and the stream may still bring rows that have them: nothing is read before the
+    /// stream has passed where the WAL ended at the start.
+    pub altered: bool,
+    /// Only some sinks lack it: its units go out behind what they show, however long that takes, so that nothing is
+    /// left out of the stream for them.
+    pub late: bool,
     /// What its rows must meet, as SQL: others never leave, since the stream doesn't bring them either.
     pub filter: Option<String>,
     /// What rows must meet to be copied. A row that is read again for the stream's sake need not: the stream brings all.

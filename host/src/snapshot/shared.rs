@@ -9,7 +9,7 @@ use crate::batch::{CopyUnit, Lsn};
 use crate::postgres::Reader;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -35,6 +35,8 @@ pub(super) struct UnitId {
 pub(super) struct TableShared {
     pub copy: TableCopy,
     pub generation: AtomicU32,
+    /// Nothing is read yet, see [`TableCopy::altered`].
+    pub held: AtomicBool,
     /// Workers that read it now.
     pub active: AtomicUsize,
     pub cut: tokio::sync::Mutex<Cut>,
@@ -87,6 +89,7 @@ impl Shared {
             cut: tokio::sync::Mutex::new(Cut::new(&copy.copied)),
             shape: copy.shape.clone().map_or_else(OnceLock::new, OnceLock::from),
             file: Mutex::new(copy.file.map(|file| (0, file))),
+            held: AtomicBool::new(copy.altered),
             copy,
             generation: AtomicU32::new(0),
             active: AtomicUsize::new(0),
@@ -113,6 +116,12 @@ impl Shared {
     /// Lets the copy of a table start over.
     pub(super) fn restart(&self, table: usize) {
         self.tables[table].generation.fetch_add(1, Ordering::SeqCst);
+        self.is_done.send_replace(false);
+    }
+
+    /// Lets the copy of a table begin that had other columns.
+    pub(super) fn let_go(&self, table: usize) {
+        self.tables[table].held.store(false, Ordering::SeqCst);
         self.is_done.send_replace(false);
     }
 

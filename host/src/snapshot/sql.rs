@@ -86,7 +86,7 @@ pub(super) fn begin(table: &TableCopy) -> String {
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE; \
          SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, \
            pg_catalog.to_regclass({})::pg_catalog.oid::text, \
-           (SELECT pg_catalog.string_agg(attname || ' ' || atttypid || ' ' || atttypmod, ',' ORDER BY attnum) \
+           (SELECT pg_catalog.string_agg(attnum || ' ' || attname || ' ' || atttypid || ' ' || atttypmod, ',' ORDER BY attnum) \
               FROM pg_catalog.pg_attribute WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped), \
            pg_catalog.pg_relation_filenode({oid})::text",
         rows_of(table),

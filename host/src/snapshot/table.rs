@@ -36,6 +36,8 @@ pub(super) struct Table {
     /// Numbers of units that only hold rows read again are counted from the top.
     pub repairs: u32,
     pub progress: TableProgress,
+    /// Rows of columns that it doesn't have any more may come; nothing is read before they have.
+    pub held: bool,
     slots: FxHashMap<u32, Option<Box<[u16]>>>,
     key: Vec<u8>,
     old_key: Vec<u8>,
@@ -69,6 +71,7 @@ impl Table {
             units_finish: Lsn(0),
             repairs: 0,
             progress,
+            held: copy.altered,
             slots: FxHashMap::default(),
             key: Vec::new(),
             old_key: Vec::new(),
@@ -116,6 +119,7 @@ impl Table {
             slots,
             key,
             old_key,
+            held,
             ..
         } = self;
         let Changes::Keyed(merge) = changes else {
@@ -125,7 +129,10 @@ impl Table {
         let slots = slots
             .entry(relation.index)
             .or_insert_with(|| key::slots(relation, &copy.key));
-        let slots = slots.as_deref().ok_or_else(|| fault::changed(copy))?;
+        let Some(slots) = slots.as_deref() else {
+            // It has another key by now. Whoever changed it then is seen by every snapshot that sees the new one.
+            return if *held { Ok(true) } else { Err(fault::changed(copy)) };
+        };
         let no_key = |_| fault::no_key(copy);
         let by_place = copy.file.is_some();
         let change = match (row.old, row.new) {

@@ -122,6 +122,12 @@ impl Worker {
                 Ok(found) => return Ok(found),
                 Err(End::Fault(Fault::Transient(error))) => error,
                 Err(End::Void) => return Ok(true),
+                // Columns of other types may be why, which are looked at behind the cut.
+                Err(End::Fault(Fault::Definite(problem))) if problem.code == fault::REFUSED => {
+                    self.reader = None;
+                    let altered = self.look_at(table).await.err();
+                    return Err(altered.unwrap_or(Fault::Definite(problem)).into());
+                }
                 Err(end) => return Err(end),
             };
             if attempt == ATTEMPTS {
@@ -136,6 +142,12 @@ impl Worker {
             pause *= 2;
         }
         Ok(false)
+    }
+
+    /// Fails where the table has other columns than it had.
+    async fn look_at(&self, table: usize) -> Result<(), Fault> {
+        let mut reader = read::connect(&self.shared.connect).await?;
+        read::begin(&self.shared.tables[table], &mut reader).await.map(|_| ())
     }
 
     async fn attempt(&mut self, table: usize, task: &mut Option<Task>) -> Result<bool, End> {

@@ -73,6 +73,8 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         ahead: Vec::new(),
         shape: None,
         empties: false,
+        altered: false,
+        late: false,
         filter: None,
         condition: None,
     }

@@ -7,9 +7,11 @@
 
 extern crate alloc;
 
+mod digits;
 mod reader;
 mod writer;
 
+pub use digits::{ShortDecimal, eight_digits, short_decimal, short_digits, three_pairs};
 pub use reader::{Malformed, Reader, Token, plain_end, short_f64, short_int, short_str};
 pub use writer::{OpenArray, Writer};
 

@@ -22,12 +22,18 @@ use alloc::vec::Vec;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
-    bytes: Vec<u8>,
+    /// All of it is initialised, the first `len` bytes are meant: so an append is one check and a store of a fixed size,
+    /// of which less may be meant. In a Wasm module a copy of any other size is a call out of it.
+    room: Vec<u8>,
+    len: usize,
 }
+
+/// The least room that is made, so that a first reply doesn't grow in many steps.
+const ROOM_BYTES_MIN: usize = 512;
 
 impl core::fmt::Write for Writer {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        self.bytes.extend_from_slice(text.as_bytes());
+        self.any(text.as_bytes());
         Ok(())
     }
 }
@@ -42,61 +48,71 @@ pub struct OpenArray {
 impl Writer {
     /// Nothing yet.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new() }
+        Self {
+            room: Vec::new(),
+            len: 0,
+        }
     }
 
     /// Forgets the content and keeps the memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.len = 0;
     }
 
     /// What was written.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes
+        self.room.get(..self.len).unwrap_or_default()
     }
 
     /// What was written, to be kept.
-    pub fn into_vec(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_vec(mut self) -> Vec<u8> {
+        self.room.truncate(self.len);
+        self.room
     }
 
     /// How many bytes were written.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.len
     }
 
     /// Whether nothing was written.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len == 0
     }
 
     /// Forgets everything behind `len`.
     pub fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
+        self.len = self.len.min(len);
     }
 
     /// Takes out the bytes of a range; those behind it move up.
     pub fn remove(&mut self, range: core::ops::Range<usize>) {
-        self.bytes.drain(range);
+        let (end, removed) = (range.end.min(self.len), range.len());
+        if range.start < end {
+            self.room.copy_within(end..self.len, range.start);
+            self.len -= removed.min(end - range.start);
+        }
     }
 
     /// Nothing.
     #[inline]
     pub fn nil(&mut self) {
-        self.bytes.push(0xc0);
+        self.push(0xc0);
     }
 
     /// `true` or `false`.
     #[inline]
     pub fn bool(&mut self, value: bool) {
-        self.bytes.push(if value { 0xc3 } else { 0xc2 });
+        self.push(if value { 0xc3 } else { 0xc2 });
     }
 
     /// An integer that is not negative.
     #[inline]
     pub fn uint(&mut self, value: u64) {
         match value {
-            0..=0x7f => self.bytes.push(value as u8),
+            0..=0x7f => self.push(value as u8),
             _ => self.long_uint(value),
         }
     }
@@ -116,7 +132,7 @@ impl Writer {
     pub fn int(&mut self, value: i64) {
         match value {
             0.. => self.uint(value as u64),
-            -32..=-1 => self.bytes.push(value as u8),
+            -32..=-1 => self.push(value as u8),
             -0x80..=-33 => self.number(0xd0, value as u64, 1),
             -0x8000..=-0x81 => self.number(0xd1, value as u64, 2),
             -0x8000_0000..=-0x8001 => self.number(0xd2, value as u64, 4),
@@ -132,43 +148,54 @@ impl Writer {
     /// A float of 64 bits.
     #[inline]
     pub fn f64(&mut self, value: f64) {
-        self.number(0xcb, value.to_bits(), 8);
+        let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
+        self.fixed(&[0xcb, a, b, c, d, e, f, g, h]);
     }
 
     /// A marker and the last `len` bytes of a number, 1 to 8. Never inlined, since it would be in a dozen places.
     #[inline(never)]
     fn number(&mut self, marker: u8, value: u64, len: u32) {
-        self.bytes.push(marker);
-        // A copy of a fixed size is an instruction; what is too much is taken back.
-        let end = self.bytes.len() + len as usize;
-        self.bytes.extend_from_slice(&(value << (64 - 8 * len)).to_be_bytes());
-        self.bytes.truncate(end);
+        let [a, b, c, d, e, f, g, h] = (value << (64 - 8 * len)).to_be_bytes();
+        self.first_of(1 + len as usize, &[marker, a, b, c, d, e, f, g, h]);
     }
 
     /// A text.
     #[inline(never)]
     pub fn str(&mut self, text: &str) {
         match text.len() {
-            len @ 0..=0x1f => self.bytes.push(0xa0 | len as u8),
+            len @ 0..=0x1f => self.push(0xa0 | len as u8),
             len => self.length(0xd9, len),
         }
         self.raw(text.as_bytes());
     }
 
+    /// A text that is mostly of a few bytes: worth its place only where there is one such for each row.
+    #[inline]
+    pub fn short_str(&mut self, text: &str) {
+        match left_aligned(text.as_bytes()) {
+            Some([a, b, c, d, e, f, g, h]) => {
+                let marker = 0xa0 | text.len() as u8;
+                self.first_of(1 + text.len(), &[marker, a, b, c, d, e, f, g, h]);
+            }
+            None => self.str(text),
+        }
+    }
+
     /// A text that is formatted in place; cut at 65,535 bytes.
     pub fn display(&mut self, value: &impl core::fmt::Display) {
-        self.bytes.extend_from_slice(&[0xda, 0, 0]);
-        let start = self.bytes.len();
-        // Appending to a vector doesn't fail.
+        self.fixed(&[0xda, 0, 0]);
+        let start = self.len;
+        // Appending doesn't fail.
         let _ = core::fmt::write(self, format_args!("{value}"));
-        let len = (self.bytes.len() - start).min(usize::from(u16::MAX));
-        self.bytes.truncate(start + len);
-        if let Some(place) = self.bytes.get_mut(start - 2..start) {
+        let len = (self.len - start).min(usize::from(u16::MAX));
+        self.len = start + len;
+        if let Some(place) = self.room.get_mut(start - 2..start) {
             place.copy_from_slice(&(len as u16).to_be_bytes());
         }
     }
 
     /// Bytes.
+    #[inline(never)]
     pub fn bin(&mut self, bytes: &[u8]) {
         self.length(0xc4, bytes.len());
         self.raw(bytes);
@@ -176,7 +203,7 @@ impl Writer {
 
     /// An extension value without content.
     pub fn empty_ext(&mut self, kind: i8) {
-        self.bytes.extend_from_slice(&[0xc7, 0, kind as u8]);
+        self.fixed(&[0xc7, 0, kind as u8]);
     }
 
     /// A length of 1, 2 or 4 bytes behind the first, second or third of three markers.
@@ -189,9 +216,10 @@ impl Writer {
     }
 
     /// The header of an array of so many elements, which are written next.
+    #[inline(never)]
     pub fn array(&mut self, len: usize) {
         match len {
-            0..=0x0f => self.bytes.push(0x90 | len as u8),
+            0..=0x0f => self.push(0x90 | len as u8),
             0x10..=0xffff => self.number(0xdc, len as u64, 2),
             _ => self.number(0xdd, len as u64, 4),
         }
@@ -200,66 +228,94 @@ impl Writer {
     /// The header of a map of so many pairs: a key and its value each, which are written next.
     pub fn map(&mut self, pairs: usize) {
         match pairs {
-            0..=0x0f => self.bytes.push(0x80 | pairs as u8),
+            0..=0x0f => self.push(0x80 | pairs as u8),
             0x10..=0xffff => self.number(0xde, pairs as u64, 2),
             _ => self.number(0xdf, pairs as u64, 4),
         }
     }
 
     /// Bytes that are MessagePack already.
-    // Short ones are copied by pieces of a fixed size: to a Wasm module a copy of any length is a call out of it.
     #[inline(never)]
     pub fn raw(&mut self, bytes: &[u8]) {
         const EIGHT: usize = 8;
-        if bytes.len() > 8 * EIGHT {
-            return self.bytes.extend_from_slice(bytes);
+        const PIECES_MAX: usize = 8;
+        if bytes.len() > PIECES_MAX * EIGHT {
+            return self.any(bytes);
+        }
+        if let Some(few) = left_aligned(bytes) {
+            return self.first_of(bytes.len(), &few);
         }
         let mut rest = bytes;
         while let Some((eight, behind)) = rest.split_first_chunk::<EIGHT>() {
-            self.bytes.extend_from_slice(eight);
+            self.first_of(EIGHT, eight);
             rest = behind;
         }
         // The end of it once more as a whole piece, over what was written of it: no loop over single bytes.
-        let end = self.bytes.len() + rest.len();
-        match (rest, bytes.last_chunk::<EIGHT>()) {
-            ([], _) => {}
-            (_, Some(last)) => self.last_piece(end, last),
-            ([one], _) => self.bytes.push(*one),
-            ([first, second], _) => self.bytes.extend_from_slice(&[*first, *second]),
-            ([first, second, third], _) => self.bytes.extend_from_slice(&[*first, *second, *third]),
-            _ => {
-                if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
-                    self.bytes.extend_from_slice(first);
-                    self.last_piece(end, last);
-                }
-            }
+        if let (Some(last), false) = (bytes.last_chunk::<EIGHT>(), rest.is_empty()) {
+            self.len -= EIGHT - rest.len();
+            self.first_of(EIGHT, last);
         }
     }
 
-    /// Appends a piece that ends at `end`, over what is there of it.
+    #[inline(never)]
+    fn any(&mut self, bytes: &[u8]) {
+        let end = self.len + bytes.len();
+        if self.room.len() < end {
+            self.grow(bytes.len());
+        }
+        if let Some(place) = self.room.get_mut(self.len..end) {
+            place.copy_from_slice(bytes);
+            self.len = end;
+        }
+    }
+
     #[inline]
-    fn last_piece<const N: usize>(&mut self, end: usize, piece: &[u8; N]) {
-        self.bytes.truncate(end - N);
-        self.bytes.extend_from_slice(piece);
+    fn push(&mut self, byte: u8) {
+        self.first_of(1, &[byte]);
     }
 
     /// Bytes of a length that is known while compiling.
     #[inline]
     pub fn fixed<const N: usize>(&mut self, bytes: &[u8; N]) {
-        self.bytes.extend_from_slice(bytes);
+        self.first_of(N, bytes);
+    }
+
+    /// Appends the first `len` of these.
+    #[inline]
+    fn first_of<const N: usize>(&mut self, len: usize, bytes: &[u8; N]) {
+        loop {
+            if let Some(place) = self.room.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut) {
+                *place = *bytes;
+                self.len += len.min(N);
+                return;
+            }
+            self.grow(N);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, by: usize) {
+        let wanted = (self.len + by).max(2 * self.room.len()).max(ROOM_BYTES_MIN);
+        self.room.resize(wanted, 0);
     }
 
     /// Overwrites a byte.
     #[inline]
     pub fn set(&mut self, at: usize, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(at) {
+        if let Some(place) = self.room.get_mut(..self.len).and_then(|written| written.get_mut(at)) {
             *place = byte;
         }
     }
 
     /// Puts bytes in front of the one at `at`.
     pub fn insert(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes.splice(at..at, bytes.iter().copied());
+        let (at, behind) = (at.min(self.len), self.len);
+        self.any(bytes);
+        self.room.copy_within(at..behind, at + bytes.len());
+        if let Some(place) = self.room.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
     }
 
     /// The header of an array the length of which [`Self::set_long_array`] tells.
@@ -269,14 +325,14 @@ impl Writer {
 
     /// Sets the length of the array with the header at `at`.
     pub fn set_long_array(&mut self, at: usize, len: u32) {
-        if let Some(place) = self.bytes.get_mut(at + 1..at + 5) {
+        if let Some(place) = self.room.get_mut(at + 1..at + 5) {
             place.copy_from_slice(&len.to_be_bytes());
         }
     }
 
     /// An array of a length that isn't known yet.
     pub fn open_array(&mut self) -> OpenArray {
-        let at = self.bytes.len();
+        let at = self.len;
         self.long_array();
         OpenArray { at }
     }
@@ -285,4 +341,25 @@ impl Writer {
     pub fn close_array(&mut self, array: OpenArray, len: u32) {
         self.set_long_array(array.at, len);
     }
+}
+
+/// Up to eight bytes with zeros behind them; `None` where there are more.
+#[inline]
+fn left_aligned(bytes: &[u8]) -> Option<[u8; 8]> {
+    let at = |byte: u8, at: usize| u64::from(byte) << (8 * at);
+    let word = match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) if bytes.len() <= 8 => {
+            // They overlap where there are less than eight.
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            u64::from(first) | u64::from(last) << (8 * (bytes.len() - 4))
+        }
+        _ => match *bytes {
+            [] => 0,
+            [a] => at(a, 0),
+            [a, b] => at(a, 0) | at(b, 1),
+            [a, b, c] => at(a, 0) | at(b, 1) | at(c, 2),
+            _ => return None,
+        },
+    };
+    Some(word.to_le_bytes())
 }

@@ -81,7 +81,7 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
     // One that writes nothing may drop, route or stop: it is asked about every image.
     let nothing_to_write = (!write.is_empty()).then(|| {
         quote! {
-            if ::rowmill_plugin::macro_support::nothing_to_write(row, &[#(#written),*]) {
+            if ::rowmill_plugin::macro_support::nothing_to_write(row, *table, &[#(#written),*]) {
                 return Ok(());
             }
         }
@@ -89,7 +89,7 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
     let implementation = quote! {
         impl ::rowmill_plugin::Transform for #name {
             type Config = ();
-            type Table = ();
+            type Table = ::rowmill_plugin::macro_support::Written;
 
             fn new(_: ()) -> ::rowmill_plugin::Result<Self> {
                 Ok(Self {})
@@ -103,7 +103,7 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
             fn schema(
                 &mut self,
                 relation: &::rowmill_plugin::Relation,
-            ) -> ::rowmill_plugin::Result<::rowmill_plugin::Projection<()>> {
+            ) -> ::rowmill_plugin::Result<::rowmill_plugin::Projection<::rowmill_plugin::macro_support::Written>> {
                 ::rowmill_plugin::macro_support::select_write(relation, &[#(#read),*], &[#(#write),*])
             }
 
@@ -111,9 +111,10 @@ pub fn transform(columns: Columns, function: ItemFn) -> syn::Result<TokenStream>
             fn transform(
                 &mut self,
                 row: &::rowmill_plugin::Row<'_>,
-                _: &(),
+                table: &::rowmill_plugin::macro_support::Written,
                 patch: &mut ::rowmill_plugin::Patch<'_>,
             ) -> ::rowmill_plugin::Result<()> {
+                let _ = table;
                 #nothing_to_write
                 #name(row, patch #kv)
             }
@@ -131,22 +132,13 @@ fn declared(columns: &Columns) -> TokenStream {
     }
 }
 
-/// The place of a written column among those that rows carry, and whether the function reads it.
-///
-/// Rows carry what is read, then what is written and not read.
+/// The place of a written column among those that rows carry, where the function reads it as well.
 fn written(column: &LitStr, columns: &Columns) -> TokenStream {
-    let is = |other: &&LitStr| other.value() == column.value();
-    let position = |list: &[LitStr]| list.iter().position(|other| is(&other));
-    let (place, is_read) = match position(&columns.read) {
-        Some(place) => (place, true),
-        None => {
-            let added = columns.write.iter().take_while(|other| !is(other));
-            let behind = added.filter(|other| !columns.read.iter().any(|read| read.value() == other.value()));
-            (columns.read.len() + behind.count(), false)
-        }
-    };
-    let place = place as u16;
-    quote! { (#place, #is_read) }
+    let place = columns.read.iter().position(|read| read.value() == column.value());
+    match place.map(|place| place as u16) {
+        Some(place) => quote! { Some(#place) },
+        None => quote! { None },
+    }
 }
 
 fn row_subject<'a>(row: &'a Ident, read: &'a [LitStr]) -> Subject<'a> {

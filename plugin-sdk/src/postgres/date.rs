@@ -117,6 +117,24 @@ pub(super) fn days_of(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(eras * DAYS_OF_400_YEARS + i64::from(in_era) - DAYS_TO_1970)
 }
 
+/// As [`days_of`], for years 1 to 9999, in which nothing is negative before the end: nearly all that there are.
+#[inline]
+pub(super) fn days_of_common_era(year: u32, month: u32, day: u32) -> Option<i32> {
+    /// Days of a year that isn't a leap year before each month, and then all of them.
+    const BEFORE: [u16; 14] = [0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+    const DAYS_TO_1970_FROM_1: i32 = 719_162;
+    let [before, until] = *BEFORE.get(month as usize..)?.first_chunk::<2>()?;
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let last = u32::from(until - before) + u32::from(is_leap && month == 2);
+    if !(1..=9_999).contains(&year) || month == 0 || day == 0 || day > last {
+        return None;
+    }
+    let whole = year - 1;
+    let days = 365 * whole + whole / 4 - whole / 100 + whole / 400;
+    let days = days + u32::from(before) + u32::from(is_leap && month > 2) + day - 1;
+    Some(days as i32 - DAYS_TO_1970_FROM_1)
+}
+
 /// Year, month and day of days since 1970-01-01.
 pub(super) fn civil_of(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_TO_1970;
@@ -179,6 +197,25 @@ impl fmt::Display for Date {
                 true => f.write_str(" BC"),
                 false => Ok(()),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every day of the years 1 to 9999, and what is none.
+    #[test]
+    fn both_ways_to_count_days_agree() {
+        for year in 0..=10_000 {
+            for month in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 99] {
+                for day in [0, 1, 27, 28, 29, 30, 31, 32, 99] {
+                    let expected = days_of(year.into(), month.into(), day.into());
+                    let expected = expected.filter(|_| (1..=9_999).contains(&year)).map(|days| days as i32);
+                    assert_eq!(days_of_common_era(year, month, day), expected, "{year}-{month}-{day}");
+                }
+            }
         }
     }
 }

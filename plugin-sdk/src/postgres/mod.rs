@@ -31,6 +31,8 @@ mod time;
 mod timestamp;
 mod uuid;
 
+use crate::ascii;
+
 pub use array::{Array, Dimension, Element, Elements};
 pub use date::Date;
 pub use decimal::Decimal;
@@ -74,6 +76,13 @@ pub trait FromText<'a>: Sized {
 
     /// The value; `None` where the text isn't one.
     fn from_text(text: &'a str) -> Option<Self>;
+
+    /// The value of a text that may hold anything; for types that need no check of it beside their own.
+    #[doc(hidden)]
+    #[inline]
+    fn from_bytes(text: &'a [u8]) -> Option<Self> {
+        ascii::text(text).and_then(Self::from_text)
+    }
 
     /// The value of an integer column, which comes as a number; `None`, as where nothing is written here, for types
     /// that aren't read from integers.

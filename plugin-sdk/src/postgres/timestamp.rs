@@ -1,7 +1,8 @@
 use super::FromText;
-use super::date::{Date, days_of, scan_era, scan_ymd, write_ymd};
+use super::date::{Date, days_of, days_of_common_era, scan_era, scan_ymd, write_ymd};
 use super::scan::Scan;
 use super::time::{MICROS_PER_DAY, MICROS_PER_SECOND, Time, scan_offset};
+use rowmill_abi::{short_decimal, three_pairs};
 use std::fmt;
 
 /// Days from 1970-01-01 to 2000-01-01, from which Postgres counts.
@@ -185,41 +186,43 @@ fn micros_of(days: i64, time: i64, offset: i64) -> Option<i64> {
         .checked_sub(offset * MICROS_PER_SECOND)
 }
 
-/// The same for what nearly all are: a year of four digits, and an offset of hours where there is one.
+/// The same for what nearly all are: a year of four digits, and an offset of no minutes from UTC where there is one.
 #[inline]
-fn scan_short(text: &str, with_offset: bool) -> Option<i64> {
-    let (head, rest) = text.as_bytes().split_first_chunk::<19>()?;
-    let mut beyond = 0;
-    let mut digits = |at: usize, count: usize| {
-        head[at..at + count].iter().fold(0, |value: u32, byte| {
-            let digit = byte.wrapping_sub(b'0');
-            beyond |= u8::from(digit > 9);
-            value * 10 + u32::from(digit)
-        })
-    };
-    let (year, month, day) = (digits(0, 4), digits(5, 2), digits(8, 2));
-    let (hour, minute, second) = (digits(11, 2), digits(14, 2), digits(17, 2));
-    let marks = [head[4], head[7], head[10], head[13], head[16]];
-    if beyond != 0 || marks != *b"-- ::" || hour > 23 || minute > 59 || second > 59 {
+fn scan_short(text: &[u8], with_offset: bool) -> Option<i64> {
+    const UTC: &[u8] = b"+00";
+    let (head, rest) = text.split_first_chunk::<19>()?;
+    let century = short_decimal(&head[..2], false)?.digits;
+    let [year, month, day] = three_pairs(*head[2..].first_chunk()?, b'-')?;
+    let [hour, minute, second] = three_pairs(*head[11..].first_chunk()?, b':')?;
+    if head[10] != b' ' || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let mut scan = Scan(rest);
-    let micros = scan.micros()?;
-    let offset = match (with_offset, scan.0) {
-        (false, []) | (true, b"+00") => 0,
-        (true, _) => scan_offset(&mut scan).filter(|_| scan.is_at_end())?,
-        (false, _) => return None,
+    let fraction = if with_offset { rest.strip_suffix(UTC)? } else { rest };
+    let micros = match fraction {
+        [] => 0,
+        [b'.', digits @ ..] => {
+            const POWERS: [u32; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+            POWERS.get(digits.len())? * short_decimal(digits, false)?.digits
+        }
+        _ => return None,
     };
-    let time = i64::from(hour * 3_600 + minute * 60 + second) * MICROS_PER_SECOND + micros;
-    let days = days_of(i64::from(year), i64::from(month), i64::from(day)).filter(|_| year > 0)?;
-    micros_of(days - DAYS_TO_2000, time, offset)
+    let days = days_of_common_era(100 * century + year, month, day)?;
+    let seconds = i64::from(hour * 3_600 + minute * 60 + second);
+    // Of at most four digits a year, so that nothing overflows.
+    Some((i64::from(days) - DAYS_TO_2000) * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + i64::from(micros))
 }
 
 impl FromText<'_> for Timestamp {
     const WANTED: &'static str = "a timestamp";
 
     fn from_text(text: &str) -> Option<Self> {
-        scan_short(text, false).or_else(|| scan(text, false)).map(Self)
+        Self::from_bytes(text.as_bytes()).or_else(|| scan(text, false).map(Self))
+    }
+
+    /// `None` says nothing.
+    #[inline]
+    fn from_bytes(text: &[u8]) -> Option<Self> {
+        scan_short(text, false).map(Self)
     }
 }
 
@@ -227,6 +230,12 @@ impl FromText<'_> for TimestampTz {
     const WANTED: &'static str = "a timestamp with time zone";
 
     fn from_text(text: &str) -> Option<Self> {
-        scan_short(text, true).or_else(|| scan(text, true)).map(Self)
+        Self::from_bytes(text.as_bytes()).or_else(|| scan(text, true).map(Self))
+    }
+
+    /// `None` says nothing.
+    #[inline]
+    fn from_bytes(text: &[u8]) -> Option<Self> {
+        scan_short(text, true).map(Self)
     }
 }

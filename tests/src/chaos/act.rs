@@ -1,6 +1,7 @@
 //! Does what the schedule says.
 
 use super::schedule::{Act, Lasting, Step};
+use super::shelves::Shelves;
 use super::stage::Stage;
 use crate::oracle::{Ledger, Scribe};
 use crate::{Fault, get, wait_until};
@@ -35,7 +36,7 @@ pub(super) fn step(stage: &mut Stage, step: &Step, ledger: &Arc<Mutex<Ledger>>, 
 pub(super) fn heal(stage: &mut Stage) -> Result<()> {
     stage.source_net.set(Fault::Pass);
     stage.target_net.set(Fault::Pass);
-    stage.disk.as_ref().map_or(Ok(()), super::SmallDisk::free)
+    stage.disk.as_ref().map_or(Ok(()), crate::SmallDisk::free)
 }
 
 fn begin(stage: &Stage, lasting: Lasting) -> Result<()> {
@@ -47,7 +48,7 @@ fn begin(stage: &Stage, lasting: Lasting) -> Result<()> {
         Lasting::TargetDown => stage.target.stop_server("immediate")?,
         Lasting::DiskFull => {
             answers(stage)?;
-            stage.disk.as_ref().map_or(Ok(()), super::SmallDisk::fill)?;
+            stage.disk.as_ref().map_or(Ok(()), crate::SmallDisk::fill)?;
         }
     }
     Ok(())
@@ -60,7 +61,7 @@ fn end(stage: &Stage, lasting: Lasting) -> Result<()> {
         Lasting::HostStopped => signal(stage, libc::SIGCONT)?,
         Lasting::SourceDown => started(&stage.source)?,
         Lasting::TargetDown => started(&stage.target)?,
-        Lasting::DiskFull => stage.disk.as_ref().map_or(Ok(()), super::SmallDisk::free)?,
+        Lasting::DiskFull => stage.disk.as_ref().map_or(Ok(()), crate::SmallDisk::free)?,
     }
     Ok(())
 }
@@ -124,6 +125,12 @@ fn act(stage: &mut Stage, act: Act, ledger: &Arc<Mutex<Ledger>>, hand: &mut Hand
             good(stage, ledger)?;
         }
         Act::LargeTransaction { rows } => drop(hand.events(rows)?),
+        Act::ColumnAdded { table } => hand.shelves.add_column(&stage.source, table, true)?,
+        Act::ColumnDropped { table } => hand.shelves.drop_column(&stage.source, table)?,
+        Act::ColumnRenamed { table } => hand.shelves.rename_column(&stage.source, table)?,
+        Act::AlterRolledBack { table } => hand.shelves.add_column(&stage.source, table, false)?,
+        Act::Emptied => hand.shelves.empty(&stage.source)?,
+        Act::TableAdded { by_hand } => hand.shelves.add_table(&stage.source, by_hand)?,
     }
     Ok(())
 }
@@ -142,15 +149,20 @@ pub(super) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 pub(super) struct Hand {
     runtime: tokio::runtime::Runtime,
     scribe: Scribe,
+    pub shelves: Shelves,
 }
 
 impl Hand {
-    pub fn new(scribe: Scribe) -> Result<Self> {
+    pub fn new(scribe: Scribe, seed: u64) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()?;
-        Ok(Self { runtime, scribe })
+        Ok(Self {
+            runtime,
+            scribe,
+            shelves: Shelves::new(seed),
+        })
     }
 
     /// One transaction of so many rows; returns the number of the first.

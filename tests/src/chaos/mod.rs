@@ -2,11 +2,10 @@
 //! [`crate::oracle`]. Rounds of faults under load, then healing: everything must have arrived, and fresh rows pass.
 
 mod act;
-mod disk;
 mod run;
 mod schedule;
+mod shelves;
 mod stage;
 
-pub use disk::SmallDisk;
 pub use run::{Report, run};
-pub use schedule::{Act, Lasting, Round, Step};
+pub use schedule::{Act, Altered, Lasting, Round, Step};

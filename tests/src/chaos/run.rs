@@ -125,8 +125,8 @@ impl Trial {
         let mut stage = Stage::new()?;
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         lock(&ledger).tag(tag(0));
-        Hand::new(Scribe::new(&stage.source, &ledger, 0, seed))?.events(COPIED)?;
-        let hand = Hand::new(Scribe::new(&stage.source, &ledger, 1, seed))?;
+        Hand::new(Scribe::new(&stage.source, &ledger, 0, seed), seed)?.events(COPIED)?;
+        let hand = Hand::new(Scribe::new(&stage.source, &ledger, 1, seed), seed)?;
         stage.start()?;
         let sinks = [
             ("warehouse", Promise::ExactlyOnce, false),
@@ -229,9 +229,9 @@ impl Trial {
         if let Err(error) = waited {
             self.judge.broken('a', format!("{error:#}"));
         }
-        // What would come twice comes now.
-        std::thread::sleep(Duration::from_millis(300));
+        self.pass_all()?;
         self.arrive()?;
+        self.shelves()?;
         let samples = self.sampler.take();
         self.report.samples += samples.len();
         let mut ledger = lock(&self.ledger);
@@ -240,6 +240,40 @@ impl Trial {
         drop(ledger);
         self.judge.copied();
         self.look_at_outputs()
+    }
+
+    /// Waits until the session that runs has acknowledged all that there is: what would come twice has come then.
+    fn pass_all(&mut self) -> Result<()> {
+        let mark = self
+            .stage
+            .source
+            .sql("source", "SELECT pg_logical_emit_message(false, 'chaos', 'mark')")?;
+        let passed = format!("SELECT bool_and(confirmed_flush_lsn >= '{mark}') FROM pg_replication_slots");
+        let waited = wait_until("everything is acknowledged", ARRIVAL, || {
+            self.must_run()?;
+            Ok((self.stage.source.sql("source", &passed)? == "t").then_some(()))
+        });
+        if let Err(error) = waited {
+            self.judge.broken('g', format!("{error:#}"));
+        }
+        Ok(())
+    }
+
+    /// What was altered, emptied and added is the same everywhere: rule a. Tables that have come are copied first.
+    fn shelves(&mut self) -> Result<()> {
+        let waited = wait_until("the shelves are the same", ARRIVAL, || {
+            self.must_run()?;
+            self.arrive()?;
+            let (source, target) = (&self.stage.source, &self.stage.target);
+            match self.hand.shelves.difference(source, target, self.feed.shelves())? {
+                Some(difference) => anyhow::bail!("{difference}"),
+                None => Ok(Some(())),
+            }
+        });
+        if let Err(error) = waited {
+            self.judge.broken('a', format!("{error:#}"));
+        }
+        Ok(())
     }
 
     fn arrive(&mut self) -> Result<()> {

@@ -1,8 +1,8 @@
 //! The pipeline under test: two servers, each behind a proxy, the process between them, and the file that it writes.
 
-use super::disk::SmallDisk;
+use super::shelves;
 use crate::oracle::{SECRET, TABLES, WATCH};
-use crate::{Cluster, Host, Proxy, free_port, plugin, tag, tagger, trapping_tagger};
+use crate::{Cluster, Host, Proxy, SmallDisk, free_port, plugin, tag, tagger, trapping_tagger};
 use anyhow::Result;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -33,6 +33,7 @@ impl Stage {
         source.sql("postgres", "CREATE DATABASE source")?;
         target.sql("postgres", "CREATE DATABASE target")?;
         source.script("source", TABLES)?;
+        source.script("source", shelves::FIRST)?;
         target.script("target", TABLES)?;
         target.script("target", WATCH)?;
         let folder = tempfile::Builder::new().prefix("rowmill-chaos-").tempdir()?;
@@ -72,7 +73,7 @@ drain_timeout: 3s
 source:
   postgres:
     url: {source}
-    tables: [public.events, public.accounts]
+    tables: [public.events, public.accounts, public.shelf_*]
     snapshot: {{ mode: initial, connections: 2, unit_rows: 200 }}
 reload: {{ settle: 20ms, interval: 50ms }}
 plugins:
@@ -80,8 +81,9 @@ plugins:
   tagger: {{ module: tagger.wasm }}
 routes:
   - {{ tables: [public.events, public.accounts], plugins: [mask_pii, tagger], sinks: [warehouse, feed] }}
+  - {{ tables: [public.shelf_*], sinks: [warehouse, feed] }}
 sinks:
-  warehouse: {{ postgres: {{ url: {target} }} }}
+  warehouse: {{ postgres: {{ url: {target}, create_tables: true }} }}
   feed: {{ file: {{ path: out/feed.jsonl, rotate: 1MiB }} }}
 ",
             console = self.console,

@@ -4,6 +4,7 @@ use super::ledger::{Lsn, Table};
 use crate::Cluster;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// At the target: writes down each row of `events` as it arrives.
@@ -90,14 +91,24 @@ impl Told {
 pub struct Feed {
     path: PathBuf,
     at: u64,
+    shelves: BTreeMap<String, Shelf>,
 }
+
+/// Rows by their ids, of a table that isn't judged change by change.
+pub type Shelf = BTreeMap<u64, String>;
 
 impl Feed {
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_path_buf(),
             at: 0,
+            shelves: BTreeMap::new(),
         }
+    }
+
+    /// The tables whose names begin with `shelf_`, as the lines make them.
+    pub fn shelves(&self) -> &BTreeMap<String, Shelf> {
+        &self.shelves
     }
 
     /// The bytes that the manifest covers, of all files together; 0 where there is none yet.
@@ -119,7 +130,10 @@ impl Feed {
                 ensure!(fresh.ends_with(b"\n"), "{}: a torn line", file.display());
                 for line in fresh.split_inclusive(|byte| *byte == b'\n') {
                     self.at += line.len() as u64;
-                    arrivals.push(of_line(&serde_json::from_slice(line)?, self.at)?);
+                    let line: Value = serde_json::from_slice(line)?;
+                    if !shelved(&mut self.shelves, &line)? {
+                        arrivals.push(of_line(&line, self.at)?);
+                    }
                 }
             }
             start = end;
@@ -144,6 +158,32 @@ fn files(path: &Path) -> Result<Vec<(PathBuf, u64)>> {
     let parts = manifest["files"].as_array().context("files")?.iter();
     let of = |part: &Value| Some((folder.join(part["name"].as_str()?), part["length"].as_u64()?));
     parts.map(|part| of(part).context("a file of the manifest")).collect()
+}
+
+/// Takes a line of one of those tables; tells whether it is one.
+fn shelved(shelves: &mut BTreeMap<String, Shelf>, line: &Value) -> Result<bool> {
+    const BEGIN: &str = "shelf_";
+    if line["op"] == "truncate" {
+        let tables = line["tables"].as_array().context("tables")?.iter();
+        let names: Vec<&str> = tables.filter_map(|table| table["table"].as_str()).collect();
+        for name in &names {
+            shelves.entry((*name).to_owned()).or_default().clear();
+        }
+        return Ok(names.iter().all(|name| name.starts_with(BEGIN)));
+    }
+    let name = line["table"].as_str().context("table")?;
+    if !name.starts_with(BEGIN) {
+        return Ok(false);
+    }
+    let shelf = shelves.entry(name.to_owned()).or_default();
+    let id = |image: &str| line[image]["id"].as_u64();
+    if line["op"] == "delete" {
+        shelf.remove(&id("old").context("the old id")?);
+    } else {
+        let body = line["new"]["body"].as_str().context("body")?;
+        shelf.insert(id("new").context("the new id")?, body.to_owned());
+    }
+    Ok(true)
 }
 
 fn of_line(line: &Value, at: u64) -> Result<Arrival> {

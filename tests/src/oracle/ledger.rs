@@ -5,10 +5,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 /// A position in the WAL.
 pub type Lsn = u64;
 
-/// `events` only grows; rows of `accounts` come, change and go. `tag` is what the plugin writes, `email` what it masks.
+/// `events` only grows; rows of `accounts` come, change and go. `tag` is what the plugin writes, `email` what it masks,
+/// `spare` may go.
 pub const TABLES: &str = "
-    CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, key bigint, payload text, email text, tag text);
-    CREATE TABLE accounts (key bigint PRIMARY KEY, txn bigint, seq bigint, payload text, email text, tag text);
+    CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, key bigint, payload text, email text, tag text,
+        spare text DEFAULT 's');
+    CREATE TABLE accounts (key bigint PRIMARY KEY, txn bigint, seq bigint, payload text, email text, tag text,
+        spare text DEFAULT 's');
     ALTER TABLE accounts REPLICA IDENTITY FULL;
     ALTER TABLE events ALTER payload SET STORAGE EXTERNAL;
 ";

@@ -22,7 +22,7 @@ mod scribe;
 #[cfg(test)]
 mod tests;
 
-pub use arrivals::{Arrival, Feed, Told, WATCH};
+pub use arrivals::{Arrival, Feed, Shelf, Told, WATCH};
 pub use judge::{Judge, Promise, Violation};
 pub use ledger::{Change, Ledger, Lsn, TABLES, Table, lsn, masked};
 pub use outputs::{ALLOWED, CANARY, Outputs, SECRET};

@@ -232,6 +232,29 @@ fn a_newer_description_outlives_an_older_transaction() {
     assert_eq!(rows(&decoded(fed(&mut assembler, &frames).unwrap())), expected);
 }
 
+/// A table changes while its transaction streams, and what brought the change is rolled back: the description before it
+/// counts for that transaction again, and everybody else goes on with the newer one. Found by the model; the
+/// transaction forgot both, and left what came behind its commit to the older one.
+#[test]
+fn an_aborted_description_gives_place_to_the_one_before_it() {
+    let unstreamed = |xid, at, inner: &[Vec<u8>]| [begin(xid, at), inner.concat(), commit(at)].concat();
+    let frames = [
+        block(7, true, &[relation(7, 1, "old"), insert(7, 1, "1")]),
+        block(7, false, &[relation(8, 1, "new"), insert(8, 1, "never")]),
+        unstreamed(9, 20, &[change(relation(0, 1, "new")), change(insert(0, 1, "2"))]),
+        abort(7, 8),
+        stream_commit(7, 30),
+        unstreamed(10, 40, &[change(insert(0, 1, "3"))]),
+    ];
+    let expected = ["9@20 #0 new=2", "7@30 #0 old=1", "10@40 #0 new=3"];
+    for memory in [0, MEMORY_BYTES] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut assembler = assembler(folder.path());
+        assembler.spill.set_memory_limit(memory);
+        assert_eq!(rows(&decoded(fed(&mut assembler, &frames).unwrap())), expected);
+    }
+}
+
 #[test]
 fn what_breaks_the_protocol_is_an_error() {
     let broken: [&[Vec<u8>]; 6] = [

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::format::{COPIES, RANGES, decode, encode};
-use super::{CopiedRange, CopiedUnit, CopyState, Mark, StateStore, TableCopy};
+use super::{CopiedRange, CopiedUnit, CopyState, Mark, Reach, StateStore, TableCopy};
 use crate::problem::Problem;
 use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 use std::ops::RangeInclusive;
@@ -59,7 +59,12 @@ impl StateStore {
                 state: CopyState::Planned,
                 basis: String::new(),
                 empties: true,
-                joined: before.is_some_and(|copy| copy.joined),
+                joined: before.as_ref().is_some_and(|copy| copy.joined),
+                altered: before.as_ref().is_some_and(|copy| copy.altered),
+                reach: Reach {
+                    only: Vec::new(),
+                    ..before.map(|copy| copy.reach).unwrap_or_default()
+                },
             };
             copies.insert(table_oid, encode(&copy)?.as_slice())?;
             let mut ranges = transaction.open_table(RANGES)?;
@@ -108,6 +113,8 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
                 copy.epoch = epoch;
                 copy.state = CopyState::Finished;
                 copy.joined = false;
+                copy.altered = false;
+                copy.reach.only.clear();
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
                 forget_ranges(transaction, table_oid)?;
             }

@@ -22,6 +22,12 @@ pub(super) const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("num
 pub(super) const DOCUMENTS: TableDefinition<&str, &[u8]> = TableDefinition::new("documents");
 /// (route, "schema.table") -> column names.
 pub(super) const ROUTE_COLUMNS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("route_columns");
+/// The name of the document that has the columns of a table on a route.
+pub(super) fn shapes(route: &str, table: &str) -> String {
+    // No name has the character in between.
+    format!("shapes\0{route}\0{table}")
+}
+
 /// (route, first commit) -> chain version.
 pub(super) const CHAINS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("chains");
 /// table oid -> copy.

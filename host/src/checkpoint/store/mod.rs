@@ -27,7 +27,8 @@ pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
-    PluginState, PluginVersion, RanVersion, RowsAhead, SetAside, TableCopy, Turn,
+    PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RowsAhead, SetAside, ShapeColumn, TableCopy,
+    TableShape, Turn,
 };
 
 use super::Stored;
@@ -141,6 +142,21 @@ impl StateStore {
             let mut stored = transaction.open_table(format::ROUTE_COLUMNS)?;
             for (route, table, columns) in of {
                 stored.insert((*route, *table), format::encode(*columns)?.as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The columns that `table` ("schema.table") has had on `route`, the newest last.
+    pub fn route_shapes(&self, route: &str, table: &str) -> Result<Vec<TableShape>, Problem> {
+        let shapes = self.read(|transaction| format::document(transaction, &format::shapes(route, table)))?;
+        Ok(shapes.unwrap_or_default())
+    }
+
+    pub fn set_route_shapes(&self, all: &[RouteShapes]) -> Result<(), Problem> {
+        self.write(|transaction| {
+            for of in all {
+                format::put_document(transaction, &format::shapes(&of.route, &of.table), &of.shapes)?;
             }
             Ok(())
         })

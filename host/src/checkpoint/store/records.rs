@@ -83,6 +83,27 @@ pub struct SetAside {
     pub since: u64,
 }
 
+/// The columns of a table at some position, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableShape(pub Vec<ShapeColumn>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShapeColumn {
+    pub name: String,
+    pub type_oid: u32,
+    pub typmod: i32,
+}
+
+/// The versions of a table that a route has taken up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteShapes {
+    pub route: String,
+    /// "schema.table".
+    pub table: String,
+    /// The newest last.
+    pub shapes: Vec<TableShape>,
+}
+
 /// How far the copy of a table has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -113,6 +134,22 @@ pub struct TableCopy {
     /// It came while the pipeline ran: transactions that had begun by then may have changed it unseen by the stream.
     #[serde(default)]
     pub joined: bool,
+    /// It had other columns while this copy was under way, and the stream may be before that still.
+    #[serde(default)]
+    pub altered: bool,
+    #[serde(default)]
+    pub reach: Reach,
+}
+
+/// The sinks that a table's rows go to, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Those that have the table, or get it by the copy that is under way; `None` before that was kept.
+    pub has: Option<Vec<String>>,
+    /// Those that had it once and got nothing of it since.
+    pub gone: Vec<String>,
+    /// The copy is for these alone, as the others have the table; empty: for all.
+    pub only: Vec<String>,
 }
 
 /// A range of a table's key that is copied: its rows are durable everywhere, and the stored position is behind all

@@ -68,6 +68,8 @@ fn copy(epoch: u32) -> TableCopy {
         state: CopyState::Planned,
         empties: false,
         joined: false,
+        altered: false,
+        reach: Reach::default(),
         basis: "id int4".into(),
     }
 }

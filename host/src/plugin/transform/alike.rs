@@ -1,10 +1,10 @@
-//! What most rows are: new images alone, of one table, with nothing or a patch of short texts said of each.
+//! What most rows are: new images alone, of one table, with nothing or a patch of few columns said of each.
 
-use super::{Applied, Apply, Target};
+use super::image::cell;
+use super::{Applied, Apply, Image, Target};
 use crate::batch::{Cell, Row, Tuple};
 use crate::plugin::encode::mark;
 use crate::plugin::plan::InUse;
-use crate::plugin::values::Class;
 
 impl Apply<'_, '_> {
     /// Applies the reply to as many rows at the beginning of `rows` as are like that, the first of which is the guest row
@@ -28,7 +28,8 @@ impl Apply<'_, '_> {
             }
             let mut made = new;
             if let Some((_, len)) = self.next.filter(|(of, _)| *of == image) {
-                let Some(patched) = self.short_texts(plan, new, len) else {
+                let shipped = Image::new(row, image, new, false, *marks);
+                let Some(patched) = self.short_patch(plan, new, shipped, len)? else {
                     break;
                 };
                 made = patched;
@@ -52,30 +53,31 @@ impl Apply<'_, '_> {
         Ok(count)
     }
 
-    /// Patches a copy of `tuple` where the action at hand, of which `len` elements are left, sets columns to short texts.
-    /// `None` says nothing, and leaves the reply as it was.
+    /// Patches a copy of `tuple` where that is what the action at hand does, of which `len` elements are left. `None` says
+    /// nothing, and leaves the reply as it was.
     #[inline]
-    fn short_texts(&mut self, plan: &InUse, tuple: Tuple, len: usize) -> Option<Tuple> {
-        let output = &plan.outputs[0];
+    fn short_patch(&mut self, plan: &InUse, tuple: Tuple, image: Image, len: usize) -> Applied<Option<Tuple>> {
         let before = self.cursor;
-        let columns = (len == 2).then(|| self.cursor.short_patch()).flatten();
-        let made = columns.and_then(|columns| {
-            let made = self.batch.copy_tuple(tuple, plan.input.slots);
-            for _ in 0..columns {
-                let column = output.columns.get(self.cursor.small()?)?;
-                if !column.writable || column.class != Class::Text {
-                    return None;
-                }
-                let value = self.short_value()?;
-                let at = made.0 as usize + usize::from(column.slot);
-                let cell = self.batch.cells.get_mut(at).filter(|cell| **cell != Cell::ABSENT)?;
+        let Some(columns) = (len == 2).then(|| self.cursor.short_patch()).flatten() else {
+            return Ok(None);
+        };
+        let output = &plan.outputs[0];
+        let made = self.batch.copy_tuple(tuple, plan.input.slots);
+        for _ in 0..columns {
+            let at = self
+                .cursor
+                .small()
+                .filter(|at| output.columns.get(*at).is_some_and(|of| of.writable));
+            let Some(at) = at else {
+                self.cursor = before;
+                return Ok(None);
+            };
+            let value = self.value(output, at, image)?;
+            let cell = cell(self.batch, made, output.columns[at].slot);
+            if *cell != Cell::ABSENT {
                 *cell = value;
             }
-            Some(made)
-        });
-        if made.is_none() {
-            self.cursor = before;
         }
-        made
+        Ok(Some(made))
     }
 }

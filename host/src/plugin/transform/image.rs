@@ -74,7 +74,7 @@ impl Apply<'_, '_> {
 
     /// Reads a value for a column.
     #[inline]
-    fn value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
+    pub(super) fn value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
         if output.columns[at].class == Class::Text
             && let Some(cell) = self.short_value()
         {
@@ -85,7 +85,7 @@ impl Apply<'_, '_> {
 
     /// A short text. `None` says nothing, and leaves the reply as it was.
     #[inline]
-    pub(super) fn short_value(&mut self) -> Option<Cell> {
+    fn short_value(&mut self) -> Option<Cell> {
         let arena = &mut self.batch.arena;
         let start = arena.len();
         if start + SHORT_TEXT_MAX > u32::MAX as usize {
@@ -245,7 +245,7 @@ impl Apply<'_, '_> {
 pub(crate) const ROWS_OF_CHANGE_MAX: usize = 1 << 16;
 
 #[inline]
-fn cell(batch: &mut Batch, tuple: Tuple, slot: u16) -> &mut Cell {
+pub(super) fn cell(batch: &mut Batch, tuple: Tuple, slot: u16) -> &mut Cell {
     &mut batch.cells[tuple.0 as usize + usize::from(slot)]
 }
 

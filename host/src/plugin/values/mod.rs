@@ -121,6 +121,24 @@ mod tests {
         }
 
         #[test]
+        fn integers_of_few_digits_survive(value: i64, shift in 0..64) {
+            let text = i64::to_string(&(value >> shift));
+            prop_assert_eq!(round_trip(20, &text), text);
+        }
+
+        /// To the bit as they are otherwise read.
+        #[test]
+        fn floats_of_few_digits_are_the_nearest(digits in 0..1_000_000_000u32, scale in 0..9usize, negative: bool) {
+            let mut text = format!("{digits:0width$}", width = scale + 1);
+            text.insert(text.len() - scale, '.');
+            let text = format!("{}{}", if negative { "-" } else { "" }, text.trim_end_matches('.'));
+            let mut wire = Vec::new();
+            encode(Class::Float8, 701, Value::Text(text.as_bytes()), &mut wire).unwrap();
+            let expected = Scalar::F64(text.parse().unwrap());
+            prop_assert_eq!(Cursor::new(&wire).scalar().unwrap(), expected);
+        }
+
+        #[test]
         fn floats_survive(value: f64) {
             let shown = round_trip(701, &format!("{value}"));
             if value.is_finite() {

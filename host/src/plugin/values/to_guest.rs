@@ -4,7 +4,7 @@ use super::Class;
 use crate::batch::Value;
 use crate::plugin::wire::Out;
 use crate::plugin::write;
-use rowmill_abi::ext;
+use rowmill_abi::{ext, short_decimal, short_digits};
 
 /// Whether the guest got a value (NULL is one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ fn encode_text(class: Class, text: &[u8], out: &mut impl Out) -> Result<(), &'st
         Class::Text => write::str(out, text),
         Class::Int2 | Class::Int4 | Class::Int8 => write::int(out, parse_int(text).ok_or("its text is no integer")?),
         Class::Float4 => write::f32(out, parse_float(text)?),
-        Class::Float8 => write::f64(out, parse_float(text)?),
+        Class::Float8 => write::f64(out, parse_f64(text)?),
         Class::Bool => match text {
             b"t" => write::bool(out, true),
             b"f" => write::bool(out, false),
@@ -61,6 +61,11 @@ pub(super) fn parse_int(text: &[u8]) -> Option<i64> {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
+    // Up to sixteen digits: nearly all.
+    if let Some(size) = short_digits(digits) {
+        let size = size as i64;
+        return Some(if negative { -size } else { size });
+    }
     if digits.is_empty() {
         return None;
     }
@@ -76,6 +81,23 @@ pub(super) fn parse_int(text: &[u8]) -> Option<i64> {
     if negative { Some(value) } else { value.checked_neg() }
 }
 
+/// The nearest float of 64 bits, as [`parse_float`].
+#[inline]
+fn parse_f64(text: &[u8]) -> Result<f64, &'static str> {
+    /// Each is a float exactly, as every number of eight digits is: so their quotient, rounded once, is the nearest one.
+    const POWERS: [f64; 7] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
+    let (negative, size) = match text {
+        [b'-', size @ ..] => (true, size),
+        size => (false, size),
+    };
+    let short = short_decimal(size, true);
+    match short.and_then(|short| Some(f64::from(short.digits) / POWERS.get(usize::from(short.scale))?)) {
+        Some(size) => Ok(if negative { -size } else { size }),
+        None => parse_float(text),
+    }
+}
+
+#[inline(never)]
 fn parse_float<T: std::str::FromStr>(text: &[u8]) -> Result<T, &'static str> {
     // Rust reads `NaN`, `Infinity` and `-Infinity` as Postgres writes them.
     std::str::from_utf8(text)

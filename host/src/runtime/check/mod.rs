@@ -14,7 +14,7 @@ use crate::plugin::reload::{ModuleRefusal, read_module};
 use crate::plugin::{Engine, Module};
 use crate::postgres::install_crypto_provider;
 use crate::problem::{Exit, Problem};
-use crate::sink::{self, SinkContext, SinkError};
+use crate::sink::{self, AddedColumns, SinkContext, SinkError};
 use crate::source::catalog::Catalog;
 use crate::source::preflight::{Level, Notice};
 use routes::Way;
@@ -76,18 +76,24 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
     };
     let source = source::look(config, &mut checked).await;
     let mut ways = Vec::new();
+    let added = Arc::default();
     if let Some(source) = &source
         && !started.is_empty()
     {
         let known = |route: &str, table: &str| source.known(route, table);
         let tables = &source.report.catalog.tables;
-        ways = routes::ways(config, tables, &mut started, known, &mut checked.problems);
+        ways = routes::ways(config, tables, &mut started, known, &added, &mut checked.problems);
         tables_of(config, &source.report.catalog, &ways, &mut checked);
     }
     let system_identifier = source.as_ref().map_or(0, |source| source.system_identifier);
     for of_sink in &config.sinks {
         let relations = routes::relations_for(config, &ways, &of_sink.name);
-        let found = sink::check(of_sink, &context(config, of_sink, system_identifier), &relations).await;
+        let found = sink::check(
+            of_sink,
+            &context(config, of_sink, system_identifier, &added),
+            &relations,
+        )
+        .await;
         checked.line("sink", sink_line(of_sink, &relations));
         let differences = found.differences.iter();
         let notices = differences.map(|(table, text)| differs(&of_sink.name, table, text));
@@ -138,10 +144,16 @@ async fn would_take(
     let mut problems = Vec::new();
     let mut started = routes::start(&process.engine, config, module, &mut problems);
     let known = |route: &str, table: &str| process.store.route_columns(route, table).ok().flatten();
-    let ways = routes::ways(config, &catalog.tables, &mut started, known, &mut problems);
+    let added = Arc::default();
+    let ways = routes::ways(config, &catalog.tables, &mut started, known, &added, &mut problems);
     for of_sink in &config.sinks {
         let relations = routes::relations_for(config, &ways, &of_sink.name);
-        let found = sink::check(of_sink, &context(config, of_sink, system_identifier), &relations).await;
+        let found = sink::check(
+            of_sink,
+            &context(config, of_sink, system_identifier, &added),
+            &relations,
+        )
+        .await;
         problems.extend(found.refusals.into_iter().filter_map(|error| match error {
             SinkError::Definite(problem) => Some(*problem),
             _ => None,
@@ -150,7 +162,12 @@ async fn would_take(
     problems
 }
 
-fn context(config: &Pipeline, of_sink: &config::Sink, system_identifier: u64) -> SinkContext {
+fn context(
+    config: &Pipeline,
+    of_sink: &config::Sink,
+    system_identifier: u64,
+    added: &Arc<AddedColumns>,
+) -> SinkContext {
     SinkContext {
         pipeline: config.name.clone(),
         slot: config.slot_name(),
@@ -160,6 +177,7 @@ fn context(config: &Pipeline, of_sink: &config::Sink, system_identifier: u64) ->
         state_dir: config.state_dir.clone(),
         passed_over: Arc::default(),
         types: Arc::default(),
+        added: Arc::clone(added),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::super::copies;
 use crate::batch::Relation;
-use crate::config::{self, Pipeline};
+use crate::config::{self, OnSchemaChange, Pipeline};
 use crate::pipeline::{project, route_key, takes};
 use crate::plugin::{Chain, ChainOutcome, Engine, Mode, Module, PluginVersion};
 use crate::problem::Problem;
+use crate::sink::AddedColumns;
 use crate::source::catalog::Table;
 use std::sync::Arc;
 
@@ -70,12 +71,14 @@ fn versions(
     route.plugins.iter().map(of_plugin).collect()
 }
 
-/// Shows every table to the routes that take it. `known` has the columns of a table that a route met before.
+/// Shows every table to the routes that take it. `known` has the columns of a table that a route met before;
+/// `added` gets those that have come since, where targets may add them.
 pub(super) fn ways(
     config: &Pipeline,
     tables: &[Table],
     started: &mut [Started],
     known: impl Fn(&str, &str) -> Option<Vec<String>>,
+    added: &AddedColumns,
     problems: &mut Vec<Problem>,
 ) -> Vec<Way> {
     let mut ways = Vec::new();
@@ -87,13 +90,17 @@ pub(super) fn ways(
             }
             let present = || relation.columns.iter().map(|column| column.name.clone()).collect();
             let known = known(&route_key(of_route), &relation.full_name()).unwrap_or_else(present);
-            let projected = match project(of_route, &known, &relation) {
+            let projected = match project(of_route, &known, None, &relation) {
                 Ok(projected) => projected,
                 Err(problem) => {
                     push(problems, *problem);
                     continue;
                 }
             };
+            if of_route.on_schema_change == OnSchemaChange::Evolve {
+                let come = projected.columns.iter().filter(|column| !known.contains(&column.name));
+                come.for_each(|column| added.insert(&projected, &column.name));
+            }
             let outputs = outputs(&mut started[route], &projected, problems);
             ways.push(Way {
                 route,

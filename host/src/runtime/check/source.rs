@@ -35,7 +35,7 @@ impl Source {
 pub(super) async fn beside(process: &Process, config: &Pipeline) -> Result<(Catalog, u64), Vec<Problem>> {
     let one = |problem: Problem| vec![problem];
     let application = format!("{}_check", process.application_name());
-    let client = sql::connect(&process.source, &application).await;
+    let client = sql::connect(&process.source(), &application).await;
     let client = client.map_err(|error| one(error.into()))?;
     let copied = copies::finished(process).map_err(one)?;
     let slot = config.slot_name();

@@ -150,8 +150,14 @@ pub async fn cut_over(config: &Pipeline, request: &CutOverRequest) -> Result<Cut
     left_behind.views = left::views(&target)
         .await
         .map_err(|error| failed(&format!("sink {sink}"), &error))?;
+    // Where nothing is written everything has arrived.
+    let under_way = if request.writes_stopped {
+        Duration::ZERO
+    } else {
+        request.wait
+    };
     let verified = match request.verify {
-        true => Some(verify::verify(config, Some(sink), request.wait.min(VERIFY_WAIT_MAX)).await?),
+        true => Some(verify::verify(config, Some(sink), under_way).await?),
         false => None,
     };
 
@@ -178,9 +184,6 @@ pub async fn cut_over(config: &Pipeline, request: &CutOverRequest) -> Result<Cut
         quiet,
     })
 }
-
-/// Rows that differ are looked at again for so long at most: all has arrived that was there before.
-const VERIFY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A sink whose tables hold what the source's do.
 fn chosen<'a>(config: &'a Pipeline, name: Option<&str>) -> Result<(&'a str, &'a PostgresSink), Box<Problem>> {

@@ -11,7 +11,7 @@ use super::relay;
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
 use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
-use crate::batch::{Batch, Op, Relation, Row};
+use crate::batch::{Batch, Column, Op, Relation, Row};
 use crate::config::{self, OnConflict, WriteMode};
 use crate::sink::{SinkContext, SinkError};
 use rustc_hash::FxHashMap;
@@ -224,7 +224,8 @@ impl Applier {
         for row in &work.rows[range] {
             match row.op {
                 Op::Message => {}
-                Op::Truncate if self.mode == WriteMode::Append => {
+                // One that is emptied before its first row comes has to be there, too.
+                Op::Truncate if self.mode == WriteMode::Append || self.creates => {
                     for relation in &work.batch.truncates[row.extra as usize].relations {
                         self.look_up_one(work, *relation).await?;
                     }
@@ -266,7 +267,13 @@ impl Applier {
                 maker.table(relation).await?;
             }
             Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_COLUMN => {
-                maker.columns(relation).await?;
+                maker.columns(relation, |_| true).await?;
+            }
+            Err(SinkError::Definite(problem))
+                if problem.code == MISSING_COLUMN && work.context.added.has_any(relation) =>
+            {
+                let has_come = |column: &Column| work.context.added.has(relation, &column.name);
+                maker.columns(relation, has_come).await?;
             }
             looked_up => return looked_up,
         }

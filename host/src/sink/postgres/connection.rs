@@ -32,12 +32,12 @@ pub(super) struct Predecessor {
 pub(super) async fn connect(
     url: &Secret,
     context: &SinkContext,
-    predecessor: Option<Predecessor>,
+    predecessor: &mut Option<Predecessor>,
 ) -> Result<(Client, bool), SinkError> {
     let client = connect_once(url, context).await?;
     let failed = |error| error::of(&error, context);
     client.batch_execute(SETTINGS).await.map_err(failed)?;
-    if let Some(Predecessor { pid, started }) = predecessor {
+    if let Some(Predecessor { pid, started }) = predecessor.take() {
         let end = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
                    WHERE pid = $1 AND backend_start = $2 AND pid <> pg_catalog.pg_backend_pid()";
         client.execute(end, &[&pid, &started]).await.map_err(failed)?;
@@ -55,8 +55,17 @@ pub(super) async fn predecessor(client: &Client) -> Result<Predecessor, tokio_po
     })
 }
 
-/// Connects and sets nothing.
+/// Whether the target was reached and doesn't let this role in, as it calls itself.
+pub(super) fn is_of_the_login(problem: &Problem) -> bool {
+    ["E0253", "E0254", "E0255", "E0256"].contains(&problem.code)
+}
+
+/// Connects and sets nothing. What the url refers to is read again: a rotated password needs no restart.
 pub(super) async fn connect_once(url: &Secret, context: &SinkContext) -> Result<Client, SinkError> {
+    let url = &url.read_again().unwrap_or_else(|error| {
+        tracing::warn!(sink = context.sink, error, "the sink's url can't be read again");
+        url.clone()
+    });
     let conninfo = Conninfo::parse(url.reveal()).map_err(|error| {
         let headline = format!("the url of sink {} can't be read", context.sink);
         let help = "write it as postgresql://user:password@host:5432/database";

@@ -51,10 +51,10 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// Adds the columns that the target's table lacks. They may be NULL: rows that are there have no value for them.
-    pub(super) async fn columns(&self, relation: &Relation) -> Result<(), SinkError> {
+    /// Adds those `which` the target's table lacks. They may be NULL: rows that are there have no value for them.
+    pub(super) async fn columns(&self, relation: &Relation, which: impl Fn(&Column) -> bool) -> Result<(), SinkError> {
         let name = qualified(relation);
-        for column in &relation.columns {
+        for column in relation.columns.iter().filter(|column| which(column)) {
             let kind = self.type_of(relation, column).await?;
             let add = format!(
                 "ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {} {kind}",

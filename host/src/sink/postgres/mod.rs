@@ -67,10 +67,15 @@ pub use position::{forget, forgetting, skip};
 use super::{Progress, Sink, SinkContext, SinkError, SinkFuture};
 use crate::batch::{Delivery, Lsn};
 use crate::config;
+use crate::problem::Problem;
 use apply::Applier;
 use connection::Predecessor;
 use session::Session;
 use std::time::Duration;
+
+/// How often in a row a target that has let us in before may refuse to, before that is final. With the driver's backoff
+/// about two minutes: files of secrets follow later what changes the role.
+const REFUSED_TRIES: u32 = 12;
 
 /// What rows that come in numbers wait for others: long enough that keys that are changed again and again are changed
 /// once, and that a commit takes hundreds of rows; less than anybody sees who has just changed so many.
@@ -81,6 +86,8 @@ pub(super) struct PostgresSink {
     session: Option<Session>,
     /// The backend of the last session: after a broken connection it may still hold the sink's lock.
     predecessor: Option<Predecessor>,
+    /// `None` until the target has let us in, then how often it has refused to since.
+    refused: Option<u32>,
     durable: u64,
 }
 
@@ -90,13 +97,20 @@ impl PostgresSink {
             config: config.clone(),
             session: None,
             predecessor: None,
+            refused: None,
             durable: 0,
         }
     }
 
     async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
         self.session = None;
-        let (client, independent) = connection::connect(&self.config.url, context, self.predecessor.take()).await?;
+        let (client, independent) = match connection::connect(&self.config.url, context, &mut self.predecessor).await {
+            Err(SinkError::Definite(problem)) if connection::is_of_the_login(&problem) => {
+                return Err(self.refused(problem));
+            }
+            connected => connected?,
+        };
+        self.refused = Some(0);
         self.predecessor = Some(
             connection::predecessor(&client)
                 .await
@@ -115,6 +129,18 @@ impl PostgresSink {
         session.trail = trail;
         self.session = Some(session);
         Ok(position)
+    }
+
+    /// The target doesn't let us in. A secret that was rotated may be on its way to us: it is read again at each try.
+    fn refused(&mut self, problem: Box<Problem>) -> SinkError {
+        match &mut self.refused {
+            Some(tries) if *tries < REFUSED_TRIES => {
+                *tries += 1;
+                let cause = problem.cause.as_deref().unwrap_or_default();
+                SinkError::Transient(anyhow::anyhow!("{}: {cause}", problem.headline))
+            }
+            _ => SinkError::Definite(problem),
+        }
     }
 
     /// Runs `work` on the session, which doesn't outlive a failure.

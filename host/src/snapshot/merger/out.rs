@@ -38,6 +38,7 @@ impl Merger {
             outgoing::as_updates(&mut batches);
         }
         self.out(id.table, &view, &mut batches, position, false)?;
+        self.note_keyless(id.table, &view);
         let mut next_ordinal = batches
             .iter()
             .flat_map(|batch| &batch.rows)
@@ -45,7 +46,9 @@ impl Merger {
             .max();
         let mut finish = view.finish;
         if !rereads.is_empty() {
-            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0), false)?;
+            // The unit that a start would read again in its place goes to fewer sinks.
+            let repair = self.tables[id.table].copy.late;
+            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0), repair)?;
             finish = finish.max(read_until);
             batches.extend(again);
         }
@@ -116,6 +119,21 @@ impl Merger {
             merge.merged(position, &view.snapshot, view.finish, keys.into_iter());
         }
         Ok(())
+    }
+
+    /// The first rows of a table without a key go out. A start has to know: none of them could be told from those that it
+    /// would bring, so it empties the targets.
+    fn note_keyless(&mut self, at: usize, view: &View) {
+        let table = &self.tables[at];
+        if matches!(table.changes, Changes::Wait(_)) && table.merged == 0 {
+            self.ahead.push(Ahead {
+                table_oid: table.copy.relation.oid,
+                snapshot: view.snapshot.clone(),
+                finish: Lsn(u64::MAX),
+                keys: Vec::new(),
+                repair: false,
+            });
+        }
     }
 
     /// Has keys read again, and returns their F and their rows as part of `unit`.

@@ -1,8 +1,12 @@
 //! How a stream ends that was not meant to.
 
+use crate::batch::Lsn;
 use crate::postgres::QueryError;
 use std::io;
 use std::time::Duration;
+
+const UNDEFINED_OBJECT: &str = "42704";
+const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
 
 /// Why no more can be received, by what has to be done about it.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +17,19 @@ pub enum ReceiveError {
     /// The server ended the stream with an error that a retry alone doesn't cure.
     #[error("{0}")]
     Server(QueryError),
+    /// A change was made while the publication wasn't there. The server reads its catalog as of the change: no retry and
+    /// no new publication cures it.
+    #[error("{0}")]
+    Unpublished(QueryError),
+    /// A row or message is larger than what is taken in. Nothing of it was kept.
+    #[error("{bytes} bytes at {lsn}, at most {max_bytes} are taken in")]
+    TooLarge {
+        /// OID; `None` where it is no row's.
+        table: Option<u32>,
+        bytes: usize,
+        max_bytes: usize,
+        lsn: Lsn,
+    },
     /// The bytes break the protocol.
     #[error("replication protocol: {0}")]
     Protocol(String),
@@ -41,16 +58,28 @@ impl ReceiveError {
     /// The server's SQLSTATE, where it gave one.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
-            Self::Transient(TransientCause::Server(error)) | Self::Server(error) => Some(&error.sqlstate),
+            Self::Transient(TransientCause::Server(error)) | Self::Server(error) | Self::Unpublished(error) => {
+                Some(&error.sqlstate)
+            }
             _ => None,
         }
     }
 
     pub(super) fn server(error: QueryError) -> Self {
-        if error.is_transient() {
-            Self::Transient(TransientCause::Server(error))
-        } else {
-            Self::Server(error)
+        match error.sqlstate.as_str() {
+            _ if error.is_transient() => Self::Transient(TransientCause::Server(error)),
+            // The slot was there when the stream began.
+            UNDEFINED_OBJECT => Self::Unpublished(error),
+            _ => Self::Server(error),
+        }
+    }
+
+    /// A notice between the data. From PostgreSQL 18 on a publication that is missing is a warning, and its changes are
+    /// left out.
+    pub(super) fn notice(notice: QueryError) -> Result<(), Self> {
+        match notice.sqlstate == OBJECT_NOT_IN_PREREQUISITE_STATE {
+            true => Err(Self::Unpublished(notice)),
+            false => Ok(()),
         }
     }
 }

@@ -15,7 +15,7 @@ mod receiver;
 pub(crate) mod measuring {
     /// Bytes of the whole frames at the head of `bytes`; none where the server wouldn't send such bytes.
     pub fn frame_bytes(bytes: &[u8]) -> usize {
-        super::frames::scan(bytes).map_or(0, |scan| scan.data_bytes)
+        super::frames::scan(bytes, usize::MAX).map_or(0, |scan| scan.data_bytes)
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Receiver {
     asked: bool,
     /// Nobody was reading: silence means nothing.
     deaf: bool,
+    /// A longer frame ends the stream before it is taken in.
+    frame_bytes_max: usize,
 }
 
 impl Receiver {
@@ -59,7 +61,13 @@ impl Receiver {
             clock,
             asked: false,
             deaf: false,
+            frame_bytes_max: usize::MAX,
         }
+    }
+
+    /// A row or message of more bytes ends the stream with [`ReceiveError::TooLarge`].
+    pub fn limit_rows(&mut self, bytes: usize) {
+        self.frame_bytes_max = bytes;
     }
 
     /// The next bytes: whole CopyData frames with their headers, at least one. Keepalives are among them, and have
@@ -140,7 +148,7 @@ impl Receiver {
     /// All whole frames that are there, if any.
     fn cut(&mut self) -> Result<Option<Bytes>, ReceiveError> {
         loop {
-            let scan = frames::scan(&self.buffer)?;
+            let scan = frames::scan(&self.buffer, self.frame_bytes_max)?;
             self.received = self.received.max(scan.received);
             self.asked |= scan.reply_requested;
             if scan.data_bytes > 0 {

@@ -1,0 +1,150 @@
+//! S44: the wall clock jumps while the pipeline runs. A library in front of the C library's clock shifts what the
+//! process sees; the server's own clock stays as it is.
+
+use rowmill_tests::{Host, Lines, Shop, tag, tagger};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Reads seconds to be added from a file that is mapped: no call of the system per look at the clock.
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+static long shift(void) {
+    static volatile long *shared;
+    if (!shared) {
+        const char *path = getenv("ROWMILL_CLOCK");
+        int file = path ? open(path, O_RDONLY) : -1;
+        void *mapped = file < 0 ? MAP_FAILED : mmap(0, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
+        static long none;
+        shared = mapped == MAP_FAILED ? &none : mapped;
+    }
+    return *shared;
+}
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int failed = real(clock, time);
+    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) time->tv_sec += shift();
+    return failed;
+}
+"#;
+
+const TABLES: &str = "
+    CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, n int, tag text);
+    CREATE INDEX ON events (tag);
+";
+const REST: &str = "reload: { settle: 100ms, interval: 200ms }
+plugins:
+  tagger: { module: tagger.wasm }
+routes:
+  - { tables: [public.events], plugins: [tagger], sinks: [warehouse, feed] }";
+const TAG: u8 = 3;
+const ABI: i32 = 0x1_0000;
+/// Waits that a jump leaves alone end far earlier, those that wait for an hour to pass far later.
+const SOON: Duration = Duration::from_secs(45);
+
+/// A clock that the host looks at, and that can be set.
+struct Clock(PathBuf);
+
+impl Clock {
+    fn new(folder: &Path) -> Self {
+        std::fs::write(folder.join("clock.c"), CLOCK).unwrap();
+        let build = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o", "clock.so", "clock.c", "-ldl"])
+            .current_dir(folder)
+            .status();
+        assert!(build.unwrap().success(), "cc");
+        let clock = Self(folder.join("clock"));
+        std::fs::write(&clock.0, 0_i64.to_ne_bytes()).unwrap();
+        clock
+    }
+
+    /// Seconds from the true time. In place: the file is mapped.
+    fn set(&self, seconds: i64) {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::File::options().write(true).open(&self.0).unwrap();
+        file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+    }
+}
+
+fn install(shop: &Shop, version: u64) {
+    let new = shop.folder().join("tagger.wasm.new");
+    std::fs::write(&new, tagger(version, TAG, ABI).unwrap()).unwrap();
+    std::fs::rename(&new, shop.folder().join("tagger.wasm")).unwrap();
+}
+
+#[test]
+fn s44_the_wall_clock_jumps() {
+    let shop = Shop::with(TABLES).unwrap();
+    let clock = Clock::new(shop.folder());
+    install(&shop, 0);
+    let library = shop.folder().join("clock.so").display().to_string();
+    let file = clock.0.display().to_string();
+    let variables = [("LD_PRELOAD", library.as_str()), ("ROWMILL_CLOCK", &file)];
+    let mut host = Host::run_in(shop.folder(), &shop.pipeline_of("public.events", REST), &variables).unwrap();
+    let began = shop.source("SELECT extract(epoch FROM now())::bigint").unwrap();
+    let mut id = 0;
+    let mut row_with = |host: &mut Host, version: u64| {
+        id += 1;
+        shop.source(&format!("INSERT INTO events VALUES ({id}, {id}, 0, 'raw')"))
+            .unwrap();
+        let there = format!("SELECT tag FROM events WHERE id = {id}");
+        shop.wait_target(host, &there, &tag(version)).unwrap();
+    };
+    row_with(&mut host, 0);
+    for (jump, version) in [(86_400, 1), (-3_600, 2), (0, 3)] {
+        clock.set(jump);
+        let jumped = Instant::now();
+        row_with(&mut host, version - 1);
+        // Backoff, deadlines of the new connection.
+        let walsender = "SELECT pid FROM pg_stat_replication";
+        let pid = shop.source(walsender).unwrap();
+        shop.source("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+            .unwrap();
+        shop.wait_for(&mut host, "it is connected once more", || {
+            let now = shop.source(walsender)?;
+            Ok(!now.is_empty() && now != pid)
+        })
+        .unwrap();
+        row_with(&mut host, version - 1);
+        // How long a plugin's file has to lie still, and how far apart reloads are.
+        install(&shop, version);
+        let log = shop.folder().join("log");
+        shop.wait_for(&mut host, "the new version counts", || {
+            let log = std::fs::read_to_string(&log)?;
+            Ok(log.matches("a new version of the route's plugins counts").count() as u64 == version)
+        })
+        .unwrap();
+        row_with(&mut host, version);
+        assert!(
+            jumped.elapsed() < SOON,
+            "{:?} after a jump of {jump} s",
+            jumped.elapsed()
+        );
+    }
+    // What the log says is by the clock that it sees: the jump was seen.
+    let days: Vec<String> = host.log().lines().map(|line| line.chars().take(26).collect()).collect();
+    assert!(days.iter().max() > days.last(), "{days:?}");
+    let ended = shop.source("SELECT extract(epoch FROM now())::bigint + 1").unwrap();
+    host.terminate().unwrap();
+
+    // When a row was committed is what the server says.
+    let lines = Lines::read(&shop.folder().join("out/feed.jsonl")).unwrap();
+    lines.streamed_once().unwrap();
+    let times: Vec<&str> = lines
+        .rows
+        .iter()
+        .filter_map(|row| row["commit_time"].as_str())
+        .collect();
+    assert!(times.len() >= 9, "{times:?}");
+    for time in times {
+        let between = format!("SELECT extract(epoch FROM '{time}'::timestamptz) BETWEEN {began} AND {ended}");
+        assert_eq!(shop.source(&between).unwrap(), "t", "{time}");
+    }
+}

@@ -1,0 +1,134 @@
+//! A sink that comes while the pipeline runs gets what is there, and the others get nothing twice.
+
+use anyhow::{Result, ensure};
+use rowmill_tests::{Host, Lines, Shop, Writers, free_port};
+use std::collections::HashSet;
+
+const ROUTES: &str = "routes:\n  - { tables: [public.orders, public.customers], sinks: [warehouse, feed";
+
+/// Sinks beside the first two.
+fn pipeline(shop: &Shop, port: u16, late: bool) -> String {
+    let more = if late { ", archive, mirror" } else { "" };
+    let text = shop.pipeline_of("public.orders, public.customers", &format!("{ROUTES}{more}] }}"));
+    let text = text
+        .replace("console: off", &format!("console: 127.0.0.1:{port}"))
+        .replace("unit_rows: 2000", "unit_rows: 1000");
+    let late_sinks = format!(
+        "  archive: {{ file: {{ path: out/archive.jsonl }} }}\n  mirror: {{ postgres: {{ url: {} }} }}\n",
+        shop.cluster.url("mirror")
+    );
+    if late { text + &late_sinks } else { text }
+}
+
+/// Whether no table is under copy any more: what comes now is of another one.
+fn is_copied(port: u16) -> Result<bool> {
+    let metrics = rowmill_tests::get(port, "/metrics")?.1;
+    let copying = metrics.lines().find(|line| line.starts_with("rowmill_copying"));
+    Ok(copying.is_some_and(|line| line.ends_with(" 0")))
+}
+
+/// The tables and keys of plain copied rows.
+fn copied(shop: &Shop, file: &str) -> Result<Vec<String>> {
+    let lines = Lines::read(&shop.folder().join(file))?;
+    let reads = lines.rows.iter().filter(|line| line["op"] == "read");
+    Ok(reads
+        .map(|line| format!("{} {}", line["table"], line["new"]["id"]))
+        .collect())
+}
+
+#[test]
+fn a_sink_that_comes_is_copied_to_alone_though_the_host_is_killed() {
+    let shop = Shop::new().unwrap();
+    shop.fill(4000).unwrap();
+    shop.cluster.sql("postgres", "CREATE DATABASE mirror").unwrap();
+    shop.cluster.script("mirror", rowmill_tests::SHOP).unwrap();
+    let port = free_port().unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 4, 2).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, port, false)).unwrap();
+    let first = |host: &mut Host| {
+        shop.wait_for(host, "the first copy", || {
+            Ok(copied(&shop, "out/feed.jsonl")?.len() > 4000 && is_copied(port)?)
+        })
+    };
+    first(&mut host).unwrap();
+
+    std::fs::write(shop.folder().join("pipeline.yaml"), pipeline(&shop, port, true)).unwrap();
+    Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    shop.wait_for(&mut host, "the copy has begun", || {
+        Ok(!copied(&shop, "out/archive.jsonl")?.is_empty())
+    })
+    .unwrap();
+    host.kill().unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, port, true)).unwrap();
+    shop.wait_for(&mut host, "what was there has come", || {
+        let rows = "SELECT count(*) FROM orders WHERE id >= 10000000";
+        Ok(shop.cluster.sql("mirror", rows)? == "4001" && is_copied(port)?)
+    })
+    .unwrap();
+    writers.stop().unwrap();
+
+    shop.wait_equal(&mut host).unwrap();
+    let source = shop.digest("source").unwrap();
+    shop.wait_for(&mut host, "the mirror is the source", || {
+        let mirror = shop.digest("mirror")?;
+        ensure!(mirror == source, "source {source}\nmirror {mirror}");
+        Ok(true)
+    })
+    .unwrap();
+    let log = host.log();
+    host.terminate().unwrap();
+    // The others have it all, and nothing of it came again.
+    let reads = copied(&shop, "out/feed.jsonl").unwrap();
+    let different: HashSet<&String> = reads.iter().collect();
+    assert_eq!(different.len(), reads.len(), "{log}");
+    let replay = |file: &str| {
+        let lines = Lines::read(&shop.folder().join(file)).unwrap();
+        lines.streamed_once().unwrap();
+        lines.replay().unwrap()
+    };
+    let (feed, archive) = (replay("out/feed.jsonl"), replay("out/archive.jsonl"));
+    assert!(feed == archive, "{log}");
+    assert_eq!(
+        feed["orders"].len().to_string(),
+        shop.source("SELECT count(*) FROM orders").unwrap()
+    );
+}
+
+#[test]
+fn a_sink_goes_and_comes_back_without_what_the_source_lost() {
+    let shop = Shop::new().unwrap();
+    shop.fill(500).unwrap();
+    shop.cluster.sql("postgres", "CREATE DATABASE mirror").unwrap();
+    shop.cluster.script("mirror", rowmill_tests::SHOP).unwrap();
+    let port = free_port().unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, port, true)).unwrap();
+    let mirror = |host: &mut Host| {
+        let source = shop.digest("source").unwrap();
+        shop.wait_for(
+            host,
+            "the mirror is the source",
+            || Ok(shop.digest("mirror")? == source),
+        )
+        .unwrap();
+    };
+    mirror(&mut host);
+    let reload = |late: bool| {
+        std::fs::write(shop.folder().join("pipeline.yaml"), pipeline(&shop, port, late)).unwrap();
+        Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    };
+    reload(false);
+    shop.source("DELETE FROM orders WHERE id % 2 = 0").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    assert_eq!(
+        shop.cluster.sql("mirror", "SELECT count(*) FROM orders").unwrap(),
+        "501"
+    );
+    reload(true);
+    mirror(&mut host);
+    host.terminate().unwrap();
+    let lines = Lines::read(&shop.folder().join("out/feed.jsonl")).unwrap();
+    assert!(
+        lines.rows.iter().all(|line| line["op"] != "truncate"),
+        "the others aren't emptied"
+    );
+}
