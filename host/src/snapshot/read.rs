@@ -32,6 +32,8 @@ pub(super) async fn connect(connect: &Connect) -> Result<Reader, Fault> {
 pub(super) struct View {
     pub snapshot: Snapshot,
     pub finish: Lsn,
+    /// The number of the file in which the table's rows lie; 0 where it has none.
+    pub file: u32,
 }
 
 /// Begins a transaction that reads rows of a table.
@@ -56,6 +58,7 @@ fn view(table: &TableShared, rows: &[TextRow]) -> Result<View, Fault> {
     Ok(View {
         snapshot,
         finish: record_end(finish),
+        file: text(row, 4).and_then(|file| file.parse().ok()).unwrap_or(0),
     })
 }
 
