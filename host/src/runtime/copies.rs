@@ -1,5 +1,6 @@
 //! What is still to be copied: planned at the first start, kept in the state store, given to the snapshot stage.
 
+use super::copy_order::{self, Order};
 use super::process::Process;
 use super::source::Ready;
 use crate::batch::{Column, Relation, ReplicaIdentity};
@@ -15,14 +16,6 @@ use std::time::Duration;
 /// How long a unit waits for the stream to pass it. Long enough that it only doesn't where the stream lags for other
 /// reasons than the copy itself.
 const UNIT_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The first version that finds a range of `ctid` without reading the whole table.
-const TID_RANGE_SCANS: u32 = 140_000;
-/// Rows that are larger on average are copied in the order of their key: a block of the heap may hold two hundred of them.
-const WIDE_ROW_BYTES: u64 = 32 << 10;
-/// How it begins what copied ranges rest on, before the number of the table's file: ranges of the key, or of the heap.
-const BY_KEY: &str = "file";
-const BY_PLACE: &str = "blocks of file";
 
 /// In so many units a connection reads the rows that it may have under way (`unit_rows`): one is read while the others go
 /// through plugins and sinks and into the ledger, which takes two to three times as long as to read one.
@@ -43,14 +36,15 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         };
         // What is stored is the copy under way: the marks that say how far it has come name it by this number.
         let epoch = copy.epoch + 1;
-        let (basis, file) = order_of(table, &copy.basis, process, ready);
+        let Order { basis, file } = copy_order::of(table, &copy.basis, process, ready);
         let ranges = copied_before(process, &copy, &basis)?;
         let planned = table_copy(table, epoch, ranges.clone());
         let ahead = process.store.rows_ahead(copy.table_oid)?;
         // Rows of a table without a key are out, and nothing would tell them from those that are read now.
         let empties = copy.empties || planned.key.is_empty() && !ahead.is_empty();
         // The stream may still be before what made it another.
-        let altered = copy.altered || !copy.basis.is_empty() && apart_from_file(&copy.basis) != apart_from_file(&basis);
+        let altered =
+            copy.altered || !copy.basis.is_empty() && copy_order::differ_in_more_than_file(&copy.basis, &basis);
         patient |= copy.joined;
         let copy = checkpoint::TableCopy {
             epoch,
@@ -152,56 +146,6 @@ fn rows_ahead(rows: RowsAhead) -> Result<Ahead, Box<Problem>> {
     })
 }
 
-/// Whether the table is copied in the order of its heap, which costs the server least by far: then the file of that, and
-/// what its ranges rest on. Ranges that are copied already go on as what they are.
-fn order_of(table: &Table, stored: &str, process: &Process, ready: &Ready) -> (String, Option<u32>) {
-    let by_key = basis(BY_KEY, table, process);
-    let by_place = basis(BY_PLACE, table, process);
-    let can = table.heap && !table.partitioned && table.file != 0 && has_key(table);
-    // A row that an update moves to a block that has been read comes with that update alone.
-    let can = can && ready.sends_updates && ready.connection.server_version() >= TID_RANGE_SCANS;
-    let row_bytes = table
-        .rows_estimated
-        .and_then(|rows| table.bytes_estimated.checked_div(rows));
-    let is_wide = row_bytes.is_some_and(|bytes| bytes > WIDE_ROW_BYTES);
-    match can && (stored == by_place || (stored != by_key && !is_wide)) {
-        true => (by_place, Some(table.file)),
-        false => (by_key, None),
-    }
-}
-
-/// What copied ranges rest on. Columns of other types and a file of another number are a rewrite, which the stream
-/// doesn't bring (VACUUM FULL and CLUSTER look the same); a new sink has none of the rows.
-fn basis(order: &str, table: &Table, process: &Process) -> String {
-    let config = process.config();
-    let mut sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    sinks.sort_unstable();
-    let filters = [&table.row_filter, &table.condition].into_iter().flatten();
-    let filter: String = filters.map(|filter| format!("; where {filter}")).collect();
-    format!(
-        "{order} {}; {}; key {}; sinks {}{filter}",
-        table.file,
-        shape(table),
-        key(table).join(","),
-        sinks.join(", ")
-    )
-}
-
-/// What a basis says besides the file and the order: where only these are others, the stream brings no row that isn't as
-/// the rows of now are.
-fn apart_from_file(basis: &str) -> &str {
-    basis.split_once("; ").map_or(basis, |(_, rest)| rest)
-}
-
-fn shape(table: &Table) -> String {
-    let columns = table.columns.iter();
-    let columns = columns.map(|column| {
-        let (number, name) = (column.number, &column.name);
-        format!("{number} {name} {} {}", column.type_oid, column.typmod)
-    });
-    columns.collect::<Vec<_>>().join(",")
-}
-
 /// The columns that the stream sends, all of them as the catalog has them now.
 fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::TableCopy {
     let relation = relation(table);
@@ -212,7 +156,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         file: None,
         epoch,
         rows_estimated: table.rows_estimated,
-        shape: Some(shape(table)),
+        shape: Some(copy_order::shape(table)),
         tally: Tally {
             units: copied.iter().map(|range| range.units).sum(),
             rows: copied.iter().map(|range| range.rows).sum(),
@@ -232,7 +176,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
 }
 
 /// The columns that tell its rows apart, in their order; none where nothing does.
-fn key(table: &Table) -> Vec<String> {
+pub(super) fn key(table: &Table) -> Vec<String> {
     match has_key(table) {
         true => relation(table)
             .key_columns()

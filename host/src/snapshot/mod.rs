@@ -118,7 +118,9 @@
 //! Rows that go out before their F (keys that were read again mostly; units only beside a stream that lags, as they wait
 //! for F, see `Plan::patience`) are stored as ahead before they do: S, F and their keys. If the host is killed in
 //! between, case 3 goes on by them, so that the target doesn't go back; whether the rows arrived isn't known, so those
-//! that no unit would bring again are read again at the first boundary. They hold until the stored position is behind
+//! that no unit would bring again are read again at the first boundary. Those are what was read beside the units, and of a
+//! heap also what was read again for a unit: it lies in whatever block it has moved to, which may count. Where a unit's own
+//! row moves on, that is a change which its S doesn't see. They hold until the stored position is behind
 //! F. A TRUNCATE that comes again after a crash lets go of what is ahead behind it: such a table may go back until the
 //! stream is where it was. For each worker there are a few turns (`Plan::units_under_way`), each kept by a unit until
 //! it counts: so a crash costs so many units per worker.

@@ -59,7 +59,8 @@ pub struct Ahead {
     pub finish: Lsn,
     /// Their keys, which are row values: never shown, never logged.
     pub keys: Vec<Box<[u8]>>,
-    /// No unit brings them again: they were read for a change that came without all of its values.
+    /// No unit may bring them again: they were read for a change that came without all of its values, or lie in a block
+    /// that another unit has.
     pub repair: bool,
 }
 

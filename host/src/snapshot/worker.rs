@@ -196,6 +196,8 @@ impl Worker {
         if table.generation.compare_exchange(old, new, order, order).is_err() {
             return Ok(());
         }
+        // Those that found nothing left begin anew.
+        self.shared.is_done.send_replace(false);
         let told = self.events.send(Event::Rewritten(task.id.table));
         told.map_err(|_| End::Gone)
     }

@@ -213,7 +213,12 @@ impl World {
         }
     }
 
-    /// Enters into the tables what counts of them by now.
+    /// What counts since the last start, of all tables.
+    pub fn counted(&self) -> impl Iterator<Item = &KeyRange> {
+        self.counted.values()
+    }
+
+    /// Enters into the tables what counts of them by now; once for every start.
     pub fn count(&mut self, tables: &mut [TableCopy]) {
         for oid in std::mem::take(&mut self.restarted) {
             let restarted = tables.iter_mut().filter(|copy| copy.relation.oid == oid);

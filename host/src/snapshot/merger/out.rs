@@ -46,8 +46,10 @@ impl Merger {
             .max();
         let mut finish = view.finish;
         if !rereads.is_empty() {
-            // The unit that a start would read again in its place goes to fewer sinks.
-            let repair = self.tables[id.table].copy.late;
+            // The unit that a start would read again in its place goes to fewer sinks; and of a heap it may have them no
+            // longer, as they are in whatever block they have moved to.
+            let copy = &self.tables[id.table].copy;
+            let repair = copy.late || copy.file.is_some();
             let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0), repair)?;
             finish = finish.max(read_until);
             batches.extend(again);
