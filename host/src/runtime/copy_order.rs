@@ -48,11 +48,11 @@ fn choose(table: &Table, stored: &str, sinks: &str, has_places: bool) -> Order {
     }
 }
 
-/// Whether ranges of its heap can be its units. A row that an update moves to a block that has been read comes with that
-/// update alone.
+/// Whether ranges of its heap can be its units, or without a key the parts of its only one. A row that an update moves to a
+/// block that another unit has read comes with that update alone.
 fn has_places(table: &Table, sends_updates: bool, server_version: u32) -> bool {
     let is_one_heap = table.heap && !table.partitioned && table.file != 0;
-    is_one_heap && !key(table).is_empty() && sends_updates && server_version >= TID_RANGE_SCANS
+    is_one_heap && server_version >= TID_RANGE_SCANS && (sends_updates || key(table).is_empty())
 }
 
 fn is_wide(table: &Table) -> bool {
@@ -98,7 +98,7 @@ mod tests {
     use crate::source::catalog::Column;
 
     fn orders() -> Table {
-        let column = |name: &str, number, key| Column {
+        let column = |name: &str, number, key: bool| Column {
             name: name.to_owned(),
             number,
             type_oid: 20,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_the_heap_need_one_heap_a_key_updates_and_a_server_that_finds_them() {
+    fn ranges_of_the_heap_need_one_heap_and_a_server_that_finds_them() {
         let with = |change: fn(&mut Table)| {
             let mut table = orders();
             change(&mut table);
@@ -151,8 +151,9 @@ mod tests {
         assert!(!with(|table| table.heap = false), "another access method");
         assert!(!with(|table| table.partitioned = true));
         assert!(!with(|table| table.file = 0));
-        let keyless = |table: &mut Table| table.columns.iter_mut().for_each(|column| column.identity = false);
-        assert!(!with(keyless), "nothing tells its rows apart");
+        let mut keyless = orders();
+        keyless.columns.iter_mut().for_each(|column| column.identity = false);
+        assert!(has_places(&keyless, false, 170_000), "all of its parts show the same");
         assert!(with(|table| table.is_partition = true), "published as what it is");
     }
 

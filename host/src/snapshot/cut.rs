@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use super::heap::{self, Heap};
+use super::parts::Open;
 use super::plan::{self, Gap, KeyRange, TableCopy};
 use super::shared::{Shared, UnitId};
 use super::sql::{self, KeyColumn};
@@ -29,14 +30,16 @@ pub(super) struct Cut {
     heap: Heap,
 }
 
-/// A unit to be read.
-#[derive(Clone, Debug)]
+/// A unit to be read, or a part of one.
+#[derive(Debug)]
 pub(super) struct Task {
     pub id: UnitId,
     pub place: (u32, u32),
     pub range: KeyRange,
     pub key: Arc<[KeyColumn]>,
     pub is_last: bool,
+    /// Of a part: until it is handed over.
+    pub open: Option<Open>,
 }
 
 impl Cut {
@@ -167,7 +170,13 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, reader: &mut Reader
         range,
         key,
         is_last: cut.gaps.is_empty(),
+        open: of.copy.key.is_empty().then(|| of.parts.begin()),
     }))
+}
+
+/// How many parts of a table have been cut.
+pub(super) async fn parts_cut(shared: &Shared, table: usize) -> u32 {
+    shared.tables[table].cut.lock().await.next_number
 }
 
 /// The key's columns in its order, and what a row is said to take; 0 where that isn't known.

@@ -50,9 +50,10 @@
 //!   key that was read again meanwhile is read once more.
 //! - *TRUNCATE* is delivered and the copy of the table starts over, as another epoch; units read before are thrown
 //!   away. It holds a lock that is let go when it is visible, and a unit takes its lock before S: so S sees it.
-//! - *A table without a key* is one unit. Its changes wait until all its rows are out; then those that S sees are
-//!   dropped by the transaction alone, the others follow, and so it goes on until the stream has passed F. Its first row
-//!   is noted before it goes out: a start that finds the note, with the copy not through, has the targets emptied.
+//! - *A table without a key* is one unit, whose parts several workers may read under one snapshot (`parts`). Its changes
+//!   wait until all its rows are out; then those that S sees are dropped by the transaction alone, the others follow, and
+//!   so it goes on until the stream has passed F. Its first row is noted before it goes out: a start that finds the note,
+//!   with the copy not through, has the targets emptied.
 //! - *Filters* may have let an earlier version of a row pass and not let the copied one. What takes it back is a
 //!   streamed change, unless that is dropped by case 3. So where a case 3 is possible the copied row goes out as an
 //!   update, which a filter turns into a delete; units wait a moment for the stream to pass F, to be plain reads.
@@ -174,6 +175,7 @@ mod merge_model;
 mod merger;
 mod outgoing;
 mod pace;
+mod parts;
 mod plan;
 mod read;
 mod reread;

@@ -20,7 +20,8 @@ pub struct TableCopy {
     /// Whether it is the root of partitions that are published as the root.
     pub partitioned: bool,
     /// Where its units are ranges of the heap: the number of the file (`pg_relation_filenode`) whose blocks they name. A
-    /// [`KeyRange`] is one of `ctid` then. `None`: they are ranges of the key.
+    /// [`KeyRange`] is one of `ctid` then. `None`: they are ranges of the key. Where it has no key, they are parts of its
+    /// only unit, which several connections read under one snapshot; `None`: one connection reads it.
     pub file: Option<u32>,
     /// Which copy of the table this is, see [`CopyUnit::epoch`]. One that starts over counts on.
     pub epoch: u32,

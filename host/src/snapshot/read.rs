@@ -42,6 +42,14 @@ pub(super) async fn begin(table: &TableShared, reader: &mut Reader) -> Result<Vi
     view(table, &rows)
 }
 
+/// The same, with a name of its snapshot that others may read under for as long as it is open.
+pub(super) async fn begin_exported(table: &TableShared, reader: &mut Reader) -> Result<(View, String), Fault> {
+    let sql = format!("{}; SELECT pg_catalog.pg_export_snapshot()", sql::begin(&table.copy));
+    let rows = cut::rows(&table.copy, reader, &sql).await?;
+    let exported = rows.last().and_then(|row| text(row, 0)).unwrap_or_default();
+    Ok((view(table, &rows)?, exported.to_owned()))
+}
+
 /// What the first statements of [`sql::begin`] have said.
 fn view(table: &TableShared, rows: &[TextRow]) -> Result<View, Fault> {
     let copy = &table.copy;

@@ -3,6 +3,7 @@
 use super::cut::Cut;
 use super::floors::Floors;
 use super::pace::Pace;
+use super::parts::Parts;
 use super::plan::{Plan, TableCopy};
 use super::visibility::Snapshot;
 use crate::batch::{CopyUnit, Lsn};
@@ -42,6 +43,8 @@ pub(super) struct TableShared {
     pub cut: tokio::sync::Mutex<Cut>,
     /// The columns in the catalog as the first unit met them.
     pub shape: OnceLock<String>,
+    /// Of a table without a key.
+    pub parts: Parts,
     /// Of a heap: the file that a generation's ranges are of.
     file: Mutex<Option<(u32, u32)>>,
 }
@@ -90,6 +93,7 @@ impl Shared {
             shape: copy.shape.clone().map_or_else(OnceLock::new, OnceLock::from),
             file: Mutex::new(copy.file.map(|file| (0, file))),
             held: AtomicBool::new(copy.altered),
+            parts: Parts::default(),
             copy,
             generation: AtomicU32::new(0),
             active: AtomicUsize::new(0),

@@ -94,6 +94,15 @@ pub(super) fn begin(table: &TableCopy) -> String {
     )
 }
 
+/// The same under a snapshot that another transaction has exported, and whose lock it has.
+pub(super) fn begin_under(table: &TableCopy, exported: &str) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}; LOCK TABLE {} IN ACCESS SHARE MODE",
+        literal(exported),
+        rows_of(table),
+    )
+}
+
 /// The rows of a range, with the relation's columns in its order.
 pub(super) fn copy_range(table: &TableCopy, key: &[KeyColumn], range: &KeyRange) -> String {
     let mut conditions = in_range(key, range);

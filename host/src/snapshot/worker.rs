@@ -36,7 +36,7 @@ pub(super) enum Event {
 }
 
 /// What ends a worker early.
-enum End {
+pub(super) enum End {
     Fault(Fault),
     /// Nobody merges any more.
     Gone,
@@ -80,8 +80,8 @@ pub(super) async fn run(shared: Arc<Shared>, events: mpsc::UnboundedSender<Event
     }
 }
 
-struct Worker {
-    shared: Arc<Shared>,
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
     events: mpsc::UnboundedSender<Event>,
     reader: Option<Reader>,
 }
@@ -161,9 +161,11 @@ impl Worker {
             *task = cut::next_unit(&shared, table, &mut reader).await?;
         }
         if let Some(task) = task {
-            match task.key.is_empty() {
-                true => self.read_whole(task, &mut reader).await?,
-                false => self.read_range(task, &mut reader).await?,
+            let copy = &shared.tables[table].copy;
+            match (copy.key.is_empty(), copy.file) {
+                (true, Some(_)) => self.read_parts(task, &mut reader).await?,
+                (true, None) => self.read_whole(task, &mut reader).await?,
+                (false, _) => self.read_range(task, &mut reader).await?,
             }
         }
         self.reader = Some(reader);
@@ -213,18 +215,21 @@ impl Worker {
         while let Some(batch) = rows.next().await? {
             batches.push(batch);
         }
-        let count: usize = batches.iter().map(|batch| batch.rows.len()).sum();
-        self.shared.pace.settle(paid, count as u64);
-        let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
-        let table = &self.shared.tables[task.id.table];
-        let mut cut = table.cut.lock().await;
-        cut.saw(task, self.shared.unit_rows, count as u64, bytes as u64);
-        drop(cut);
+        self.learn(task, paid, &batches).await;
         self.send(task, task.id.number, task.is_last, &view, batches, Some(turn))
             .await
     }
 
-    /// Reads a table without a key. It is one unit, but what it holds is handed over in pieces, each with a number of
+    /// What was read tells how large the next units are to be, and settles what had been paid for.
+    pub(super) async fn learn(&self, task: &Task, paid: u64, batches: &[Batch]) {
+        let count: usize = batches.iter().map(|batch| batch.rows.len()).sum();
+        self.shared.pace.settle(paid, count as u64);
+        let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
+        let mut cut = self.shared.tables[task.id.table].cut.lock().await;
+        cut.saw(task, self.shared.unit_rows, count as u64, bytes as u64);
+    }
+
+    /// Reads a table without a key, whose heap has no ranges. It is one unit, but what it holds is handed over in pieces, each with a number of
     /// its own: no change of the table is delivered before the last of them, so their order and places don't matter.
     async fn read_whole(&self, task: &Task, reader: &mut Reader) -> Result<(), End> {
         let (view, mut rows) = self.open(task, reader).await?;
@@ -248,7 +253,7 @@ impl Worker {
         }
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         task: &Task,
         number: u32,
