@@ -370,10 +370,6 @@ sinks: { out: { file: { path: out.jsonl } } }
         // Threads that wait for each other can't be ended: the process is.
         if told.is_err() {
             eprintln!("the status isn't told any more");
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "nothing else ends threads that wait for each other"
-            )]
             std::process::exit(1);
         }
         monitor.join().unwrap();
