@@ -371,7 +371,7 @@ sinks: { out: { file: { path: out.jsonl } } }
         // Threads that wait for each other can't be ended: the process is.
         if told.is_err() {
             eprintln!("the status isn't told any more");
-            std::process::exit(1);
+            std::process::abort();
         }
         monitor.join().unwrap();
     }
