@@ -1,6 +1,6 @@
 //! The server's bytes and a module's.
 
-use crate::assemble::Assembler;
+use crate::assemble::{Assembler, begin_prepared};
 use crate::batch::{Batch, Column, Lsn, Origin, Part, Relation, ReplicaIdentity, Row, Transaction};
 use crate::decode::{CopyDecoder, Decoder};
 use crate::plugin::fuzzing::{Manifest, ModuleFile};
@@ -33,12 +33,14 @@ pub(super) fn pgoutput(bytes: &[u8]) {
     batch.rows.iter().for_each(|row| is_whole(&batch, row));
 }
 
-/// The same as blocks of transactions in progress.
+/// The same as blocks of transactions in progress, and prepared ones.
 fn streamed(frames: &Bytes) {
     let folder = std::env::temp_dir().join(format!("rowmill-fuzz-{}", std::process::id()));
-    let Ok(mut assembler) = Assembler::new(&folder, 1 << 20, Arc::default()) else {
+    let Ok(assembler) = Assembler::new(&folder, 1 << 20, Arc::default()) else {
         return;
     };
+    let kept = begin_prepared(&folder).and_then(|()| assembler.keep_prepared(&folder, Lsn(0), || Lsn(0)));
+    let Ok(mut assembler) = kept else { return };
     let mut decoder = Decoder::default();
     let _ = assembler.feed(frames, |bytes| {
         let batch = decoder.decode(bytes)?;

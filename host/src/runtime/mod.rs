@@ -47,6 +47,7 @@ mod stop;
 mod supervise;
 mod tables;
 mod tap;
+mod two_phase;
 mod types;
 mod verify;
 mod versions;

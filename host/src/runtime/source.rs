@@ -1,7 +1,7 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
 use super::process::Process;
-use super::{check, copies, late_sinks, tables};
+use super::{check, copies, late_sinks, tables, two_phase};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -84,9 +84,12 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     };
     let lsn = match start.lsn {
         Some(lsn) => lsn,
-        None => create_slot(&mut connection, &client, &slot_name).await?,
+        None => create_slot(&mut connection, &client, &slot_name, config.source.two_phase).await?,
     };
     if start.first_run {
+        if config.source.two_phase {
+            two_phase::begin(process, &client, report.slot.is_some()).await?;
+        }
         begin(process, &report.catalog, lsn)?;
     } else {
         tables::follow(process, &report.catalog).map_err(boxed)?;
@@ -219,8 +222,9 @@ async fn create_slot(
     connection: &mut Connection,
     client: &tokio_postgres::Client,
     name: &str,
+    two_phase: bool,
 ) -> Result<Lsn, NotReady> {
-    let creating = connection.create_logical_slot(name);
+    let creating = connection.create_logical_slot(name, two_phase);
     tokio::pin!(creating);
     loop {
         tokio::select! {
