@@ -429,6 +429,20 @@ const POSTGRES_SINK: Block = Block {
             "false",
             "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source.",
         ),
+        Key::default(
+            "transactions",
+            &Shape::Choice(&["whole", "relaxed"]),
+            "whole",
+            "`whole` shows a source transaction at once or not at all; `relaxed` writes by several connections, so that \
+             parts of one may be seen before others.",
+        ),
+        Key::default(
+            "connections",
+            &Shape::Count(2, 16),
+            "2",
+            "Connections that write at the same time, with `transactions: relaxed`; each keeps a core of the target \
+             busy.",
+        ),
     ],
 };
 

@@ -285,6 +285,9 @@ pub struct PostgresSink {
     pub audit: Option<Audit>,
     /// Others read from the target.
     pub relay: Option<Relay>,
+    /// Connections that write at the same time, so that parts of a transaction may be seen before others; `None` where
+    /// transactions stay whole.
+    pub relaxed: Option<usize>,
 }
 
 /// What a target needs for others to read from it by logical replication.

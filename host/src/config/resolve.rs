@@ -215,6 +215,10 @@ fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
                 Some("audit") => Some(audit(postgres.get("audit")?)?),
                 _ => None,
             },
+            relaxed: match postgres.text("transactions")? {
+                "relaxed" => Some(postgres.count("connections")?),
+                _ => None,
+            },
             conflict: match postgres.text("conflict")? {
                 "skip" => OnConflict::Skip,
                 "overwrite" => OnConflict::Overwrite,
