@@ -49,20 +49,43 @@ fn streamed(frames: &Bytes) {
     });
 }
 
-/// A line of COPY for a table of as many columns as the first byte says.
+/// Lines of COPY for a table of as many columns as the first byte says: one by one, and as what they are in frames.
 pub(super) fn copy_row(bytes: &[u8]) {
     let Some((columns, lines)) = bytes.split_first() else {
         return;
     };
     let columns: Vec<(String, u32)> = (0..columns % 9).map(|at| (format!("c{at}"), 25)).collect();
-    let mut decoder = CopyDecoder::new(table(columns.iter().map(|(name, oid)| (name.as_str(), *oid, false))));
+    let relation = table(columns.iter().map(|(name, oid)| (name.as_str(), *oid, false)));
+    // As they are they may be frames, too.
+    let mut decoder = CopyDecoder::new(Arc::clone(&relation));
+    if let Ok(batch) = decoder.decode(Bytes::copy_from_slice(lines), transaction()) {
+        batch.rows.iter().for_each(|row| is_whole(&batch, row));
+    }
+    let mut frames = Vec::new();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        frames.push(b'd');
+        frames.extend_from_slice(&(4 + line.len() as u32).to_be_bytes());
+        frames.extend_from_slice(line);
+    }
+    let framed = CopyDecoder::new(Arc::clone(&relation)).decode(frames.into(), transaction());
+    let mut decoder = CopyDecoder::new(relation);
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
         if decoder.push(line).is_err() {
+            assert!(framed.is_err());
             return;
         }
     }
     let batch = decoder.finish(transaction());
     batch.rows.iter().for_each(|row| is_whole(&batch, row));
+    let framed = framed.expect("each of the lines was taken");
+    assert_eq!(framed.rows.len(), batch.rows.len());
+    for (one, other) in framed.rows.iter().zip(&batch.rows) {
+        let (Some(one), Some(other)) = (one.new, other.new) else {
+            continue;
+        };
+        let relation = &batch.relations[0];
+        assert!(framed.values(one, relation).eq(batch.values(other, relation)));
+    }
 }
 
 pub(super) fn manifest(bytes: &[u8]) {

@@ -21,6 +21,7 @@ mod codes;
 mod config_watch;
 mod console;
 mod copies;
+mod copy_order;
 mod copy_progress;
 mod cutover;
 mod failure;

@@ -36,6 +36,8 @@ pub(super) struct Ready {
     pub(super) monitor: tokio_postgres::Client,
     pub(super) catalog: Catalog,
     pub(super) publication: String,
+    /// Whether that sends updates.
+    pub(super) sends_updates: bool,
     pub(super) slot: String,
     pub(super) system_identifier: u64,
     pub(super) start: Lsn,
@@ -76,8 +78,8 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     let adopted = config.source.publication.as_deref();
     let publication =
         publication::ensure(&client, &config.name, adopted, &report.catalog.tables, !start.first_run).await;
-    let publication = match publication {
-        Ok(publication) => publication.name,
+    let (publication, sends_updates) = match publication {
+        Ok(publication) => (publication.name, publication.updates),
         Err(problem) => return Err(lost_or(&client, problem).await),
     };
     let lsn = match start.lsn {
@@ -107,6 +109,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
         monitor: client,
         catalog: report.catalog,
         publication,
+        sends_updates,
         slot: slot_name,
         system_identifier: system.system_identifier,
         start: lsn,
