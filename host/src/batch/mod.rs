@@ -109,6 +109,9 @@ pub struct Truncate {
     pub restart_identity: bool,
 }
 
+/// The prefix of what the source's DDL trigger says.
+pub const DDL_PREFIX: &str = "rowmill.ddl";
+
 /// A logical message (`pg_logical_emit_message`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

@@ -387,6 +387,13 @@ const SINK: Block = Block {
             "32MiB",
             "Bytes of the queue before the sink.",
         ),
+        Key::default(
+            "schema_messages",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether a sink of JSON gets what the source's DDL trigger says, each message at its place among the rows. It \
+             names tables and columns that routes may leave out.",
+        ),
     ],
 };
 

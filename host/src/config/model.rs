@@ -262,6 +262,8 @@ pub struct Sink {
     pub kind: SinkKind,
     /// Bytes of the queue before the sink; 32 MiB.
     pub queue: ByteSize,
+    /// Whether it gets the messages of the source's DDL trigger.
+    pub schema_messages: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -174,6 +174,7 @@ fn sink(entry: &Entry, base: &Path, has_plugins: bool) -> Option<Sink> {
         name: entry.key.clone(),
         kind: sink_kind(item, base, has_plugins)?,
         queue: item.size("queue")?,
+        schema_messages: item.text("schema_messages")? == "true",
     })
 }
 
