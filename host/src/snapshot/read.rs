@@ -16,8 +16,9 @@ const WAL_PAGE: u64 = 8192;
 const PAGE_HEADERS: [u64; 2] = [24, 40];
 
 /// Limits of the role that would break a copy off, and row security that would silently leave rows out: with it off,
-/// the server refuses instead.
+/// the server refuses instead. Without `enable_tidscan` every range of a heap would be looked for in all of it.
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET row_security = off; SET jit = off; \
+     SET enable_tidscan = on; \
      SET idle_in_transaction_session_timeout = 0; SET default_transaction_deferrable = off";
 
 pub(super) async fn connect(connect: &Connect) -> Result<Reader, Fault> {
