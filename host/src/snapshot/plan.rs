@@ -44,6 +44,8 @@ pub struct TableCopy {
     /// Only some sinks lack it: its units go out behind what they show, however long that takes, so that nothing is
     /// left out of the stream for them.
     pub late: bool,
+    /// Whether plugins may keep rows of it from the targets, and let them in later.
+    pub filtered: bool,
     /// What its rows must meet, as SQL: others never leave, since the stream doesn't bring them either.
     pub filter: Option<String>,
     /// What rows must meet to be copied. A row that is read again for the stream's sake need not: the stream brings all.

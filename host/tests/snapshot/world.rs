@@ -75,6 +75,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         empties: false,
         altered: false,
         late: false,
+        filtered: false,
         filter: None,
         condition: None,
     }
