@@ -57,6 +57,8 @@ pub struct Source {
     pub stream_transactions: bool,
     /// Bytes of them on disk; 4 GiB.
     pub spill: ByteSize,
+    /// Whether values are received in binary form. What plugins and sinks get is the same.
+    pub binary: bool,
     /// Bytes of one row as it is sent; 256 MiB.
     pub max_row: ByteSize,
 }

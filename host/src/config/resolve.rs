@@ -78,6 +78,7 @@ fn source(item: &Item) -> Option<Source> {
         },
         stream_transactions: item.text("stream_transactions")? == "true",
         spill: item.size("spill")?,
+        binary: item.text("binary")? == "true",
         max_row: item.size("max_row")?,
     })
 }

@@ -54,6 +54,13 @@ pub const CODES: &[Code] = &[
                       change can't be streamed from this slot, whatever becomes of the row later.",
     },
     Code {
+        code: "E0266",
+        title: "a value can't be read in binary form",
+        explanation: "With `binary: true` values are received as the server keeps them, and text is made of them here. \
+                      That isn't possible for every type: a start refuses tables that have others, but a column may \
+                      get one while they are streamed, or have had one at the time of the change.",
+    },
+    Code {
         code: "E0330",
         title: "a module can't be kept",
         explanation: "Every version of a plugin that rows go through is kept in the state folder, so that rows that \

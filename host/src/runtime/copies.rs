@@ -37,7 +37,10 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         let epoch = copy.epoch + 1;
         let basis = basis(table, process);
         let ranges = copied_before(process, &copy, &basis)?;
-        let planned = table_copy(table, epoch, ranges.clone());
+        let planned = snapshot::TableCopy {
+            types: ready.types.clone(),
+            ..table_copy(table, epoch, ranges.clone())
+        };
         let ahead = process.store.rows_ahead(copy.table_oid)?;
         // Rows of a table without a key are out, and nothing would tell them from those that are read now.
         let empties = copy.empties || planned.key.is_empty() && !ahead.is_empty();
@@ -191,6 +194,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         empties: false,
         altered: false,
         late: false,
+        types: None,
         filter: table.row_filter.clone(),
         condition: table.condition.clone(),
         copied: copied

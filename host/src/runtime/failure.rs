@@ -56,6 +56,19 @@ fn placed(error: &QueryError) -> String {
 
 /// Bytes of the stream that make no sense.
 pub(super) fn undecodable(error: &DecodeError) -> Problem {
+    match error {
+        DecodeError::NoText { table, .. } => {
+            let headline = format!("a value of {table} can't be read in binary form");
+            let help = "remove `binary: true` from source.postgres, then start again: the stream goes on at the stored position";
+            return Problem::new("E0266", Exit::Preflight, headline, help).with_cause(error);
+        }
+        DecodeError::TextTooLarge { table, .. } => {
+            let headline = format!("a row of {table} is too large as text");
+            let help = "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew";
+            return Problem::new("E0265", Exit::Preflight, headline, help).with_cause(error);
+        }
+        _ => {}
+    }
     let help = "report it with the server's version: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html";
     Problem::new("E0261", Exit::Bug, "a message of the stream can't be decoded", help).with_cause(error)
 }

@@ -110,6 +110,7 @@ fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
         pace: Arc::new(pace),
         spill: Arc::default(),
         unstreamed: OnceLock::new(),
+        types_asked_for: Mutex::default(),
         status,
         streamed: Mutex::default(),
         watcher: OnceLock::new(),

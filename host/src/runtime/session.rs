@@ -12,7 +12,7 @@ use super::{tables, types};
 use crate::assemble::Full;
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
-use crate::decode::Decoder;
+use crate::decode::{DecodeError, Decoder};
 use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue};
 use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
@@ -101,13 +101,16 @@ pub(super) async fn session(
         Ok(types) => types,
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
-    let protocol = protocol(process, ready.connection.server_version());
+    let protocol = protocol(process, ready.connection.server_version()).with_binary(ready.types.is_some());
     let assembler = match protocol.streaming {
         true => Some(assembly::assembler(process)?),
         false => None,
     };
     let running = launch(process, &ready, types, acks)?;
-    let decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
+    let mut decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
+    if let Some(types) = &ready.types {
+        decoder = decoder.with_binary(Arc::clone(types));
+    }
     let bound = options.once.then_some(ready.flushed);
     tracing::info!(slot = ready.slot, publication = ready.publication, position = %start, "streaming");
     process.status.streaming(protocol);
@@ -217,6 +220,10 @@ async fn conclude(
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
         (ReceiveEnd::Failed(error), _) => {
             return Err(Box::new(super::failure::stream(&error, |oid| process.table_name(oid))));
+        }
+        // A type that was made since the session began is known to the next one.
+        (ReceiveEnd::Undecodable(DecodeError::NoText { type_oid, .. }), _) if process.asks_for_type(type_oid) => {
+            SessionEnd::Again
         }
         (ReceiveEnd::Undecodable(error), _) => return Err(Box::new(super::failure::undecodable(&error))),
         (_, _) => SessionEnd::Retry("a stage of the pipeline ended".into()),

@@ -5,12 +5,14 @@ use super::{check, copies, late_sinks, tables};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
+use crate::decode::Types;
 use crate::postgres::{ConnectError, Conninfo, QueryError, install_crypto_provider, sql};
 use crate::problem::{Exit, Problem};
 use crate::source::catalog::Catalog;
 use crate::source::preflight::{self, Level, Notice};
 use crate::source::replication::Connection;
 use crate::source::{monitor, publication, slot};
+use std::sync::Arc;
 
 /// SQLSTATE object_in_use.
 const SLOT_IN_USE: &str = "55006";
@@ -35,6 +37,8 @@ pub(super) struct Ready {
     /// An ordinary connection beside the stream, which notices a server that shuts down.
     pub(super) monitor: tokio_postgres::Client,
     pub(super) catalog: Catalog,
+    /// Where values come in binary form.
+    pub(super) types: Option<Arc<Types>>,
     pub(super) publication: String,
     pub(super) slot: String,
     pub(super) system_identifier: u64,
@@ -103,6 +107,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
         connection,
         monitor: client,
         catalog: report.catalog,
+        types: report.types,
         publication,
         slot: slot_name,
         system_identifier: system.system_identifier,

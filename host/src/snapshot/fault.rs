@@ -3,6 +3,7 @@
 use super::plan::TableCopy;
 use super::sql;
 use super::waiting::WAITING_BYTES_MAX;
+use crate::decode::DecodeError;
 use crate::postgres::QueryError;
 use crate::problem::{Exit, Problem};
 
@@ -60,6 +61,14 @@ impl Fault {
 impl From<Box<Problem>> for Fault {
     fn from(problem: Box<Problem>) -> Self {
         Self::Definite(problem)
+    }
+}
+
+/// What was copied can't be read. A type that was made since the session began is known to the next one.
+pub(super) fn undecodable(table: &TableCopy, error: DecodeError) -> Fault {
+    match error {
+        DecodeError::NoText { .. } => Fault::Definite(changed(table)),
+        error => Fault::Transient(error.into()),
     }
 }
 

@@ -74,6 +74,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         empties: false,
         altered: false,
         late: false,
+        types: None,
         filter: None,
         condition: None,
     }

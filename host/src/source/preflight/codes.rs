@@ -85,6 +85,9 @@ codes! {
     PATTERN_UNMATCHED = "E0241";
     /// `snapshot: where` names a table that isn't followed, or holds a condition that the server doesn't take.
     BAD_CONDITION = "E0242";
+    /// Values are asked for in binary form (`binary: true`), and the server sends none, or a column is of a type whose
+    /// text can't be told from its binary form: `regclass` and its like, extensions' types that Rowmill doesn't know.
+    BINARY = "E0243";
 }
 
 /// What a running pipeline has taken itself: no hindrance for whoever looks beside it.
