@@ -349,7 +349,7 @@ fn watch_server(
     let (send, receive) = mpsc::channel(1);
     let (slot, process) = (slot.to_owned(), Arc::clone(process));
     tokio::spawn(async move {
-        let health = process.status.slot_health();
+        let health = process.status.health_reports();
         let watching = monitor::watch(&client, monitor::until_closed(&client), &slot, health);
         let ended = tokio::select! {
             ended = watching => ended,
