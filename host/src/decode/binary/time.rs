@@ -115,10 +115,14 @@ fn minutes_and_seconds(micros: u64, out: &mut Vec<u8>) {
 pub(super) fn interval(types: &Types, from: &mut Fields<'_>, out: &mut Vec<u8>) -> Result<(), Bad> {
     let (micros, days, months) = (from.i64()?, from.i32()?, from.i32()?);
     if types.is_from(170_000) {
-        match (micros, days, months) {
-            (i64::MAX, i32::MAX, i32::MAX) => return Ok(out.extend_from_slice(b"infinity")),
-            (i64::MIN, i32::MIN, i32::MIN) => return Ok(out.extend_from_slice(b"-infinity")),
-            _ => {}
+        let infinite: &[u8] = match (micros, days, months) {
+            (i64::MAX, i32::MAX, i32::MAX) => b"infinity",
+            (i64::MIN, i32::MIN, i32::MIN) => b"-infinity",
+            _ => b"",
+        };
+        if !infinite.is_empty() {
+            out.extend_from_slice(infinite);
+            return Ok(());
         }
     }
     let start = out.len();
