@@ -26,7 +26,9 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0261",
         title: "a message of the stream can't be decoded",
-        explanation: "The server sent something that the protocol doesn't have, or a proxy in between has changed it.",
+        explanation: "The server sent something that the protocol doesn't have, or something in between has changed it: \
+                      the same bytes came on a second connection. Without TLS nothing but the checksums of TCP guards \
+                      the way.",
     },
     Code {
         code: "E0262",
@@ -50,11 +52,33 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0265",
         title: "the server can't send a row",
-        explanation: "Postgres makes no text of 1 GiB or more, and a `bytea` takes two characters for each byte. The \
+        explanation: "Postgres makes no text of 1 GiB or more, and a `bytea` takes two characters for each byte. With \
+                      `binary: true` it comes in its own size, which may be nearly 1 GiB for the whole row. As text the \
                       change can't be streamed from this slot, whatever becomes of the row later.",
     },
     Code {
         code: "E0266",
+        title: "prepared transactions can't be kept",
+        explanation: "With `two_phase: true` the rows of a prepared transaction are kept in the folder `prepared` of the \
+                      state folder until it is committed or rolled back: the server sends them once. They count in \
+                      `spill`. Nothing is lost where there is no room: the position doesn't pass the PREPARE, so that \
+                      the server keeps it.",
+    },
+    Code {
+        code: "E0267",
+        title: "the folder of prepared transactions can't be used",
+        explanation: "What lies in `prepared` of the state folder are rows that the server doesn't send again. The cause \
+                      is the system's, or the name of a file that isn't as it was written.",
+    },
+    Code {
+        code: "E0268",
+        title: "rows of prepared transactions are gone",
+        explanation: "With `two_phase: true` they lie in the folder `prepared` of the state folder until they are \
+                      committed. They were deleted, or the state is an older one that was put back. The server won't \
+                      send them again.",
+    },
+    Code {
+        code: "E0269",
         title: "a value can't be read in binary form",
         explanation: "With `binary: true` values are received as the server keeps them, and text is made of them here. \
                       That isn't possible for every type: a start refuses tables that have others, but a column may \

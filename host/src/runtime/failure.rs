@@ -5,8 +5,9 @@ use crate::postgres::QueryError;
 use crate::problem::{Exit, Problem};
 use crate::source::replication::ReceiveError;
 
-/// The server ended the stream with an error that a retry doesn't cure, or we did. `table` names what is streamed.
-pub(super) fn stream(error: &ReceiveError, table: impl Fn(u32) -> Option<String>) -> Problem {
+/// The server ended the stream with an error that a retry doesn't cure, or we did. `binary` where values came in binary
+/// form, `table` names what is streamed.
+pub(super) fn stream(error: &ReceiveError, binary: bool, table: impl Fn(u32) -> Option<String>) -> Problem {
     match error {
         ReceiveError::TooLarge { table: of, bytes, .. } => {
             let what = match of.and_then(table) {
@@ -23,11 +24,20 @@ pub(super) fn stream(error: &ReceiveError, table: impl Fn(u32) -> Option<String>
             let help = "`rowmill remove`, empty the tables at the targets, then `rowmill run`: they are copied anew";
             Problem::new("E0263", Exit::Gap, headline, help).with_cause(placed(server))
         }
-        ReceiveError::Server(server) if is_too_large(server) => {
-            let headline = "the server can't send a row: it is too large as text";
-            let help = "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew";
+        ReceiveError::Server(server) if server.is_too_large() => {
+            let (headline, help) = match binary {
+                false => (
+                    "the server can't send a row: it is too large as text",
+                    "set `binary: true` under source.postgres, then start again: the stream goes on at the stored position",
+                ),
+                true => (
+                    "the server can't send a row: it is too large",
+                    "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew",
+                ),
+            };
             Problem::new("E0265", Exit::Preflight, headline, help).with_cause(placed(server))
         }
+        ReceiveError::Protocol(_) => undecodable(error),
         other => {
             let cause = match other {
                 ReceiveError::Server(server) => placed(server),
@@ -40,11 +50,6 @@ pub(super) fn stream(error: &ReceiveError, table: impl Fn(u32) -> Option<String>
     }
 }
 
-/// A server makes no text of 1 GiB or more: `program_limit_exceeded`, or without a code of its own.
-fn is_too_large(error: &QueryError) -> bool {
-    error.sqlstate == "54000" || error.message.starts_with("invalid memory alloc request size")
-}
-
 /// With the position that the server was at, where it says so.
 fn placed(error: &QueryError) -> String {
     let context = error.context.as_deref().unwrap_or_default();
@@ -54,21 +59,26 @@ fn placed(error: &QueryError) -> String {
     }
 }
 
-/// Bytes of the stream that make no sense.
-pub(super) fn undecodable(error: &DecodeError) -> Problem {
-    match error {
-        DecodeError::NoText { table, .. } => {
-            let headline = format!("a value of {table} can't be read in binary form");
-            let help = "remove `binary: true` from source.postgres, then start again: the stream goes on at the stored position";
-            return Problem::new("E0266", Exit::Preflight, headline, help).with_cause(error);
-        }
-        DecodeError::TextTooLarge { table, .. } => {
-            let headline = format!("a row of {table} is too large as text");
-            let help = "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew";
-            return Problem::new("E0265", Exit::Preflight, headline, help).with_cause(error);
-        }
-        _ => {}
-    }
+/// A value of the stream in binary form that has no text here; the bytes are right.
+pub(super) fn textless(error: &DecodeError) -> Option<Problem> {
+    let (code, headline, help) = match error {
+        DecodeError::NoText { table, .. } => (
+            "E0269",
+            format!("a value of {table} can't be read in binary form"),
+            "remove `binary: true` from source.postgres, then start again: the stream goes on at the stored position",
+        ),
+        DecodeError::TextTooLarge { table, .. } => (
+            "E0265",
+            format!("a row of {table} is too large as text"),
+            "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew",
+        ),
+        _ => return None,
+    };
+    Some(Problem::new(code, Exit::Preflight, headline, help).with_cause(error))
+}
+
+/// Bytes of the stream that make no sense, twice.
+pub(super) fn undecodable(error: &dyn std::fmt::Display) -> Problem {
     let help = "report it with the server's version: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html";
     Problem::new("E0261", Exit::Bug, "a message of the stream can't be decoded", help).with_cause(error)
 }

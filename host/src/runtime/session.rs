@@ -8,7 +8,7 @@ use super::source::{NotReady, Ready, database, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
 use super::{chains, copies, known, late_sinks};
-use super::{tables, types};
+use super::{tables, two_phase, types};
 use crate::assemble::Full;
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
@@ -49,6 +49,8 @@ pub(super) enum SessionEnd {
     Retry(String),
     /// A table was altered while it was copied: worth another session, unless that happens again and again.
     Altered(Box<Problem>),
+    /// The bytes make no sense: worth another session, unless the same comes again.
+    Malformed(Box<Problem>),
     /// Another consumer streams from the slot: worth another session for a while.
     SlotTaken(Box<Problem>),
     /// The server doesn't let us in: where it did before, worth another session for a while.
@@ -102,8 +104,8 @@ pub(super) async fn session(
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
     let protocol = protocol(process, ready.connection.server_version()).with_binary(ready.types.is_some());
-    let assembler = match protocol.streaming {
-        true => Some(assembly::assembler(process)?),
+    let assembler = match protocol.streaming || protocol.two_phase {
+        true => Some(assembly::assembler(process, start)?),
         false => None,
     };
     let running = launch(process, &ready, types, acks)?;
@@ -157,7 +159,7 @@ pub(super) async fn session(
     {
         end = own;
     }
-    let concluded = conclude(process, running, receiver, end, stop).await;
+    let concluded = conclude(process, running, receiver, end, protocol.binary, stop).await;
     if let Some(assembly) = assembly {
         assembly.finish().await;
     }
@@ -166,10 +168,14 @@ pub(super) async fn session(
 
 /// What is asked of the server, once per session.
 fn protocol(process: &Process, server_version: u32) -> ProtocolOptions {
-    if process.streams_transactions() {
+    let chosen = if process.streams_transactions() {
         ProtocolOptions::choose_streaming(server_version)
     } else {
         ProtocolOptions::choose(server_version)
+    };
+    match process.config().source.two_phase {
+        true => chosen.with_two_phase(server_version),
+        false => chosen,
     }
 }
 
@@ -185,13 +191,17 @@ async fn conclude(
     running: Running,
     receiver: Receiver,
     end: ReceiveEnd,
+    binary: bool,
     stop: &mut StopRequest,
 ) -> Result<SessionEnd, Box<Problem>> {
     let connected = matches!(
         end,
         ReceiveEnd::Stopped | ReceiveEnd::CaughtUp | ReceiveEnd::Ended | ReceiveEnd::Again | ReceiveEnd::SpillFull(_)
     );
-    if let ReceiveEnd::SpillFull(full) = &end {
+    let streamed = process.streams_transactions();
+    if let ReceiveEnd::SpillFull(full) = &end
+        && streamed
+    {
         stream_no_more(process, full);
     }
     // A server that shuts down waits until we have gone.
@@ -214,18 +224,27 @@ async fn conclude(
         (_, WoundDown::ReaderGone) => SessionEnd::Done,
         (_, WoundDown::Rewind(reason)) => SessionEnd::Retry(reason),
         (ReceiveEnd::Stopped | ReceiveEnd::CaughtUp, WoundDown::Settled) => SessionEnd::Done,
+        (ReceiveEnd::SpillFull(full), _) if !streamed => return Err(Box::new(two_phase::full(&full))),
+        (ReceiveEnd::PreparedLost(lost), _) => return Err(Box::new(two_phase::lost(&lost))),
         (ReceiveEnd::SpillFull(_), _) => SessionEnd::Retry(process.unstreamed.get().cloned().unwrap_or_default()),
         (ReceiveEnd::Again, WoundDown::Settled | WoundDown::TooSlow) => SessionEnd::Again,
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
         (ReceiveEnd::Failed(error), _) => {
-            return Err(Box::new(super::failure::stream(&error, |oid| process.table_name(oid))));
+            let problem = Box::new(super::failure::stream(&error, binary, |oid| process.table_name(oid)));
+            if !error.may_be_of_the_way() {
+                return Err(problem);
+            }
+            SessionEnd::Malformed(problem)
         }
         // A type that was made since the session began is known to the next one.
         (ReceiveEnd::Undecodable(DecodeError::NoText { type_oid, .. }), _) if process.asks_for_type(type_oid) => {
             SessionEnd::Again
         }
-        (ReceiveEnd::Undecodable(error), _) => return Err(Box::new(super::failure::undecodable(&error))),
+        (ReceiveEnd::Undecodable(error), _) => match super::failure::textless(&error) {
+            Some(problem) => return Err(Box::new(problem)),
+            None => SessionEnd::Malformed(Box::new(super::failure::undecodable(&error))),
+        },
         (_, _) => SessionEnd::Retry("a stage of the pipeline ended".into()),
     })
 }

@@ -241,6 +241,7 @@ impl StatusBoard {
                 "transactions": process.spill.transactions.load(Ordering::Relaxed),
                 "memory_bytes": process.spill.memory_bytes.load(Ordering::Relaxed),
                 "spilled_bytes": process.spill.disk_bytes.load(Ordering::Relaxed),
+                "prepared": process.spill.prepared.load(Ordering::Relaxed),
             },
             "rows": {
                 "received": stats.rows_received.load(Ordering::Relaxed),
@@ -370,7 +371,7 @@ sinks: { out: { file: { path: out.jsonl } } }
         // Threads that wait for each other can't be ended: the process is.
         if told.is_err() {
             eprintln!("the status isn't told any more");
-            std::process::exit(1);
+            std::process::abort();
         }
         monitor.join().unwrap();
     }

@@ -37,6 +37,7 @@ impl Fault {
         let name = table.relation.full_name();
         let cause = format!("{} (SQLSTATE {code})", error.message);
         let problem = match code {
+            _ if error.is_too_large() => too_large(&name, table.types.is_some()),
             INSUFFICIENT_PRIVILEGE => Problem::new(
                 "E0601",
                 Exit::Preflight,
@@ -56,6 +57,21 @@ impl Fault {
         };
         Self::Definite(Box::new(problem.with_cause(cause)))
     }
+}
+
+/// In either form the server sends less than 1 GiB of a row; a `bytea` takes twice its size as text.
+fn too_large(name: &str, binary: bool) -> Problem {
+    let (headline, help) = match binary {
+        false => (
+            format!("a row of {name} is too large as text"),
+            "set `binary: true` under source.postgres, then start again",
+        ),
+        true => (
+            format!("a row of {name} is too large to be copied"),
+            "make its values smaller, then start again",
+        ),
+    };
+    Problem::new("E0265", Exit::Preflight, headline, help)
 }
 
 impl From<Box<Problem>> for Fault {

@@ -10,6 +10,7 @@ mod server;
 mod settings;
 mod slot;
 mod tables;
+mod two_phase;
 
 pub use server::{Provider, Server};
 pub use settings::pooled_host;
@@ -40,6 +41,8 @@ pub struct Request<'a> {
     pub conditions: &'a [(String, String)],
     /// Values are to come in binary form.
     pub binary: bool,
+    /// Whether prepared transactions are asked for.
+    pub two_phase: bool,
 }
 
 impl<'a> Request<'a> {
@@ -55,6 +58,7 @@ impl<'a> Request<'a> {
             adjusts: false,
             conditions: &source.snapshot.conditions,
             binary: source.binary,
+            two_phase: source.two_phase,
         }
     }
 }
@@ -137,6 +141,7 @@ pub async fn run(client: &Client, request: &Request<'_>) -> Result<Report, Box<P
     let published = publication::check(client, &server, request, &catalog, &mut findings).await?;
     tables::check(&server, &catalog, published, request.copied, &mut findings);
     let types = binary::check(client, &server, request, &catalog, &mut findings).await?;
+    two_phase::check(&server, slot.as_ref(), request, &mut findings);
     if let Some(slot) = &slot {
         slot::check(slot, &server, &mut findings);
     }

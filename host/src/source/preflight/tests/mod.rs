@@ -32,6 +32,7 @@ fn request<'a>(tables: &'a [TablePattern]) -> Request<'a> {
         adjusts: false,
         binary: false,
         conditions: &[],
+        two_phase: false,
     }
 }
 
