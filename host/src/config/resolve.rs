@@ -175,6 +175,7 @@ fn sink(entry: &Entry, base: &Path, has_plugins: bool) -> Option<Sink> {
         name: entry.key.clone(),
         kind: sink_kind(item, base, has_plugins)?,
         queue: item.size("queue")?,
+        schema_messages: item.text("schema_messages")? == "true",
     })
 }
 
@@ -214,6 +215,10 @@ fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
             },
             audit: match postgres.text("mode") {
                 Some("audit") => Some(audit(postgres.get("audit")?)?),
+                _ => None,
+            },
+            relaxed: match postgres.text("transactions")? {
+                "relaxed" => Some(postgres.count("connections")?),
                 _ => None,
             },
             conflict: match postgres.text("conflict")? {

@@ -30,13 +30,13 @@ type Key = (u32, Kind, Columns, Columns, bool);
 
 /// What is known of the target for as long as the connection lasts.
 pub(super) struct Applier {
-    mode: WriteMode,
+    pub(super) mode: WriteMode,
     /// Whether tables and columns are made where they are missing.
     creates: bool,
     pub(super) conflict: OnConflict,
     relay: Option<config::Relay>,
     /// Whether foreign keys and ordinary triggers don't act, so that the order between tables can't be seen.
-    independent: bool,
+    pub(super) independent: bool,
     /// Numbers of tables, by their quoted names.
     tables: FxHashMap<String, u32>,
     pub(super) targets: FxHashMap<u32, Arc<Target>>,
@@ -216,7 +216,8 @@ impl Applier {
         self.drain(work, &mut pipeline).await
     }
 
-    async fn look_up(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
+    /// Looks up the tables that rows go to, and makes those that are missing where that is asked for.
+    pub(super) async fn look_up(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
         if self.targets.len() > TARGETS_MAX {
             self.targets.clear();
         }

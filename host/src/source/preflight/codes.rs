@@ -94,6 +94,8 @@ codes! {
     TWO_PHASE_VERSION = "E0247";
     /// An adopted slot may have handed over the rows of a transaction that is prepared and not yet committed.
     PREPARED_BEFORE = "E0248";
+    /// The server refuses to install the DDL trigger or to take it down: that takes a superuser.
+    DDL_TRIGGER_REFUSED = "E0249";
 }
 
 /// What a running pipeline has taken itself: no hindrance for whoever looks beside it.

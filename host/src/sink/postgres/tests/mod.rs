@@ -11,6 +11,7 @@ mod exact;
 mod exactly_once;
 mod model;
 mod refused;
+mod relaxed;
 mod speed;
 
 const NULL: Value<'static> = Value::Null;
@@ -35,6 +36,7 @@ fn sink_to(url: String) -> config::PostgresSink {
         create_tables: false,
         audit: None,
         relay: None,
+        relaxed: None,
     }
 }
 
