@@ -3,7 +3,7 @@
 #[path = "types/values.rs"]
 mod values;
 
-use rowmill_tests::{Cluster, Host, LONG, wait_until};
+use rowmill_tests::{Cluster, Host, LONG, Shop, wait_until};
 use std::path::Path;
 use tempfile::TempDir;
 use values::{BUILT_IN, EXTENSIONS, FROM_15, FROM_17, OF_EXTENSIONS, TYPES, Values};
@@ -163,4 +163,18 @@ fn binary_and_text_write_the_same_lines() {
         on.iter().any(|line| line.contains(r#""later":"{z,\"x, y\"}""#)),
         "the type that came later"
     );
+}
+
+/// A column of text alone lies in a binary COPY as it is: it is no line of the text form.
+#[test]
+fn texts_of_a_binary_copy_arrive_as_they_are() {
+    let shop = Shop::with("CREATE TABLE words (word text PRIMARY KEY)").unwrap();
+    let insert = r"INSERT INTO words SELECT E'tab\t line\n back\\ \\N ' || n FROM generate_series(1, 300) n";
+    shop.source(insert).unwrap();
+    let rest = "    binary: true\nroutes:\n  - { tables: [public.words], sinks: [warehouse] }";
+    let mut host = Host::run(shop.folder(), &shop.pipeline_of("public.words", rest)).unwrap();
+    let all = "SELECT count(*), md5(string_agg(word, '|' ORDER BY word)) FROM words";
+    let expected = shop.source(all).unwrap();
+    shop.wait_target(&mut host, all, &expected).unwrap();
+    host.terminate().unwrap();
 }

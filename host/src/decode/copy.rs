@@ -139,6 +139,7 @@ impl CopyDecoder {
     pub fn finish(&mut self, transaction: Transaction) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
         batch.bytes = Bytes::from(std::mem::take(&mut self.bytes));
+        batch.binary = self.binary.is_some();
         batch.relations.push(Arc::clone(&self.relation));
         batch.transactions.push(transaction);
         batch

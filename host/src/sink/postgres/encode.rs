@@ -199,6 +199,7 @@ mod tests {
     use super::*;
     use crate::batch::{Cell, CopyUnit, Lsn, Part, Transaction};
     use crate::decode::CopyDecoder;
+    use crate::sink::postgres::run::Columns;
     use crate::sink::testing::{context, orders};
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -265,6 +266,7 @@ mod tests {
             let sql = Sql {
                 text: String::new(),
                 parameters: orders.columns.iter().map(|column| (Image::New, column.slot)).collect(),
+                binary: Columns::default(),
             };
             let mut texts = Texts::of(&batch, &context);
             for row in &batch.rows {
