@@ -282,7 +282,7 @@ async fn a_bytea_in_binary_form_arrives() {
         )
         .delete(&blobs, &[text("4"), ABSENT, ABSENT]);
     deliver(&mut sink, &rows.delivery(1)).await;
-    let mut mirror = open_mirror(&cluster, OnConflict::Error).await;
+    let mut mirror = open_mirror_as(&cluster, OnConflict::Error, &context("mirror")).await;
     let rows = Builder::new()
         .transaction(0x20, Part::Whole)
         .insert(&blobs, &[text("5"), bytes(b"five"), NULL])
