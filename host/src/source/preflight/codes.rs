@@ -98,6 +98,21 @@ codes! {
     DDL_TRIGGER_REFUSED = "E0249";
 }
 
+/// What stops nothing.
+pub const NOTICES: &[&str] = &[
+    SERVER_OLD,
+    ENCODING,
+    PUBLICATION_OPERATIONS,
+    ROW_FILTER,
+    COLUMN_LIST,
+    PUBLICATION_EXTRA,
+    SLOT_AT_RISK,
+    UNCHANGED_TOAST,
+    SEQUENCES,
+    LEFT_OUT,
+    PATTERN_UNMATCHED,
+];
+
 /// What a running pipeline has taken itself: no hindrance for whoever looks beside it.
 pub const OF_RUNNING: &[&str] = &[SLOT_ACTIVE, SENDERS_TAKEN, SLOTS_TAKEN];
 
