@@ -126,6 +126,8 @@ pub struct Message {
 pub struct Batch {
     /// The bytes as received. Less than 4 GiB.
     pub bytes: Bytes,
+    /// Whether copied rows among it came in binary form, so that nothing of the bytes is a line of COPY.
+    pub binary: bool,
     /// Values that were made here. Less than 4 GiB.
     pub arena: Vec<u8>,
     pub cells: Vec<Cell>,
@@ -174,6 +176,9 @@ impl Batch {
     #[inline]
     pub fn copied_line(&self, tuple: Tuple, slots: impl Iterator<Item = u16>) -> Option<&[u8]> {
         const NULL: &[u8] = b"\\N";
+        if self.binary {
+            return None;
+        }
         let mut line: Option<std::ops::Range<usize>> = None;
         let mut nulls = 0;
         for slot in slots {

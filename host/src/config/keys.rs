@@ -171,6 +171,13 @@ const POSTGRES_SOURCE: Block = Block {
              `stream_transactions`; and of prepared ones, beyond which the pipeline stops.",
         ),
         Key::default(
+            "binary",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether values are received in binary form, streamed and copied. Plugins and sinks get the same; a `bytea` above \
+             500 MB gets through at all.",
+        ),
+        Key::default(
             "max_row",
             &Shape::Size(ByteSize::mib(1), ByteSize::mib(1024)),
             "256MiB",

@@ -59,6 +59,8 @@ pub struct Source {
     pub two_phase: bool,
     /// Bytes of both on disk; 4 GiB.
     pub spill: ByteSize,
+    /// Whether values are received in binary form. What plugins and sinks get is the same.
+    pub binary: bool,
     /// Bytes of one row as it is sent; 256 MiB.
     pub max_row: ByteSize,
 }

@@ -79,6 +79,7 @@ fn source(item: &Item) -> Option<Source> {
         stream_transactions: item.text("stream_transactions")? == "true",
         two_phase: item.text("two_phase")? == "true",
         spill: item.size("spill")?,
+        binary: item.text("binary")? == "true",
         max_row: item.size("max_row")?,
     })
 }

@@ -43,7 +43,10 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         let epoch = copy.epoch + 1;
         let Order { basis, file } = copy_order::of(table, &copy.basis, process, ready);
         let ranges = copied_before(process, &copy, &basis)?;
-        let planned = table_copy(table, epoch, ranges.clone());
+        let planned = snapshot::TableCopy {
+            types: ready.types.clone(),
+            ..table_copy(table, epoch, ranges.clone())
+        };
         let ahead = process.store.rows_ahead(copy.table_oid)?;
         // Rows of a table without a key are out, and nothing would tell them from those that are read now.
         let empties = copy.empties || planned.key.is_empty() && !ahead.is_empty();
@@ -172,6 +175,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         altered: false,
         late: false,
         filtered: false,
+        types: None,
         filter: table.row_filter.clone(),
         condition: table.condition.clone(),
         copied: copied

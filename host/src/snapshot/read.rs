@@ -10,6 +10,7 @@ use super::visibility::Snapshot;
 use crate::batch::{Batch, CopyUnit, Lsn, Origin, Part, Transaction};
 use crate::decode::CopyDecoder;
 use crate::postgres::{Frames, Reader, TextRow};
+use std::sync::Arc;
 
 /// The size of a WAL page, and of its two headers.
 const WAL_PAGE: u64 = 8192;
@@ -124,6 +125,10 @@ impl<'t, 'r> Rows<'t, 'r> {
     }
 
     fn new(table: &'t TableCopy, unit: CopyUnit, frames: Frames<'r>) -> Self {
+        let mut decoder = CopyDecoder::new(table.relation.clone());
+        if let Some(types) = &table.types {
+            decoder = decoder.with_binary(Arc::clone(types));
+        }
         let transaction = Transaction {
             xid: 0,
             commit_lsn: Lsn(0),
@@ -135,17 +140,23 @@ impl<'t, 'r> Rows<'t, 'r> {
         Self {
             table,
             frames,
-            decoder: CopyDecoder::new(table.relation.clone()),
+            decoder,
             transaction,
         }
     }
 
     /// The next rows; `None` behind the last.
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Fault> {
-        let frames = self.frames.next().await.map_err(|error| Fault::of(self.table, error))?;
-        let Some(frames) = frames else { return Ok(None) };
-        let batch = self.decoder.decode(frames, self.transaction);
-        batch.map(Some).map_err(|error| Fault::Transient(error.into()))
+        loop {
+            let frames = self.frames.next().await.map_err(|error| Fault::of(self.table, error))?;
+            let Some(frames) = frames else { return Ok(None) };
+            let batch = self.decoder.decode(frames, self.transaction);
+            let batch = batch.map_err(|error| fault::undecodable(self.table, error))?;
+            // The end of a binary COPY is a message without rows.
+            if !batch.rows.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
     }
 }
 

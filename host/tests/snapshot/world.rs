@@ -76,6 +76,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         altered: false,
         late: false,
         filtered: false,
+        types: None,
         filter: None,
         condition: None,
     }

@@ -25,8 +25,8 @@ const STATEMENTS_MAX: usize = 500;
 /// Looked-up tables kept before all are looked up again.
 const TARGETS_MAX: usize = 10_000;
 
-/// Which statement: of which relation, doing what to which columns. `true` for COPY.
-type Key = (u32, Kind, Columns, bool);
+/// Which statement: of which relation, doing what to which columns, which of them in binary form. `true` for COPY.
+type Key = (u32, Kind, Columns, Columns, bool);
 
 /// What is known of the target for as long as the connection lasts.
 pub(super) struct Applier {
@@ -405,7 +405,7 @@ impl Applier {
         pipeline: &mut Pipeline<'a, Sent>,
     ) -> Result<Option<Arc<Prepared>>, SinkError> {
         let index = work.batch.relations[run.relation as usize].index;
-        let key = (index, run.kind, run.columns.clone(), copy);
+        let key = (index, run.kind, run.columns.clone(), run.binary.clone(), copy);
         if let Some(known) = self.statements.get(&key) {
             return Ok(known.clone());
         }
@@ -418,7 +418,7 @@ impl Applier {
         let sql = if copy {
             Some(statement::copy(target, run.kind, &run.columns))
         } else {
-            statement::sql(target, run.kind, &run.columns, self.conflict)
+            statement::sql(target, run.kind, &run.columns, &run.binary, self.conflict)
         };
         let prepared = match sql {
             Some(sql) => {

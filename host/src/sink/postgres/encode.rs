@@ -10,13 +10,15 @@ use bytes::{BufMut, BytesMut};
 use std::fmt;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 
-/// OID of `text`.
+/// OIDs of `text` and `bytea`.
 const TEXT: u32 = 25;
+const BYTEA: u32 = 17;
 /// An array's header of one dimension: dimensions, whether there are NULLs, element type, length, lower bound.
 const HEADER_BYTES: usize = 20;
+const ELEMENT_AT: usize = 8;
 const LENGTH_AT: usize = 12;
 
-/// A one-dimensional `text[]` in Postgres' binary form (array_recv).
+/// A one-dimensional `text[]`, or `bytea[]`, in Postgres' binary form (array_recv).
 pub(super) struct TextArray {
     bytes: Vec<u8>,
     length: i32,
@@ -30,6 +32,12 @@ impl TextArray {
             bytes.extend_from_slice(&field.to_be_bytes());
         }
         Self { bytes, length: 0 }
+    }
+
+    /// Of bytes instead.
+    fn of_bytes(mut self) -> Self {
+        self.bytes[ELEMENT_AT..ELEMENT_AT + 4].copy_from_slice(&BYTEA.to_be_bytes());
+        self
     }
 
     pub(super) fn push(&mut self, text: Option<&[u8]>) {
@@ -63,7 +71,7 @@ impl ToSql for TextArray {
     }
 
     fn accepts(kind: &Type) -> bool {
-        *kind == Type::TEXT_ARRAY
+        *kind == Type::TEXT_ARRAY || *kind == Type::BYTEA_ARRAY
     }
 
     fn encode_format(&self, _: &Type) -> Format {
@@ -105,7 +113,11 @@ impl<'a> Texts<'a> {
             }
             _ => Value::Null,
         };
-        value.text()
+        match value {
+            // In an array of bytes: a run with one has such a parameter, and never goes by COPY.
+            Value::Binary(bytes) => Some(bytes),
+            value => value.text(),
+        }
     }
 
     /// A copied row as the source wrote it, where nothing has changed it.
@@ -148,7 +160,11 @@ pub(super) fn arrays(work: Work<'_>, rows: &[Row], sql: &Sql) -> Vec<TextArray> 
     let mut arrays: Vec<TextArray> = sql
         .parameters
         .iter()
-        .map(|_| TextArray::with_capacity(rows.len()))
+        .enumerate()
+        .map(|(at, _)| match sql.binary.contains(at) {
+            true => TextArray::with_capacity(rows.len()).of_bytes(),
+            false => TextArray::with_capacity(rows.len()),
+        })
         .collect();
     for row in rows.iter().filter(|row| row.op != Op::Message) {
         for (array, (image, slot)) in arrays.iter_mut().zip(&sql.parameters) {
@@ -183,6 +199,7 @@ mod tests {
     use super::*;
     use crate::batch::{Cell, CopyUnit, Lsn, Part, Transaction};
     use crate::decode::CopyDecoder;
+    use crate::sink::postgres::run::Columns;
     use crate::sink::testing::{context, orders};
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -249,6 +266,7 @@ mod tests {
             let sql = Sql {
                 text: String::new(),
                 parameters: orders.columns.iter().map(|column| (Image::New, column.slot)).collect(),
+                binary: Columns::default(),
             };
             let mut texts = Texts::of(&batch, &context);
             for row in &batch.rows {

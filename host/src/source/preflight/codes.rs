@@ -85,6 +85,9 @@ codes! {
     PATTERN_UNMATCHED = "E0241";
     /// `snapshot: where` names a table that isn't followed, or holds a condition that the server doesn't take.
     BAD_CONDITION = "E0242";
+    /// The pipeline asks for values in binary form, and a column is of a type whose text can't be told from it: `regclass` and
+    /// its like, extensions' types that Rowmill doesn't know. Or the server sends none.
+    BINARY = "E0243";
     /// The pipeline asks for two_phase, and the slot was made without.
     SLOT_ONE_PHASE = "E0246";
     /// The server is too old for two_phase.
