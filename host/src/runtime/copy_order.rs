@@ -1,8 +1,10 @@
 //! In which order a table is copied, and what its copied ranges rest on.
 
-use super::copies::key;
+use super::copies::{key, relation};
 use super::process::Process;
 use super::source::Ready;
+use crate::config::{Pipeline, SinkKind, WriteMode};
+use crate::pipeline::takes;
 use crate::source::catalog::Table;
 
 /// The first version that finds a range of `ctid` without reading the whole table.
@@ -29,8 +31,29 @@ pub(super) fn of(table: &Table, stored: &str, process: &Process, ready: &Ready) 
     let mut sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     sinks.sort_unstable();
     let sinks = sinks.join(", ");
-    let has_places = has_places(table, ready.sends_updates, ready.connection.server_version());
+    let has_places = has_places(table, ready.sends_updates, ready.connection.server_version())
+        && (key(table).is_empty() || may_repeat(table, process, &config));
     choose(table, stored, &sinks, has_places)
+}
+
+/// Whether a row may be brought by two units, as one is that an update moves from a block that has been read into one that
+/// is yet to be: it is where it is written over by its key, and no plugin counts it.
+fn may_repeat(table: &Table, process: &Process, config: &Pipeline) -> bool {
+    let relation = relation(table);
+    let mut routes = config.routes.iter().filter(|route| takes(route, &relation));
+    routes.all(|route| {
+        let mut sinks = config.sinks.iter().filter(|sink| route.sinks.contains(&sink.name));
+        let mut plugins = route.plugins.iter().filter_map(|name| process.modules.newest(name));
+        sinks.all(|sink| writes_over(&sink.kind)) && !plugins.any(|plugin| plugin.module.manifest().keeps_state())
+    })
+}
+
+fn writes_over(sink: &SinkKind) -> bool {
+    match sink {
+        SinkKind::Postgres(postgres) => postgres.audit.is_none() && postgres.mode != WriteMode::Append,
+        SinkKind::Discard => true,
+        SinkKind::File(_) | SinkKind::Stdout => false,
+    }
 }
 
 fn choose(table: &Table, stored: &str, sinks: &str, has_places: bool) -> Order {
