@@ -64,6 +64,7 @@ impl LaneChain {
             chain,
             version,
             probation: None,
+            follows: true,
         };
         match under_way {
             // In front of what comes later.

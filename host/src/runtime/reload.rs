@@ -211,24 +211,30 @@ fn prepare(
             rehearse(process, at, route, &running, &runnable)?;
         }
         let mut chains = Vec::new();
-        for _ in 0..process.config().lanes {
-            let mut chain = Chain::new(&process.engine, &runnable, route.filter, Mode::Live).map_err(boxed)?;
+        let lanes = process.config().lanes;
+        for lane in 0..lanes {
+            // The first one has all rows of a route whose plugins keep something.
+            let started = match lane {
+                0 => Chain::for_lane(&process.engine, &runnable, route.filter, Mode::Live, lanes, Vec::new()),
+                _ => Chain::new(&process.engine, &runnable, route.filter, Mode::Live),
+            };
+            let mut chain = started.map_err(boxed)?;
             for relation in &live {
                 chain.relation(relation).map_err(boxed)?;
             }
             chains.push(chain);
         }
         let key = route_key(route);
-        // The version before doesn't see the rows that change what is kept, so there is no way back to it.
-        let stateful = runnable.iter().any(|plugin| plugin.module.manifest().keeps_state());
-        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO && !stateful;
+        let has_entries = runnable.iter().any(|plugin| plugin.module.manifest().has_entries());
+        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO && !has_entries;
         let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+        let gives_way = |fallback: &Vec<PluginRecorded>| watched && !chains::have_entries(process, fallback);
         let version = ChainVersion {
             plugins: candidate
                 .iter()
                 .map(|taken| process.modules.key.version(taken))
                 .collect(),
-            fallback: chains::fallback(&recorded).filter(|_| watched),
+            fallback: chains::fallback(&recorded).filter(gives_way),
         };
         let (done, swapped) = oneshot::channel();
         let route = at;
@@ -441,7 +447,7 @@ fn takes_state(
         return Ok(());
     }
     let kept = States::load(process)?.of_chain(&state_name(&process.config().routes, at), candidate);
-    Chain::with_kept(&process.engine, candidate, route.filter, Mode::Candidate, kept)
+    Chain::for_lane(&process.engine, candidate, route.filter, Mode::Candidate, 1, kept)
         .map(drop)
         .map_err(|error| Box::new(error.problem()))
 }
