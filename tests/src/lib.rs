@@ -15,6 +15,7 @@ mod shop;
 mod tagger;
 mod totals;
 mod typed;
+mod watched;
 mod workload;
 
 pub use cluster::{Cluster, ClusterOptions};
@@ -29,4 +30,5 @@ pub use shop::{LONG, Shop};
 pub use tagger::{live_trapping_tagger, tag, tagger, trapping_tagger, wide_trapping_tagger};
 pub use totals::{Columns, Keeps, POISON, totals, totals_breaking};
 pub use typed::{Oracle, number};
+pub use watched::{WATCH, WATCHED};
 pub use workload::{Random, SHOP, Writers};

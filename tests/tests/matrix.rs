@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Rows of each class.
-const CLASSES: [(char, usize); 5] = [('S', 46), ('P', 26), ('H', 18), ('C', 12), ('X', 12)];
+const CLASSES: [(char, usize); 6] = [('S', 46), ('P', 26), ('K', 17), ('H', 18), ('C', 12), ('X', 12)];
 
 #[test]
 fn every_fault_has_its_row_and_every_test_is_there() {

@@ -149,6 +149,73 @@ fn s13_down_at_the_start() {
     host.terminate().unwrap();
 }
 
+/// S3: a cut inside of a message, not between two of them.
+#[test]
+fn s3_cut_inside_of_messages() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    let writers = Writers::start(&shop.cluster, "source", 2, 1).unwrap();
+    for cut in 0..10 {
+        let before = proxy.passed();
+        shop.wait_for(&mut host, "rows pass", || Ok(proxy.passed() > before + 20_000))
+            .unwrap();
+        proxy.set(Fault::CutInside);
+        shop.wait_for(&mut host, "the stream is cut", || Ok(proxy.cuts() > cut))
+            .unwrap();
+    }
+    writers.stop().unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+    no_id_twice(&shop);
+}
+
+/// S8: a bit that was turned on the way costs a connection and nothing else.
+#[test]
+fn s8_a_bit_is_turned() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
+    shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    for (message, sql) in [
+        (b'I', "INSERT INTO customers VALUES (2, 'a', 'b', 'c')"),
+        (b'B', "UPDATE customers SET note = 'd' WHERE id = 1"),
+        (b'C', "DELETE FROM customers WHERE id = 2"),
+    ] {
+        let before = proxy.connections();
+        proxy.set(Fault::Corrupt(message));
+        shop.source(sql).unwrap();
+        shop.wait_for(&mut host, "another connection", || Ok(proxy.connections() > before))
+            .unwrap();
+        shop.wait_equal(&mut host).unwrap();
+    }
+    host.terminate().unwrap();
+    assert!(host_says(&shop, "can't be decoded"));
+}
+
+/// S8: the same at the same place again ends the process, with the position. Nothing is acknowledged, so nothing is lost.
+#[test]
+fn s8_a_bit_is_turned_each_time() {
+    let shop = Shop::new().unwrap();
+    let proxy = Proxy::before(shop.cluster.port()).unwrap();
+    let pipeline = pipeline(&shop, &proxy);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    proxy.set(Fault::CorruptEach(b'I'));
+    shop.source("INSERT INTO customers VALUES (2, 'secret', 'b', 'c')")
+        .unwrap();
+    assert_eq!(host.wait(LONG).unwrap().code(), Some(70));
+    let log = host.log();
+    assert!(log.contains("E0261") && log.contains("0/"), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+    proxy.set(Fault::Pass);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
 /// H6: a host that was stopped for longer than the server waits takes the stream up again when it is continued.
 #[test]
 fn h6_stopped_and_continued() {

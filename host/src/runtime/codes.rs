@@ -26,7 +26,9 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0261",
         title: "a message of the stream can't be decoded",
-        explanation: "The server sent something that the protocol doesn't have, or a proxy in between has changed it.",
+        explanation: "The server sent something that the protocol doesn't have, or something in between has changed it: \
+                      the same bytes came on a second connection. Without TLS nothing but the checksums of TCP guards \
+                      the way.",
     },
     Code {
         code: "E0262",

@@ -1,6 +1,5 @@
 //! What ends a run for good and no stage has put into words yet.
 
-use crate::decode::DecodeError;
 use crate::postgres::QueryError;
 use crate::problem::{Exit, Problem};
 use crate::source::replication::ReceiveError;
@@ -28,6 +27,7 @@ pub(super) fn stream(error: &ReceiveError, table: impl Fn(u32) -> Option<String>
             let help = "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew";
             Problem::new("E0265", Exit::Preflight, headline, help).with_cause(placed(server))
         }
+        ReceiveError::Protocol(_) => undecodable(error),
         other => {
             let cause = match other {
                 ReceiveError::Server(server) => placed(server),
@@ -54,8 +54,8 @@ fn placed(error: &QueryError) -> String {
     }
 }
 
-/// Bytes of the stream that make no sense.
-pub(super) fn undecodable(error: &DecodeError) -> Problem {
+/// Bytes of the stream that make no sense, twice.
+pub(super) fn undecodable(error: &dyn std::fmt::Display) -> Problem {
     let help = "report it with the server's version: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html";
     Problem::new("E0261", Exit::Bug, "a message of the stream can't be decoded", help).with_cause(error)
 }

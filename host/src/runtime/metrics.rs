@@ -113,7 +113,7 @@ impl Feed {
         raise(&metrics.rows_copied, of(&stats.rows_copied));
         raise(&metrics.reconnects, of(&status.reconnects));
         let (transformed, acknowledged) = (of(&stats.position), of(&status.acknowledged));
-        let health = status.slot_health().borrow().clone();
+        let health = status.health();
         // Positions are asked for less often than they move.
         let server = health.wal_lsn.max(transformed);
         metrics.lsn_server.set(server);

@@ -77,7 +77,7 @@ impl Running {
     }
 }
 
-fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
+pub(super) fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     let source = Conninfo::parse(config.source.url.reveal()).map_err(|error| Box::new(Problem::from(error)))?;
     let store = StateStore::open(&config.state_dir, &config.name)?;
     // Of an earlier run; whether or not this one streams.

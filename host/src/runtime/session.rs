@@ -49,6 +49,8 @@ pub(super) enum SessionEnd {
     Retry(String),
     /// A table was altered while it was copied: worth another session, unless that happens again and again.
     Altered(Box<Problem>),
+    /// The bytes make no sense: worth another session, unless the same comes again.
+    Malformed(Box<Problem>),
     /// Another consumer streams from the slot: worth another session for a while.
     SlotTaken(Box<Problem>),
     /// The server doesn't let us in: where it did before, worth another session for a while.
@@ -216,9 +218,13 @@ async fn conclude(
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
         (ReceiveEnd::Failed(error), _) => {
-            return Err(Box::new(super::failure::stream(&error, |oid| process.table_name(oid))));
+            let problem = Box::new(super::failure::stream(&error, |oid| process.table_name(oid)));
+            if !error.may_be_of_the_way() {
+                return Err(problem);
+            }
+            SessionEnd::Malformed(problem)
         }
-        (ReceiveEnd::Undecodable(error), _) => return Err(Box::new(super::failure::undecodable(&error))),
+        (ReceiveEnd::Undecodable(error), _) => SessionEnd::Malformed(Box::new(super::failure::undecodable(&error))),
         (_, _) => SessionEnd::Retry("a stage of the pipeline ended".into()),
     })
 }
@@ -342,7 +348,7 @@ fn watch_server(
     let (send, receive) = mpsc::channel(1);
     let (slot, process) = (slot.to_owned(), Arc::clone(process));
     tokio::spawn(async move {
-        let health = process.status.slot_health();
+        let health = process.status.health_reports();
         let watching = monitor::watch(&client, monitor::until_closed(&client), &slot, health);
         let ended = tokio::select! {
             ended = watching => ended,

@@ -110,8 +110,15 @@ impl StatusBoard {
         self.lock().copies.totals().json(process.pace.is_paused())
     }
 
-    pub(super) fn slot_health(&self) -> &watch::Sender<SlotHealth> {
+    /// Where the monitor reports to.
+    pub(super) fn health_reports(&self) -> &watch::Sender<SlotHealth> {
         &self.health
+    }
+
+    /// What the monitor reported last. A copy: who holds the channel's lock and asks for it again waits for ever once a
+    /// report waits in between.
+    pub(super) fn health(&self) -> SlotHealth {
+        self.health.borrow().clone()
     }
 
     /// A version runs: the first one, or one that took over.
@@ -200,7 +207,7 @@ impl StatusBoard {
     pub(super) fn json(&self, process: &Process) -> Value {
         let inner = self.lock();
         let stats = &process.stats;
-        let health = self.health.borrow();
+        let health = self.health();
         let position = stats.position.load(Ordering::Relaxed);
         let sinks: Vec<Value> = inner.sinks.values().map(|(name, sink)| of_sink(name, sink)).collect();
         let plugins: Vec<Value> = inner
@@ -259,9 +266,9 @@ impl StatusBoard {
 /// How long ago the last transaction that went through the plugins was committed; 0 once the stream has caught up.
 pub(super) fn lag_seconds(process: &Process) -> f64 {
     let stats = &process.stats;
-    let health = process.status.health.borrow();
+    let server = process.status.health().wal_lsn;
     let commit_us = stats.commit_us.load(Ordering::Relaxed).cast_signed();
-    if commit_us == 0 || stats.position.load(Ordering::Relaxed) >= health.wal_lsn {
+    if commit_us == 0 || stats.position.load(Ordering::Relaxed) >= server {
         return 0.0;
     }
     let now = std::time::SystemTime::now()
@@ -327,4 +334,44 @@ fn of_state((plugin, route, size): &(String, String, StateSize)) -> Value {
 /// As much of a hash as people read.
 fn short(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::process;
+    use super::*;
+    use crate::console::Tail;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    /// The whole host stood still once: the status held what the monitor reported and asked for it again, while the
+    /// next report waited for the first to be let go.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_status_is_told_whatever_is_reported_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "name: shop
+source: { postgres: { url: postgresql://u@127.0.0.1:1/d, tables: [public.a] } }
+routes: [{ tables: [public.a], sinks: [out] }]
+sinks: { out: { file: { path: out.jsonl } } }
+";
+        let config = crate::config::load_text(&folder.path().join("pipeline.yaml"), text, &|_| None).unwrap();
+        let process = Arc::new(process(config, Tail::default()).unwrap());
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (reporting, over) = (Arc::clone(&process), Arc::clone(&is_over));
+        let monitor = std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                reporting.status.health_reports().send_replace(SlotHealth::default());
+            }
+        });
+        let asking = tokio::task::spawn_blocking(move || (0..20_000).for_each(|_| drop(process.status.json(&process))));
+        let told = tokio::time::timeout(Duration::from_secs(60), asking).await;
+        is_over.store(true, Ordering::Relaxed);
+        // Threads that wait for each other can't be ended: the process is.
+        if told.is_err() {
+            eprintln!("the status isn't told any more");
+            std::process::abort();
+        }
+        monitor.join().unwrap();
+    }
 }

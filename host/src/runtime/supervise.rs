@@ -50,6 +50,7 @@ pub(super) async fn supervise(
     let mut taken_since: Option<Instant> = None;
     let mut refusals = 0;
     let mut altered: VecDeque<Instant> = VecDeque::new();
+    let mut malformed = String::new();
     loop {
         let began = Instant::now();
         let received_before = process.stats.rows_received.load(Ordering::Relaxed);
@@ -89,6 +90,17 @@ pub(super) async fn supervise(
                 process.status.reconnecting(&problem.headline);
                 tracing::warn!(code = problem.code, "{}: its copy starts over", problem.headline);
                 problem.headline
+            }
+            SessionEnd::Malformed(problem) => {
+                if began.elapsed() >= GOOD_SESSION {
+                    malformed.clear();
+                }
+                let what = told(&problem);
+                // A byte that was turned on the way isn't turned again, at the same place.
+                if std::mem::replace(&mut malformed, what.clone()) == what {
+                    return Err(problem);
+                }
+                what
             }
             SessionEnd::SlotTaken(problem) => {
                 if taken_since.get_or_insert(began).elapsed() >= SLOT_TAKEN_TIME {

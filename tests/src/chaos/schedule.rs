@@ -157,8 +157,11 @@ fn lasting(random: &mut Random) -> (Lasting, Duration) {
 }
 
 fn net(random: &mut Random) -> Fault {
-    match random.below(6) {
+    match random.below(9) {
         0 | 1 => Fault::CutAfter(1 + random.below(20_000)),
+        6 => Fault::CutInside,
+        7 => Fault::LoseReply,
+        8 => Fault::Bandwidth(5_000 + random.below(100_000)),
         2 => Fault::Latency(Duration::from_millis(20 + random.below(200))),
         3 => Fault::Slice(1 + random.below(7) as usize),
         4 => Fault::Swallow,

@@ -55,6 +55,11 @@ impl ReceiveError {
         matches!(self, Self::Transient(_))
     }
 
+    /// Whether bytes that were changed on the way can be the reason, a length among them.
+    pub fn may_be_of_the_way(&self) -> bool {
+        matches!(self, Self::Protocol(_) | Self::TooLarge { .. })
+    }
+
     /// The server's SQLSTATE, where it gave one.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {

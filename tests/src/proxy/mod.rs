@@ -2,7 +2,10 @@
 //!
 //! It knows which connections are replication (by their startup message), so that faults can be kept to those.
 
+mod frames;
+
 use anyhow::Result;
+use frames::{Frames, Place};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,8 +23,19 @@ pub enum Fault {
     Slice(usize),
     /// Each read is kept back for this long.
     Latency(Duration),
-    /// Nothing passes in either direction, and nobody is told.
+    /// So many bytes a second.
+    Bandwidth(u64),
+    /// Nothing passes in either direction, and nobody is told, until the next fault; then all of it does.
     Swallow,
+    /// Both ends are reset inside of the next CopyData message; then the proxy passes again.
+    CutInside,
+    /// A bit of the type of the next message of pgoutput of this type is turned; then the proxy passes again.
+    Corrupt(u8),
+    /// A bit of the type of each message of pgoutput of this type is turned.
+    CorruptEach(u8),
+    /// Both ends are reset before the answer to the next COMMIT is through, which the server has done; then the proxy
+    /// passes again.
+    LoseReply,
     /// New connections of all kinds are reset, those that are there too.
     Refuse,
 }
@@ -164,9 +178,10 @@ impl Shared {
                 let _ = to_server.shutdown(Shutdown::Both);
             });
             let mut bytes = [0; 64 << 10];
+            let mut frames = Frames::default();
             while let Ok(len @ 1..) = server.read(&mut bytes) {
                 let passed = match is_replication {
-                    true => self.pass(&bytes[..len], &mut client),
+                    true => self.pass(&mut bytes[..len], &mut client, &mut frames),
                     false => client.write_all(&bytes[..len]).is_ok() && *self.fault() != Fault::Refuse,
                 };
                 if !passed {
@@ -195,32 +210,84 @@ impl Shared {
     }
 
     /// Passes bytes of the server on, as far as the fault lets them. Tells whether the connection lives on.
-    fn pass(&self, bytes: &[u8], client: &mut TcpStream) -> bool {
+    fn pass(&self, bytes: &mut [u8], client: &mut TcpStream, frames: &mut Frames) -> bool {
         self.wait_while_swallowing();
         let fault = *self.fault();
-        let sent = match fault {
-            Fault::Pass | Fault::Swallow => client.write_all(bytes),
-            Fault::Refuse => return false,
-            Fault::Latency(time) => {
+        let cut = self.placed(fault, bytes, frames);
+        let (len, sent) = match (fault, cut) {
+            (Fault::Refuse, _) => return false,
+            (_, Some(len)) => (len, client.write_all(&bytes[..len])),
+            (Fault::Latency(time), _) => {
                 std::thread::sleep(time);
-                client.write_all(bytes)
+                (bytes.len(), client.write_all(bytes))
             }
-            Fault::Slice(size) => bytes.chunks(size.max(1)).try_for_each(|piece| client.write_all(piece)),
-            Fault::CutAfter(left) => {
-                let len = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let sent = client.write_all(&bytes[..len]);
-                self.passed.fetch_add(len as u64, Ordering::Relaxed);
-                if (bytes.len() as u64) < left {
-                    *self.fault() = Fault::CutAfter(left - bytes.len() as u64);
-                    return sent.is_ok();
-                }
-                *self.fault() = Fault::Pass;
-                self.cuts.fetch_add(1, Ordering::Relaxed);
-                return false;
+            (Fault::Bandwidth(rate), _) => {
+                std::thread::sleep(Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64));
+                (bytes.len(), client.write_all(bytes))
             }
+            (Fault::Slice(size), _) => {
+                let sent = bytes.chunks(size.max(1)).try_for_each(|piece| client.write_all(piece));
+                (bytes.len(), sent)
+            }
+            _ => (bytes.len(), client.write_all(bytes)),
         };
-        self.passed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        sent.is_ok()
+        self.passed.fetch_add(len as u64, Ordering::Relaxed);
+        if cut.is_some() {
+            self.cuts.fetch_add(1, Ordering::Relaxed);
+        }
+        sent.is_ok() && cut.is_none()
+    }
+
+    /// Does what `fault` does at places in the bytes; tells how many of them pass, where the connection is cut behind.
+    fn placed(&self, fault: Fault, bytes: &mut [u8], frames: &mut Frames) -> Option<usize> {
+        let mut found = Vec::new();
+        frames.feed(bytes, |at, place| found.push((at, place)));
+        let first = |wanted: Place| found.iter().find(|(_, place)| *place == wanted).map(|(at, _)| *at);
+        match fault {
+            Fault::CutAfter(left) => {
+                let (left, len) = (usize::try_from(left).unwrap_or(usize::MAX), bytes.len());
+                let is_beyond = len < left;
+                self.turn(
+                    fault,
+                    if is_beyond {
+                        Fault::CutAfter((left - len) as u64)
+                    } else {
+                        Fault::Pass
+                    },
+                );
+                (!is_beyond).then_some(left)
+            }
+            Fault::CutInside => first(Place::Inside).filter(|_| self.turn(fault, Fault::Pass)),
+            // Its last byte stays away: what is read up to there may be the answer of any statement.
+            Fault::LoseReply => first(Place::Committed).filter(|_| self.turn(fault, Fault::Pass)),
+            Fault::Corrupt(kind) => {
+                if let Some(at) = first(Place::Message(kind)).filter(|_| self.turn(fault, Fault::Pass)) {
+                    bytes[at] ^= 0x20;
+                }
+                None
+            }
+            Fault::CorruptEach(kind) => {
+                let of_kind = found.iter().filter(|(_, place)| *place == Place::Message(kind));
+                of_kind.for_each(|(at, _)| bytes[*at] ^= 0x20);
+                None
+            }
+            Fault::Pass
+            | Fault::Slice(_)
+            | Fault::Latency(_)
+            | Fault::Bandwidth(_)
+            | Fault::Swallow
+            | Fault::Refuse => None,
+        }
+    }
+
+    /// Puts `next` in the place of `fault`, unless somebody has set another one meanwhile.
+    fn turn(&self, fault: Fault, next: Fault) -> bool {
+        let mut present = self.fault();
+        let is_present = *present == fault;
+        if is_present {
+            *present = next;
+        }
+        is_present
     }
 }
 
