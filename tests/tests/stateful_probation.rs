@@ -120,3 +120,21 @@ fn a_version_with_state_that_breaks_gives_way_to_one_that_has_seen_its_rows() {
         assert!(!letters.contains("totals"), "nothing was set aside: {letters}");
     }
 }
+
+#[test]
+fn somebody_may_go_back_to_a_version_whose_state_is_older() {
+    let mut stage = Stage::new(Keeps::Each);
+    stage.pay(5);
+    stage.install(&totals(Keeps::Each, COLUMNS, 2).unwrap(), 1);
+    stage.pay(6);
+    stage.wait_right();
+    let command = ["plugin", "rollback", "totals", "--console", &stage.console];
+    let (told, _) = Host::command(stage.shop.folder(), &command, 0).unwrap();
+    assert!(told.contains("again"), "{told}");
+    stage.pay(7);
+    stage.wait_right();
+    stage.restart();
+    stage.pay(8);
+    stage.wait_right();
+    stage.host.take().unwrap().terminate().unwrap();
+}

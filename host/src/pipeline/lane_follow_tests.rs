@@ -246,3 +246,37 @@ fn a_plugin_before_the_one_that_breaks_counts_once() {
     let stored: Vec<_> = bench.stored().into_iter().take(2).collect();
     assert_eq!(stored, [(own(), 1, 8 + BAD), (second, 1, 8)]);
 }
+
+/// The stream goes on in other routes: a start from there knows only the version that was gone back to.
+#[test]
+fn a_checkpoint_behind_the_bad_version_has_the_state_of_the_one_before() {
+    let mut bench = Bench::new(of(totals(1, 666)));
+    bench.swap(of(totals(2, BAD)), vec![version("new")]);
+    assert_eq!(bench.take(0x20, Part::First, &[1]), [6]);
+    assert_eq!(bench.take(0x20, Part::Last, &[BAD, 2]), [8]);
+    bench.lane.go_back_before(Lsn(0x20));
+    assert_eq!(bench.stored(), [(own(), 2, 8), (before(), 1, 8 + BAD)]);
+    bench.lane.go_back_before(Lsn(0x40));
+    assert_eq!(bench.stored(), [(own(), 1, 8 + BAD)]);
+}
+
+/// As a start has it that goes back before both.
+#[test]
+fn a_replay_from_before_the_bad_version_gives_the_same() {
+    let mut bench = Bench::new(of(totals(1, 666)));
+    for (from, chain, follows) in [(0x18, of(totals(2, BAD)), false), (0x30, of(totals(1, 666)), true)] {
+        let plugins = Vec::new();
+        bench.lane.routes[0].later.push_back(Later {
+            chain,
+            version: LaneVersion {
+                from: Lsn(from),
+                plugins,
+            },
+            probation: None,
+            follows,
+        });
+    }
+    let batch: [(_, _, &[i64]); 2] = [(0x20, Part::Whole, &[6]), (0x30, Part::Whole, &[BAD])];
+    assert_eq!(bench.take_all(&batch), [11, 11 + BAD]);
+    assert_eq!(bench.stored(), [(own(), 1, 11 + BAD)]);
+}

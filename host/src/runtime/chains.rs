@@ -52,16 +52,19 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
         }
         _ => (&recorded[..], None),
     };
+    let began = candidate.is_some_and(|(from, ..)| from <= start);
     for at in 0..process.config().lanes {
         // What is kept goes to the version at the start, in the lane that all rows of a stateful route take; from there it
         // is handed on.
         let kept = (at == 0).then(|| kept.of_route(&parts.state_name));
-        let mut lane = lane(process, route, trusted, start, kept.as_ref())?;
+        // Where it has begun, what the route keeps is its own.
+        let mut lane = match began {
+            true => LaneChain::default(),
+            false => lane(process, route, trusted, start, kept.as_ref())?,
+        };
         if let Some((from, version, fallback)) = candidate {
             // The version before may be recorded no more: all of it has been acknowledged.
-            let began = from <= start;
-            if lane.chain.is_none() || began {
-                lane = LaneChain::default();
+            if lane.chain.is_none() {
                 lane.version.plugins.clone_from(fallback);
                 let before = kept
                     .as_ref()
@@ -161,6 +164,12 @@ pub(super) fn have_entries(process: &Process, plugins: &[PluginVersion]) -> bool
 pub(super) fn fallback(recorded: &[(Lsn, ChainVersion)]) -> Option<Vec<PluginVersion>> {
     let (_, last) = recorded.last()?;
     Some(last.fallback.clone().unwrap_or_else(|| last.plugins.clone()))
+}
+
+/// Whether these are what waits for the end of a probation: then they have a state of their own.
+pub(super) fn waits(recorded: &[(Lsn, ChainVersion)], plugins: &[PluginVersion]) -> bool {
+    let fallback = recorded.last().and_then(|(_, last)| last.fallback.as_ref());
+    fallback.is_some_and(|fallback| same_plugins(fallback, plugins))
 }
 
 /// Only another version of the same plugins: one that was put in or taken out is the user's word.

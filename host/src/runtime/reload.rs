@@ -202,7 +202,15 @@ fn prepare(
         let live = process.live.of_route(at);
         let candidate: Vec<Taken> = versions(process, route, Some(taken));
         let runnable: Vec<PluginVersion> = candidate.iter().map(Taken::runnable).collect();
-        takes_state(process, at, route, &runnable)?;
+        let key = route_key(route);
+        let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+        let plugins: Vec<PluginRecorded> = candidate
+            .iter()
+            .map(|taken| process.modules.key.version(taken))
+            .collect();
+        if trust == Trust::Probation || !chains::waits(&recorded, &plugins) {
+            takes_state(process, at, route, &runnable)?;
+        }
         if trust == Trust::Probation {
             let running: Vec<PluginVersion> = versions(process, route, None).iter().map(Taken::runnable).collect();
             if !taken.plugin.allow_schema_change {
@@ -210,30 +218,12 @@ fn prepare(
             }
             rehearse(process, at, route, &running, &runnable)?;
         }
-        let mut chains = Vec::new();
-        let lanes = process.config().lanes;
-        for lane in 0..lanes {
-            // The first one has all rows of a route whose plugins keep something.
-            let started = match lane {
-                0 => Chain::for_lane(&process.engine, &runnable, route.filter, Mode::Live, lanes, Vec::new()),
-                _ => Chain::new(&process.engine, &runnable, route.filter, Mode::Live),
-            };
-            let mut chain = started.map_err(boxed)?;
-            for relation in &live {
-                chain.relation(relation).map_err(boxed)?;
-            }
-            chains.push(chain);
-        }
-        let key = route_key(route);
+        let chains = of_lanes(process, route, &runnable, &live).map_err(boxed)?;
         let has_entries = runnable.iter().any(|plugin| plugin.module.manifest().has_entries());
         let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO && !has_entries;
-        let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
         let gives_way = |fallback: &Vec<PluginRecorded>| watched && !chains::have_entries(process, fallback);
         let version = ChainVersion {
-            plugins: candidate
-                .iter()
-                .map(|taken| process.modules.key.version(taken))
-                .collect(),
+            plugins,
             fallback: chains::fallback(&recorded).filter(gives_way),
         };
         let (done, swapped) = oneshot::channel();
@@ -250,6 +240,28 @@ fn prepare(
         ));
     }
     Ok(ready)
+}
+
+/// A chain for each lane, told of the live relations.
+fn of_lanes(
+    process: &Process,
+    route: &config::Route,
+    plugins: &[PluginVersion],
+    live: &[Arc<Relation>],
+) -> Result<Vec<Chain>, PluginError> {
+    let (engine, lanes) = (&process.engine, process.config().lanes);
+    let start = |lane| {
+        // The first one has all rows of a route whose plugins keep something.
+        let mut chain = match lane {
+            0 => Chain::for_lane(engine, plugins, route.filter, Mode::Live, lanes, Vec::new())?,
+            _ => Chain::new(engine, plugins, route.filter, Mode::Live)?,
+        };
+        for relation in live {
+            chain.relation(relation)?;
+        }
+        Ok(chain)
+    };
+    (0..lanes).map(start).collect()
 }
 
 /// Until the lanes have taken over. Between sessions there is none; the next one begins with the new version.
