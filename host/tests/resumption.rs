@@ -197,6 +197,50 @@ fn what_is_copied_is_not_read_again_after_a_kill() {
     host.terminate().unwrap();
 }
 
+/// VACUUM FULL while nobody copies, of which no change tells: rows that are yet to be copied lie in blocks that count.
+#[test]
+fn a_copy_begins_anew_where_its_table_was_rewritten_meanwhile() {
+    let cluster = source().unwrap();
+    let delete = format!("DELETE FROM large WHERE id <= {}", ROWS / 2);
+    cluster.sql("source", &delete).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port().unwrap();
+    let paced = format!("unit_rows: {UNIT_ROWS}, rows_per_second: 20000");
+    let pipeline = pipeline(&cluster, port).replace(&format!("unit_rows: {UNIT_ROWS}"), &paced);
+    let mut host = Host::run(folder.path(), &pipeline).unwrap();
+    wait_until("a part of the large table is copied", LONG, || {
+        host.must_run()?;
+        let rows: u64 = cluster.sql("target", "SELECT count(*) FROM large")?.parse()?;
+        Ok((rows >= ROWS / 8).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", host.log()));
+    host.kill().unwrap();
+    let (finished, counted) = ledger(folder.path()).unwrap();
+    assert!(
+        counted > 0 && !finished.contains(&"public.large".to_owned()),
+        "{counted}, {finished:?}"
+    );
+
+    cluster.sql("source", "VACUUM FULL large").unwrap();
+    let unpaced = pipeline.replace(", rows_per_second: 20000", "");
+    let mut host = Host::run(folder.path(), &unpaced).unwrap();
+    wait_until("the large table is copied", LONG, || {
+        host.must_run()?;
+        Ok(copied(port, "large")?.1.then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", host.log()));
+    let source = digest(&cluster, "source").unwrap();
+    wait_until("target equals source", LONG, || {
+        host.must_run()?;
+        let target = digest(&cluster, "target")?;
+        ensure!(target == source, "source {source}\ntarget {target}");
+        Ok(Some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", host.log()));
+    assert!(host.log().contains("the copy starts over"), "{}", host.log());
+    host.terminate().unwrap();
+}
+
 fn copy(port: u16) -> Result<serde_json::Value> {
     let status: serde_json::Value = serde_json::from_str(&get(port, "/api/status")?.1)?;
     Ok(status["pipelines"][0]["copy"].clone())

@@ -111,3 +111,48 @@ fn a_target_that_follows_is_equal_while_writers_write() {
     writers.stop().unwrap();
     host.terminate().unwrap();
 }
+
+/// Rows that `snapshot: where` has left out are no difference, and those that it has copied are compared.
+#[test]
+fn of_a_table_with_a_condition_the_rows_are_compared_that_meet_it() {
+    let shop = Shop::new().unwrap();
+    let rows = "INSERT INTO customers (id, email) SELECT i, 'c' || i FROM generate_series(1, 50) i";
+    shop.cluster.script("source", rows).unwrap();
+    let pipeline = shop
+        .pipeline_of(
+            "public.customers",
+            "routes: [{ tables: [public.customers], sinks: [warehouse] }]",
+        )
+        .replace(
+            "mode: initial",
+            "mode: initial, where: { public.customers: \"id > 20 AND email IS NOT NULL -- the new ones\" }",
+        );
+    assert!(pipeline.contains("where"), "{pipeline}");
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    assert_eq!(shop.target("SELECT count(*) FROM customers").unwrap(), "30");
+    let equal = verify(&shop, &pipeline, &["--wait", "0"], 0);
+    assert_eq!(equal["tables"][0]["rows_source"], 30, "{equal}");
+    assert_eq!(
+        equal["tables"][0]["where"], "id > 20 AND email IS NOT NULL -- the new ones",
+        "{equal}"
+    );
+
+    shop.target("DELETE FROM customers WHERE id IN (7, 21)").unwrap();
+    shop.target("UPDATE customers SET email = 'other' WHERE id = 30")
+        .unwrap();
+    let found = verify(&shop, &pipeline, &["--wait", "0", "--keys"], 1);
+    let differences = found["tables"][0]["differences"].as_array().unwrap();
+    let mut named: Vec<String> = differences
+        .iter()
+        .map(|one| format!("{} {}", one["kind"], one["key"]))
+        .collect();
+    named.sort();
+    assert_eq!(named, ["\"different\" \"(30)\"", "\"missing\" \"(21)\""], "{found}");
+
+    shop.target("ALTER TABLE customers DROP COLUMN email").unwrap();
+    let (told, _) = Host::verb(shop.folder(), &pipeline, &["verify"], 0).unwrap();
+    assert!(
+        told.contains("public.customers at warehouse: not compared, the target can't tell"),
+        "{told}"
+    );
+}

@@ -85,3 +85,52 @@ fn a_condition_holds_for_the_copy_alone() {
     shop.wait_target(&mut host, count, "2502|2501").unwrap();
     host.terminate().unwrap();
 }
+
+/// What shows rows to people shows none that would never leave.
+#[test]
+fn what_is_withheld_is_neither_sampled_nor_recorded() {
+    let shop = Shop::with(TABLES).unwrap();
+    let statements = format!(
+        "INSERT INTO people SELECT n, 'de', 'name ' || n, '{SECRET}' FROM generate_series(1, 300) n;
+         ALTER TABLE people REPLICA IDENTITY USING INDEX people_pkey;
+         CREATE PUBLICATION mine FOR TABLE people (id, name) WHERE (id % 3 = 0);"
+    );
+    shop.cluster.script("source", &statements).unwrap();
+    let rest = "routes:
+  - { tables: [public.people], sinks: [warehouse] }";
+    let pipeline = shop
+        .pipeline_of("public.people", rest)
+        .replace("tables: [public.people]\n", "publication: mine\n")
+        .replace(
+            "unit_rows: 2000",
+            "unit_rows: 2000, where: { public.people: \"id > 100 -- new\" }",
+        );
+    let has = |text: &str, id: u32| text.contains(&format!("\"name {id}\""));
+
+    let (sampled, _) = Host::verb(shop.folder(), &pipeline, &["check", "--sample", "200"], 0).unwrap();
+    assert!(
+        has(&sampled, 102) && has(&sampled, 300) && !sampled.contains(SECRET),
+        "{sampled}"
+    );
+    assert!(
+        !has(&sampled, 101) && !has(&sampled, 299),
+        "the publication leaves it out: {sampled}"
+    );
+    assert!(!has(&sampled, 99), "the copy leaves it out: {sampled}");
+
+    let record = ["plugin", "record", "people", "--keep", "name", "--rows", "500"];
+    let (recorded, _) = Host::command(shop.folder(), &record, 0).unwrap();
+    assert_eq!(
+        recorded.lines().count(),
+        101,
+        "a line of the table and the rows: {recorded}"
+    );
+    assert!(
+        has(&recorded, 3) && has(&recorded, 300) && !recorded.contains("secret"),
+        "{recorded}"
+    );
+    assert!(!has(&recorded, 1) && !has(&recorded, 299), "{recorded}");
+    let only = [&record[..], &["--where", "id < 50 -- old"]].concat();
+    let (recorded, _) = Host::command(shop.folder(), &only, 0).unwrap();
+    assert_eq!(recorded.lines().count(), 17, "{recorded}");
+}

@@ -39,7 +39,7 @@ impl Held {
         }
     }
 
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.on_disk + self.memory.len() as u64
     }
 
@@ -67,6 +67,20 @@ impl Held {
     pub(super) fn describe(&mut self, table: u32, description: Description) {
         let at = self.len();
         self.descriptions.entry(table).or_default().push((at, description));
+    }
+
+    pub(super) fn describes(&self, table: u32) -> bool {
+        self.descriptions.get(&table).is_some_and(|of| !of.is_empty())
+    }
+
+    /// The newest of each table.
+    pub(super) fn descriptions(&self) -> impl Iterator<Item = (u32, &Description)> {
+        let described = self.descriptions.iter();
+        described.filter_map(|(table, of)| of.last().map(|(_, newest)| (*table, newest)))
+    }
+
+    pub(super) fn tables(&self) -> Vec<u32> {
+        self.descriptions().map(|(table, _)| table).collect()
     }
 
     pub(super) fn take_descriptions(&mut self) -> FxHashMap<u32, Description> {
@@ -151,6 +165,23 @@ impl Held {
             self.on_disk = len;
         }
         Ok(())
+    }
+
+    /// Makes it durable with `trailer` behind it, where it counts as `padding` bytes more; it is the caller's then, and so
+    /// is what it has taken of the quota.
+    pub(super) fn seal(mut self, spill: &mut Spill, trailer: &[u8], padding: u64) -> Result<PathBuf, Full> {
+        self.flush(spill)?;
+        spill.take_disk(padding)?;
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            let mut file = options.append(true).create(true).mode(FILE_MODE).open(&self.path)?;
+            file.write_all(trailer)?;
+            file.sync_all()
+        };
+        write().map_err(Full::Disk)?;
+        spill.sub_transactions_gone(self.firsts.len());
+        spill.closed();
+        Ok(self.path)
     }
 
     /// It has ended, one way or the other.

@@ -25,6 +25,9 @@
 //! what follows, unless a newer description of the same table has come meanwhile: that one is given once more behind
 //! the commit, since the server takes it for known.
 //!
+//! **Prepared transactions** (`two_phase: true`) are kept until their COMMIT PREPARED, durably, see [`two_phase`] and
+//! [`prepared`].
+//!
 //! **Limits.** In memory [`MEMORY_BYTES`] over all transactions; what exceeds it goes to disk, the largest first. On
 //! disk the quota (`spill:`); sub-transactions [`SUB_TRANSACTIONS_MAX`]. Beyond either it ends with [`Full`], never by
 //! waiting: the source connects again with streaming off, and the server holds what is in progress itself.
@@ -33,11 +36,15 @@ mod descriptions;
 mod frame;
 mod held;
 mod parts;
+mod prepared;
 mod spill;
 #[cfg(test)]
 mod tests;
+mod two_phase;
 
+pub use prepared::begin_prepared;
 pub use spill::{Full, MEMORY_BYTES, SUB_TRANSACTIONS_MAX, SpillStats, clear};
+pub use two_phase::PreparedLost;
 
 use crate::batch::Lsn;
 use crate::decode::DecodeError;
@@ -45,6 +52,8 @@ use bytes::Bytes;
 use descriptions::Descriptions;
 use frame::{Frame, begin, commit};
 use held::Held;
+use parts::Stored;
+use prepared::PreparedStore;
 use rustc_hash::FxHashMap;
 use spill::Spill;
 use std::path::Path;
@@ -55,6 +64,7 @@ use std::sync::Arc;
 pub enum Stop<E> {
     Undecodable(DecodeError),
     Full(Full),
+    Lost(PreparedLost),
     Gone(E),
 }
 
@@ -70,15 +80,25 @@ impl<E> From<Full> for Stop<E> {
     }
 }
 
+/// What is being received and doesn't pass.
+#[derive(Clone, Copy)]
+struct Block {
+    /// The top-level id of its transaction.
+    top: u32,
+    /// From BEGIN PREPARE to PREPARE; else a block of a streamed transaction.
+    prepared: bool,
+}
+
 /// Assembles the chunks of one replication connection, in order. A new connection takes a new assembler: what was in
 /// progress is sent again from its begin.
 pub struct Assembler {
     spill: Spill,
     /// By their top-level ids.
     transactions: FxHashMap<u32, Held>,
-    /// The transaction whose block is being received.
-    block: Option<u32>,
+    block: Option<Block>,
     descriptions: Descriptions,
+    /// Where prepared transactions are asked for.
+    prepared: Option<PreparedStore>,
     /// [`parts::PART_BYTES`], but for tests.
     part_bytes: usize,
 }
@@ -94,8 +114,25 @@ impl Assembler {
             transactions: FxHashMap::default(),
             block: None,
             descriptions: Descriptions::default(),
+            prepared: None,
             part_bytes: parts::PART_BYTES,
         })
+    }
+
+    /// Keeps prepared transactions, and takes up those that were kept before, where the stream begins at `start`;
+    /// `acknowledged` tells up to where it won't begin again. [`begin_prepared`] has made the folder for them.
+    ///
+    /// # Errors
+    /// A folder that isn't there, and files in it that can't be read.
+    pub fn keep_prepared(
+        mut self,
+        state_dir: &Path,
+        start: Lsn,
+        acknowledged: impl Fn() -> Lsn + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let store = PreparedStore::open(state_dir, start, &mut self.spill, Box::new(acknowledged))?;
+        self.prepared = Some(store);
+        Ok(self)
     }
 
     /// Takes whole backend frames, and gives those that the decoder is to see, in chunks of whole frames.
@@ -104,6 +141,9 @@ impl Assembler {
     /// Bytes that don't follow the protocol, a spill that is full, and whatever `give` returns. After an error the
     /// assembler is of no use.
     pub fn feed<E>(&mut self, bytes: &Bytes, mut give: impl FnMut(Bytes) -> Result<(), E>) -> Result<(), Stop<E>> {
+        if let Some(prepared) = &mut self.prepared {
+            prepared.sweep(&mut self.spill).map_err(Full::Disk)?;
+        }
         let (mut at, mut passed) = (0, 0);
         while let Some(frame) = Frame::at(bytes, at)? {
             let end = at + frame.len();
@@ -125,37 +165,55 @@ impl Assembler {
     /// Whether a frame goes on as it is: keepalives, and what belongs to no streamed transaction.
     #[inline]
     fn passes(&mut self, frame: &Frame<'_>) -> Result<bool, DecodeError> {
-        let Some(kind) = frame.message() else { return Ok(true) };
+        let Some(kind) = frame.message() else {
+            // No position passes rows that aren't durable yet.
+            return Ok(self.block.is_none_or(|block| !block.prepared));
+        };
         if self.block.is_some() {
             return Ok(false);
         }
-        if kind == b'R' {
-            self.descriptions.seen(frame.u32_at(0)?, frame);
+        match kind {
+            b'R' => {
+                self.descriptions.seen(frame.u32_at(0)?, frame);
+            }
+            b'Y' => self.descriptions.named(frame),
+            _ => {}
         }
-        Ok(!matches!(kind, b'S' | b'E' | b'A' | b'c'))
+        Ok(!matches!(
+            kind,
+            b'S' | b'E' | b'A' | b'c' | b'b' | b'P' | b'K' | b'r' | b'p'
+        ))
     }
 
     fn place<E>(&mut self, frame: &Frame<'_>, give: &mut impl FnMut(Bytes) -> Result<(), E>) -> Result<(), Stop<E>> {
-        match (self.block, frame.message().unwrap_or_default()) {
-            (Some(top), b'I' | b'U' | b'D' | b'T' | b'M' | b'Y' | b'R') => self.change(top, frame)?,
-            // The only message in a block without an id.
-            (Some(top), b'O') => {
-                let held = self.transactions.get_mut(&top).ok_or_else(|| unknown(frame))?;
-                held.append(&mut self.spill, top, &[frame.bytes()])?;
-                self.trim()?;
+        let kind = frame.message();
+        match (self.block, kind.unwrap_or_default()) {
+            (Some(Block { top, prepared: false }), b'I' | b'U' | b'D' | b'T' | b'M' | b'Y' | b'R') => {
+                self.change(top, frame)?;
             }
-            (Some(_), b'E') => self.block = None,
+            // The only message in a block without an id.
+            (Some(Block { top, prepared: false }), b'O') => self.append(top, frame, &[frame.bytes()])?,
+            (Some(Block { prepared: false, .. }), b'E') => self.block = None,
+            (Some(Block { top, prepared: true }), b'I' | b'U' | b'D' | b'T' | b'M' | b'Y' | b'R' | b'O') => {
+                self.prepared_change(top, frame, give)?;
+            }
+            (Some(Block { prepared: true, .. }), b'P') | (None, b'P' | b'p') => self.prepare(frame, give)?,
+            // What isn't a message is a keepalive: one with a later position comes behind the PREPARE.
+            (Some(Block { prepared: true, .. }), _) if kind.is_none() => {}
             (None, b'S') => self.begin_block(frame)?,
             (None, b'A') => self.abort(frame)?,
             (None, b'c') => self.commit(frame, give)?,
+            (None, b'b') => self.begin_prepare(frame)?,
+            (None, b'K') => self.commit_prepared(frame, give)?,
+            (None, b'r') => self.rollback_prepared(frame)?,
             (block, found) => {
                 return Err(Stop::Undecodable(DecodeError::Unexpected {
                     lsn: frame.lsn(),
                     found,
                     expected: if block.is_some() {
-                        "a change inside of a streamed block"
+                        "a change inside of a block"
                     } else {
-                        "the begin of a streamed block"
+                        "the begin of a block"
                     },
                 }));
             }
@@ -172,20 +230,32 @@ impl Assembler {
         if first {
             self.transactions.insert(top, self.spill.open(top));
         }
-        self.block = Some(top);
+        self.block = Some(Block { top, prepared: false });
         Ok(())
     }
 
     /// A message of a block: without the id behind its kind it is as protocol 1 has it.
     fn change<E>(&mut self, top: u32, frame: &Frame<'_>) -> Result<(), Stop<E>> {
-        let held = self.transactions.get_mut(&top).ok_or_else(|| unknown(frame))?;
         let xid = frame.u32_at(0)?;
         let (head, rest) = frame.without_xid()?;
         if frame.message() == Some(b'R') {
             let described = self.descriptions.described(&[&head, rest]);
-            held.describe(frame.u32_at(4)?, described);
+            self.held(top, frame)?.describe(frame.u32_at(4)?, described);
         }
+        let held = self.transactions.get_mut(&top).ok_or_else(|| unknown(frame))?;
         held.append(&mut self.spill, xid, &[&head, rest])?;
+        self.trim()?;
+        Ok(())
+    }
+
+    fn held(&mut self, top: u32, frame: &Frame<'_>) -> Result<&mut Held, DecodeError> {
+        self.transactions.get_mut(&top).ok_or_else(|| unknown(frame))
+    }
+
+    /// What belongs to the transaction itself.
+    fn append<E>(&mut self, top: u32, frame: &Frame<'_>, pieces: &[&[u8]]) -> Result<(), Stop<E>> {
+        let held = self.transactions.get_mut(&top).ok_or_else(|| unknown(frame))?;
+        held.append(&mut self.spill, top, pieces)?;
         self.trim()?;
         Ok(())
     }
@@ -223,8 +293,13 @@ impl Assembler {
         let mut held = self.transactions.remove(&top).ok_or_else(|| unknown(frame))?;
         let mut tail = commit(frame.lsn(), flags, commit_lsn, end_lsn, time);
         self.descriptions.committed(held.take_descriptions(), &mut tail);
+        let stored = Stored {
+            file: held.file().map_err(Full::Disk)?,
+            on_disk: held.on_disk(),
+            memory: held.memory(),
+        };
         let given = parts::give(
-            &held,
+            stored,
             begin(frame.lsn(), commit_lsn, time, top),
             &tail,
             self.part_bytes,

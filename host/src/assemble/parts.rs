@@ -2,31 +2,37 @@
 
 use super::Stop;
 use super::frame::{HEADER, length};
-use super::held::Held;
 use super::spill::Full;
 use bytes::Bytes;
+use std::fs::File;
 use std::io::{self, Read};
 
 /// As much as a read of the stream hands out at most: the stages behind are made for batches of that size.
 pub(super) const PART_BYTES: usize = 512 << 10;
 
+/// A transaction's frames: first those at the head of a file, where there is one, then those in memory.
+pub(super) struct Stored<'a> {
+    pub(super) file: Option<File>,
+    pub(super) on_disk: u64,
+    pub(super) memory: &'a [u8],
+}
+
 /// Gives a transaction's frames between `begin` and `tail` in chunks of whole frames of about `part_bytes`, or of one
 /// frame that is larger.
 pub(super) fn give<E>(
-    held: &Held,
+    stored: Stored<'_>,
     begin: Vec<u8>,
     tail: &[u8],
     part_bytes: usize,
     give: &mut impl FnMut(Bytes) -> Result<(), E>,
 ) -> Result<(), Stop<E>> {
     let disk = |error| Stop::Full(Full::Disk(error));
-    let file = held.file().map_err(disk)?;
-    let on_disk: Box<dyn Read> = match file {
-        Some(file) => Box::new(file.take(held.on_disk())),
+    let on_disk: Box<dyn Read> = match stored.file {
+        Some(file) => Box::new(file.take(stored.on_disk)),
         None => Box::new(io::empty()),
     };
-    let mut rest = on_disk.chain(held.memory());
-    let mut left = held.on_disk() + held.memory().len() as u64;
+    let mut rest = on_disk.chain(stored.memory);
+    let mut left = stored.on_disk + stored.memory.len() as u64;
     let mut buffer = begin;
     let mut wanted = part_bytes;
     loop {

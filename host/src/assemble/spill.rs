@@ -35,6 +35,8 @@ pub struct SpillStats {
     pub transactions: AtomicU64,
     pub memory_bytes: AtomicU64,
     pub disk_bytes: AtomicU64,
+    /// Prepared transactions that wait for their end.
+    pub prepared: AtomicU64,
 }
 
 /// Deletes what an earlier run has spilled. Nothing of it counts: it is sent again.
@@ -75,6 +77,16 @@ impl Spill {
             disk: 0,
             sub_transactions: 0,
         })
+    }
+
+    pub(super) fn stats(&self) -> Arc<SpillStats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// What an earlier session has left and still counts, within the quota or not.
+    pub(super) fn found_on_disk(&mut self, bytes: u64) {
+        self.disk += bytes;
+        self.stats.disk_bytes.store(self.disk, Ordering::Relaxed);
     }
 
     #[cfg(test)]
@@ -140,6 +152,7 @@ impl Drop for Spill {
             &self.stats.transactions,
             &self.stats.memory_bytes,
             &self.stats.disk_bytes,
+            &self.stats.prepared,
         ] {
             count.store(0, Ordering::Relaxed);
         }

@@ -76,6 +76,9 @@ fn table_lines(table: &VerifiedTable, keys: bool) -> Vec<String> {
     if !table.left_out.is_empty() {
         line.push_str(&format!("; without {}", escape(&table.left_out.join(", "))));
     }
+    if let Some(condition) = &table.condition {
+        line.push_str(&format!("; where {}", escape(condition)));
+    }
     let mut lines = vec![line];
     if rows.unnamed {
         lines.push("  different; without a key no row can be named".to_owned());
@@ -103,6 +106,7 @@ pub(super) fn as_json(table: &VerifiedTable, keys: bool) -> Value {
         "table": table.table,
         "columns": table.columns,
         "left_out": table.left_out,
+        "where": table.condition,
     });
     let outcome = match &table.outcome {
         Compared::Nothing(why) => json!({ "not_compared": why }),

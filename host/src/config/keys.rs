@@ -157,11 +157,18 @@ const POSTGRES_SOURCE: Block = Block {
             "Whether large transactions are received while they are in progress; they leave at their commit either way.",
         ),
         Key::default(
+            "two_phase",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether prepared transactions are received when they are prepared, and kept on disk until COMMIT PREPARED \
+             lets them leave: a slot of its own kind, PostgreSQL 15 and later.",
+        ),
+        Key::default(
             "spill",
             &Shape::Size(ByteSize::mib(1), ByteSize::mib(16 << 20)),
             "4GiB",
-            "Bytes on disk of transactions in progress; beyond them the server holds those itself, as without \
-             `stream_transactions`.",
+            "Bytes on disk of transactions in progress, beyond which the server holds those itself, as without \
+             `stream_transactions`; and of prepared ones, beyond which the pipeline stops.",
         ),
         Key::default(
             "max_row",

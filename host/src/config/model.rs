@@ -55,7 +55,9 @@ pub struct Source {
     pub snapshot: Snapshot,
     /// Whether large transactions are received while they are in progress.
     pub stream_transactions: bool,
-    /// Bytes of them on disk; 4 GiB.
+    /// Whether prepared transactions are received when they are prepared.
+    pub two_phase: bool,
+    /// Bytes of both on disk; 4 GiB.
     pub spill: ByteSize,
     /// Bytes of one row as it is sent; 256 MiB.
     pub max_row: ByteSize,

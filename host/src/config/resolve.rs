@@ -77,6 +77,7 @@ fn source(item: &Item) -> Option<Source> {
             conditions: conditions(snapshot)?,
         },
         stream_transactions: item.text("stream_transactions")? == "true",
+        two_phase: item.text("two_phase")? == "true",
         spill: item.size("spill")?,
         max_row: item.size("max_row")?,
     })

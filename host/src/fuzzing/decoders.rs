@@ -1,6 +1,6 @@
 //! The server's bytes and a module's.
 
-use crate::assemble::Assembler;
+use crate::assemble::{Assembler, begin_prepared};
 use crate::batch::{Batch, Column, Lsn, Origin, Part, Relation, ReplicaIdentity, Row, Transaction};
 use crate::decode::{CopyDecoder, Decoder};
 use crate::plugin::fuzzing::{Manifest, ModuleFile};
@@ -33,12 +33,14 @@ pub(super) fn pgoutput(bytes: &[u8]) {
     batch.rows.iter().for_each(|row| is_whole(&batch, row));
 }
 
-/// The same as blocks of transactions in progress.
+/// The same as blocks of transactions in progress, and prepared ones.
 fn streamed(frames: &Bytes) {
     let folder = std::env::temp_dir().join(format!("rowmill-fuzz-{}", std::process::id()));
-    let Ok(mut assembler) = Assembler::new(&folder, 1 << 20, Arc::default()) else {
+    let Ok(assembler) = Assembler::new(&folder, 1 << 20, Arc::default()) else {
         return;
     };
+    let kept = begin_prepared(&folder).and_then(|()| assembler.keep_prepared(&folder, Lsn(0), || Lsn(0)));
+    let Ok(mut assembler) = kept else { return };
     let mut decoder = Decoder::default();
     let _ = assembler.feed(frames, |bytes| {
         let batch = decoder.decode(bytes)?;
@@ -47,20 +49,43 @@ fn streamed(frames: &Bytes) {
     });
 }
 
-/// A line of COPY for a table of as many columns as the first byte says.
+/// Lines of COPY for a table of as many columns as the first byte says: one by one, and as what they are in frames.
 pub(super) fn copy_row(bytes: &[u8]) {
     let Some((columns, lines)) = bytes.split_first() else {
         return;
     };
     let columns: Vec<(String, u32)> = (0..columns % 9).map(|at| (format!("c{at}"), 25)).collect();
-    let mut decoder = CopyDecoder::new(table(columns.iter().map(|(name, oid)| (name.as_str(), *oid, false))));
+    let relation = table(columns.iter().map(|(name, oid)| (name.as_str(), *oid, false)));
+    // As they are they may be frames, too.
+    let mut decoder = CopyDecoder::new(Arc::clone(&relation));
+    if let Ok(batch) = decoder.decode(Bytes::copy_from_slice(lines), transaction()) {
+        batch.rows.iter().for_each(|row| is_whole(&batch, row));
+    }
+    let mut frames = Vec::new();
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        frames.push(b'd');
+        frames.extend_from_slice(&(4 + line.len() as u32).to_be_bytes());
+        frames.extend_from_slice(line);
+    }
+    let framed = CopyDecoder::new(Arc::clone(&relation)).decode(frames.into(), transaction());
+    let mut decoder = CopyDecoder::new(relation);
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
         if decoder.push(line).is_err() {
+            assert!(framed.is_err());
             return;
         }
     }
     let batch = decoder.finish(transaction());
     batch.rows.iter().for_each(|row| is_whole(&batch, row));
+    let framed = framed.expect("each of the lines was taken");
+    assert_eq!(framed.rows.len(), batch.rows.len());
+    for (one, other) in framed.rows.iter().zip(&batch.rows) {
+        let (Some(one), Some(other)) = (one.new, other.new) else {
+            continue;
+        };
+        let relation = &batch.relations[0];
+        assert!(framed.values(one, relation).eq(batch.values(other, relation)));
+    }
 }
 
 pub(super) fn manifest(bytes: &[u8]) {

@@ -293,10 +293,7 @@ impl Intake {
         self.position = self.position.max(batch.end);
         self.stats.received(&batch, self.position);
         self.merger.stream(&mut batch).map_err(LaneEnd::Problem)?;
-        for table in self.merger.restarted() {
-            let stored = self.store.restart_copy(table.oid, table.epoch);
-            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
-        }
+        self.restart_copies()?;
         if self.merger.owes() {
             self.owed = self.owed.max(std::mem::take(&mut batch.end));
         }
@@ -316,6 +313,7 @@ impl Intake {
             return Ok(());
         }
         let units = self.merger.at_boundary(self.position).map_err(LaneEnd::Problem)?;
+        self.restart_copies()?;
         let ahead = self.merger.ahead();
         if !ahead.is_empty() {
             let stored = self
@@ -339,6 +337,15 @@ impl Intake {
             })?;
         }
         self.count_copied()
+    }
+
+    /// The ledger forgets the tables whose copy has started over, before anything of the new one goes out.
+    fn restart_copies(&mut self) -> Result<(), LaneEnd> {
+        for table in self.merger.restarted() {
+            let stored = self.store.restart_copy(table.oid, table.epoch);
+            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        }
+        Ok(())
     }
 
     /// Whether the stream has still to come to where a recorded version begins. Copied rows are read now, and nothing of

@@ -24,6 +24,8 @@ pub struct LiveTable {
     pub sql_name: String,
     /// Without rows of its own.
     pub partitioned: bool,
+    /// The publication's, as SQL: other rows must not leave.
+    pub row_filter: Option<String>,
 }
 
 impl Live {
@@ -56,18 +58,19 @@ impl Live {
             relation: Arc::new(crate::runtime::relation_of(table)),
             sql_name: table.sql_name.clone(),
             partitioned: table.partitioned,
+            row_filter: table.row_filter.clone(),
         });
         Ok(live.collect())
     }
 
-    /// One table by its name.
+    /// One table by its name, without what the publication withholds of it.
     ///
     /// # Errors
     ///
     /// As [`Self::tables`].
-    pub async fn table(&self, name: &str) -> Result<LiveTable, Box<Problem>> {
+    pub async fn table(&self, name: &str, publication: Option<&str>) -> Result<LiveTable, Box<Problem>> {
         let pattern = pattern(name);
-        let mut tables = self.tables(std::slice::from_ref(&pattern), None).await?;
+        let mut tables = self.tables(std::slice::from_ref(&pattern), publication).await?;
         match tables.pop() {
             Some(table) if tables.is_empty() => Ok(table),
             _ => Err(Box::new(no_table(name))),

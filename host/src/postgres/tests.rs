@@ -1,6 +1,6 @@
 //! Connecting to real servers: passwords, TLS, pinned settings.
 
-use super::{ConnectError, Conninfo, Reason, sql};
+use super::{ConnectError, Conninfo, Reader, Reason, sql};
 use crate::problem::Problem;
 use crate::source::replication::Connection;
 use rowmill_tests::{Cluster, ClusterOptions};
@@ -27,7 +27,7 @@ async fn refused(text: &str) -> ConnectError {
     by_sql
 }
 
-/// Both ways in work; the value of a query that both run.
+/// All ways in work; the value of a query that each runs.
 async fn ask(text: &str, query: &str) -> String {
     let conninfo = Conninfo::parse(text).unwrap();
     let client = sql::connect(&conninfo, "rowmill test").await.unwrap();
@@ -39,6 +39,8 @@ async fn ask(text: &str, query: &str) -> String {
     let mut connection = Connection::connect(&conninfo, "rowmill test").await.unwrap();
     let rows = connection.simple_query(query).await.unwrap();
     assert_eq!(rows[0][0].as_deref(), Some(by_sql.as_str()));
+    let mut reader = Reader::connect(&conninfo, "rowmill test").await.unwrap();
+    assert_eq!(reader.rows(query).await.unwrap(), rows);
     by_sql
 }
 
@@ -337,4 +339,72 @@ async fn without_tls_nothing_but_the_question_is_sent() {
     assert_eq!(error.failure().reason, Reason::Tls);
     assert!(!error.is_transient());
     assert_eq!(server.await.unwrap(), b"");
+}
+
+/// Lines of COPY frames, which must be whole.
+fn lines(mut frames: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    while let Some((head, rest)) = frames.split_first_chunk::<5>() {
+        assert_eq!(head[0], b'd');
+        let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize - 4;
+        lines.push(rest[..length].to_vec());
+        frames = &rest[length..];
+    }
+    assert!(frames.is_empty());
+    lines
+}
+
+#[tokio::test]
+async fn a_copy_comes_in_whole_frames_between_the_statements_around_it() {
+    let cluster = Cluster::start().unwrap();
+    let socket = format!(
+        "postgresql:///postgres?host={}&port={}&user=postgres",
+        cluster.socket_dir().display(),
+        cluster.port()
+    );
+    for url in [cluster.url("postgres"), socket] {
+        let mut reader = Reader::connect(&Conninfo::parse(&url).unwrap(), "rowmill test")
+            .await
+            .unwrap();
+        // The longest row doesn't fit into a buffer, and neither do all the others together.
+        let sql = "BEGIN; SELECT 'before'; COPY (SELECT n, CASE n WHEN 777 THEN repeat('x', 3000000) END
+            FROM generate_series(1, 100000) n) TO STDOUT; COMMIT; SELECT 'behind'";
+        for _ in 0..2 {
+            let (rows, mut frames) = reader.copy_out(sql).await.unwrap();
+            assert_eq!(rows, [[Some("before".to_owned())]]);
+            let (mut number, mut hand_outs) = (0, 0);
+            while let Some(bytes) = frames.next().await.unwrap() {
+                hand_outs += 1;
+                for line in lines(&bytes) {
+                    number += 1;
+                    assert!(line.starts_with(format!("{number}\t").as_bytes()));
+                    assert_eq!(line.len() > 3_000_000, number == 777);
+                }
+            }
+            assert_eq!(number, 100_000);
+            assert!((2..50).contains(&hand_outs), "{hand_outs}");
+            assert_eq!(frames.next().await, Ok(None));
+        }
+        assert_eq!(reader.rows("SELECT 1").await.unwrap(), [[Some("1".to_owned())]]);
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_a_copy_is_told_behind_the_rows_before_it() {
+    let cluster = Cluster::start().unwrap();
+    let conninfo = Conninfo::parse(&cluster.url("postgres")).unwrap();
+    let mut reader = Reader::connect(&conninfo, "rowmill test").await.unwrap();
+    let missing = reader.copy_out("COPY nothing TO STDOUT").await.err().unwrap();
+    assert_eq!(missing.sqlstate, "42P01");
+    let mut reader = Reader::connect(&conninfo, "rowmill test").await.unwrap();
+    let sql = "COPY (SELECT 1 / (n - 5000) FROM generate_series(1, 9000) n) TO STDOUT";
+    let (_, mut frames) = reader.copy_out(sql).await.unwrap();
+    let mut number = 0;
+    let error = loop {
+        match frames.next().await {
+            Ok(bytes) => number += lines(&bytes.unwrap()).len(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((number, error.sqlstate.as_str()), (4999, "22012"));
 }

@@ -3,12 +3,15 @@
 
 use super::process::Process;
 use super::receive::{Onward, ReceiveEnd, decoded};
+use super::two_phase;
 use crate::assemble::{Assembler, Stop};
+use crate::batch::Lsn;
 use crate::decode::{DecodeError, Decoder};
 use crate::pipeline::{Input, Popped, Queue};
 use crate::problem::{Exit, Problem};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot};
@@ -40,11 +43,18 @@ enum Gone {
     Undecodable(DecodeError),
 }
 
-/// With an empty spill. To be called once nothing of an earlier session works with it.
-pub(super) fn assembler(process: &Process) -> Result<Assembler, Box<Problem>> {
+/// With an empty spill, for a stream that begins at `start`. To be called once nothing of an earlier session works with it.
+pub(super) fn assembler(process: &Arc<Process>, start: Lsn) -> Result<Assembler, Box<Problem>> {
     let config = process.config();
     let assembler = Assembler::new(&config.state_dir, config.source.spill.0, Arc::clone(&process.spill));
-    assembler.map_err(|error| Box::new(unusable(&error)))
+    let assembler = assembler.map_err(|error| Box::new(unusable(&error)))?;
+    if !config.source.two_phase {
+        return Ok(assembler);
+    }
+    let told = Arc::clone(process);
+    let acknowledged = move || Lsn(told.status.acknowledged.load(Ordering::Relaxed));
+    let keeping = assembler.keep_prepared(&config.state_dir, start, acknowledged);
+    keeping.map_err(|error| Box::new(two_phase::unusable(&error)))
 }
 
 impl Assembly {
@@ -128,6 +138,7 @@ impl Thread {
                     Stop::Gone(Gone::Closed) => ReceiveEnd::Ended,
                     Stop::Gone(Gone::Undecodable(error)) | Stop::Undecodable(error) => ReceiveEnd::Undecodable(error),
                     Stop::Full(full) => ReceiveEnd::SpillFull(full),
+                    Stop::Lost(lost) => ReceiveEnd::PreparedLost(lost),
                 };
             }
         }

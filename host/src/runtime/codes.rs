@@ -56,6 +56,27 @@ pub const CODES: &[Code] = &[
                       change can't be streamed from this slot, whatever becomes of the row later.",
     },
     Code {
+        code: "E0266",
+        title: "prepared transactions can't be kept",
+        explanation: "With `two_phase: true` the rows of a prepared transaction are kept in the folder `prepared` of the \
+                      state folder until it is committed or rolled back: the server sends them once. They count in \
+                      `spill`. Nothing is lost where there is no room: the position doesn't pass the PREPARE, so that \
+                      the server keeps it.",
+    },
+    Code {
+        code: "E0267",
+        title: "the folder of prepared transactions can't be used",
+        explanation: "What lies in `prepared` of the state folder are rows that the server doesn't send again. The cause \
+                      is the system's, or the name of a file that isn't as it was written.",
+    },
+    Code {
+        code: "E0268",
+        title: "rows of prepared transactions are gone",
+        explanation: "With `two_phase: true` they lie in the folder `prepared` of the state folder until they are \
+                      committed. They were deleted, or the state is an older one that was put back. The server won't \
+                      send them again.",
+    },
+    Code {
         code: "E0330",
         title: "a module can't be kept",
         explanation: "Every version of a plugin that rows go through is kept in the state folder, so that rows that \

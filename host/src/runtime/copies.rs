@@ -1,5 +1,6 @@
 //! What is still to be copied: planned at the first start, kept in the state store, given to the snapshot stage.
 
+use super::copy_order::{self, Order};
 use super::process::Process;
 use super::source::Ready;
 use crate::batch::{Column, Relation, ReplicaIdentity};
@@ -35,14 +36,15 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         };
         // What is stored is the copy under way: the marks that say how far it has come name it by this number.
         let epoch = copy.epoch + 1;
-        let basis = basis(table, process);
+        let Order { basis, file } = copy_order::of(table, &copy.basis, process, ready);
         let ranges = copied_before(process, &copy, &basis)?;
         let planned = table_copy(table, epoch, ranges.clone());
         let ahead = process.store.rows_ahead(copy.table_oid)?;
         // Rows of a table without a key are out, and nothing would tell them from those that are read now.
         let empties = copy.empties || planned.key.is_empty() && !ahead.is_empty();
         // The stream may still be before what made it another.
-        let altered = copy.altered || !copy.basis.is_empty() && copy.basis != basis;
+        let altered =
+            copy.altered || !copy.basis.is_empty() && copy_order::differ_in_more_than_file(&copy.basis, &basis);
         patient |= copy.joined;
         let copy = checkpoint::TableCopy {
             epoch,
@@ -57,6 +59,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
             ahead: ahead.map(rows_ahead).collect::<Result<_, _>>()?,
             empties,
             altered,
+            file,
             late: !copy.reach.only.is_empty(),
             ..planned
         });
@@ -143,45 +146,17 @@ fn rows_ahead(rows: RowsAhead) -> Result<Ahead, Box<Problem>> {
     })
 }
 
-/// What copied ranges rest on. Columns of other types and a file of another number are a rewrite, which the stream
-/// doesn't bring (VACUUM FULL and CLUSTER look the same); a new sink has none of the rows.
-fn basis(table: &Table, process: &Process) -> String {
-    let config = process.config();
-    let mut sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    sinks.sort_unstable();
-    let filters = [&table.row_filter, &table.condition].into_iter().flatten();
-    let filter: String = filters.map(|filter| format!("; where {filter}")).collect();
-    format!(
-        "{}; file {}; sinks {}{filter}",
-        shape(table),
-        table.file,
-        sinks.join(", ")
-    )
-}
-
-fn shape(table: &Table) -> String {
-    let columns = table.columns.iter();
-    let columns = columns.map(|column| {
-        let (number, name) = (column.number, &column.name);
-        format!("{number} {name} {} {}", column.type_oid, column.typmod)
-    });
-    columns.collect::<Vec<_>>().join(",")
-}
-
 /// The columns that the stream sends, all of them as the catalog has them now.
 fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::TableCopy {
     let relation = relation(table);
-    let key = match has_key(table) {
-        true => relation.key_columns().map(|column| column.name.clone()).collect(),
-        false => Vec::new(),
-    };
     snapshot::TableCopy {
         relation: Arc::new(relation),
-        key,
+        key: key(table),
         partitioned: table.partitioned,
+        file: None,
         epoch,
         rows_estimated: table.rows_estimated,
-        shape: Some(shape(table)),
+        shape: Some(copy_order::shape(table)),
         tally: Tally {
             units: copied.iter().map(|range| range.units).sum(),
             rows: copied.iter().map(|range| range.rows).sum(),
@@ -197,6 +172,17 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
             .into_iter()
             .map(|CopiedRange { after, up_to, .. }| KeyRange { after, up_to })
             .collect(),
+    }
+}
+
+/// The columns that tell its rows apart, in their order; none where nothing does.
+pub(super) fn key(table: &Table) -> Vec<String> {
+    match has_key(table) {
+        true => relation(table)
+            .key_columns()
+            .map(|column| column.name.clone())
+            .collect(),
+        false => Vec::new(),
     }
 }
 

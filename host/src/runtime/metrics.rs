@@ -130,6 +130,7 @@ impl Feed {
         let retained = health.retained.and_then(|bytes| u64::try_from(bytes).ok());
         metrics.slot_retained_bytes.set(retained.unwrap_or(0));
         metrics.spill_transactions.set(of(&process.spill.transactions));
+        metrics.prepared_transactions.set(of(&process.spill.prepared));
         metrics.spilled_bytes.set(of(&process.spill.disk_bytes));
         let sizes = stats.states.sizes();
         metrics

@@ -1,6 +1,6 @@
 //! The receiving loop: socket to batches to queue, and nothing that waits.
 
-use crate::assemble::Full;
+use crate::assemble::{Full, PreparedLost};
 use crate::batch::{Batch, Lsn};
 use crate::decode::{DecodeError, Decoder};
 use crate::failpoint;
@@ -30,8 +30,10 @@ pub(super) enum ReceiveEnd {
     Ended,
     Failed(ReceiveError),
     Undecodable(DecodeError),
-    /// Transactions in progress need more room than there is.
+    /// Transactions in progress, or prepared ones, need more room than there is.
     SpillFull(Full),
+    /// A transaction was prepared before, and its rows aren't here.
+    PreparedLost(PreparedLost),
 }
 
 /// Where received bytes go.

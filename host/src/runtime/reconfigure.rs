@@ -207,6 +207,7 @@ fn fixed(running: &Pipeline, fresh: &Pipeline) -> Vec<&'static str> {
         ("source.postgres.url", before.url != after.url),
         ("source.postgres.publication", before.publication != after.publication),
         ("source.postgres.slot", before.slot != after.slot),
+        ("source.postgres.two_phase", before.two_phase != after.two_phase),
         (
             "source.postgres.snapshot.mode",
             before.snapshot.mode != after.snapshot.mode,

@@ -8,7 +8,7 @@ use super::source::{NotReady, Ready, database, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
 use super::{chains, copies, known, late_sinks};
-use super::{tables, types};
+use super::{tables, two_phase, types};
 use crate::assemble::Full;
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
@@ -104,8 +104,8 @@ pub(super) async fn session(
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
     let protocol = protocol(process, ready.connection.server_version());
-    let assembler = match protocol.streaming {
-        true => Some(assembly::assembler(process)?),
+    let assembler = match protocol.streaming || protocol.two_phase {
+        true => Some(assembly::assembler(process, start)?),
         false => None,
     };
     let running = launch(process, &ready, types, acks)?;
@@ -165,10 +165,14 @@ pub(super) async fn session(
 
 /// What is asked of the server, once per session.
 fn protocol(process: &Process, server_version: u32) -> ProtocolOptions {
-    if process.streams_transactions() {
+    let chosen = if process.streams_transactions() {
         ProtocolOptions::choose_streaming(server_version)
     } else {
         ProtocolOptions::choose(server_version)
+    };
+    match process.config().source.two_phase {
+        true => chosen.with_two_phase(server_version),
+        false => chosen,
     }
 }
 
@@ -190,7 +194,10 @@ async fn conclude(
         end,
         ReceiveEnd::Stopped | ReceiveEnd::CaughtUp | ReceiveEnd::Ended | ReceiveEnd::Again | ReceiveEnd::SpillFull(_)
     );
-    if let ReceiveEnd::SpillFull(full) = &end {
+    let streamed = process.streams_transactions();
+    if let ReceiveEnd::SpillFull(full) = &end
+        && streamed
+    {
         stream_no_more(process, full);
     }
     // A server that shuts down waits until we have gone.
@@ -213,6 +220,8 @@ async fn conclude(
         (_, WoundDown::ReaderGone) => SessionEnd::Done,
         (_, WoundDown::Rewind(reason)) => SessionEnd::Retry(reason),
         (ReceiveEnd::Stopped | ReceiveEnd::CaughtUp, WoundDown::Settled) => SessionEnd::Done,
+        (ReceiveEnd::SpillFull(full), _) if !streamed => return Err(Box::new(two_phase::full(&full))),
+        (ReceiveEnd::PreparedLost(lost), _) => return Err(Box::new(two_phase::lost(&lost))),
         (ReceiveEnd::SpillFull(_), _) => SessionEnd::Retry(process.unstreamed.get().cloned().unwrap_or_default()),
         (ReceiveEnd::Again, WoundDown::Settled | WoundDown::TooSlow) => SessionEnd::Again,
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),

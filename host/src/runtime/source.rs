@@ -1,7 +1,7 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
 use super::process::Process;
-use super::{check, copies, late_sinks, tables};
+use super::{check, copies, late_sinks, tables, two_phase};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -36,6 +36,8 @@ pub(super) struct Ready {
     pub(super) monitor: tokio_postgres::Client,
     pub(super) catalog: Catalog,
     pub(super) publication: String,
+    /// Whether that sends updates.
+    pub(super) sends_updates: bool,
     pub(super) slot: String,
     pub(super) system_identifier: u64,
     pub(super) start: Lsn,
@@ -76,15 +78,18 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     let adopted = config.source.publication.as_deref();
     let publication =
         publication::ensure(&client, &config.name, adopted, &report.catalog.tables, !start.first_run).await;
-    let publication = match publication {
-        Ok(publication) => publication.name,
+    let (publication, sends_updates) = match publication {
+        Ok(publication) => (publication.name, publication.updates),
         Err(problem) => return Err(lost_or(&client, problem).await),
     };
     let lsn = match start.lsn {
         Some(lsn) => lsn,
-        None => create_slot(&mut connection, &client, &slot_name).await?,
+        None => create_slot(&mut connection, &client, &slot_name, config.source.two_phase).await?,
     };
     if start.first_run {
+        if config.source.two_phase {
+            two_phase::begin(process, &client, report.slot.is_some()).await?;
+        }
         begin(process, &report.catalog, lsn)?;
     } else {
         tables::follow(process, &report.catalog).map_err(boxed)?;
@@ -104,6 +109,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
         monitor: client,
         catalog: report.catalog,
         publication,
+        sends_updates,
         slot: slot_name,
         system_identifier: system.system_identifier,
         start: lsn,
@@ -216,8 +222,9 @@ async fn create_slot(
     connection: &mut Connection,
     client: &tokio_postgres::Client,
     name: &str,
+    two_phase: bool,
 ) -> Result<Lsn, NotReady> {
-    let creating = connection.create_logical_slot(name);
+    let creating = connection.create_logical_slot(name, two_phase);
     tokio::pin!(creating);
     loop {
         tokio::select! {

@@ -241,6 +241,7 @@ impl StatusBoard {
                 "transactions": process.spill.transactions.load(Ordering::Relaxed),
                 "memory_bytes": process.spill.memory_bytes.load(Ordering::Relaxed),
                 "spilled_bytes": process.spill.disk_bytes.load(Ordering::Relaxed),
+                "prepared": process.spill.prepared.load(Ordering::Relaxed),
             },
             "rows": {
                 "received": stats.rows_received.load(Ordering::Relaxed),

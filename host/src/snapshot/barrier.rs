@@ -18,6 +18,8 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The stream stands still meanwhile, and without a synchronous standby a commit is visible right behind its WAL.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How long it waits before it says so.
 const QUIET: Duration = Duration::from_secs(2);
@@ -63,7 +65,7 @@ pub(super) async fn wait(reader: &mut Reader, patient: bool, saw: impl Fn(&Snaps
 
 /// Waits until the transactions are visible: a commit may be streamed before.
 pub(super) async fn wait_for(reader: &mut Reader, xids: &HashSet<u32>) -> Result<(), Fault> {
-    let (begun, mut pause, mut said) = (Instant::now(), FIRST_PAUSE, false);
+    let (begun, mut pause, mut said) = (Instant::now(), SHORT_PAUSE, false);
     while !xids.is_empty() {
         let snapshot = current(reader).await?;
         let hidden = xids.iter().filter(|xid| !snapshot.sees(**xid)).count();

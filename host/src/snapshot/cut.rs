@@ -1,6 +1,8 @@
 //! Cuts tables into units, by asking the server where the next one ends.
 
 use super::fault::Fault;
+use super::heap::{self, Heap};
+use super::parts::Open;
 use super::plan::{self, Gap, KeyRange, TableCopy};
 use super::shared::{Shared, UnitId};
 use super::sql::{self, KeyColumn};
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Bytes that a unit is meant to have at most: units are held in memory until they are merged.
-const UNIT_BYTES: u64 = 8 << 20;
+pub(super) const UNIT_BYTES: u64 = 8 << 20;
 
 /// How far a table has been cut.
 #[derive(Debug, Default)]
@@ -25,16 +27,19 @@ pub(super) struct Cut {
     key: Option<Arc<[KeyColumn]>>,
     /// Bytes of a row as last seen.
     row_bytes: u64,
+    heap: Heap,
 }
 
-/// A unit to be read.
-#[derive(Clone, Debug)]
+/// A unit to be read, or a part of one.
+#[derive(Debug)]
 pub(super) struct Task {
     pub id: UnitId,
     pub place: (u32, u32),
     pub range: KeyRange,
     pub key: Arc<[KeyColumn]>,
     pub is_last: bool,
+    /// Of a part: until it is handed over.
+    pub open: Option<Open>,
 }
 
 impl Cut {
@@ -46,8 +51,50 @@ impl Cut {
         }
     }
 
-    pub(super) fn saw_row_bytes(&mut self, bytes: u64) {
-        self.row_bytes = bytes;
+    /// A unit had so many rows and bytes.
+    pub(super) fn saw(&mut self, task: &Task, wanted_rows: usize, rows: u64, bytes: u64) {
+        if let Some(row_bytes) = bytes.checked_div(rows) {
+            self.row_bytes = row_bytes;
+        }
+        if self.generation == task.id.generation {
+            self.heap.saw(&task.range, wanted_rows as u64, rows, bytes);
+        }
+    }
+
+    /// The key at which the next unit of `range` ends; `None` where it is the last.
+    async fn next_key(
+        &self,
+        unit_rows: usize,
+        key: &[KeyColumn],
+        range: &KeyRange,
+        table: &TableCopy,
+        reader: &mut Reader,
+    ) -> Result<Option<Vec<String>>, Fault> {
+        let fitting = UNIT_BYTES.checked_div(self.row_bytes).unwrap_or(u64::MAX);
+        let rows = unit_rows.min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1);
+        let row = first_row(table, reader, &sql::upper_bound(table, key, range, rows)).await?;
+        Ok(row.map(|row| row.into_iter().map(Option::unwrap_or_default).collect()))
+    }
+
+    /// The same of the heap.
+    async fn next_place(
+        &mut self,
+        unit_rows: usize,
+        range: &KeyRange,
+        table: &TableCopy,
+        reader: &mut Reader,
+    ) -> Result<Option<Vec<String>>, Fault> {
+        let end = self.heap.next_end(range, unit_rows as u64);
+        // It may have grown: its last unit must not be larger than the others.
+        if range.up_to.is_none() && end >= self.heap.blocks {
+            let row = first_row(table, reader, &sql::heap_blocks(table)).await?;
+            self.heap.blocks = row.and_then(|row| text(&row, 0)?.parse().ok()).unwrap_or(0);
+        }
+        let last = match &range.up_to {
+            Some(bound) => heap::block(Some(bound)),
+            None => self.heap.blocks,
+        };
+        Ok((end < last).then(|| heap::bound(end)))
     }
 
     /// Takes the rows up to this key off the first gap, which is `gap`, or all of it where it has no more; with the
@@ -93,22 +140,23 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, reader: &mut Reader
     if cut.generation != generation {
         cut.generation = generation;
         (cut.next_number, cut.place, cut.gaps) = (0, 0, plan::gaps(&[]));
+        cut.heap = Heap::default();
     }
     let Some(gap) = cut.gaps.front().cloned() else {
         return Ok(None);
     };
-    let key = cut.key(&of.copy, reader).await?;
-    let mut up_to = None;
-    if !key.is_empty() {
-        let fitting = UNIT_BYTES.checked_div(cut.row_bytes).unwrap_or(u64::MAX);
-        let rows = shared
-            .unit_rows
-            .min(usize::try_from(fitting).unwrap_or(usize::MAX))
-            .max(1);
-        let statement = sql::upper_bound(&of.copy, &key, &gap.range, rows);
-        let row = first_row(&of.copy, reader, &statement).await?;
-        up_to = row.map(|row| row.into_iter().map(Option::unwrap_or_default).collect());
-    }
+    let key = match of.copy.file {
+        Some(_) => sql::place(),
+        None => cut.key(&of.copy, reader).await?,
+    };
+    let up_to = match () {
+        () if of.copy.file.is_some() => cut.next_place(shared.unit_rows, &gap.range, &of.copy, reader).await?,
+        () if key.is_empty() => None,
+        () => {
+            cut.next_key(shared.unit_rows, &key, &gap.range, &of.copy, reader)
+                .await?
+        }
+    };
     let number = cut.next_number;
     cut.next_number += 1;
     let (range, place) = cut.take(&gap, up_to);
@@ -122,7 +170,13 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, reader: &mut Reader
         range,
         key,
         is_last: cut.gaps.is_empty(),
+        open: of.copy.key.is_empty().then(|| of.parts.begin()),
     }))
+}
+
+/// How many parts of a table have been cut.
+pub(super) async fn parts_cut(shared: &Shared, table: usize) -> u32 {
+    shared.tables[table].cut.lock().await.next_number
 }
 
 /// The key's columns in its order, and what a row is said to take; 0 where that isn't known.

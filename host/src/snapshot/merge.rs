@@ -14,6 +14,9 @@ pub(super) type Key = Box<[u8]>;
 pub(super) enum Change<'k> {
     /// An insert, a delete, or an update that leaves the key alone.
     One(&'k [u8]),
+    /// An update that leaves the key alone, and came without all of its values, where no unit may bring the row: then it
+    /// is to be read again, until [`KeyedMerge::rows_are_there`].
+    Part(&'k [u8]),
     /// An update of the key: a delete of the old one and an insert of the new one. `complete` tells whether all
     /// values of the new row came with it (no unchanged TOAST).
     Moved {
@@ -60,8 +63,9 @@ pub(super) struct KeyedMerge {
     /// How large `changed` was after it was last pruned.
     pruned_len: usize,
     covers: Vec<Cover>,
-    /// New keys that were streamed without all of their values.
+    /// Keys that were streamed without all of their values, see [`Change::Moved`] and [`Change::Part`].
     incomplete: FxHashSet<Key>,
+    rows_are_there: bool,
     bytes: usize,
 }
 
@@ -81,6 +85,13 @@ impl KeyedMerge {
                     true => Verdict::Drop,
                     false => Verdict::Deliver,
                 }
+            }
+            Change::Part(key) => {
+                let verdict = self.change(xid, Change::One(key));
+                if verdict == Verdict::Deliver && !self.rows_are_there {
+                    self.incomplete.insert(key.into());
+                }
+                verdict
             }
             Change::Moved { old, new, complete } => {
                 self.remember(old, xid);
@@ -126,7 +137,7 @@ impl KeyedMerge {
         })
     }
 
-    /// The keys that are to be read again though no unit brings them: [`Change::Moved`] that were not complete.
+    /// The keys that are to be read again though no unit brings them: of changes that were not complete.
     pub(super) fn take_incomplete(&mut self) -> Vec<Reread> {
         let changed = &self.changed;
         let of = |key: Key| Reread {
@@ -181,6 +192,11 @@ impl KeyedMerge {
             keep
         });
         self.pruned_len = self.changed.len();
+    }
+
+    /// All units are out, and the stream has passed their F: a change that comes now finds its row.
+    pub(super) fn rows_are_there(&mut self) {
+        self.rows_are_there = true;
     }
 
     /// Whether a change that is still to come could be judged by what is kept here.

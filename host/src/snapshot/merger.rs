@@ -1,22 +1,23 @@
 //! Merges units into the stream. Owned by the thread that passes the stream on.
 
+mod out;
+
 use super::fault;
-use super::merge::{Key, KeyedMerge, Reread};
+use super::merge::KeyedMerge;
 use super::outgoing;
 use super::plan::{Ahead, TableProgress, UnitRecord};
-use super::read::View;
-use super::reread::{Again, Request};
+use super::reread::Request;
 use super::shared::{Shared, UnitId};
 use super::table::{Changes, Table};
 use super::worker::{Event, Unit};
 use crate::batch::{Batch, CopyUnit, Lsn, Op};
 use crate::problem::Problem;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Bytes of units merged at one boundary, so that the stream isn't held up for long.
 const MERGE_BYTES: usize = 16 << 20;
@@ -162,20 +163,34 @@ impl Merger {
             let Some(relation) = batch.relations.get(*relation as usize) else {
                 continue;
             };
-            if let Some(at) = self.by_oid.get(&relation.oid) {
-                self.tables[*at].restart();
-                self.shared.restart(*at);
-                self.uncounted.retain(|unit| unit.record.unit.table_oid != relation.oid);
-                self.restarted.push(TableEpoch {
-                    oid: relation.oid,
-                    epoch: self.tables[*at].epoch(),
-                });
+            if let Some(at) = self.by_oid.get(&relation.oid).copied() {
+                self.tables[at].restart();
+                self.shared.restart(at);
+                self.starts_over(at);
                 tracing::info!(
                     table = relation.full_name(),
                     "truncated while it was copied: its copy starts over"
                 );
             }
         }
+    }
+
+    /// The table lies in another file: its ranges of the heap mean nothing any more. What was streamed of it and what went
+    /// out stay as they are.
+    fn rewritten(&mut self, at: usize) {
+        self.tables[at].read_anew();
+        self.starts_over(at);
+        let table = self.tables[at].copy.relation.full_name();
+        tracing::info!(table, "rewritten while it was copied: its copy starts over");
+    }
+
+    fn starts_over(&mut self, at: usize) {
+        let oid = self.tables[at].copy.relation.oid;
+        self.uncounted.retain(|unit| unit.record.unit.table_oid != oid);
+        self.restarted.push(TableEpoch {
+            oid,
+            epoch: self.tables[at].epoch(),
+        });
     }
 
     /// The stream stands at `position`, at a commit's end or outside of transactions, and everything before has been
@@ -212,6 +227,7 @@ impl Merger {
             if !self.tables[at].held {
                 out.extend(self.repair(at, position)?);
             }
+            self.tables[at].passed(position);
         }
         self.end_tables(position);
         Ok(out)
@@ -242,7 +258,7 @@ impl Merger {
         std::mem::take(&mut self.ahead)
     }
 
-    /// Tables that have been truncated: nothing that was counted of them counts any more.
+    /// Tables that have been truncated or rewritten: nothing that was counted of them counts any more.
     pub fn restarted(&mut self) -> Vec<TableEpoch> {
         std::mem::take(&mut self.restarted)
     }
@@ -271,6 +287,7 @@ impl Merger {
         loop {
             match self.events.try_recv() {
                 Ok(Event::Unit(unit)) => self.ready.push_back((Instant::now(), *unit)),
+                Ok(Event::Rewritten(table)) => self.rewritten(table),
                 Ok(Event::Failed(problem)) => return Err(problem),
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err(fault::stopped()),
@@ -315,178 +332,6 @@ impl Merger {
             Changes::Keyed(merge) => waited >= self.shared.patience && merge.size_bytes() < COVER_BYTES,
             Changes::Wait(_) | Changes::Out(_) => true,
         }
-    }
-
-    fn merge(&mut self, unit: Unit, position: Lsn) -> Result<MergedUnit, Box<Problem>> {
-        let Unit {
-            id,
-            record,
-            mut batches,
-            _budget,
-            turn,
-        } = unit;
-        let view = View {
-            snapshot: record.snapshot.clone(),
-            finish: record.finish,
-        };
-        let table = &mut self.tables[id.table];
-        let mut rereads = Vec::new();
-        if let Changes::Keyed(merge) = &mut table.changes {
-            rereads = outgoing::leave_out_stale(merge, &table.copy, &view.snapshot, &mut batches)?;
-        }
-        if position < view.finish && !table.copy.key.is_empty() {
-            outgoing::as_updates(&mut batches);
-        }
-        self.out(id.table, &view, &mut batches, position, false)?;
-        self.note_keyless(id.table, &view);
-        let mut next_ordinal = batches
-            .iter()
-            .flat_map(|batch| &batch.rows)
-            .map(|row| row.ordinal + 1)
-            .max();
-        let mut finish = view.finish;
-        if !rereads.is_empty() {
-            // The unit that a start would read again in its place goes to fewer sinks.
-            let repair = self.tables[id.table].copy.late;
-            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0), repair)?;
-            finish = finish.max(read_until);
-            batches.extend(again);
-        }
-        let table = &mut self.tables[id.table];
-        table.merged += 1;
-        if record.last_of_table {
-            table.units = Some(id.number + 1);
-        }
-        let is_out = table.is_out();
-        let mut batches = outgoing::as_transaction(batches, record.unit, position);
-        if let (true, Changes::Wait(waiting)) = (is_out, &mut table.changes) {
-            batches.extend(waiting.release(&view.snapshot));
-            table.changes = Changes::Out(view.snapshot);
-            self.shared
-                .floors()
-                .end_all(|open| (open.table, open.generation) == (id.table, id.generation));
-        }
-        self.shared.floors().end(&id);
-        table.progress.units += 1;
-        table.progress.done = is_out;
-        if !table.copy.key.is_empty() {
-            self.uncounted.push(CountedUnit {
-                record: UnitRecord {
-                    finish,
-                    ..record.clone()
-                },
-                // Beside a stream that lags the copy goes on, though a crash costs more then.
-                turn: turn.filter(|_| position >= finish),
-            });
-        }
-        Ok(MergedUnit {
-            batches,
-            unit: record.unit,
-            record: Some(record),
-        })
-    }
-
-    /// Rows read under `view` go out.
-    fn out(
-        &mut self,
-        at: usize,
-        view: &View,
-        batches: &mut [Batch],
-        position: Lsn,
-        repair: bool,
-    ) -> Result<(), Box<Problem>> {
-        let table = &mut self.tables[at];
-        table.last_finish = table.last_finish.max(view.finish);
-        for batch in batches.iter() {
-            table.progress.rows += batch.rows.len() as u64;
-            table.progress.bytes += batch.bytes.len() as u64;
-        }
-        if let (true, Changes::Keyed(merge)) = (position < view.finish, &mut table.changes) {
-            let mut keys: Vec<Key> = Vec::new();
-            for batch in batches.iter() {
-                outgoing::for_each_key(batch, &table.copy, |_, key| keys.push(key.into()))?;
-            }
-            if !keys.is_empty() {
-                self.ahead.push(Ahead {
-                    table_oid: table.copy.relation.oid,
-                    snapshot: view.snapshot.clone(),
-                    finish: view.finish,
-                    keys: keys.clone(),
-                    repair,
-                });
-            }
-            merge.merged(position, &view.snapshot, view.finish, keys.into_iter());
-        }
-        Ok(())
-    }
-
-    /// The first rows of a table without a key go out. A start has to know: none of them could be told from those that it
-    /// would bring, so it empties the targets.
-    fn note_keyless(&mut self, at: usize, view: &View) {
-        let table = &self.tables[at];
-        if matches!(table.changes, Changes::Wait(_)) && table.merged == 0 {
-            self.ahead.push(Ahead {
-                table_oid: table.copy.relation.oid,
-                snapshot: view.snapshot.clone(),
-                finish: Lsn(u64::MAX),
-                keys: Vec::new(),
-                repair: false,
-            });
-        }
-    }
-
-    /// Has keys read again, and returns their F and their rows as part of `unit`.
-    fn read_again(
-        &mut self,
-        unit: UnitId,
-        keys: Vec<Reread>,
-        position: Lsn,
-        next_ordinal: &mut u64,
-        repair: bool,
-    ) -> Result<(Lsn, Vec<Batch>), Box<Problem>> {
-        let wanted: FxHashSet<Key> = keys.iter().map(|reread| reread.key.clone()).collect();
-        let (reply, answer) = oneshot::channel();
-        let sent = self.rereader.send(Request { unit, keys, reply });
-        sent.map_err(|_| fault::stopped())?;
-        let Again { view, mut batches } = answer.blocking_recv().map_err(|_| fault::stopped())??;
-        for batch in &mut batches {
-            // Equal keys that are written differently are different ones, see copy_keys.
-            outgoing::retain_by_key(batch, &self.tables[unit.table].copy, |key| wanted.contains(key))?;
-            for row in &mut batch.rows {
-                row.ordinal = *next_ordinal;
-                *next_ordinal += 1;
-            }
-        }
-        // The target may hold what the stream brought of them.
-        outgoing::as_updates(&mut batches);
-        self.out(unit.table, &view, &mut batches, position, repair)?;
-        Ok((view.finish, batches))
-    }
-
-    /// Reads again what the stream brought without all of its values.
-    fn repair(&mut self, at: usize, position: Lsn) -> Result<Option<MergedUnit>, Box<Problem>> {
-        let table = &mut self.tables[at];
-        let Changes::Keyed(merge) = &mut table.changes else {
-            return Ok(None);
-        };
-        let keys = merge.take_incomplete();
-        if keys.is_empty() {
-            return Ok(None);
-        }
-        let id = UnitId {
-            table: at,
-            generation: table.generation,
-            number: CopyUnit::EMPTYING - 1 - table.repairs,
-        };
-        table.repairs += 1;
-        let (_, batches) = self.read_again(id, keys, position, &mut 0, true)?;
-        let unit = self.shared.name_unit(id);
-        let batches = outgoing::as_transaction(batches, unit, position);
-        Ok((!batches.is_empty()).then_some(MergedUnit {
-            batches,
-            unit,
-            record: None,
-        }))
     }
 
     fn end_tables(&mut self, position: Lsn) {

@@ -50,12 +50,41 @@
 //!   key that was read again meanwhile is read once more.
 //! - *TRUNCATE* is delivered and the copy of the table starts over, as another epoch; units read before are thrown
 //!   away. It holds a lock that is let go when it is visible, and a unit takes its lock before S: so S sees it.
-//! - *A table without a key* is one unit. Its changes wait until all its rows are out; then those that S sees are
-//!   dropped by the transaction alone, the others follow, and so it goes on until the stream has passed F. Its first row
-//!   is noted before it goes out: a start that finds the note, with the copy not through, has the targets emptied.
+//! - *A table without a key* is one unit, whose parts several workers may read under one snapshot (`parts`). Its changes
+//!   wait until all its rows are out; then those that S sees are dropped by the transaction alone, the others follow, and
+//!   so it goes on until the stream has passed F. Its first row is noted before it goes out: a start that finds the note,
+//!   with the copy not through, has the targets emptied.
 //! - *Filters* may have let an earlier version of a row pass and not let the copied one. What takes it back is a
 //!   streamed change, unless that is dropped by case 3. So where a case 3 is possible the copied row goes out as an
 //!   update, which a filter turns into a delete; units wait a moment for the stream to pass F, to be plain reads.
+//!
+//! # Ranges of the heap
+//!
+//! Where the server finds ranges of `ctid`, the units of a table with a key are ranges of its heap's blocks (`heap`,
+//! `TableCopy::file`): read from one end to the other whatever the key, and cut without asking. Cases 1 to 4 speak of keys
+//! among a unit's rows and hold as they are. Case 5 doesn't: no key belongs to a range. An update by t may move a row from
+//! block b to block a, where a was read under a snapshot that doesn't see t, and b under one that does. Then no unit has
+//! it. The other way round two have it.
+//!
+//! *None.* Let S0 be the oldest S of all units, those included that count from earlier runs; by (c) there is one. The
+//! version of a key that S0 sees lies in one block, and the unit of that block either has it, or sees a change of the key
+//! that S0 doesn't see. All those changes are streamed while the table is under copy, and the publication sends updates (else
+//! units are ranges of the key). So what no unit has is brought by the first change that S0 doesn't see, if the key is there
+//! at all: that is delivered, unless a row that went out holds it (case 3). An insert is complete, and so is an update that
+//! has all of its values: as long as a table is copied, sinks insert what they don't find. An update without all of them may
+//! find nothing. So its key is read again at the next boundary, like an incomplete new key (`Change::Part`), and until then
+//! its position isn't stored. That ends when all units are out and the stream has passed their F: then what isn't among
+//! them has come. Changes before R are delivered and durable for that reason; those behind R come.
+//!
+//! *Two.* The newer reading sees a t that the older one doesn't. Where the newer goes out last, nothing goes back. Where the
+//! older does, t has been streamed, which is case 2; or it comes yet, but then F of the newer is ahead and its keys are
+//! kept: the older one's is read once more, as two readings of one key are.
+//!
+//! *Blocks* are those of one file. VACUUM FULL, CLUSTER and TRUNCATE make another, and no change tells of the first two. They
+//! wait for the locks of units that are being read; a unit reads the number of the file under its lock, and where that
+//! isn't the first of its generation, the table starts over. Unlike behind a TRUNCATE what is known of its changes stays:
+//! rows are out that they are judged by. The ledger's ranges rest on the file that the table had at the start.
+//! What is put behind the last block comes with the stream or the last unit, which has no upper end.
 //!
 //! # What a start goes on from
 //!
@@ -82,7 +111,7 @@
 //! count. Before, rows that an earlier run has read again may show changes that come now: one that moves such a row
 //! on, without all of its values, may find nothing of it at the target.
 //!
-//! Ranges are given by the keys between which they lie, as texts in the fixed settings of all connections, so that the
+//! Ranges are given by the keys (or the blocks) between which they lie, as texts in the fixed settings of all connections, so that the
 //! cuts stay what they were. Between those that count are gaps, which are cut anew. A unit's number is never given
 //! twice: every start is another epoch of its table. After a TRUNCATE the ledger of a table is empty before the next
 //! row goes out; where its columns, its file or the sinks are others than they were, it counts for nothing.
@@ -90,7 +119,9 @@
 //! Rows that go out before their F (keys that were read again mostly; units only beside a stream that lags, as they wait
 //! for F, see `Plan::patience`) are stored as ahead before they do: S, F and their keys. If the host is killed in
 //! between, case 3 goes on by them, so that the target doesn't go back; whether the rows arrived isn't known, so those
-//! that no unit would bring again are read again at the first boundary. They hold until the stored position is behind
+//! that no unit would bring again are read again at the first boundary. Those are what was read beside the units, and of a
+//! heap also what was read again for a unit: it lies in whatever block it has moved to, which may count. Where a unit's own
+//! row moves on, that is a change which its S doesn't see. They hold until the stored position is behind
 //! F. A TRUNCATE that comes again after a crash lets go of what is ahead behind it: such a table may go back until the
 //! stream is where it was. For each worker there are a few turns (`Plan::units_under_way`), each kept by a unit until
 //! it counts: so a crash costs so many units per worker.
@@ -121,6 +152,10 @@
 //! has the key. Where it hasn't, every S sees it: who altered the table waited for whoever had changed it, and S has seen
 //! the altered one.
 //!
+//! A rewrite that leaves the columns and the key what they were is none of this: rows from before are judged by the key
+//! that they have. Ranges of the heap are void behind it (see there), and from the next start on those of the key too.
+//! A unit looks at the columns before it looks at the file: what alters and rewrites ends the session.
+//!
 //! While a table is copied its transactions are not atomic at the target. A table without a key gets its changes
 //! behind its rows, apart from the rest of their transactions.
 //!
@@ -132,6 +167,7 @@ mod barrier;
 mod cut;
 mod fault;
 mod floors;
+mod heap;
 mod key;
 mod merge;
 #[cfg(test)]
@@ -139,6 +175,7 @@ mod merge_model;
 mod merger;
 mod outgoing;
 mod pace;
+mod parts;
 mod plan;
 mod read;
 mod reread;

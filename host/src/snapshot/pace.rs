@@ -72,11 +72,14 @@ impl Pace {
         Some(turn)
     }
 
-    /// Fewer rows than had been paid for were there.
-    pub(super) fn give_back(&self, rows: u64) {
+    /// Other than had been paid for, so many rows were there: what lacks is paid by whoever reads next.
+    pub(super) fn settle(&self, paid: u64, rows: u64) {
         let Some(rate) = self.rate() else { return };
         let mut next = self.next();
-        *next = next.and_then(|next| next.checked_sub(time_of(rows, rate)));
+        *next = next.and_then(|next| match rows.checked_sub(paid) {
+            Some(more) => next.checked_add(time_of(more, rate)),
+            None => next.checked_sub(time_of(paid - rows, rate)),
+        });
     }
 
     fn next(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -100,8 +103,10 @@ mod tests {
         let turn = |rows| pace.turn(rows, now).map(|turn| turn.duration_since(now).as_millis());
         assert_eq!(turn(500), Some(0), "the first are read at once");
         assert_eq!(turn(2000), Some(500));
-        pace.give_back(1000);
+        pace.settle(2000, 1000);
         assert_eq!(turn(1), Some(1500), "what wasn't there costs nothing");
+        pace.settle(1, 1000);
+        assert_eq!(turn(1), Some(2500), "what was there beyond is paid later");
         assert_eq!((pace.unit_rows(20_000), pace.unit_rows(10)), (1000, 10));
         assert_eq!(Pace::new(None).turn(u64::MAX, now), None);
     }

@@ -19,6 +19,10 @@ pub struct TableCopy {
     pub key: Vec<String>,
     /// Whether it is the root of partitions that are published as the root.
     pub partitioned: bool,
+    /// Where its units are ranges of the heap: the number of the file (`pg_relation_filenode`) whose blocks they name. A
+    /// [`KeyRange`] is one of `ctid` then. `None`: they are ranges of the key. Where it has no key, they are parts of its
+    /// only unit, which several connections read under one snapshot; `None`: one connection reads it.
+    pub file: Option<u32>,
     /// Which copy of the table this is, see [`CopyUnit::epoch`]. One that starts over counts on.
     pub epoch: u32,
     /// What the statistics say that it has; `None` where there are none.
@@ -56,7 +60,8 @@ pub struct Ahead {
     pub finish: Lsn,
     /// Their keys, which are row values: never shown, never logged.
     pub keys: Vec<Box<[u8]>>,
-    /// No unit brings them again: they were read for a change that came without all of its values.
+    /// No unit may bring them again: they were read for a change that came without all of its values, or lie in a block
+    /// that another unit has.
     pub repair: bool,
 }
 
@@ -100,7 +105,7 @@ pub struct Plan {
     pub patient: bool,
 }
 
-/// A range of a key in the order of the server: behind `after`, up to and with `up_to`.
+/// A range of a key in the order of the server: behind `after`, up to and with `up_to`. Of a heap: of `ctid`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRange {
     pub after: Option<Vec<String>>,

@@ -32,12 +32,22 @@ pub(super) async fn connect(connect: &Connect) -> Result<Reader, Fault> {
 pub(super) struct View {
     pub snapshot: Snapshot,
     pub finish: Lsn,
+    /// The number of the file in which the table's rows lie; 0 where it has none.
+    pub file: u32,
 }
 
 /// Begins a transaction that reads rows of a table.
 pub(super) async fn begin(table: &TableShared, reader: &mut Reader) -> Result<View, Fault> {
     let rows = cut::rows(&table.copy, reader, &sql::begin(&table.copy)).await?;
     view(table, &rows)
+}
+
+/// The same, with a name of its snapshot that others may read under for as long as it is open.
+pub(super) async fn begin_exported(table: &TableShared, reader: &mut Reader) -> Result<(View, String), Fault> {
+    let sql = format!("{}; SELECT pg_catalog.pg_export_snapshot()", sql::begin(&table.copy));
+    let rows = cut::rows(&table.copy, reader, &sql).await?;
+    let exported = rows.last().and_then(|row| text(row, 0)).unwrap_or_default();
+    Ok((view(table, &rows)?, exported.to_owned()))
 }
 
 /// What the first statements of [`sql::begin`] have said.
@@ -56,6 +66,7 @@ fn view(table: &TableShared, rows: &[TextRow]) -> Result<View, Fault> {
     Ok(View {
         snapshot,
         finish: record_end(finish),
+        file: text(row, 4).and_then(|file| file.parse().ok()).unwrap_or(0),
     })
 }
 

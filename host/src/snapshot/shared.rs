@@ -3,6 +3,7 @@
 use super::cut::Cut;
 use super::floors::Floors;
 use super::pace::Pace;
+use super::parts::Parts;
 use super::plan::{Plan, TableCopy};
 use super::visibility::Snapshot;
 use crate::batch::{CopyUnit, Lsn};
@@ -42,6 +43,30 @@ pub(super) struct TableShared {
     pub cut: tokio::sync::Mutex<Cut>,
     /// The columns in the catalog as the first unit met them.
     pub shape: OnceLock<String>,
+    /// Of a table without a key.
+    pub parts: Parts,
+    /// Of a heap: the file that a generation's ranges are of.
+    file: Mutex<Option<(u32, u32)>>,
+}
+
+impl TableShared {
+    /// Whether ranges of the heap that this generation has read are still of the file in which the table lies now. The
+    /// first to ask says so where nobody knows.
+    pub(super) fn is_same_file(&self, generation: u32, file: u32) -> bool {
+        if self.copy.file.is_none() {
+            return true;
+        }
+        let mut known = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            // Nobody waits for units of an earlier one any more.
+            Some((of, _)) if of > generation => true,
+            Some((of, first)) if of == generation => first == file,
+            _ => {
+                *known = Some((generation, file));
+                true
+            }
+        }
+    }
 }
 
 pub(super) struct Shared {
@@ -66,7 +91,9 @@ impl Shared {
         let table = |copy: TableCopy| TableShared {
             cut: tokio::sync::Mutex::new(Cut::new(&copy.copied)),
             shape: copy.shape.clone().map_or_else(OnceLock::new, OnceLock::from),
+            file: Mutex::new(copy.file.map(|file| (0, file))),
             held: AtomicBool::new(copy.altered),
+            parts: Parts::default(),
             copy,
             generation: AtomicU32::new(0),
             active: AtomicUsize::new(0),

@@ -4,6 +4,7 @@
 use super::plan::{KeyRange, TableCopy};
 use crate::batch::Relation;
 use std::fmt::Write;
+use std::sync::Arc;
 
 pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -22,6 +23,23 @@ pub(super) fn literal(text: &str) -> String {
 pub(super) struct KeyColumn {
     pub name: String,
     pub operators: String,
+}
+
+/// The heap's own order, as a key: no row lies at offset 0 of a block, so that `(block,0)` is a bound between two blocks.
+pub(super) fn place() -> Arc<[KeyColumn]> {
+    let place = KeyColumn {
+        name: "ctid".to_owned(),
+        operators: "pg_catalog".to_owned(),
+    };
+    Arc::new([place])
+}
+
+/// Blocks of the table's heap.
+pub(super) fn heap_blocks(table: &TableCopy) -> String {
+    format!(
+        "SELECT pg_catalog.pg_relation_size({}) / pg_catalog.current_setting('block_size')::int8",
+        table.relation.oid
+    )
 }
 
 /// `schema.table`, quoted.
@@ -63,16 +81,25 @@ pub(super) fn row_bytes(table: &TableCopy) -> String {
 /// Begins the transaction of a unit. The lock comes before the snapshot, so that no rewrite of the table can make
 /// its rows invisible in between; F is read under S, and so behind every commit that S sees.
 pub(super) fn begin(table: &TableCopy) -> String {
-    let name = name(&table.relation);
+    let (name, oid) = (name(&table.relation), table.relation.oid);
     format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE; \
          SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, \
            pg_catalog.to_regclass({})::pg_catalog.oid::text, \
            (SELECT pg_catalog.string_agg(attnum || ' ' || attname || ' ' || atttypid || ' ' || atttypmod, ',' ORDER BY attnum) \
-              FROM pg_catalog.pg_attribute WHERE attrelid = {} AND attnum > 0 AND NOT attisdropped)",
+              FROM pg_catalog.pg_attribute WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped), \
+           pg_catalog.pg_relation_filenode({oid})::text",
         rows_of(table),
         literal(&name),
-        table.relation.oid,
+    )
+}
+
+/// The same under a snapshot that another transaction has exported, and whose lock it has.
+pub(super) fn begin_under(table: &TableCopy, exported: &str) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}; LOCK TABLE {} IN ACCESS SHARE MODE",
+        literal(exported),
+        rows_of(table),
     )
 }
 

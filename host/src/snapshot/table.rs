@@ -30,8 +30,9 @@ pub(super) struct Table {
     pub merged: u32,
     /// How many there are, once that is known.
     pub units: Option<u32>,
-    /// The last F of anything that has gone out.
+    /// The last F of anything that has gone out, and of a unit.
     pub last_finish: Lsn,
+    pub units_finish: Lsn,
     /// Numbers of units that only hold rows read again are counted from the top.
     pub repairs: u32,
     pub progress: TableProgress,
@@ -67,6 +68,7 @@ impl Table {
             merged: 0,
             units: nothing_left.then_some(0),
             last_finish: Lsn(0),
+            units_finish: Lsn(0),
             repairs: 0,
             progress,
             held: copy.altered,
@@ -84,8 +86,14 @@ impl Table {
     /// The table was truncated.
     pub(super) fn restart(&mut self) {
         self.changes = changes_of(&self.copy);
+        (self.repairs, self.last_finish, self.units_finish) = (0, Lsn(0), Lsn(0));
+        self.read_anew();
+    }
+
+    /// All of its units are read once more, beside what is known of its changes.
+    pub(super) fn read_anew(&mut self) {
         self.generation += 1;
-        (self.merged, self.units, self.repairs, self.last_finish) = (0, None, 0, Lsn(0));
+        (self.merged, self.units) = (0, None);
         self.progress.restarts += 1;
         (self.progress.units, self.progress.done) = (0, false);
     }
@@ -126,11 +134,13 @@ impl Table {
             return if *held { Ok(true) } else { Err(fault::changed(copy)) };
         };
         let no_key = |_| fault::no_key(copy);
+        let by_place = copy.file.is_some();
         let change = match (row.old, row.new) {
             (Some(old), Some(new)) => {
                 key::write(batch, old, None, slots, old_key).map_err(no_key)?;
                 key::write(batch, new, Some(old), slots, key).map_err(no_key)?;
                 match key == old_key {
+                    true if by_place && !is_complete(batch, row, relation) => Change::Part(key),
                     true => Change::One(key),
                     false => Change::Moved {
                         old: old_key,
@@ -141,7 +151,10 @@ impl Table {
             }
             (Some(only), None) | (None, Some(only)) => {
                 key::write(batch, only, None, slots, key).map_err(no_key)?;
-                Change::One(key)
+                match by_place && row.new.is_some() && !is_complete(batch, row, relation) {
+                    true => Change::Part(key),
+                    false => Change::One(key),
+                }
             }
             (None, None) => return Ok(true),
         };
@@ -164,6 +177,14 @@ impl Table {
     /// Whether all its rows are out.
     pub(super) fn is_out(&self) -> bool {
         self.units == Some(self.merged)
+    }
+
+    /// The stream stands at `position`.
+    pub(super) fn passed(&mut self, position: Lsn) {
+        let all_there = self.is_out() && position >= self.units_finish;
+        if let (true, Changes::Keyed(merge)) = (all_there, &mut self.changes) {
+            merge.rows_are_there();
+        }
     }
 
     /// Whether nothing that the stream will bring behind `position` is left to be judged. What an earlier run has read

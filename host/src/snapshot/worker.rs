@@ -30,14 +30,18 @@ pub(super) struct Unit {
 
 pub(super) enum Event {
     Unit(Box<Unit>),
+    /// The table lies in another file than its ranges of the heap are of; what follows is of its next generation.
+    Rewritten(usize),
     Failed(Box<Problem>),
 }
 
 /// What ends a worker early.
-enum End {
+pub(super) enum End {
     Fault(Fault),
     /// Nobody merges any more.
     Gone,
+    /// The unit is none any more.
+    Void,
 }
 
 impl From<Fault> for End {
@@ -58,7 +62,7 @@ pub(super) async fn run(shared: Arc<Shared>, events: mpsc::UnboundedSender<Event
         is_done.borrow_and_update();
         match worker.read_all().await {
             Ok(()) => {}
-            Err(End::Gone) => return,
+            Err(End::Gone | End::Void) => return,
             Err(End::Fault(fault)) => {
                 let problem = match fault {
                     Fault::Definite(problem) => problem,
@@ -76,8 +80,8 @@ pub(super) async fn run(shared: Arc<Shared>, events: mpsc::UnboundedSender<Event
     }
 }
 
-struct Worker {
-    shared: Arc<Shared>,
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
     events: mpsc::UnboundedSender<Event>,
     reader: Option<Reader>,
 }
@@ -117,6 +121,7 @@ impl Worker {
             let fault = match self.attempt(table, &mut task).await {
                 Ok(found) => return Ok(found),
                 Err(End::Fault(Fault::Transient(error))) => error,
+                Err(End::Void) => return Ok(true),
                 // Columns of other types may be why, which are looked at behind the cut.
                 Err(End::Fault(Fault::Definite(problem))) if problem.code == fault::REFUSED => {
                     self.reader = None;
@@ -156,9 +161,11 @@ impl Worker {
             *task = cut::next_unit(&shared, table, &mut reader).await?;
         }
         if let Some(task) = task {
-            match task.key.is_empty() {
-                true => self.read_whole(task, &mut reader).await?,
-                false => self.read_range(task, &mut reader).await?,
+            let copy = &shared.tables[table].copy;
+            match (copy.key.is_empty(), copy.file) {
+                (true, Some(_)) => self.read_parts(task, &mut reader).await?,
+                (true, None) => self.read_whole(task, &mut reader).await?,
+                (false, _) => self.read_range(task, &mut reader).await?,
             }
         }
         self.reader = Some(reader);
@@ -166,14 +173,35 @@ impl Worker {
     }
 
     /// Begins to read a unit.
-    async fn open<'w>(&'w self, task: &Task, reader: &'w mut Reader) -> Result<(View, Rows<'w, 'w>), Fault> {
+    async fn open<'w>(&'w self, task: &Task, reader: &'w mut Reader) -> Result<(View, Rows<'w, 'w>), End> {
         let shared = &self.shared;
         let table = &shared.tables[task.id.table];
         let copy = super::sql::copy_range(&table.copy, &task.key, &task.range);
         shared.floors().begin(task.id);
         let (view, rows) = Rows::open_whole(table, shared.name_unit(task.id), reader, &copy).await?;
         shared.floors().took(&task.id, &view.snapshot);
+        if !table.is_same_file(task.id.generation, view.file) {
+            self.rewritten(task).await?;
+            return Err(End::Void);
+        }
         Ok((view, rows))
+    }
+
+    /// Lets the table start over, unless it does already. No unit of the next generation is cut before the merger knows
+    /// of it, or it would throw that away.
+    async fn rewritten(&self, task: &Task) -> Result<(), End> {
+        let table = &self.shared.tables[task.id.table];
+        let _cut = table.cut.lock().await;
+        self.shared.floors().end(&task.id);
+        let (old, new) = (task.id.generation, task.id.generation + 1);
+        let order = Ordering::SeqCst;
+        if table.generation.compare_exchange(old, new, order, order).is_err() {
+            return Ok(());
+        }
+        // Those that found nothing left begin anew.
+        self.shared.is_done.send_replace(false);
+        let told = self.events.send(Event::Rewritten(task.id.table));
+        told.map_err(|_| End::Gone)
     }
 
     /// Reads a unit of a table with a key.
@@ -187,18 +215,21 @@ impl Worker {
         while let Some(batch) = rows.next().await? {
             batches.push(batch);
         }
-        let count: usize = batches.iter().map(|batch| batch.rows.len()).sum();
-        self.shared.pace.give_back(paid.saturating_sub(count as u64));
-        let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
-        if let Some(row_bytes) = bytes.checked_div(count) {
-            let table = &self.shared.tables[task.id.table];
-            table.cut.lock().await.saw_row_bytes(row_bytes as u64);
-        }
+        self.learn(task, paid, &batches).await;
         self.send(task, task.id.number, task.is_last, &view, batches, Some(turn))
             .await
     }
 
-    /// Reads a table without a key. It is one unit, but what it holds is handed over in pieces, each with a number of
+    /// What was read tells how large the next units are to be, and settles what had been paid for.
+    pub(super) async fn learn(&self, task: &Task, paid: u64, batches: &[Batch]) {
+        let count: usize = batches.iter().map(|batch| batch.rows.len()).sum();
+        self.shared.pace.settle(paid, count as u64);
+        let bytes: usize = batches.iter().map(Batch::size_bytes).sum();
+        let mut cut = self.shared.tables[task.id.table].cut.lock().await;
+        cut.saw(task, self.shared.unit_rows, count as u64, bytes as u64);
+    }
+
+    /// Reads a table without a key, whose heap has no ranges. It is one unit, but what it holds is handed over in pieces, each with a number of
     /// its own: no change of the table is delivered before the last of them, so their order and places don't matter.
     async fn read_whole(&self, task: &Task, reader: &mut Reader) -> Result<(), End> {
         let (view, mut rows) = self.open(task, reader).await?;
@@ -222,7 +253,7 @@ impl Worker {
         }
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         task: &Task,
         number: u32,

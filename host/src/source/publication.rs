@@ -19,6 +19,8 @@ pub struct Publication {
     pub created: bool,
     /// OIDs of the tables whose changes it sends.
     pub tables: Vec<u32>,
+    /// Whether it sends updates.
+    pub updates: bool,
 }
 
 /// A publication as the server has it.
@@ -118,6 +120,7 @@ pub async fn ensure(
                 name,
                 created: true,
                 tables: tables.iter().map(|table| table.oid).collect(),
+                updates: true,
             })
         }
         (Some(state), None) if adjusts => {
@@ -126,6 +129,7 @@ pub async fn ensure(
                 name,
                 created: false,
                 tables: tables.iter().map(|table| table.oid).collect(),
+                updates: state.updates,
             })
         }
         (Some(state), adopted) => {
@@ -139,6 +143,7 @@ pub async fn ensure(
                     name,
                     created: false,
                     tables: state.tables.iter().map(|table| table.oid).collect(),
+                    updates: state.updates,
                 }),
             }
         }

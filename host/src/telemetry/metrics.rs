@@ -78,7 +78,8 @@ metrics! {
     lag_seconds: Seconds = "lag_seconds", "Age of the last commit that went through the plugins; 0 when caught up";
     slot_retained_bytes: Level = "slot_retained_bytes", "Bytes of WAL that the server keeps for the slot";
     spill_transactions: Level = "spill_transactions", "Transactions in progress that are received already";
-    spilled_bytes: Level = "spilled_bytes", "Bytes of them on disk";
+    prepared_transactions: Level = "prepared_transactions", "Transactions that are prepared and kept until they commit";
+    spilled_bytes: Level = "spilled_bytes", "Bytes of both on disk";
     state_bytes: Level = "state_bytes", "Bytes of state that the plugins gave at the last checkpoint";
     state_age_seconds: Seconds = "state_age_seconds", "Age of the last checkpoint of the plugins' state; 0 without one";
     checkpoints: Counter = "checkpoints", "Times the plugins were asked for their state";

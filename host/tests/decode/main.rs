@@ -4,6 +4,7 @@ mod evolving;
 mod messages;
 mod shown;
 mod streamed;
+mod two_phase;
 
 use bytes::Bytes;
 use rowmill::batch::{Batch, Lsn, OldImage, Origin, Part, Transaction};

@@ -1,5 +1,7 @@
 //! The copy on a real server: units of every kind of table, and their merging into a stream under load.
 
+mod heap;
+mod keyless;
 mod world;
 
 use rowmill::batch::{Lsn, Op, Origin, Part};
@@ -8,7 +10,7 @@ use rowmill_tests::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use world::{Values, World, connect, table};
+use world::{Values, World, by_place, connect, table};
 
 const TYPES: &str = r#"
     CREATE TABLE ints (id int PRIMARY KEY, v text);
@@ -44,6 +46,15 @@ const TYPES: &str = r#"
 
 #[test]
 fn units_hold_every_row_once_whatever_the_key() {
+    units_hold_every_row_once(Order::Key);
+}
+
+#[test]
+fn units_hold_every_row_once_by_place() {
+    units_hold_every_row_once(Order::Place);
+}
+
+fn units_hold_every_row_once(order: Order) {
     let cluster = Cluster::start().unwrap();
     cluster.script("postgres", TYPES).unwrap();
     let odd = r#""Odd '""Schema"."Quoted_"" . Schema""#;
@@ -61,7 +72,14 @@ fn units_hold_every_row_once_whatever_the_key() {
         ("parted", &["id"], 999),
         ("parent", &["id"], 10),
     ];
-    let tables: Vec<_> = all.iter().map(|(name, key, _)| table(&cluster, name, key)).collect();
+    let tables = all.iter().map(|(name, key, _)| {
+        let table = table(&cluster, name, key);
+        match order {
+            Order::Place if !table.partitioned => by_place(&cluster, table),
+            _ => table,
+        }
+    });
+    let tables: Vec<_> = tables.collect();
     let mut world = World::start(cluster, tables.clone(), 3, 97);
     let mut found: Vec<(u32, BTreeSet<Values>, usize)> = tables
         .iter()
@@ -109,7 +127,10 @@ fn units_hold_every_row_once_whatever_the_key() {
     }
     let of = |name: &str| all.iter().position(|(other, ..)| *other == name).unwrap();
     let progress = world.merger.progress();
-    assert_eq!(progress[of("ints")].units, 5000_u64.div_ceil(97));
+    match order {
+        Order::Key => assert_eq!(progress[of("ints")].units, 5000_u64.div_ceil(97)),
+        Order::Place => assert!(progress[of("ints")].units > 5, "{:?}", progress[of("ints")]),
+    }
     assert!(progress[of("keyless")].units > 5, "in pieces");
     assert!(progress.iter().all(|table| table.done));
 }
@@ -191,15 +212,30 @@ fn start_writers(world: &World, transactions: usize) -> Arc<AtomicUsize> {
     running
 }
 
-fn copies_under_load(stream_limit: i32) {
+/// In the order of their keys, or of their heaps.
+fn shop_tables(cluster: &Cluster, order: Order) -> Vec<TableCopy> {
+    let ordered = |name, key| match order {
+        Order::Key => table(cluster, name, key),
+        Order::Place => by_place(cluster, table(cluster, name, key)),
+    };
+    vec![
+        ordered("items", &["id"]),
+        ordered("words", &["w", "k"]),
+        ordered("log", &[]),
+        ordered("emptied", &["id"]),
+    ]
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Key,
+    Place,
+}
+
+fn copies_under_load(stream_limit: i32, order: Order) {
     let cluster = Cluster::start().unwrap();
     cluster.script("postgres", SHOP).unwrap();
-    let tables = vec![
-        table(&cluster, "items", &["id"]),
-        table(&cluster, "words", &["w", "k"]),
-        table(&cluster, "log", &[]),
-        table(&cluster, "emptied", &["id"]),
-    ];
+    let tables = shop_tables(&cluster, order);
     let mut world = World::start(cluster, tables.clone(), 2, 100);
     let running = start_writers(&world, 600);
     loop {
@@ -290,16 +326,10 @@ fn a_copy_goes_on_beside_the_units_that_count_whatever_the_key() {
 }
 
 /// A host that is killed again and again in the middle of copies, under load: what counts isn't read again.
-#[test]
-fn a_copy_that_is_cut_off_goes_on_under_load() {
+fn copies_cut_off_under_load(order: Order) {
     let cluster = Cluster::start().unwrap();
     cluster.script("postgres", SHOP).unwrap();
-    let mut tables = vec![
-        table(&cluster, "items", &["id"]),
-        table(&cluster, "words", &["w", "k"]),
-        table(&cluster, "log", &[]),
-        table(&cluster, "emptied", &["id"]),
-    ];
+    let mut tables = shop_tables(&cluster, order);
     let mut world = World::start(cluster, tables.clone(), 2, 100);
     let running = start_writers(&world, 600);
     let mut resumed = 0;
@@ -330,13 +360,33 @@ fn a_copy_that_is_cut_off_goes_on_under_load() {
 }
 
 #[test]
+fn a_copy_that_is_cut_off_goes_on_under_load() {
+    copies_cut_off_under_load(Order::Key);
+}
+
+#[test]
+fn a_copy_by_place_that_is_cut_off_goes_on_under_load() {
+    copies_cut_off_under_load(Order::Place);
+}
+
+#[test]
 fn a_copy_under_load_ends_as_the_source() {
-    copies_under_load(i32::MAX);
+    copies_under_load(i32::MAX, Order::Key);
+}
+
+#[test]
+fn a_copy_by_place_under_load_ends_as_the_source() {
+    copies_under_load(i32::MAX, Order::Place);
 }
 
 #[test]
 fn a_copy_beside_a_stream_that_lags_ends_as_the_source() {
-    copies_under_load(40);
+    copies_under_load(40, Order::Key);
+}
+
+#[test]
+fn a_copy_by_place_beside_a_stream_that_lags_ends_as_the_source() {
+    copies_under_load(40, Order::Place);
 }
 
 /// A commit that a synchronous standby holds back is streamed long before anybody sees it.
@@ -386,9 +436,10 @@ fn a_commit_that_is_streamed_before_it_is_visible_is_waited_for() {
     blocker.block_on(lock.batch_execute("ROLLBACK")).unwrap();
     let release = blocker.spawn(async move {
         let client = connect(url).await.unwrap();
-        let polls = "SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_stat_activity \
-             WHERE query = 'SELECT pg_catalog.pg_current_snapshot()::text'";
-        while !client.query_one(polls, &[]).await.unwrap().get::<_, bool>(0) {}
+        // The unit has been read by then, and nobody saw the change.
+        let is_read = "SELECT pg_catalog.count(*) > 0 FROM pg_catalog.pg_stat_activity \
+             WHERE state = 'idle' AND query LIKE 'BEGIN ISOLATION%second%'";
+        while !client.query_one(is_read, &[]).await.unwrap().get::<_, bool>(0) {}
         client
             .batch_execute("ALTER SYSTEM RESET synchronous_standby_names")
             .await

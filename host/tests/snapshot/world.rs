@@ -65,6 +65,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         relation: Arc::new(relation),
         key: key.iter().map(|name| (*name).to_owned()).collect(),
         partitioned: kind == "p",
+        file: None,
         epoch: 1,
         rows_estimated: None,
         copied: Vec::new(),
@@ -76,6 +77,16 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         late: false,
         filter: None,
         condition: None,
+    }
+}
+
+/// The same table, to be copied in the order of its heap.
+pub fn by_place(cluster: &Cluster, table: TableCopy) -> TableCopy {
+    let file = format!("SELECT pg_relation_filenode({})", table.relation.oid);
+    let file = cluster.sql("postgres", &file).unwrap().parse().unwrap();
+    TableCopy {
+        file: Some(file),
+        ..table
     }
 }
 
@@ -202,7 +213,12 @@ impl World {
         }
     }
 
-    /// Enters into the tables what counts of them by now.
+    /// What counts since the last start, of all tables.
+    pub fn counted(&self) -> impl Iterator<Item = &KeyRange> {
+        self.counted.values()
+    }
+
+    /// Enters into the tables what counts of them by now; once for every start.
     pub fn count(&mut self, tables: &mut [TableCopy]) {
         for oid in std::mem::take(&mut self.restarted) {
             let restarted = tables.iter_mut().filter(|copy| copy.relation.oid == oid);

@@ -92,3 +92,29 @@ pub(super) fn insert(xid: u32, oid: u32, value: &str) -> Vec<u8> {
 pub(super) fn type_name(xid: u32) -> Vec<u8> {
     [b"Y", &xid.to_be_bytes()[..], &99_u32.to_be_bytes(), b"public\0mood\0"].concat()
 }
+
+pub(super) fn begin_prepare(xid: u32, at: u64) -> Vec<u8> {
+    frame(&[b"b", &prepare_fields(xid, at)[..]].concat())
+}
+
+pub(super) fn prepare(xid: u32, at: u64) -> Vec<u8> {
+    frame(&[b"P\0", &prepare_fields(xid, at)[..]].concat())
+}
+
+pub(super) fn stream_prepare(xid: u32, at: u64) -> Vec<u8> {
+    frame(&[b"p\0", &prepare_fields(xid, at)[..]].concat())
+}
+
+pub(super) fn commit_prepared(xid: u32, at: u64) -> Vec<u8> {
+    frame(&[b"K\0", &prepare_fields(xid, at)[..]].concat())
+}
+
+pub(super) fn rollback_prepared(xid: u32, prepared: u64, at: u64) -> Vec<u8> {
+    let positions = [(prepared + 1).to_be_bytes(), at.to_be_bytes(), [0; 8], [0; 8]].concat();
+    frame(&[b"r\0", &positions[..], &xid.to_be_bytes(), b"gid\0"].concat())
+}
+
+/// Position, end, time, id, global id.
+fn prepare_fields(xid: u32, at: u64) -> Vec<u8> {
+    [&commit_fields(at)[..], &xid.to_be_bytes(), b"gid\0"].concat()
+}

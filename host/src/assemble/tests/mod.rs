@@ -2,6 +2,7 @@
 
 mod messages;
 mod model;
+mod two_phase;
 
 use super::{Assembler, Full, MEMORY_BYTES, SpillStats, Stop};
 use crate::batch::{Batch, Part};

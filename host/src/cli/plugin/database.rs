@@ -51,6 +51,11 @@ impl Opened {
         Live::connect(self.url.reveal()).await
     }
 
+    /// The publication that the pipeline has adopted.
+    pub(crate) fn publication(&self) -> Option<&str> {
+        self.pipeline.as_ref()?.source.publication.as_deref()
+    }
+
     /// The configuration of the plugin that this module is in the pipeline.
     pub(crate) fn config_of(&self, module: &ModuleAt) -> Option<Value> {
         let plugins = &self.pipeline.as_ref()?.plugins;

@@ -17,6 +17,7 @@ pub(super) fn record(args: &Record, mut output: Output) -> Outcome {
         rows: args.rows,
         keep: &args.keep,
         only: args.r#where.as_deref(),
+        publication: database.publication(),
     };
     let recorded = block_on(async {
         let live = database.connect().await?;

@@ -34,6 +34,8 @@ pub struct Wish<'a> {
     pub keep: &'a [String],
     /// Only these rows: a condition in SQL.
     pub only: Option<&'a str>,
+    /// What this publication withholds isn't recorded.
+    pub publication: Option<&'a str>,
 }
 
 /// What was recorded.
@@ -53,7 +55,7 @@ pub struct Recorded {
 ///
 /// A table or column that isn't there, and what the server refuses.
 pub async fn record(live: &Live, wish: &Wish<'_>) -> Result<Recorded, Box<Problem>> {
-    let table = live.table(wish.table).await?;
+    let table = live.table(wish.table, wish.publication).await?;
     let relation = &table.relation;
     if let Some(unknown) = wish.keep.iter().find(|name| relation.column_index(name).is_none()) {
         return Err(Box::new(no_column(relation, unknown)));
@@ -116,8 +118,12 @@ fn statement(table: &LiveTable, wish: &Wish<'_>) -> String {
         .collect();
     let (columns, from, rows) = (columns.join(", "), &table.sql_name, wish.rows);
     let only = if table.partitioned { "" } else { "ONLY " };
-    let condition = wish.only.map(|only| format!(" WHERE ({only})")).unwrap_or_default();
-    format!("SELECT {columns} FROM {only}{from}{condition} LIMIT {rows}")
+    let conditions = [table.row_filter.as_deref(), wish.only].into_iter().flatten();
+    // A comment at its end must not take the bracket with it.
+    let conditions: Vec<String> = conditions.map(|condition| format!("({condition}\n)")).collect();
+    let keyword = if conditions.is_empty() { "" } else { " WHERE " };
+    let conditions = conditions.join(" AND ");
+    format!("SELECT {columns} FROM {only}{from}{keyword}{conditions} LIMIT {rows}")
 }
 
 fn text(relation: &Arc<Relation>, wish: &Wish<'_>, kinds: &HashMap<u32, Kind>, rows: &[Vec<Option<String>>]) -> String {

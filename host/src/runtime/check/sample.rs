@@ -30,7 +30,7 @@ pub struct SampledRow {
     pub after: Vec<String>,
 }
 
-/// Reads at most `rows` rows and sends each through the route's plugins.
+/// Reads at most `rows` of the rows that would be copied, and sends each through the route's plugins.
 pub(super) async fn read(
     client: &Client,
     table: &Table,
@@ -73,7 +73,12 @@ fn statement(table: &Table, relation: &Relation, rows: usize) -> String {
     let only = if table.partitioned { "" } else { "ONLY " };
     let (schema, name) = (escape_identifier(&table.schema), escape_identifier(&table.table));
     let columns = columns.join(", ");
-    format!("COPY (SELECT {columns} FROM {only}{schema}.{name} LIMIT {rows}) TO STDOUT")
+    let conditions = [&table.row_filter, &table.condition].into_iter().flatten();
+    // A comment at its end must not take the bracket with it.
+    let conditions: Vec<String> = conditions.map(|condition| format!("({condition}\n)")).collect();
+    let keyword = if conditions.is_empty() { "" } else { " WHERE " };
+    let conditions = conditions.join(" AND ");
+    format!("COPY (SELECT {columns} FROM {only}{schema}.{name}{keyword}{conditions} LIMIT {rows}) TO STDOUT")
 }
 
 /// The rows count as the first unit of a copy.

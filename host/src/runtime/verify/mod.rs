@@ -46,6 +46,8 @@ pub struct VerifiedTable {
     pub columns: Vec<String>,
     /// Columns that the target doesn't have or the route leaves out.
     pub left_out: Vec<String>,
+    /// `snapshot: where` of the table: others than these rows aren't compared.
+    pub condition: Option<String>,
     pub outcome: Compared,
 }
 
@@ -129,10 +131,15 @@ pub async fn verify(config: &Pipeline, only: Option<&str>, wait: Duration) -> Re
                 .iter()
                 .filter(|route| takes(route, &relation) && route.sinks.contains(&of_sink.name));
             let Some(route) = routes.next() else { continue };
+            let conditions = &config.source.snapshot.conditions;
             let sides = Sides {
                 source: &source,
                 target: &target,
                 sink: &of_sink.name,
+                condition: conditions
+                    .iter()
+                    .find(|(name, _)| *name == table.full_name())
+                    .map(|(_, of)| of.as_str()),
                 wait,
             };
             verified
@@ -143,6 +150,7 @@ pub async fn verify(config: &Pipeline, only: Option<&str>, wait: Duration) -> Re
                         table: table.full_name(),
                         columns: Vec::new(),
                         left_out: Vec::new(),
+                        condition: None,
                         outcome: Compared::Nothing(why),
                     },
                     None => one(&sides, table, &relation, route).await?,
@@ -152,11 +160,13 @@ pub async fn verify(config: &Pipeline, only: Option<&str>, wait: Duration) -> Re
     Ok(verified)
 }
 
-/// Both ends, and how long what is under way may take.
+/// Both ends, which rows are compared, and how long what is under way may take.
 struct Sides<'a> {
     source: &'a Client,
     target: &'a Client,
     sink: &'a str,
+    /// As SQL. Rows that don't meet it were not copied; they are at the target only if the stream brought them.
+    condition: Option<&'a str>,
     wait: Duration,
 }
 
@@ -209,8 +219,11 @@ async fn one(
         Some(_) if !key.iter().all(|name| columns.contains(name)) => {
             Compared::Nothing("the target lacks a column of the key".to_owned())
         }
+        Some(_) if !takes_condition(sides, relation).await? => {
+            Compared::Nothing("the target can't tell which rows meet its `where`".to_owned())
+        }
         Some(_) => {
-            let shape = sql::Shape::new(relation, &columns, &key, table.rows_estimated);
+            let shape = sql::Shape::new(relation, &columns, &key, table.rows_estimated).only(sides.condition);
             let rows = compare::rows(sides.source, sides.target, &shape, sides.wait).await;
             Compared::Rows(rows.map_err(|error| failed(sides.sink, &error))?)
         }
@@ -220,8 +233,21 @@ async fn one(
         table: table.full_name(),
         columns,
         left_out,
+        condition: sides.condition.map(str::to_owned),
         outcome,
     })
+}
+
+/// Whether the target's table has what the condition speaks of.
+async fn takes_condition(sides: &Sides<'_>, relation: &Relation) -> Result<bool, Box<Problem>> {
+    let Some(condition) = sides.condition else {
+        return Ok(true);
+    };
+    match sides.target.prepare(&sql::that_meet(relation, condition)).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_db_error().is_some() => Ok(false),
+        Err(error) => Err(failed(sides.sink, &error)),
+    }
 }
 
 async fn connect(config: &Pipeline, sink: &str, postgres: &PostgresSink) -> Result<Client, Box<Problem>> {

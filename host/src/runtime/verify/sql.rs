@@ -20,6 +20,7 @@ pub(super) struct Shape {
     row: String,
     key: Option<String>,
     buckets: u64,
+    condition: Option<String>,
 }
 
 impl Shape {
@@ -31,11 +32,18 @@ impl Shape {
         };
         let buckets = rows_estimated.unwrap_or(0) / BUCKET_ROWS;
         Self {
-            name: format!("{}.{}", quoted(&relation.schema), quoted(&relation.table)),
+            name: name(relation),
             row: row(columns),
             key: (!key.is_empty()).then(|| row(key)),
             buckets: buckets.next_power_of_two().clamp(64, BUCKETS_MAX),
+            condition: None,
         }
+    }
+
+    /// The same of those rows alone that meet a condition.
+    pub(super) fn only(self, condition: Option<&str>) -> Self {
+        let condition = condition.map(bracketed);
+        Self { condition, ..self }
     }
 
     pub(super) fn is_keyed(&self) -> bool {
@@ -52,9 +60,11 @@ impl Shape {
     /// (bucket, rows, sum of the rows' hashes as text).
     pub(super) fn sums(&self) -> String {
         let (bucket, row, name) = (self.bucket(), &self.row, &self.name);
+        let condition = self.condition.as_ref();
+        let condition = condition.map_or_else(String::new, |condition| format!("WHERE {condition} "));
         format!(
             "SELECT {bucket}, pg_catalog.count(*), pg_catalog.sum(pg_catalog.hashtextextended({row}, 0))::text \
-             FROM {name} GROUP BY 1"
+             FROM {name} {condition}GROUP BY 1"
         )
     }
 
@@ -62,9 +72,11 @@ impl Shape {
     pub(super) fn listed(&self) -> String {
         let (bucket, row, name) = (self.bucket(), &self.row, &self.name);
         let key = self.key.as_deref().unwrap_or("''::text");
+        let condition = self.condition.as_ref();
+        let condition = condition.map_or_else(String::new, |condition| format!(" AND {condition}"));
         format!(
             "SELECT pg_catalog.hashtextextended({key}, 0), pg_catalog.hashtextextended({row}, 0), {key} \
-             FROM {name} WHERE {bucket} = ANY ($1::int[])"
+             FROM {name} WHERE {bucket} = ANY ($1::int[]){condition}"
         )
     }
 }
@@ -77,6 +89,20 @@ pub(super) async fn columns(client: &Client, relation: &Relation) -> Result<Opti
         WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
     let row = client.query_opt(select, &[&relation.schema, &relation.table]).await?;
     Ok(row.map(|row| row.get(0)))
+}
+
+/// Rows that meet a condition: only to be parsed.
+pub(super) fn that_meet(relation: &Relation, condition: &str) -> String {
+    format!("SELECT FROM {} WHERE {}", name(relation), bracketed(condition))
+}
+
+/// A comment at its end must not take the bracket with it.
+fn bracketed(condition: &str) -> String {
+    format!("({condition}\n)")
+}
+
+fn name(relation: &Relation) -> String {
+    format!("{}.{}", quoted(&relation.schema), quoted(&relation.table))
 }
 
 fn quoted(name: &str) -> String {

@@ -5,14 +5,24 @@ use crate::batch::Lsn;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const KEYS: u8 = 5;
+/// Blocks of the heap.
+pub(super) const PLACES: u8 = 4;
 /// The ids cross the wrap of 32 bits on the way.
 pub(super) const FIRST_XID: u64 = (1 << 32) - 6;
 
 /// A row: when it was written last, and a large value that an update may leave alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) version: u64,
     pub(super) toast: u64,
+    /// The block in which it lies: not a value of it, and another one behind many an update.
+    pub(super) place: u8,
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        (self.version, self.toast) == (other.version, other.toast)
+    }
 }
 
 pub(super) type Table = BTreeMap<u8, Row>;
@@ -28,6 +38,7 @@ pub(super) enum Op {
     Touch {
         key: u8,
         version: u64,
+        place: u8,
     },
     Delete {
         key: u8,
@@ -69,6 +80,8 @@ pub(super) struct Server {
     pub(super) wal: Vec<(u64, Vec<Op>)>,
     pub(super) clock: u64,
     pub(super) readers: usize,
+    /// Behind so many transactions of the WAL the table was rewritten: its rows lie elsewhere since.
+    pub(super) rewrites: Vec<usize>,
 }
 
 pub(super) fn apply(table: &mut Table, op: &Op) {
@@ -76,9 +89,9 @@ pub(super) fn apply(table: &mut Table, op: &Op) {
         Op::Put { key, row } => {
             table.insert(key, row);
         }
-        Op::Touch { key, version } => {
+        Op::Touch { key, version, place } => {
             if let Some(row) = table.get_mut(&key) {
-                row.version = version;
+                (row.version, row.place) = (version, place);
             }
         }
         Op::Delete { key, .. } => {
@@ -108,6 +121,11 @@ pub(super) fn apply(table: &mut Table, op: &Op) {
     }
 }
 
+/// Where a rewrite puts a row.
+fn move_elsewhere((key, row): (&u8, &mut Row)) {
+    row.place = (row.place + 1 + key) % PLACES;
+}
+
 impl Server {
     pub(super) fn new(rows: u8) -> Self {
         let mut server = Self::default();
@@ -118,6 +136,7 @@ impl Server {
                 Row {
                     version,
                     toast: version,
+                    place: key % PLACES,
                 },
             );
         }
@@ -171,17 +190,23 @@ impl Server {
         }
         let version = self.tick();
         let there = self.live.get(&key).copied();
+        // Every other update leaves the row in its block.
+        let place = match there {
+            Some(before) if version.is_multiple_of(2) => before.place,
+            _ => (version / 2 % u64::from(PLACES)) as u8,
+        };
         let full = Row {
             version,
             toast: version,
+            place,
         };
         let op = match (there, what % 16) {
             _ if truncates => Op::Truncate,
             (None, _) => Op::Put { key, row: full },
             (Some(_), 0..=2) => Op::Put { key, row: full },
-            (Some(_), 3..=4) => Op::Touch { key, version },
+            (Some(_), 3..=4) => Op::Touch { key, version, place },
             (Some(_), 5..=7) => Op::Delete { key, version },
-            (Some(_), _) if self.live.contains_key(&other) => Op::Touch { key, version },
+            (Some(_), _) if self.live.contains_key(&other) => Op::Touch { key, version, place },
             (Some(_), 8..=10) => Op::Move {
                 old: key,
                 new: other,
@@ -192,6 +217,7 @@ impl Server {
                 let row = Row {
                     version,
                     toast: before.toast,
+                    place,
                 };
                 Op::Move {
                     old: key,
@@ -214,6 +240,7 @@ impl Server {
 
     pub(super) fn abort(&mut self, at: usize) {
         self.writers[at].state = State::Ended;
+        self.writers[at].locks_table = false;
         for (key, row) in std::mem::take(&mut self.writers[at].undo).into_iter().rev() {
             match row {
                 Some(row) => self.live.insert(key, row),
@@ -225,6 +252,21 @@ impl Server {
     pub(super) fn commit(&mut self, at: usize) {
         self.writers[at].state = State::Committed;
         self.wal.push((self.writers[at].xid, self.writers[at].ops.clone()));
+    }
+
+    /// VACUUM FULL, say, which the stream doesn't bring: nobody else has a lock.
+    pub(super) fn rewrite(&mut self) {
+        let is_free = self.readers == 0 && !self.holders(usize::MAX).any(|w| w.locks_table || !w.locks.is_empty());
+        if is_free {
+            self.rewrites.push(self.wal.len());
+            self.live.iter_mut().for_each(move_elsewhere);
+        }
+    }
+
+    /// The number of the file in which the table lies: TRUNCATE makes another one too.
+    pub(super) fn file(&self) -> usize {
+        let truncated = self.writers.iter().filter(|w| w.locks_table && w.state == State::Ended);
+        self.rewrites.len() + truncated.count()
     }
 
     /// A committed transaction becomes visible, and lets go of its locks.
@@ -262,8 +304,13 @@ impl Server {
 
     pub(super) fn rows_seen_by(&self, snapshot: &Snapshot) -> Table {
         let mut table = self.base.clone();
-        for (_, ops) in self.wal.iter().filter(|(xid, _)| snapshot.sees(*xid as u32)) {
-            ops.iter().for_each(|op| apply(&mut table, op));
+        for at in 0..=self.wal.len() {
+            for _ in self.rewrites.iter().filter(|behind| **behind == at) {
+                table.iter_mut().for_each(move_elsewhere);
+            }
+            let next = self.wal.get(at).filter(|(xid, _)| snapshot.sees(*xid as u32));
+            let ops = next.into_iter().flat_map(|(_, ops)| ops);
+            ops.for_each(|op| apply(&mut table, op));
         }
         table
     }

@@ -69,7 +69,7 @@ WITH RECURSIVE tree AS (
 )
 SELECT c.member AS oid, n.nspname::text AS schema, c.relname::text AS name,
        format('%I.%I', n.nspname, c.relname) AS sql_name,
-       c.relfilenode AS file, c.relkind = 'p' AS partitioned, c.relispartition AS is_partition,
+       c.relfilenode AS file, c.relam = 2 AS heap, c.relkind = 'p' AS partitioned, c.relispartition AS is_partition,
        c.relreplident::text AS identity, c.identity_usable, c.default_identity,
        c.primary_key, c.identity_columns, k.name AS candidate,
        l.bad, l.bad_default, COALESCE(l.toastable, false) AS toastable,
@@ -173,6 +173,7 @@ fn table(row: &Row, mut columns: Vec<Column>) -> Table {
         row_security: row.get("row_security"),
         owned: row.get("owned"),
         file: row.get("file"),
+        heap: row.get("heap"),
         toastable: row.get("toastable"),
         has_sequence: row.get("has_sequence"),
         row_filter: None,

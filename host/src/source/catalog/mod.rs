@@ -82,6 +82,8 @@ pub struct Table {
     pub owned: bool,
     /// `pg_class.relfilenode`: another one behind a rewrite; 0 where the table has no rows of its own.
     pub file: u32,
+    /// Its rows lie in a heap, the access method that Postgres itself brings (always number 2 of `pg_am`).
+    pub heap: bool,
     /// A value may be stored out of line, and is then left out of updates that don't change it.
     pub toastable: bool,
     /// A serial or identity column draws from a sequence.

@@ -73,7 +73,7 @@ codes! {
     PUBLICATION_EXTRA = "E0235";
     /// The slot is about to be lost.
     SLOT_AT_RISK = "E0236";
-    /// The slot was made with two_phase; prepared transactions are delivered when they commit.
+    /// The slot was made with two_phase, and the pipeline doesn't ask for it.
     SLOT_TWO_PHASE = "E0237";
     /// Updates of a table leave large unchanged values out of the stream.
     UNCHANGED_TOAST = "E0238";
@@ -85,6 +85,12 @@ codes! {
     PATTERN_UNMATCHED = "E0241";
     /// `snapshot: where` names a table that isn't followed, or holds a condition that the server doesn't take.
     BAD_CONDITION = "E0242";
+    /// The pipeline asks for two_phase, and the slot was made without.
+    SLOT_ONE_PHASE = "E0246";
+    /// The server is too old for two_phase.
+    TWO_PHASE_VERSION = "E0247";
+    /// An adopted slot may have handed over the rows of a transaction that is prepared and not yet committed.
+    PREPARED_BEFORE = "E0248";
 }
 
 /// What a running pipeline has taken itself: no hindrance for whoever looks beside it.

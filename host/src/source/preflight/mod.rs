@@ -9,6 +9,7 @@ mod server;
 mod settings;
 mod slot;
 mod tables;
+mod two_phase;
 
 pub use server::{Provider, Server};
 pub use settings::pooled_host;
@@ -35,6 +36,8 @@ pub struct Request<'a> {
     pub adjusts: bool,
     /// `schema.table` and what its copied rows must meet, as SQL.
     pub conditions: &'a [(String, String)],
+    /// Whether prepared transactions are asked for.
+    pub two_phase: bool,
 }
 
 impl<'a> Request<'a> {
@@ -49,6 +52,7 @@ impl<'a> Request<'a> {
             copied: &[],
             adjusts: false,
             conditions: &source.snapshot.conditions,
+            two_phase: source.two_phase,
         }
     }
 }
@@ -128,6 +132,7 @@ pub async fn run(client: &Client, request: &Request<'_>) -> Result<Report, Box<P
     conditions::check(client, request.conditions, &mut catalog, &mut findings).await;
     let published = publication::check(client, &server, request, &catalog, &mut findings).await?;
     tables::check(&server, &catalog, published, request.copied, &mut findings);
+    two_phase::check(&server, slot.as_ref(), request, &mut findings);
     if let Some(slot) = &slot {
         slot::check(slot, &server, &mut findings);
     }

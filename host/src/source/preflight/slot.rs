@@ -105,9 +105,4 @@ fn note(slot: &SlotState, server: &Server, findings: &mut Findings) {
             Some("`ALTER SYSTEM SET max_slot_wal_keep_size = -1;`, then `SELECT pg_reload_conf();`".into()),
         );
     }
-    if slot.two_phase {
-        let text = format!("replication slot {name} was made with two_phase");
-        let detail = "prepared transactions are delivered when they commit".to_owned();
-        findings.note(Level::Info, codes::SLOT_TWO_PHASE, text, Some(detail), None);
-    }
 }

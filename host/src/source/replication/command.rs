@@ -13,6 +13,8 @@ use tokio::sync::watch;
 
 /// `messages`, `binary` and `streaming` are understood from version 14 on.
 const VERSION_14: u32 = 140_000;
+/// Protocol 3, with `two_phase`.
+const VERSION_15: u32 = 150_000;
 /// Protocol 4 came with version 16; it differs from 2 in what this program doesn't ask for.
 const VERSION_16: u32 = 160_000;
 
@@ -40,6 +42,8 @@ pub struct ProtocolOptions {
     pub messages: bool,
     /// Whether transactions in progress are sent. They need an [`Assembler`](crate::assemble::Assembler).
     pub streaming: bool,
+    /// Whether prepared transactions are sent when they are prepared. They need an assembler that keeps them.
+    pub two_phase: bool,
 }
 
 impl ProtocolOptions {
@@ -50,6 +54,7 @@ impl ProtocolOptions {
             binary: false,
             messages: server_version >= VERSION_14,
             streaming: false,
+            two_phase: false,
         }
     }
 
@@ -68,6 +73,18 @@ impl ProtocolOptions {
                 ..chosen
             },
             _ => chosen,
+        }
+    }
+
+    /// The same with prepared transactions, where the server can. The slot must have been made for them.
+    pub fn with_two_phase(self, server_version: u32) -> Self {
+        match server_version {
+            VERSION_15.. => Self {
+                proto_version: self.proto_version.max(3),
+                two_phase: true,
+                ..self
+            },
+            _ => self,
         }
     }
 }
@@ -113,11 +130,13 @@ impl Connection {
     }
 
     /// Makes a permanent pgoutput slot and returns its consistent point. Waits for the transactions that are running.
-    pub async fn create_logical_slot(&mut self, name: &str) -> Result<Lsn, QueryError> {
+    /// With `two_phase` it is one for prepared transactions, which version 15 and later have.
+    pub async fn create_logical_slot(&mut self, name: &str, two_phase: bool) -> Result<Lsn, QueryError> {
         // The spelling that all versions from 10 on understand.
         let sql = format!(
-            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT",
-            quote_identifier(name)
+            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT{}",
+            quote_identifier(name),
+            if two_phase { " TWO_PHASE" } else { "" }
         );
         let rows = self.simple_query(&sql).await?;
         let point = rows.first().and_then(|row| row.get(1)?.as_ref()?.parse().ok());
@@ -185,6 +204,9 @@ fn start_command(slot: &str, from: Lsn, publications: &[String], options: Protoc
     if options.streaming {
         sql.push_str(", streaming 'on'");
     }
+    if options.two_phase {
+        sql.push_str(", two_phase 'on'");
+    }
     sql.push(')');
     sql
 }
@@ -239,6 +261,22 @@ mod tests {
         assert_eq!([of(160_000), of(180_004)], [(4, true), (4, true)]);
         let sql = start_command("s", Lsn(1), &["p".into()], ProtocolOptions::choose_streaming(160_000));
         assert!(sql.ends_with("(proto_version '4', publication_names '\"p\"', messages 'true', streaming 'on')"));
+    }
+
+    #[test]
+    fn two_phase_is_asked_for_from_protocol_3_on() {
+        let of = |options: ProtocolOptions, version| {
+            let options = options.with_two_phase(version);
+            (options.proto_version, options.two_phase)
+        };
+        let (whole, streaming) = (ProtocolOptions::choose, ProtocolOptions::choose_streaming);
+        assert_eq!(of(whole(140_000), 140_000), (1, false));
+        assert_eq!(of(whole(150_018), 150_018), (3, true));
+        assert_eq!(of(streaming(150_018), 150_018), (3, true));
+        assert_eq!(of(streaming(180_004), 180_004), (4, true));
+        let options = streaming(180_004).with_two_phase(180_004);
+        let sql = start_command("s", Lsn(1), &["p".into()], options);
+        assert!(sql.ends_with("messages 'true', streaming 'on', two_phase 'on')"));
     }
 
     #[test]

@@ -31,6 +31,7 @@ fn request<'a>(tables: &'a [TablePattern]) -> Request<'a> {
         copied: &[],
         adjusts: false,
         conditions: &[],
+        two_phase: false,
     }
 }
 

@@ -49,8 +49,22 @@ pub(super) async fn s20_slots_of_others(cluster: &Cluster, client: &Client) {
     )
     .await
     .unwrap();
+    assert_eq!(codes_of(&report), [codes::SLOT_TWO_PHASE]);
+    assert!(problem(&report, codes::SLOT_TWO_PHASE).headline.contains("`two`"));
+    let asks = Request {
+        slot: "two",
+        two_phase: true,
+        ..request(&names)
+    };
+    let report = run(client, &asks).await.unwrap();
     assert!(report.problems.is_empty() && report.slot.as_ref().unwrap().two_phase);
-    assert!(notice(&report, codes::SLOT_TWO_PHASE).headline.contains("`two`"));
+    make(
+        "postgres",
+        "SELECT pg_create_logical_replication_slot('one', 'pgoutput')",
+    );
+    let report = run(client, &Request { slot: "one", ..asks }).await.unwrap();
+    assert_eq!(codes_of(&report), [codes::SLOT_ONE_PHASE]);
+    make("postgres", "SELECT pg_drop_replication_slot('one')");
     assert_eq!(fingerprint(cluster, "postgres"), before);
 }
 
@@ -73,6 +87,7 @@ pub(super) async fn s19_active_slot(cluster: &Cluster, client: &Client) {
     let names = patterns(&["public.orders"]);
     let with = Request {
         slot: "two",
+        two_phase: true,
         ..request(&names)
     };
     let report = loop {

@@ -1,0 +1,242 @@
+//! Prepared transactions, kept on disk until they are committed or rolled back.
+//!
+//! ```text
+//!   spill/7.frames    --fsync, rename-->   prepared/00000007                      at PREPARE TRANSACTION
+//!   prepared/00000007 --rename-->          prepared/00000007-00000000015A3F28     at COMMIT PREPARED: it leaves now
+//!                                          deleted                                that commit's end is acknowledged
+//!   prepared/00000007                      deleted                                at ROLLBACK PREPARED
+//! ```
+//!
+//! The server sends the rows of a prepared transaction once: behind a confirmed PREPARE it sends COMMIT PREPARED alone.
+//! So nothing behind a PREPARE goes on, and no position with it, before its file is durable under its name; and a file
+//! goes only once the server doesn't send what ends it again. Each change of a name is durable before anything behind
+//! it goes on, so that whatever is found at a start is either needed or known to be not.
+
+use super::held::Held;
+use super::spill::{Full, Spill, SpillStats};
+use crate::batch::Lsn;
+use rustc_hash::FxHashMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+const FOLDER: &str = "prepared";
+const FOLDER_MODE: u32 = 0o700;
+/// What the smallest file takes on disk: it counts as that much, so that the quota bounds their number too.
+const BLOCK_BYTES: u64 = 4096;
+/// At the end of each file: what it is, in which form.
+const MAGIC: &[u8; 8] = b"RWPREP01";
+/// Number of tables, of the frames' bytes, and the magic.
+const FOOTER: usize = 4 + 8 + MAGIC.len();
+
+/// Makes an empty folder, for a slot that hasn't handed anything over. What lies there is deleted.
+///
+/// # Errors
+/// A folder that can't be emptied or made.
+pub fn begin_prepared(state_dir: &Path) -> io::Result<()> {
+    let folder = state_dir.join(FOLDER);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    DirBuilder::new().mode(FOLDER_MODE).recursive(true).create(&folder)?;
+    File::open(state_dir)?.sync_all()
+}
+
+/// One that waits for its end.
+pub(super) struct Prepared {
+    path: PathBuf,
+    /// Of its frames, which the file begins with.
+    pub(super) frames: u64,
+    /// As they count in the quota.
+    bytes: u64,
+    /// The tables that it describes.
+    pub(super) tables: Vec<u32>,
+}
+
+impl Prepared {
+    pub(super) fn open(&self) -> io::Result<File> {
+        File::open(&self.path)
+    }
+}
+
+/// One that has left, up to this commit's end.
+struct Left {
+    path: PathBuf,
+    end: Lsn,
+    bytes: u64,
+}
+
+/// All of a pipeline, by their transaction ids: a global id may be used again as soon as its transaction has ended.
+pub(super) struct PreparedStore {
+    folder: PathBuf,
+    waiting: FxHashMap<u32, Prepared>,
+    left: Vec<Left>,
+    acknowledged: Box<dyn Fn() -> Lsn + Send>,
+    stats: Arc<SpillStats>,
+}
+
+impl PreparedStore {
+    /// Takes up what an earlier session has kept, where the stream begins at `start`.
+    ///
+    /// # Errors
+    /// A folder that isn't there, and files that no session has written.
+    pub(super) fn open(
+        state_dir: &Path,
+        start: Lsn,
+        spill: &mut Spill,
+        acknowledged: Box<dyn Fn() -> Lsn + Send>,
+    ) -> io::Result<Self> {
+        let mut store = Self {
+            folder: state_dir.join(FOLDER),
+            waiting: FxHashMap::default(),
+            left: Vec::new(),
+            acknowledged,
+            stats: spill.stats(),
+        };
+        for entry in fs::read_dir(&store.folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_name);
+            let Some((xid, end)) = name else { continue };
+            if end.is_some_and(|end| end <= start) {
+                fs::remove_file(&path)?;
+                continue;
+            }
+            let prepared = read(path)?;
+            spill.found_on_disk(prepared.bytes);
+            store.waiting.insert(xid, prepared);
+        }
+        store.count();
+        Ok(store)
+    }
+
+    /// Makes a transaction durable that has been prepared.
+    pub(super) fn keep(&mut self, spill: &mut Spill, xid: u32, held: Held) -> Result<(), Full> {
+        let tables = held.tables();
+        let frames = held.len();
+        let trailer = trailer(&tables, frames);
+        let padding = (frames + trailer.len() as u64).next_multiple_of(BLOCK_BYTES) - frames;
+        let from = held.seal(spill, &trailer, padding)?;
+        let path = self.folder.join(format!("{xid:08x}"));
+        fs::rename(from, &path).map_err(Full::Disk)?;
+        self.sync().map_err(Full::Disk)?;
+        let bytes = frames + padding;
+        let prepared = Prepared {
+            path,
+            frames,
+            bytes,
+            tables,
+        };
+        // The server has sent it again: its position hadn't passed.
+        if let Some(before) = self.waiting.insert(xid, prepared) {
+            spill.return_disk(before.bytes);
+        }
+        self.count();
+        Ok(())
+    }
+
+    /// It is committed and about to leave. `None` where nothing of it was ever sent.
+    pub(super) fn leaves(&mut self, xid: u32, end: Lsn) -> io::Result<Option<Prepared>> {
+        let Some(mut prepared) = self.waiting.remove(&xid) else {
+            return Ok(None);
+        };
+        let path = self.folder.join(format!("{xid:08x}-{:016x}", end.0));
+        fs::rename(&prepared.path, &path)?;
+        self.sync()?;
+        prepared.path.clone_from(&path);
+        let bytes = prepared.bytes;
+        self.left.push(Left { path, end, bytes });
+        self.count();
+        Ok(Some(prepared))
+    }
+
+    /// It is rolled back.
+    pub(super) fn drop(&mut self, spill: &mut Spill, xid: u32) -> io::Result<()> {
+        let Some(prepared) = self.waiting.remove(&xid) else {
+            return Ok(());
+        };
+        fs::remove_file(&prepared.path)?;
+        self.sync()?;
+        spill.return_disk(prepared.bytes);
+        self.count();
+        Ok(())
+    }
+
+    /// Deletes those that have left and won't be asked for again.
+    #[inline]
+    pub(super) fn sweep(&mut self, spill: &mut Spill) -> io::Result<()> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let acknowledged = (self.acknowledged)();
+        for gone in self.left.extract_if(.., |left| left.end <= acknowledged) {
+            fs::remove_file(&gone.path)?;
+            spill.return_disk(gone.bytes);
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn count(&self) {
+        self.stats.prepared.store(self.waiting.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// `0000007b`, or `0000007b-00000000015a3f28` of one that has left.
+fn parse_name(name: &str) -> Option<(u32, Option<Lsn>)> {
+    let (xid, end) = match name.split_once('-') {
+        Some((xid, end)) => (xid, Some(Lsn(u64::from_str_radix(end, 16).ok()?))),
+        None => (name, None),
+    };
+    Some((u32::from_str_radix(xid, 16).ok()?, end))
+}
+
+fn trailer(tables: &[u32], frames: u64) -> Vec<u8> {
+    let mut trailer = Vec::with_capacity(tables.len() * 4 + FOOTER);
+    tables.iter().for_each(|oid| trailer.extend(oid.to_be_bytes()));
+    trailer.extend((tables.len() as u32).to_be_bytes());
+    trailer.extend(frames.to_be_bytes());
+    trailer.extend(MAGIC);
+    trailer
+}
+
+fn read(path: PathBuf) -> io::Result<Prepared> {
+    let mut file = File::open(&path)?;
+    let len = file.metadata()?.len();
+    let broken = || {
+        let name = path.display();
+        io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not as it was written"))
+    };
+    let mut footer = [0; FOOTER];
+    let at = len.checked_sub(FOOTER as u64).ok_or_else(broken)?;
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(&mut footer)?;
+    let (count, rest) = footer.split_first_chunk().ok_or_else(broken)?;
+    let (frames, magic) = rest.split_first_chunk().ok_or_else(broken)?;
+    let (count, frames) = (u32::from_be_bytes(*count), u64::from_be_bytes(*frames));
+    let tables_bytes = u64::from(count) * 4;
+    if magic != MAGIC || frames.checked_add(tables_bytes) != Some(at) {
+        return Err(broken());
+    }
+    file.seek(SeekFrom::Start(frames))?;
+    let mut tables = Vec::new();
+    file.take(tables_bytes).read_to_end(&mut tables)?;
+    let tables = tables
+        .as_chunks()
+        .0
+        .iter()
+        .map(|oid| u32::from_be_bytes(*oid))
+        .collect();
+    Ok(Prepared {
+        path,
+        frames,
+        bytes: len.next_multiple_of(BLOCK_BYTES),
+        tables,
+    })
+}

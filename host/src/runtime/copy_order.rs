@@ -1,0 +1,198 @@
+//! In which order a table is copied, and what its copied ranges rest on.
+
+use super::copies::key;
+use super::process::Process;
+use super::source::Ready;
+use crate::source::catalog::Table;
+
+/// The first version that finds a range of `ctid` without reading the whole table.
+const TID_RANGE_SCANS: u32 = 140_000;
+/// Rows that are larger on average are copied in the order of their key: a block of the heap may hold two hundred of them.
+const WIDE_ROW_BYTES: u64 = 32 << 10;
+/// How it begins what copied ranges rest on, before the number of the table's file: ranges of the key, or of the heap.
+const BY_KEY: &str = "file";
+const BY_PLACE: &str = "blocks of file";
+
+/// How a table is copied.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    /// What its ranges rest on: where that is another than it was, they count for nothing.
+    pub(super) basis: String,
+    /// In the order of its heap: the number of the file with that.
+    pub(super) file: Option<u32>,
+}
+
+/// In the order of its heap where that can be, which costs the server least by far. Ranges that are copied already, with
+/// the basis `stored`, go on as what they are.
+pub(super) fn of(table: &Table, stored: &str, process: &Process, ready: &Ready) -> Order {
+    let config = process.config();
+    let mut sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+    sinks.sort_unstable();
+    let sinks = sinks.join(", ");
+    let has_places = has_places(table, ready.sends_updates, ready.connection.server_version());
+    choose(table, stored, &sinks, has_places)
+}
+
+fn choose(table: &Table, stored: &str, sinks: &str, has_places: bool) -> Order {
+    let by_key = basis(BY_KEY, table, sinks);
+    let by_place = basis(BY_PLACE, table, sinks);
+    match has_places && (stored == by_place || (stored != by_key && !is_wide(table))) {
+        true => Order {
+            basis: by_place,
+            file: Some(table.file),
+        },
+        false => Order {
+            basis: by_key,
+            file: None,
+        },
+    }
+}
+
+/// Whether ranges of its heap can be its units, or without a key the parts of its only one. A row that an update moves to a
+/// block that another unit has read comes with that update alone.
+fn has_places(table: &Table, sends_updates: bool, server_version: u32) -> bool {
+    let is_one_heap = table.heap && !table.partitioned && table.file != 0;
+    is_one_heap && server_version >= TID_RANGE_SCANS && (sends_updates || key(table).is_empty())
+}
+
+fn is_wide(table: &Table) -> bool {
+    let rows = table.rows_estimated;
+    let row_bytes = rows.and_then(|rows| table.bytes_estimated.checked_div(rows));
+    row_bytes.is_some_and(|bytes| bytes > WIDE_ROW_BYTES)
+}
+
+/// Columns of other types and a file of another number are a rewrite, which the stream doesn't bring (VACUUM FULL and
+/// CLUSTER look the same); a new sink has none of the rows.
+fn basis(order: &str, table: &Table, sinks: &str) -> String {
+    let filters = [&table.row_filter, &table.condition].into_iter().flatten();
+    let filter: String = filters.map(|filter| format!("; where {filter}")).collect();
+    format!(
+        "{order} {}; {}; key {}; sinks {sinks}{filter}",
+        table.file,
+        shape(table),
+        key(table).join(",")
+    )
+}
+
+/// Whether two bases differ in more than the file and the order. Where only these are others, the stream brings no row
+/// that isn't as the rows of now are.
+pub(super) fn differ_in_more_than_file(one: &str, other: &str) -> bool {
+    let rest = |basis| str::split_once(basis, "; ").map_or(basis, |(_, rest)| rest);
+    rest(one) != rest(other)
+}
+
+/// The columns as `number name type typmod,...`.
+pub(super) fn shape(table: &Table) -> String {
+    let columns = table.columns.iter();
+    let columns = columns.map(|column| {
+        let (number, name) = (column.number, &column.name);
+        format!("{number} {name} {} {}", column.type_oid, column.typmod)
+    });
+    columns.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::ReplicaIdentity;
+    use crate::source::catalog::Column;
+
+    fn orders() -> Table {
+        let column = |name: &str, number, key: bool| Column {
+            name: name.to_owned(),
+            number,
+            type_oid: 20,
+            typmod: -1,
+            type_name: "bigint".to_owned(),
+            nullable: !key,
+            primary_key: key,
+            identity: key,
+            generated: false,
+            withheld: false,
+        };
+        Table {
+            oid: 16_400,
+            schema: "public".to_owned(),
+            table: "orders".to_owned(),
+            sql_name: "public.orders".to_owned(),
+            partitioned: false,
+            is_partition: false,
+            replica_identity: ReplicaIdentity::Default,
+            identity_usable: true,
+            default_identity: true,
+            identity_candidate: None,
+            leaves_without_identity: Vec::new(),
+            columns: vec![column("id", 1, true), column("n", 2, false)],
+            rows_estimated: Some(1000),
+            bytes_estimated: 100_000,
+            select_granted: true,
+            usage_granted: true,
+            row_security: false,
+            owned: true,
+            file: 16_500,
+            heap: true,
+            toastable: true,
+            has_sequence: false,
+            row_filter: None,
+            condition: None,
+        }
+    }
+
+    #[test]
+    fn ranges_of_the_heap_need_one_heap_and_a_server_that_finds_them() {
+        let with = |change: fn(&mut Table)| {
+            let mut table = orders();
+            change(&mut table);
+            has_places(&table, true, 170_000)
+        };
+        assert!(with(|_| {}));
+        assert!(has_places(&orders(), true, 140_000) && !has_places(&orders(), true, 130_014));
+        assert!(!has_places(&orders(), false, 170_000), "no update brings what moves");
+        assert!(!with(|table| table.heap = false), "another access method");
+        assert!(!with(|table| table.partitioned = true));
+        assert!(!with(|table| table.file = 0));
+        let mut keyless = orders();
+        keyless.columns.iter_mut().for_each(|column| column.identity = false);
+        assert!(has_places(&keyless, false, 170_000), "all of its parts show the same");
+        assert!(with(|table| table.is_partition = true), "published as what it is");
+    }
+
+    #[test]
+    fn copied_ranges_go_on_as_what_they_are_and_in_their_file_alone() {
+        let table = orders();
+        let chosen = |table: &Table, stored: &str| choose(table, stored, "feed", has_places(table, true, 170_000));
+        let first = chosen(&table, "");
+        assert_eq!(first.file, Some(16_500));
+        assert_eq!(chosen(&table, &first.basis), first);
+        let by_key = basis(BY_KEY, &table, "feed");
+        let goes_on = chosen(&table, &by_key);
+        assert_eq!(
+            (&goes_on.basis, goes_on.file),
+            (&by_key, None),
+            "as a version before began it"
+        );
+
+        let wide = Table {
+            bytes_estimated: 1000 * (WIDE_ROW_BYTES + 1),
+            ..orders()
+        };
+        assert_eq!(chosen(&wide, "").file, None);
+        assert_eq!(chosen(&wide, &first.basis).file, Some(16_500), "what grew meanwhile");
+
+        let rewritten = Table {
+            file: 16_600,
+            ..orders()
+        };
+        for stored in [&first.basis, &by_key] {
+            let anew = chosen(&rewritten, stored);
+            assert_eq!(anew.file, Some(16_600));
+            assert!(anew.basis != *stored && !differ_in_more_than_file(stored, &anew.basis));
+        }
+        let mut altered = orders();
+        altered.columns[1].type_oid = 23;
+        assert!(differ_in_more_than_file(
+            &first.basis,
+            &chosen(&altered, &first.basis).basis
+        ));
+    }
+}
