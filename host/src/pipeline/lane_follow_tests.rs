@@ -280,3 +280,20 @@ fn a_replay_from_before_the_bad_version_gives_the_same() {
     assert_eq!(bench.take_all(&batch), [11, 11 + BAD]);
     assert_eq!(bench.stored(), [(own(), 1, 11 + BAD)]);
 }
+
+/// What a plugin breaks on at a checkpoint is no row, and costs none.
+#[test]
+fn a_version_that_cannot_give_its_state_gives_way() {
+    let mut bench = Bench::new(of(totals(1, 666)));
+    // Its answer is `[2, bin]`.
+    let mut bytes = rowmill_tests::totals(Keeps::State, COLUMNS, 2).unwrap();
+    let reply = bytes.windows(4).position(|bytes| bytes == b"\x92\x00\xc4\x09").unwrap();
+    bytes[reply + 1] = 2;
+    let good = totals(2, BAD);
+    let module = crate::plugin::tests::ENGINE.load(&bytes, &good.limits).unwrap();
+    bench.swap(of(Runnable { module, ..good }), vec![version("new")]);
+    assert_eq!(bench.take(0x20, Part::Whole, &[6]), [11]);
+    assert_eq!(bench.stored(), [(own(), 1, 11)]);
+    assert_eq!(bench.take(0x30, Part::Whole, &[1]), [12]);
+    assert_eq!(bench.set_aside().as_deref(), Some("new"));
+}

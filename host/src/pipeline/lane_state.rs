@@ -1,9 +1,10 @@
 //! What the plugins of a lane keep: asked for, and handed from one version to the next.
 
 use super::lane::{Lane, LaneChain, Later, Takeover};
+use super::probation::{Warden, blamed};
 use crate::batch::Lsn;
 use crate::checkpoint::{Mark, PluginState, same_plugins};
-use crate::plugin::SharedEntries;
+use crate::plugin::{Chain, KeptState, SharedEntries};
 use crate::problem::Problem;
 use std::sync::Arc;
 
@@ -25,8 +26,7 @@ impl Lane {
         let mut entries: Vec<SharedEntries> = Vec::new();
         let warden = Arc::clone(&self.warden);
         for (at, (route, name)) in self.routes.iter_mut().zip(names).enumerate() {
-            let Some(chain) = &mut route.chain else { continue };
-            let states = chain.checkpoint().map_err(|error| Box::new(error.problem()))?;
+            let states = route.states(at, &warden)?;
             marks.extend(states.into_iter().map(|kept| {
                 Mark::State(PluginState {
                     route: name.clone(),
@@ -36,7 +36,7 @@ impl Lane {
                     bytes: kept.state.bytes,
                 })
             }));
-            for of_plugin in chain.entries() {
+            for of_plugin in route.chain.iter().flat_map(Chain::entries) {
                 if !entries.iter().any(|known| known.is_same(&of_plugin)) {
                     entries.push(of_plugin);
                 }
@@ -62,6 +62,21 @@ impl Lane {
 }
 
 impl LaneChain {
+    /// What the plugins keep. A version on probation that can't give it has broken.
+    fn states(&mut self, route: usize, warden: &Warden) -> Result<Vec<KeptState>, Box<Problem>> {
+        let checkpoint = |chain: &mut Option<Chain>| chain.as_mut().map_or(Ok(Vec::new()), Chain::checkpoint);
+        let error = match checkpoint(&mut self.chain) {
+            Ok(states) => return Ok(states),
+            Err(error) => error,
+        };
+        let before = self.probation.as_ref().map(|probation| &*probation.fallback_plugins);
+        let set_aside = blamed(&error, &self.version.plugins, before.unwrap_or_default());
+        if !set_aside.is_empty() && self.go_back(route, warden, set_aside, false)? {
+            return checkpoint(&mut self.chain).map_err(|error| Box::new(error.problem()));
+        }
+        Err(Box::new(error.problem()))
+    }
+
     /// Gives what is kept to the version that is next: where that is the one that waits for the end of a probation, what it
     /// has by itself.
     pub(super) fn bequeath(&mut self, to: &mut Later) -> Result<(), Box<Problem>> {
