@@ -28,7 +28,7 @@ pub use ports::free_port;
 pub use proxy::{Fault, Proxy};
 pub use shop::{LONG, Shop};
 pub use tagger::{live_trapping_tagger, tag, tagger, trapping_tagger, wide_trapping_tagger};
-pub use totals::{Columns, Keeps, POISON, totals};
+pub use totals::{Columns, Keeps, POISON, totals, totals_breaking};
 pub use typed::{Oracle, number};
 pub use watched::{WATCH, WATCHED};
 pub use workload::{Random, SHOP, Writers};

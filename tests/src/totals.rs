@@ -17,6 +17,10 @@ pub enum Keeps {
     Entries,
     /// Both; what it writes is their sum.
     Both,
+    /// A total for each customer, of whom there are 16, in its state, which is divided by key. It adds up updates, too.
+    Each,
+    /// The same, but for the division.
+    EachInOne,
 }
 
 /// Places of the columns among those of the table.
@@ -27,11 +31,19 @@ pub struct Columns {
     pub total: u8,
 }
 
-/// The module. Its state of version 1 is the total; that of version 2 has a byte behind it, and version 2 takes both.
+/// The module. Its state of version 1 is the total, or the totals; that of version 2 has a byte behind it, and version 2
+/// takes both.
 pub fn totals(keeps: Keeps, columns: Columns, version: u8) -> Result<Vec<u8>> {
+    totals_breaking(keeps, columns, version, POISON)
+}
+
+/// One that breaks on another amount.
+pub fn totals_breaking(keeps: Keeps, columns: Columns, version: u8, poison: i64) -> Result<Vec<u8>> {
     let has_state = keeps != Keeps::Entries;
-    let has_entries = keeps != Keeps::State;
-    let state_bytes = if version == 1 { 8 } else { 9 };
+    let has_entries = matches!(keeps, Keeps::Entries | Keeps::Both);
+    let of_each = matches!(keeps, Keeps::Each | Keeps::EachInOne);
+    let old_bytes = if of_each { 128 } else { 8 };
+    let state_bytes = if version == 1 { old_bytes } else { old_bytes + 1 };
     let text = |text: &str| format!("\\{:02x}{text}", 0xa0 + text.len());
     let manifest = [
         "\\84".to_owned(),
@@ -40,7 +52,11 @@ pub fn totals(keeps: Keeps, columns: Columns, version: u8) -> Result<Vec<u8>> {
         text("state_version"),
         format!("\\{:02x}", if has_state { version } else { 0 }),
         text("state_scope"),
-        text(if has_state { "whole" } else { "none" }),
+        text(match keeps {
+            Keeps::Each => "key",
+            Keeps::Entries => "none",
+            _ => "whole",
+        }),
         text("features"),
         if has_entries {
             format!("\\91{}", text("kv"))
@@ -55,9 +71,9 @@ pub fn totals(keeps: Keeps, columns: Columns, version: u8) -> Result<Vec<u8>> {
   (func $put_entry (param i32 i32 i32 i32) (result i32) (i32.const 0))";
     let (head, tail) = if has_entries { (imports, "") } else { ("", none) };
     let migrate = r#"(func (export "rowmill_migrate") (param $old i32) (param $ptr i32) (param $len i32) (result i64)
-    (if (i32.or (i32.ne (local.get $old) (i32.const 1)) (i32.ne (local.get $len) (i32.const 8)))
+    (if (i32.or (i32.ne (local.get $old) (i32.const 1)) (i32.ne (local.get $len) (i32.const OLD_BYTES)))
       (then (return (i64.const 0x3000000006))))
-    (i64.store (i32.const 116) (i64.load (local.get $ptr)))
+    (memory.copy (i32.const 116) (local.get $ptr) (i32.const OLD_BYTES))
     (i64.const 0x1000000002))"#;
     let checkpoint = r#"(func (export "rowmill_checkpoint") (result i64)
     (i64.or (i64.const 0x7000000000) (i64.const REPLY_BYTES)))"#;
@@ -67,6 +83,9 @@ pub fn totals(keeps: Keeps, columns: Columns, version: u8) -> Result<Vec<u8>> {
         .replace("TAIL", tail)
         .replace("CHECKPOINT", if has_state { checkpoint } else { "" })
         .replace("MIGRATE", if has_state && version > 1 { migrate } else { "" })
+        .replace("OLD_BYTES", &old_bytes.to_string())
+        .replace("PLACES", if of_each { "15" } else { "0" })
+        .replace("LAST_OP", if of_each { "1" } else { "0" })
         .replace("REPLY_BYTES", &(4 + state_bytes).to_string())
         .replace("STATE_BYTES", &state_bytes.to_string())
         .replace("STATE_HEX", &format!("{state_bytes:02x}"))
@@ -76,12 +95,12 @@ pub fn totals(keeps: Keeps, columns: Columns, version: u8) -> Result<Vec<u8>> {
         .replace("TOTAL", &columns.total.to_string())
         .replace("USE_STATE", if has_state { "1" } else { "0" })
         .replace("USE_ENTRIES", if has_entries { "1" } else { "0" })
-        .replace("POISON", &POISON.to_string())
+        .replace("POISON", &poison.to_string())
         .replace("MANIFEST", &manifest.concat());
     Ok(wat::parse_str(text)?)
 }
 
-/// The state lies where the reply of a checkpoint has it: its total at 116.
+/// The state lies where the reply of a checkpoint has it: its totals from 116 on.
 const TEMPLATE: &str = r#"(module
   HEAD
   GUEST
@@ -93,7 +112,7 @@ const TEMPLATE: &str = r#"(module
   ;; [2, "bad"]
   (data (i32.const 48) "\92\02\a3bad")
   ;; [0, bin]
-  (data (i32.const 112) "\92\00\c4\STATE_HEX\00\00\00\00\00\00\00\00\07")
+  (data (i32.const 112) "\92\00\c4\STATE_HEX")
   TAIL
   CHECKPOINT
   MIGRATE
@@ -111,17 +130,19 @@ const TEMPLATE: &str = r#"(module
     (i64.const 0x1000000002))
   (func (export "rowmill_schema") (param i32 i32) (result i64) (i64.const 0x200000000a))
   ;; Adds to both totals and gives what is written of them.
-  (func $add (param $customer i64) (param $amount i64) (result i64) (local $of_customer i64)
-    (i64.store (i32.const 116) (i64.add (i64.load (i32.const 116)) (local.get $amount)))
-    (i64.store (i32.const 200) (local.get $customer))
-    (i64.store (i32.const 208) (i64.const 0))
-    (drop (call $get (i32.const 200) (i32.const 8) (i32.const 208) (i32.const 8)))
-    (local.set $of_customer (i64.add (i64.load (i32.const 208)) (local.get $amount)))
-    (i64.store (i32.const 208) (local.get $of_customer))
-    (if (call $put_entry (i32.const 200) (i32.const 8) (i32.const 208) (i32.const 8)) (then (unreachable)))
+  (func $add (param $customer i64) (param $amount i64) (result i64) (local $of_customer i64) (local $place i32)
+    (local.set $place (i32.add (i32.const 116)
+      (i32.mul (i32.const 8) (i32.and (i32.const PLACES) (i32.wrap_i64 (local.get $customer))))))
+    (i64.store (local.get $place) (i64.add (i64.load (local.get $place)) (local.get $amount)))
+    (i64.store (i32.const 400) (local.get $customer))
+    (i64.store (i32.const 408) (i64.const 0))
+    (drop (call $get (i32.const 400) (i32.const 8) (i32.const 408) (i32.const 8)))
+    (local.set $of_customer (i64.add (i64.load (i32.const 408)) (local.get $amount)))
+    (i64.store (i32.const 408) (local.get $of_customer))
+    (if (call $put_entry (i32.const 400) (i32.const 8) (i32.const 408) (i32.const 8)) (then (unreachable)))
     (if (i64.eq (local.get $amount) (i64.const POISON)) (then (unreachable)))
     (i64.add
-      (i64.mul (i64.const USE_STATE) (i64.load (i32.const 116)))
+      (i64.mul (i64.const USE_STATE) (i64.load (local.get $place)))
       (i64.mul (i64.const USE_ENTRIES) (local.get $of_customer))))
   (func (export "rowmill_batch") (param $ptr i32) (param $len i32) (result i64)
     (local $rows i32) (local $row_at i32) (local $op i64) (local $actions i32)
@@ -140,8 +161,8 @@ const TEMPLATE: &str = r#"(module
         (drop (call $array))
         (local.set $customer (call $integer))
         (local.set $amount (call $integer))
-        ;; insert, or read of a copy
-        (if (i32.or (i64.eqz (local.get $op)) (i64.eq (local.get $op) (i64.const 4)))
+        ;; insert, or read of a copy, or update where there is a total of each
+        (if (i32.or (i64.le_u (local.get $op) (i64.const LAST_OP)) (i64.eq (local.get $op) (i64.const 4)))
           (then
             (local.set $total (call $add (local.get $customer) (local.get $amount)))
             (call $put (i32.const 0x93))

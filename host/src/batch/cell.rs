@@ -98,6 +98,12 @@ impl Cell {
         (self.tagged_len >> KIND_SHIFT == TEXT).then(|| start..start + (self.tagged_len & LEN_MASK) as usize)
     }
 
+    /// The same value where what lies in the arena from `arena` on lies so much behind.
+    pub(crate) fn moved_behind(self, arena: usize, by: u32) -> Self {
+        let moves = self.tagged_len >> KIND_SHIFT == ARENA && self.start as usize >= arena;
+        if moves { self.moved(0, by) } else { self }
+    }
+
     /// A text of less than 32 bytes with what lies behind it: its length, and 32 bytes that begin with it. `None` for
     /// other values, and at the end of the bytes.
     #[inline]

@@ -16,11 +16,13 @@
 //! These are the only types that all stages share; they depend on nothing else in the crate.
 
 mod cell;
+mod extent;
 mod join;
 mod position;
 mod relation;
 
 pub use cell::{Cell, Value};
+pub use extent::Extent;
 pub use join::Joined;
 pub use position::{CopyUnit, Lsn, Origin, Part, Replay, RowId, Transaction};
 pub use relation::{Column, Relation, ReplicaIdentity};

@@ -11,5 +11,5 @@ pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning,
 pub use store::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, FolderLock, Identity, Mark, PluginEntries,
     PluginRecord, PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RowsAhead, STATE_DISK_FULL, STATE_HELD,
-    SetAside, ShapeColumn, StateStore, StoredState, TableCopy, TableShape, Turn,
+    SetAside, ShapeColumn, StateStore, StoredState, TableCopy, TableShape, Turn, same_plugins,
 };

@@ -200,6 +200,7 @@ impl Intake {
             told: parts.probation_told,
             queue: Arc::clone(&parts.queue),
             keys: parts.routes.iter().map(|route| route_key(&route.config)).collect(),
+            state_names: parts.routes.iter().map(|route| route.state_name.clone()).collect(),
         };
         let mut chains: Vec<Vec<LaneChain>> = (0..parts.lanes.max(1)).map(|_| Vec::new()).collect();
         let hold = Hold::new(parts.routes.iter().map(|route| route.state_name.clone()).collect());
@@ -417,6 +418,7 @@ impl Intake {
                 chain,
                 version: version.clone(),
                 probation: on_probation.then_some(id),
+                follows: false,
             },
         };
         let mut takeovers: Vec<Takeover> = chains.into_iter().map(takeover).collect();
@@ -469,6 +471,7 @@ impl Intake {
                 chain,
                 version: waiting.version.clone(),
                 probation: None,
+                follows: false,
             },
         };
         let takeovers: Vec<_> = waiting.chains.into_iter().map(takeover).collect();

@@ -42,6 +42,9 @@ pub struct Later {
     pub version: LaneVersion,
     /// Its number, where it is to be on probation.
     pub probation: Option<u64>,
+    /// Whether it goes back to what ran before the one that it takes over from: then it has seen the rows of that one, and
+    /// goes on with a state of its own.
+    pub follows: bool,
 }
 
 /// A version of a route's chain that takes over in a lane.
@@ -62,9 +65,9 @@ pub(super) struct Lane {
 }
 
 /// What a route's rows are taken through a chain with.
-struct Call<'a> {
-    route: usize,
-    warden: &'a Warden,
+pub(super) struct Call<'a> {
+    pub route: usize,
+    pub warden: &'a Warden,
     processed: &'a mut Processed,
 }
 
@@ -129,6 +132,7 @@ impl Lane {
             }
         }
         if let Some(names) = job.checkpoint {
+            self.go_back_before(done.position);
             self.checkpoint(&names, &mut done.marks)?;
         }
         failpoint::pass(failpoint::AFTER_STAGE);
@@ -176,6 +180,7 @@ impl Later {
             chain,
             version: LaneVersion { from, plugins },
             probation: None,
+            follows: false,
         }
     }
 }
@@ -210,8 +215,7 @@ impl LaneChain {
         if in_place {
             self.transform(&mut call, batch, rows)?;
         } else {
-            self.once(&mut call, batch, rows)
-                .map_err(|error| Box::new(error.problem()))?;
+            self.seen_by_all(&mut call, batch, rows)?;
         }
         let asides = std::mem::take(&mut call.processed.aside);
         let before = match (kept, &self.chain) {
@@ -240,7 +244,8 @@ impl LaneChain {
         self.run(call, batch, rows)?;
         // A fault among the first rows may have brought the version before in front of it: it comes first.
         if let Some(mut next) = self.later.pop_front() {
-            self.bequeath(&mut next.chain)?;
+            self.bequeath(&mut next)?;
+            self.bequeath_behind()?;
             self.begin(call.route, call.warden, next);
         }
         self.transform(call, batch, &mut later)?;
@@ -255,19 +260,37 @@ impl LaneChain {
         }
     }
 
+    /// Also by the version that waits for the end of a probation.
+    fn seen_by_all(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), Box<Problem>> {
+        let to_follow = self.rows_to_follow(rows);
+        let done = self.once(call, batch, rows);
+        done.map_err(|error| Box::new(error.problem()))?;
+        self.follow(call, batch, to_follow)
+    }
+
     fn run(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), Box<Problem>> {
         if self.probation.is_none() {
-            return self.once(call, batch, rows).map_err(|error| Box::new(error.problem()));
+            return self.seen_by_all(call, batch, rows);
         }
         // The first fault decides: nothing is tried row by row before.
-        self.chain.iter_mut().for_each(|chain| chain.strict(true));
+        let to_follow = self.rows_to_follow(rows);
+        if let Some(chain) = &mut self.chain {
+            chain.save();
+            chain.strict(true);
+        }
         let done = self.once(call, batch, rows);
         self.chain.iter_mut().for_each(|chain| chain.strict(false));
-        let Err(error) = done else { return Ok(()) };
-        if self.roll_back(call.route, call.warden, batch, rows, &error)? {
-            return self.transform(call, batch, rows);
+        let Err(error) = done else {
+            return self.follow(call, batch, to_follow);
+        };
+        let rolled_back = self.roll_back(call.route, call.warden, batch, rows, &error)?;
+        // Where it goes on nevertheless, it counts anew what it has counted of these rows.
+        let put_back = self.chain.as_mut().map_or(Ok(()), Chain::put_back);
+        put_back.map_err(|error| Box::new(error.problem()))?;
+        match rolled_back {
+            true => self.transform(call, batch, rows),
+            false => self.seen_by_all(call, batch, rows),
         }
-        self.once(call, batch, rows).map_err(|error| Box::new(error.problem()))
     }
 
     /// Goes back to the version before, where the chain is on probation and one of its new plugins has failed: from the
@@ -310,6 +333,7 @@ impl LaneChain {
             chain,
             version,
             probation: None,
+            follows: true,
         };
         match first {
             Some(0) => self.begin(route, warden, back),
@@ -345,7 +369,15 @@ impl LaneChain {
     /// Ends the probation where it is over.
     fn settle(&mut self, route: usize, warden: &Warden) -> Result<(), Box<Problem>> {
         let over = |probation: &Probation| probation.is_over(warden.limits);
-        let Some(id) = self.probation.as_ref().filter(|on| over(on)).map(|on| on.id) else {
+        match self.probation.as_ref().is_some_and(over) {
+            true => self.trust(route, warden),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends the probation, where there is one: there is no way back any more.
+    pub(super) fn trust(&mut self, route: usize, warden: &Warden) -> Result<(), Box<Problem>> {
+        let Some(id) = self.probation.as_ref().map(|on| on.id) else {
             return Ok(());
         };
         warden.settle(route, self.version.from)?;
@@ -364,3 +396,7 @@ fn spare(batch: &Batch, rows: &mut [Row], spared: &[u32]) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lane_follow_tests.rs"]
+mod follow_tests;

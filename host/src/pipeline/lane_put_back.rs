@@ -38,21 +38,28 @@ impl LaneChain {
         broke: &[SetAside],
         under_way: bool,
     ) -> Result<(), Box<Problem>> {
-        let Some(probation) = self
-            .probation
-            .as_mut()
-            .filter(|_| has_any(&self.version.plugins, broke))
-        else {
-            return Ok(());
-        };
-        if probation.fallback.is_none() {
-            return Ok(());
+        if has_any(&self.version.plugins, broke) {
+            self.go_back(route, warden, Vec::new(), under_way)?;
         }
+        Ok(())
+    }
+
+    /// From the next transaction on, where the version is on probation. Tells whether it was.
+    pub(super) fn go_back(
+        &mut self,
+        route: usize,
+        warden: &Warden,
+        set_aside: Vec<SetAside>,
+        under_way: bool,
+    ) -> Result<bool, Box<Problem>> {
+        let Some(probation) = self.probation.as_mut().filter(|on| on.fallback.is_some()) else {
+            return Ok(false);
+        };
         let from = Lsn(self.seen.0 + 1).max(self.version.from);
         let (id, plugins) = (probation.id, probation.fallback_plugins.clone());
-        warden.roll_back(route, from, &plugins, &[])?;
+        warden.roll_back(route, from, &plugins, &set_aside)?;
         let Some(chain) = probation.fallback.take() else {
-            return Ok(());
+            return Ok(false);
         };
         self.probation = None;
         let version = LaneVersion {
@@ -64,14 +71,21 @@ impl LaneChain {
             chain,
             version,
             probation: None,
+            follows: true,
         };
         match under_way {
             // In front of what comes later.
             true => self.later.push_front(back),
             false => self.begin(route, warden, back),
         }
-        tell(warden, route, id, from, gone, plugins);
-        Ok(())
+        let end = ProbationEnd::RolledBack {
+            from,
+            gone,
+            plugins,
+            set_aside,
+        };
+        warden.tell(route, id, end);
+        Ok(true)
     }
 
     /// A version that hasn't begun here never does.

@@ -20,6 +20,7 @@ mod hold;
 mod intake;
 mod job;
 mod lane;
+mod lane_follow;
 mod lane_put_back;
 mod lane_state;
 mod lanes;

@@ -50,6 +50,8 @@ pub(super) struct Warden {
     pub queue: Arc<Queue<Input>>,
     /// Under which each route's versions are recorded.
     pub keys: Vec<String>,
+    /// Under which what each route's plugins keep is stored.
+    pub state_names: Vec<String>,
 }
 
 /// A version on probation.
@@ -93,7 +95,9 @@ impl Warden {
 
     pub(super) fn settle(&self, route: usize, from: Lsn) -> Result<(), Box<Problem>> {
         let settled = self.store.settle_chain(&self.keys[route], from, now());
-        settled.map_err(Box::new)
+        settled.map_err(Box::new)?;
+        let forgotten = self.store.forget_before(&self.state_names[route]);
+        forgotten.map_err(Box::new)
     }
 
     pub(super) fn roll_back(

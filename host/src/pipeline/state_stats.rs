@@ -1,6 +1,6 @@
 //! How much the plugins keep, and when they were asked for it last.
 
-use crate::checkpoint::Mark;
+use crate::checkpoint::{Mark, PluginState};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,8 +34,19 @@ pub struct StateStats {
 
 impl StateStats {
     /// What a start has found.
-    pub fn found(&self, plugin: &str, route: &str, size: StateSize) {
-        self.lock().insert((plugin.to_owned(), route.to_owned()), size);
+    pub fn found<'a>(&self, states: impl Iterator<Item = (&'a PluginState, u64)>) {
+        let mut found: BTreeMap<(String, String), StateSize> = BTreeMap::new();
+        for (state, taken_ms) in states.filter(|(state, _)| !state.is_before()) {
+            let of_plugin = (state.plugin.clone(), state.route.clone());
+            let size = found.entry(of_plugin).or_insert(StateSize {
+                bytes: 0,
+                version: state.version,
+                taken_ms,
+            });
+            // Of all divisions.
+            size.bytes += state.bytes.len() as u64;
+        }
+        self.lock().extend(found);
     }
 
     pub(super) fn checkpointed(&self, marks: &[Mark]) {
@@ -44,20 +55,9 @@ impl StateStats {
             _ => None,
         });
         let taken_ms = now_ms();
-        let mut sum = 0;
-        let mut any = false;
-        for state in states {
-            any = true;
-            let bytes = state.bytes.len() as u64;
-            sum += bytes;
-            let version = state.version;
-            let size = StateSize {
-                bytes,
-                version,
-                taken_ms,
-            };
-            self.found(&state.plugin, &state.route, size);
-        }
+        let any = states.clone().next().is_some();
+        let sum = states.clone().map(|state| state.bytes.len() as u64).sum();
+        self.found(states.map(|state| (state, taken_ms)));
         if any || marks.iter().any(|mark| matches!(mark, Mark::Entries(_))) {
             self.checkpoints.fetch_add(1, Ordering::Relaxed);
         }

@@ -2,6 +2,7 @@
 
 use super::aside::{Aside, Counts, Processed};
 use super::compiled::Module;
+use super::divided::Divided;
 use super::engine::Engine;
 use super::error::PluginError;
 use super::fill::fill_all;
@@ -49,7 +50,9 @@ pub enum ChainOutcome {
 /// the call or, after an error, in the next one.
 #[derive(Debug)]
 pub struct Chain {
+    /// None where it is divided: then each division has its own.
     pub(super) stages: Vec<Stage>,
+    pub(super) divided: Option<Box<Divided>>,
     stateful: bool,
     /// By the relation's index.
     outcomes: FxHashMap<u32, ChainOutcome>,
@@ -108,7 +111,37 @@ impl Chain {
             counts: vec![Counts::default(); stages.len()],
             wants_messages: stages.iter().any(Stage::wants_messages),
             stages,
+            divided: None,
         })
+    }
+
+    /// This chain, which has no plugins of its own, with those of the divisions.
+    pub(super) fn divided(self, divided: Divided) -> Self {
+        let wants_messages = divided.chains().any(Self::wants_messages);
+        Self {
+            stateful: true,
+            wants_messages,
+            divided: Some(Box::new(divided)),
+            ..self
+        }
+    }
+
+    /// Itself, or its divisions.
+    fn undivided(&self) -> impl Iterator<Item = &Self> {
+        let divisions = self.divided.as_deref().into_iter().flat_map(Divided::chains);
+        divisions.chain(self.divided.is_none().then_some(self))
+    }
+
+    pub(super) fn first(&self) -> &Self {
+        self.undivided().next().unwrap_or(self)
+    }
+
+    /// The stages of all divisions.
+    pub(super) fn all_stages(&mut self) -> Box<dyn Iterator<Item = &mut Stage> + '_> {
+        match &mut self.divided {
+            Some(divided) => Box::new(divided.chains_mut().flat_map(|chain| &mut chain.stages)),
+            None => Box::new(self.stages.iter_mut()),
+        }
     }
 
     /// Whether a plugin keeps something from row to row: then one lane has to see all of them.
@@ -130,6 +163,14 @@ impl Chain {
     pub fn relation(&mut self, relation: &Arc<Relation>) -> Result<ChainOutcome, PluginError> {
         if let Some(outcome) = self.outcomes.get(&relation.index) {
             return Ok(outcome.clone());
+        }
+        if let Some(divided) = &mut self.divided {
+            let mut first = None;
+            for chain in divided.chains_mut() {
+                let outcome = chain.relation(relation)?;
+                first.get_or_insert(outcome);
+            }
+            return Ok(first.unwrap_or(ChainOutcome::PassBy));
         }
         let mut relations = vec![Arc::clone(relation)];
         let mut untouched = true;
@@ -174,12 +215,18 @@ impl Chain {
         rows: &mut Vec<Row>,
         processed: &mut Processed,
     ) -> Result<(), PluginError> {
-        if self.stages.is_empty() || rows.is_empty() {
+        let is_empty = self.stages.is_empty() && self.divided.is_none();
+        if is_empty || rows.is_empty() {
             return Ok(());
         }
         self.original.clear();
         std::mem::swap(&mut self.original, rows);
         self.left.clear();
+        if let Some(divided) = &mut self.divided {
+            return divided
+                .process(batch, &self.original, rows, processed)
+                .inspect_err(|_| rows.clone_from(&self.original));
+        }
         let mut counts = Counts::default();
         if let Err(error) = self.run(batch, rows, &mut counts) {
             rows.clear();
@@ -257,55 +304,63 @@ impl Chain {
 
     /// What has happened at each plugin since the chain began, failed calls included.
     pub fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
-        let names = self.stages.iter().map(|stage| stage.plugin().name.as_str());
-        names.zip(self.counts.iter().copied())
+        let names = self.first().stages.iter().map(|stage| stage.plugin().name.as_str());
+        let of_stage = |at: usize| {
+            let mut sum = Counts::default();
+            self.undivided().for_each(|chain| sum += chain.counts[at]);
+            sum
+        };
+        names.enumerate().map(move |(at, name)| (name, of_stage(at)))
     }
 
     /// What each plugin reads and writes of a relation that [`Self::relation`] was asked about; a plugin that isn't
     /// called for it is left out.
     pub fn projections(&self, relation: &Relation) -> Vec<Projection> {
-        self.stages
-            .iter()
-            .filter_map(|stage| stage.projection(relation))
-            .collect()
+        let stages = self.first().stages.iter();
+        stages.filter_map(|stage| stage.projection(relation)).collect()
     }
 
     /// Measures from here on where the time of calls goes.
     pub fn start_clocks(&mut self) {
-        self.stages.iter_mut().for_each(|stage| stage.clock.start());
+        self.all_stages().for_each(|stage| stage.clock.start());
     }
 
     /// What the calls of each plugin took since the last time; nothing where no clock was started.
     pub fn take_splits(&mut self) -> impl Iterator<Item = Split> {
-        self.stages.iter_mut().map(|stage| stage.clock.take())
+        self.all_stages().map(|stage| stage.clock.take())
     }
 
     /// Fuel of all calls so far, where the engine is a metered one.
     pub fn fuel_used(&mut self) -> u64 {
-        self.stages.iter_mut().map(Stage::fuel_used).sum()
+        self.all_stages().map(Stage::fuel_used).sum()
     }
 
     /// Memory of all guests now.
     pub fn memory_bytes(&self) -> usize {
-        self.stages.iter().map(Stage::memory_bytes).sum()
+        let stages = self.undivided().flat_map(|chain| &chain.stages);
+        stages.map(Stage::memory_bytes).sum()
     }
 
     /// Whether a guest has taken more than half of the memory that it may have: time for a new chain, at a commit, before
     /// it runs into its limit.
     pub fn is_worn(&self) -> bool {
-        self.stages.iter().any(Stage::is_worn)
+        self.undivided().any(|chain| chain.stages.iter().any(Stage::is_worn))
     }
 
     /// Whether a fault is an error at once, whatever the plugins' policies are.
     pub(crate) fn strict(&mut self, strict: bool) {
-        self.stages.iter_mut().for_each(|stage| stage.strict(strict));
+        self.all_stages().for_each(|stage| stage.strict(strict));
+    }
+
+    /// A plugin breaks too often where all of its divisions together do.
+    pub(super) fn count_faults_with(&mut self, other: &Self) {
+        let stages = self.stages.iter_mut().zip(&other.stages);
+        stages.for_each(|(stage, other)| stage.count_faults_with(other));
     }
 
     /// Hands over what the plugins counted since the last time.
     pub fn take_metrics(&mut self, into: &GuestMetrics) {
-        for stage in &mut self.stages {
-            stage.take_metrics(into);
-        }
+        self.all_stages().for_each(|stage| stage.take_metrics(into));
     }
 }
 

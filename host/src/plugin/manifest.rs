@@ -6,7 +6,9 @@ use rowmill_abi::manifest as key;
 /// Feature: entries by key.
 pub(crate) const FEATURE_KV: &str = "kv";
 pub(crate) const SCOPE_NONE: &str = "none";
-pub(crate) const SCOPES: [&str; 3] = [SCOPE_NONE, "key", "whole"];
+/// It keeps of each row what follows from the row's own changes.
+pub(crate) const SCOPE_KEY: &str = "key";
+pub(crate) const SCOPES: [&str; 3] = [SCOPE_NONE, SCOPE_KEY, "whole"];
 
 /// What a plugin does with rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,11 @@ impl Manifest {
     /// Whether it gives its state in a checkpoint.
     pub fn has_state(&self) -> bool {
         self.state_scope != SCOPE_NONE
+    }
+
+    /// Whether what it keeps of a row follows from the row's own changes.
+    pub fn is_by_key(&self) -> bool {
+        self.state_scope == SCOPE_KEY
     }
 
     /// Whether the host keeps entries by key for it.

@@ -63,6 +63,8 @@ mod compiled;
 #[cfg(feature = "engine")]
 mod deadline;
 #[cfg(feature = "engine")]
+mod divided;
+#[cfg(feature = "engine")]
 mod engine;
 #[cfg(feature = "engine")]
 mod host;
@@ -104,10 +106,12 @@ pub(crate) mod fuzzing {
 #[cfg(feature = "engine")]
 pub use chain::{Chain, ChainOutcome, PluginVersion, Projection};
 #[cfg(feature = "engine")]
-pub use chain_state::Names;
+pub use chain_state::{KeptState, Names};
 pub use codes::CODES;
 #[cfg(feature = "engine")]
 pub use compiled::Module;
+#[cfg(feature = "engine")]
+pub use divided::{DIVISIONS, PluginKept};
 #[cfg(feature = "engine")]
 pub use engine::Engine;
 pub use error::{Fault, FaultKind, GaveUp, GaveUpReason, PluginError, RowError, RowErrorKind, RowPlace};

@@ -25,7 +25,7 @@ use plans::Asked;
 use rowmill_abi::manifest;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -37,6 +37,8 @@ pub(crate) struct Stage {
     pub(super) instance: Instance,
     /// What the plugin keeps from call to call.
     pub(super) keeper: Keeper,
+    /// What it was at [`Self::save`].
+    pub(super) saved: Option<Keeper>,
     /// Counts the instances.
     generation: u32,
     kind: Kind,
@@ -59,7 +61,8 @@ pub(crate) struct Stage {
     faulted: Vec<(usize, Box<Fault>)>,
     /// Changes that left in this stage: transaction and ordinal.
     left: FxHashSet<(u32, u64)>,
-    breaker: Breaker,
+    /// Shared by the divisions.
+    breaker: Arc<Mutex<Breaker>>,
     /// Of the batch at hand.
     counts: Counts,
     pub(super) clock: Clock,
@@ -129,6 +132,7 @@ impl Stage {
             use_as,
             instance,
             keeper: Keeper::new(plugin.module.manifest(), kept),
+            saved: None,
             generation: 0,
             kind: of_module.kind,
             images: match (of_module.kind, mode) {
@@ -151,7 +155,7 @@ impl Stage {
             },
             faulted: Vec::new(),
             left: FxHashSet::default(),
-            breaker: Breaker::new(plugin.policies.max_faults),
+            breaker: Arc::new(Mutex::new(Breaker::new(plugin.policies.max_faults))),
             counts: Counts::default(),
             clock: Clock::default(),
         })
@@ -198,6 +202,11 @@ impl Stage {
         } else if let Some(lenient) = self.lenient.take() {
             *policy = lenient;
         }
+    }
+
+    /// Faults of both count together.
+    pub fn count_faults_with(&mut self, other: &Self) {
+        self.breaker = Arc::clone(&other.breaker);
     }
 
     pub fn is_worn(&self) -> bool {

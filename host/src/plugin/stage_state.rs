@@ -63,6 +63,24 @@ impl Stage {
         })
     }
 
+    /// Notes what the plugin has kept so far.
+    pub fn save(&mut self) {
+        self.saved = self.keeper.has_state.then(|| self.keeper.clone());
+    }
+
+    /// No call since then was made. Only the plugin's state is put back, not its entries by key.
+    ///
+    /// # Errors
+    ///
+    /// A plugin that doesn't start again.
+    pub fn put_back(&mut self) -> Result<(), PluginError> {
+        let saved = self.saved.take();
+        match saved.is_some_and(|saved| self.keeper.put_back(saved)) {
+            true => self.renew(),
+            false => Ok(()),
+        }
+    }
+
     pub fn entries(&self) -> Option<super::SharedEntries> {
         self.instance.entries()
     }

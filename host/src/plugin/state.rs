@@ -64,17 +64,19 @@ pub(crate) enum Call {
     Batch(BatchCall),
 }
 
-/// Base and journal of one instance.
-#[derive(Debug)]
+/// Base and journal of one instance. Clones share the calls.
+#[derive(Clone, Debug)]
 pub(crate) struct Keeper {
     /// Whether the plugin gives state.
     pub has_state: bool,
     pub has_entries: bool,
     pub kept: Kept,
     /// The relations it was told of before the base was taken.
-    told: Vec<Vec<u8>>,
-    journal: Vec<Call>,
+    told: Vec<Arc<Call>>,
+    journal: Vec<Arc<Call>>,
     journal_bytes: usize,
+    /// Counts the batches.
+    accepted: u64,
 }
 
 impl Keeper {
@@ -86,7 +88,26 @@ impl Keeper {
             told: Vec::new(),
             journal: Vec::new(),
             journal_bytes: 0,
+            accepted: 0,
         }
+    }
+
+    /// Goes back to what it was when `saved` was cloned from it, but for the relations that were announced since. Tells
+    /// whether batches were accepted since then: only then has it changed.
+    pub fn put_back(&mut self, saved: Self) -> bool {
+        if self.accepted == saved.accepted {
+            return false;
+        }
+        let known = saved.schemas().count();
+        let announced: Vec<_> = self.schemas().skip(known).cloned().collect();
+        *self = saved;
+        self.journal.extend(announced);
+        true
+    }
+
+    /// In the order in which they were announced.
+    fn schemas(&self) -> impl Iterator<Item = &Arc<Call>> {
+        self.told.iter().chain(&self.journal).filter(|call| is_schema(call))
     }
 
     /// Whether calls leave something behind.
@@ -97,7 +118,7 @@ impl Keeper {
     /// A relation was announced and the answer taken.
     pub fn announced(&mut self, request: &[u8]) {
         if self.has_state {
-            self.journal.push(Call::Schema(request.to_vec()));
+            self.journal.push(Arc::new(Call::Schema(request.to_vec())));
         }
     }
 
@@ -109,7 +130,8 @@ impl Keeper {
         let call = call();
         let seeds = call.seeds.len() * size_of::<Seed>() + call.commit_us.len() * 8;
         self.journal_bytes += call.request.len() + seeds;
-        self.journal.push(Call::Batch(call));
+        self.accepted += 1;
+        self.journal.push(Arc::new(Call::Batch(call)));
     }
 
     /// Whether the base has to be taken anew before the next call.
@@ -128,16 +150,15 @@ impl Keeper {
     pub fn rebase(&mut self, state: State) {
         self.kept.state = Some(state);
         self.journal_bytes = 0;
-        let told = self.journal.drain(..).filter_map(|call| match call {
-            Call::Schema(request) => Some(request),
-            Call::Batch(_) => None,
-        });
-        self.told.extend(told);
+        self.told.extend(self.journal.drain(..).filter(is_schema));
     }
 
     /// What brings a new instance that has the base to where the old one was.
-    pub fn calls(&self) -> impl Iterator<Item = Call> + use<> {
-        let told = self.told.clone().into_iter().map(Call::Schema);
-        told.chain(self.journal.clone())
+    pub fn calls(&self) -> impl Iterator<Item = Arc<Call>> + use<> {
+        self.told.clone().into_iter().chain(self.journal.clone())
     }
+}
+
+fn is_schema(call: &Arc<Call>) -> bool {
+    matches!(**call, Call::Schema(_))
 }

@@ -108,6 +108,16 @@ impl Subject {
         )
     }
 
+    /// A new one as a pipeline runs it: divided by key where it asks for that.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_divided(&self) -> Result<Chain, PluginError> {
+        let plugins = std::slice::from_ref(&self.version);
+        Chain::for_lane(&self.engine, plugins, FilterMode::Membership, self.mode, 1, Vec::new())
+    }
+
     /// The same code with another configuration.
     pub fn with_config(&self, config: serde_json::Value) -> Self {
         let mut other = self.clone();

@@ -7,9 +7,9 @@
 
 use super::modules;
 use super::process::Process;
-use super::states::{States, state_name};
+use super::states::{OfRoute, States, state_name};
 use crate::batch::Lsn;
-use crate::checkpoint::{ChainVersion, PluginVersion};
+use crate::checkpoint::{ChainVersion, PluginVersion, same_plugins};
 use crate::config;
 use crate::pipeline::{LaneChain, LaneVersion, Later, Probation, RouteParts, Waiting, route_key};
 use crate::plugin::{Chain, Mode};
@@ -52,25 +52,35 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
         }
         _ => (&recorded[..], None),
     };
+    let began = candidate.is_some_and(|(from, ..)| from <= start);
     for at in 0..process.config().lanes {
         // What is kept goes to the version at the start, in the lane that all rows of a stateful route take; from there it
         // is handed on.
-        let kept = (at == 0).then_some((kept, parts.state_name.as_str()));
-        let mut lane = lane(process, route, trusted, start, kept)?;
+        let kept = (at == 0).then(|| kept.of_route(&parts.state_name));
+        // Where it has begun, what the route keeps is its own.
+        let mut lane = match began {
+            true => LaneChain::default(),
+            false => lane(process, route, trusted, start, kept.as_ref())?,
+        };
         if let Some((from, version, fallback)) = candidate {
             // The version before may be recorded no more: all of it has been acknowledged.
-            if lane.chain.is_none() || from <= start {
-                lane = LaneChain::default();
+            if lane.chain.is_none() {
                 lane.version.plugins.clone_from(fallback);
-                lane.chain = Some(chain(process, route, fallback, None)?);
+                let before = kept
+                    .as_ref()
+                    .map(|kept| if began { kept.before() } else { kept.clone() });
+                lane.chain = Some(chain(process, route, fallback, before.as_ref())?);
             }
-            let candidate = chain(process, route, &version.plugins, None)?;
+            let own = kept
+                .as_ref()
+                .map(|kept| if began { kept.clone() } else { kept.without() });
+            let candidate = chain(process, route, &version.plugins, own.as_ref())?;
             let version = LaneVersion {
                 from,
                 plugins: version.plugins.clone(),
             };
             match at {
-                0 if from <= start => {
+                0 if began => {
                     let fallback_plugins = std::mem::replace(&mut lane.version, version).plugins;
                     let before = lane.chain.replace(candidate);
                     lane.probation = Some(Probation::new(FIRST, before, fallback_plugins));
@@ -79,6 +89,7 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
                     chain: candidate,
                     version,
                     probation: Some(FIRST),
+                    follows: false,
                 }),
                 _ => {
                     let chains = Vec::new();
@@ -88,6 +99,11 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
             }
         }
         parts.lanes.push(lane);
+    }
+    if let Some((_, version, fallback)) = candidate {
+        let is_new = |plugin: &&PluginVersion| !fallback.iter().any(|before| before.is_same(plugin));
+        let new = version.plugins.iter().filter(is_new);
+        new.for_each(|plugin| process.status.on_probation(&plugin.name, true));
     }
     if let (Some((from, version, _)), None) = (candidate, &parts.waiting) {
         // With one lane nobody waits, and the intake has to know of the probation all the same.
@@ -117,8 +133,13 @@ fn recorded(
         return Ok(recorded);
     }
     let from = if recorded.is_empty() { start } else { flushed.max(start) };
-    if process.config().reload.probation.0 > std::time::Duration::ZERO && !keeps_state(process, route) {
-        present.fallback = fallback(&recorded).filter(|fallback| may_give_way(&present.plugins, fallback));
+    if process.config().reload.probation.0 > std::time::Duration::ZERO {
+        let gives_way = |fallback: &Vec<PluginVersion>| {
+            may_give_way(&present.plugins, fallback)
+                && !have_entries(process, fallback)
+                && !have_entries(process, &present.plugins)
+        };
+        present.fallback = fallback(&recorded).filter(gives_way);
     }
     process
         .store
@@ -129,16 +150,26 @@ fn recorded(
     Ok(recorded)
 }
 
-/// A version that keeps something from row to row can't give way: the one before hasn't seen the rows since.
-fn keeps_state(process: &Process, route: &config::Route) -> bool {
-    let newest = route.plugins.iter().filter_map(|name| process.modules.newest(name));
-    newest.into_iter().any(|taken| taken.module.manifest().keeps_state())
+/// A version with entries by key can't give way: they are one thing for all versions, and what it has written stays.
+pub(super) fn have_entries(process: &Process, plugins: &[PluginVersion]) -> bool {
+    let has = |plugin: &PluginVersion| {
+        let found = process.modules.recorded(&process.engine, plugin);
+        // What can't be started can't be gone back to.
+        found.map_or(true, |plugin| plugin.module.manifest().has_entries())
+    };
+    plugins.iter().any(has)
 }
 
 /// What a version that takes over now gives way to: what runs, or what that one gives way to itself.
 pub(super) fn fallback(recorded: &[(Lsn, ChainVersion)]) -> Option<Vec<PluginVersion>> {
     let (_, last) = recorded.last()?;
     Some(last.fallback.clone().unwrap_or_else(|| last.plugins.clone()))
+}
+
+/// Whether these are what waits for the end of a probation: then they have a state of their own.
+pub(super) fn waits(recorded: &[(Lsn, ChainVersion)], plugins: &[PluginVersion]) -> bool {
+    let fallback = recorded.last().and_then(|(_, last)| last.fallback.as_ref());
+    fallback.is_some_and(|fallback| same_plugins(fallback, plugins))
 }
 
 /// Only another version of the same plugins: one that was put in or taken out is the user's word.
@@ -152,12 +183,19 @@ fn lane(
     route: &config::Route,
     recorded: &[(Lsn, ChainVersion)],
     start: Lsn,
-    kept: Option<(&States, &str)>,
+    kept: Option<&OfRoute<'_>>,
 ) -> Result<LaneChain, Box<Problem>> {
     let mut lane = LaneChain::default();
-    for (from, version) in recorded.iter().skip(modules::at(recorded, start)) {
-        let kept = kept.filter(|_| lane.chain.is_none());
-        let chain = chain(process, route, &version.plugins, kept)?;
+    let first = modules::at(recorded, start);
+    for (at, (from, version)) in recorded.iter().enumerate().skip(first) {
+        let follows = at > first && goes_back(&recorded[at - 1].1, version);
+        let kept = match (at - first, follows) {
+            (0, _) => kept.cloned(),
+            (1, true) => kept.map(OfRoute::before),
+            // It is given what it goes on with where it begins.
+            _ => kept.map(OfRoute::without),
+        };
+        let chain = chain(process, route, &version.plugins, kept.as_ref())?;
         let version = LaneVersion {
             from: *from,
             plugins: version.plugins.clone(),
@@ -171,10 +209,17 @@ fn lane(
                 chain,
                 version,
                 probation,
+                follows,
             });
         }
     }
     Ok(lane)
+}
+
+/// Whether a version was rolled back: it was on probation, and the next one is what it gave way to.
+fn goes_back(version: &ChainVersion, next: &ChainVersion) -> bool {
+    let fallback = version.fallback.as_ref().filter(|_| next.fallback.is_none());
+    fallback.is_some_and(|fallback| same_plugins(fallback, &next.plugins))
 }
 
 /// The version that the files and the configuration make now.
@@ -191,11 +236,16 @@ fn chain(
     process: &Process,
     route: &config::Route,
     plugins: &[PluginVersion],
-    kept: Option<(&States, &str)>,
+    kept: Option<&OfRoute<'_>>,
 ) -> Result<Chain, Box<Problem>> {
     let version = |recorded| process.modules.recorded(&process.engine, recorded);
     let plugins = plugins.iter().map(version).collect::<Result<Vec<_>, _>>()?;
-    let kept = kept.map_or_else(Vec::new, |(states, name)| states.of_chain(name, &plugins));
-    Chain::with_kept(&process.engine, &plugins, route.filter, Mode::Live, kept)
-        .map_err(|error| Box::new(error.problem()))
+    let started = match kept {
+        Some(kept) => {
+            let (threads, kept) = (process.config().lanes, kept.of_chain(&plugins));
+            Chain::for_lane(&process.engine, &plugins, route.filter, Mode::Live, threads, kept)
+        }
+        None => Chain::new(&process.engine, &plugins, route.filter, Mode::Live),
+    };
+    started.map_err(|error| Box::new(error.problem()))
 }

@@ -202,7 +202,15 @@ fn prepare(
         let live = process.live.of_route(at);
         let candidate: Vec<Taken> = versions(process, route, Some(taken));
         let runnable: Vec<PluginVersion> = candidate.iter().map(Taken::runnable).collect();
-        takes_state(process, at, route, &runnable)?;
+        let key = route_key(route);
+        let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+        let plugins: Vec<PluginRecorded> = candidate
+            .iter()
+            .map(|taken| process.modules.key.version(taken))
+            .collect();
+        if trust == Trust::Probation || !chains::waits(&recorded, &plugins) {
+            takes_state(process, at, route, &runnable)?;
+        }
         if trust == Trust::Probation {
             let running: Vec<PluginVersion> = versions(process, route, None).iter().map(Taken::runnable).collect();
             if !taken.plugin.allow_schema_change {
@@ -210,25 +218,13 @@ fn prepare(
             }
             rehearse(process, at, route, &running, &runnable)?;
         }
-        let mut chains = Vec::new();
-        for _ in 0..process.config().lanes {
-            let mut chain = Chain::new(&process.engine, &runnable, route.filter, Mode::Live).map_err(boxed)?;
-            for relation in &live {
-                chain.relation(relation).map_err(boxed)?;
-            }
-            chains.push(chain);
-        }
-        let key = route_key(route);
-        // The version before doesn't see the rows that change what is kept, so there is no way back to it.
-        let stateful = runnable.iter().any(|plugin| plugin.module.manifest().keeps_state());
-        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO && !stateful;
-        let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+        let chains = of_lanes(process, route, &runnable, &live).map_err(boxed)?;
+        let has_entries = runnable.iter().any(|plugin| plugin.module.manifest().has_entries());
+        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO && !has_entries;
+        let gives_way = |fallback: &Vec<PluginRecorded>| watched && !chains::have_entries(process, fallback);
         let version = ChainVersion {
-            plugins: candidate
-                .iter()
-                .map(|taken| process.modules.key.version(taken))
-                .collect(),
-            fallback: chains::fallback(&recorded).filter(|_| watched),
+            plugins,
+            fallback: chains::fallback(&recorded).filter(gives_way),
         };
         let (done, swapped) = oneshot::channel();
         let route = at;
@@ -244,6 +240,28 @@ fn prepare(
         ));
     }
     Ok(ready)
+}
+
+/// A chain for each lane, told of the live relations.
+fn of_lanes(
+    process: &Process,
+    route: &config::Route,
+    plugins: &[PluginVersion],
+    live: &[Arc<Relation>],
+) -> Result<Vec<Chain>, PluginError> {
+    let (engine, lanes) = (&process.engine, process.config().lanes);
+    let start = |lane| {
+        // The first one has all rows of a route whose plugins keep something.
+        let mut chain = match lane {
+            0 => Chain::for_lane(engine, plugins, route.filter, Mode::Live, lanes, Vec::new())?,
+            _ => Chain::new(engine, plugins, route.filter, Mode::Live)?,
+        };
+        for relation in live {
+            chain.relation(relation)?;
+        }
+        Ok(chain)
+    };
+    (0..lanes).map(start).collect()
 }
 
 /// Until the lanes have taken over. Between sessions there is none; the next one begins with the new version.
@@ -441,7 +459,7 @@ fn takes_state(
         return Ok(());
     }
     let kept = States::load(process)?.of_chain(&state_name(&process.config().routes, at), candidate);
-    Chain::with_kept(&process.engine, candidate, route.filter, Mode::Candidate, kept)
+    Chain::for_lane(&process.engine, candidate, route.filter, Mode::Candidate, 1, kept)
         .map(drop)
         .map_err(|error| Box::new(error.problem()))
 }

@@ -28,7 +28,7 @@ pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
     PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RowsAhead, SetAside, ShapeColumn, TableCopy,
-    TableShape, Turn,
+    TableShape, Turn, same_plugins,
 };
 
 use super::Stored;

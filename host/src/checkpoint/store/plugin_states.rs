@@ -10,6 +10,7 @@ use crate::batch::Lsn;
 use crate::problem::Problem;
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use serde_json::{Value, json};
+use std::ops::RangeInclusive;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A plugin's state as it was stored.
@@ -26,6 +27,20 @@ impl StateStore {
     /// Every plugin's state.
     pub fn plugin_states(&self) -> Result<Vec<StoredState>, Problem> {
         self.read(states)
+    }
+
+    /// Forgets the state of a version that has waited for the end of a probation.
+    pub fn forget_before(&self, route: &str) -> Result<(), Problem> {
+        let before = PluginState::before(route);
+        let is_there = self.plugin_states()?.iter().any(|stored| stored.state.route == before);
+        if !is_there {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut states = transaction.open_table(PLUGIN_STATES)?;
+            states.retain(|(route, ..), _| route != before)?;
+            Ok(())
+        })
     }
 
     /// All entries that a plugin has by key.
@@ -67,9 +82,26 @@ fn put(transaction: &WriteTransaction, state: &PluginState) -> Result<(), Failur
         .duration_since(UNIX_EPOCH)
         .map_or(0, |now| now.as_millis() as u64);
     let mut states = transaction.open_table(PLUGIN_STATES)?;
+    let of_plugin = |shards| range(&state.route, &state.plugin, shards);
+    // It is divided or it isn't.
+    match state.shard {
+        0 => states.retain_in(of_plugin(1..=u32::MAX), |_, _| false)?,
+        _ => states.retain_in(of_plugin(0..=0), |_, _| false)?,
+    }
+    // One that waits is stored behind the one that runs, or not at all.
+    if !state.is_before() && state.shard <= 1 {
+        let before = PluginState::before(&state.route);
+        states.retain_in(range(&before, &state.plugin, 0..=u32::MAX), |_, _| false)?;
+    }
     let key = (state.route.as_str(), state.plugin.as_str(), state.shard);
     states.insert(key, (state.version, position, now, &*state.bytes))?;
     Ok(())
+}
+
+type Range<'a> = RangeInclusive<(&'a str, &'a str, u32)>;
+
+fn range<'a>(route: &'a str, plugin: &'a str, shards: RangeInclusive<u32>) -> Range<'a> {
+    (route, plugin, *shards.start())..=(route, plugin, *shards.end())
 }
 
 fn write(transaction: &WriteTransaction, entries: &PluginEntries) -> Result<(), Failure> {

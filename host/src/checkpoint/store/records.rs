@@ -28,11 +28,12 @@ pub struct ChainVersion {
 impl ChainVersion {
     /// Whether rows go through the same code with the same configuration.
     pub fn is_same(&self, other: &Self) -> bool {
-        same(&self.plugins, &other.plugins)
+        same_plugins(&self.plugins, &other.plugins)
     }
 }
 
-pub(crate) fn same(left: &[PluginVersion], right: &[PluginVersion]) -> bool {
+/// Whether both are the same code with the same configuration.
+pub fn same_plugins(left: &[PluginVersion], right: &[PluginVersion]) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.is_same(right))
 }
 
@@ -276,6 +277,20 @@ pub struct PluginState {
     pub version: u32,
     /// The plugin's business; may hold row values: never shown, never logged.
     pub bytes: Arc<[u8]>,
+}
+
+/// What stands behind the route's name for the state of a version that waits for the end of a probation.
+const BEFORE: &str = " ~before";
+
+impl PluginState {
+    /// The name under which a version is stored that waits for the end of a probation on a route.
+    pub fn before(route: &str) -> String {
+        format!("{route}{BEFORE}")
+    }
+
+    pub fn is_before(&self) -> bool {
+        self.route.ends_with(BEFORE)
+    }
 }
 
 impl fmt::Debug for PluginState {

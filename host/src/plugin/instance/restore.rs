@@ -139,13 +139,13 @@ impl Instance {
     }
 
     /// Runs a call again that was accepted from an instance before this one; what it answers is thrown away.
-    pub fn again(&mut self, call: Call) -> Result<(), PluginError> {
+    pub fn again(&mut self, call: &Call) -> Result<(), PluginError> {
         let called = match call {
-            Call::Schema(request) => self.schema(&request),
+            Call::Schema(request) => self.schema(request),
             Call::Batch(call) => {
                 let host = self.store.data_mut();
-                host.commit_us = call.commit_us;
-                host.seeds = call.seeds;
+                host.commit_us.clone_from(&call.commit_us);
+                host.seeds.clone_from(&call.seeds);
                 self.sequence += 1;
                 self.call_batch(&[&call.request])
             }

@@ -10,6 +10,7 @@ use crate::config::OnFault;
 use crate::plugin::deadline::{WALL_FACTOR, thread_cpu_time};
 use crate::plugin::error::{Fault, FaultKind, GaveUp, GaveUpReason, PluginError, RowErrorKind};
 use std::ops::Range;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// Waits before a call is made again whose guest says that it may be. Together a fraction of a second: the lane stands
@@ -247,7 +248,11 @@ impl Stage {
 
     fn count(&mut self, fault: &Fault) -> Result<(), PluginError> {
         self.counts.faults += 1;
-        self.breaker.count(Instant::now()).map_err(|reason| {
+        let counted = {
+            let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+            breaker.count(Instant::now())
+        };
+        counted.map_err(|reason| {
             let fault = Box::new(fault.clone());
             PluginError::GaveUp(Box::new(GaveUp { fault, reason }))
         })

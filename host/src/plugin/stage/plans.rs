@@ -125,7 +125,7 @@ impl Stage {
         self.keeper.kept = kept;
         let mut instance = Instance::new(&self.engine, &self.plugin, self.use_as, &self.keeper.kept)?;
         for call in self.keeper.calls() {
-            instance.again(call)?;
+            instance.again(&call)?;
         }
         instance.inherit_metrics(&mut self.instance);
         self.instance = instance;

@@ -1,5 +1,6 @@
 //! Guests in WebAssembly text with prepared replies, and batches to send through them.
 
+mod divided;
 mod encoding;
 mod faults;
 mod hostile;
@@ -13,7 +14,7 @@ mod routes;
 mod rowless;
 mod shape;
 mod speed;
-mod state;
+pub(crate) mod state;
 
 use super::write;
 use super::{Chain, Engine, Mode, PluginError, PluginVersion, Processed};
@@ -24,7 +25,7 @@ use crate::config::{ByteSize, Duration, FilterMode, Limits, OnError, OnFault, Po
 use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
-pub(super) static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| Engine::new(None).unwrap());
+pub(crate) static ENGINE: LazyLock<Arc<Engine>> = LazyLock::new(|| Engine::new(None).unwrap());
 
 pub(super) const INT4: u32 = 23;
 pub(super) const TEXT: u32 = 25;

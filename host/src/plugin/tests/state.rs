@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{ByteSize, FilterMode};
 use crate::plugin::{Kept, Module, Processed, SharedEntries, State};
 use proptest::prelude::*;
-use rowmill_tests::{Columns, Keeps, POISON, totals};
+use rowmill_tests::{Columns, Keeps, POISON, totals, totals_breaking};
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -33,11 +33,18 @@ fn with_entries() -> Limits {
 }
 
 pub(super) fn version(keeps: Keeps, version: u8) -> PluginVersion {
-    type Loaded = HashMap<(Keeps, u8), Arc<Module>>;
+    breaking(keeps, COLUMNS, version, POISON)
+}
+
+/// One that breaks on an amount.
+pub(crate) fn breaking(keeps: Keeps, columns: Columns, version: u8, poison: i64) -> PluginVersion {
+    type Loaded = HashMap<(Keeps, u8, u8, i64), Arc<Module>>;
     static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
     let limits = with_entries();
-    let load = || ENGINE.load(&totals(keeps, COLUMNS, version).unwrap(), &limits).unwrap();
-    let module = Arc::clone(LOADED.lock().unwrap().entry((keeps, version)).or_insert_with(load));
+    let bytes = || totals_breaking(keeps, columns, version, poison).unwrap();
+    let load = || ENGINE.load(&bytes(), &limits).unwrap();
+    let key = (keeps, columns.customer, version, poison);
+    let module = Arc::clone(LOADED.lock().unwrap().entry(key).or_insert_with(load));
     PluginVersion {
         name: "totals".to_owned(),
         module,
@@ -50,7 +57,7 @@ pub(super) fn version(keeps: Keeps, version: u8) -> PluginVersion {
     }
 }
 
-pub(super) fn chain(version: PluginVersion, kept: Kept) -> Result<Chain, PluginError> {
+pub(crate) fn chain(version: PluginVersion, kept: Kept) -> Result<Chain, PluginError> {
     let membership = FilterMode::Membership;
     Chain::with_kept(&ENGINE, &[version], membership, Mode::Live, vec![kept])
 }
@@ -85,6 +92,7 @@ fn model(keeps: Keeps, amounts: &[(i64, i64)]) -> Vec<i64> {
             Keeps::State => all,
             Keeps::Entries => *of_customer,
             Keeps::Both => all + *of_customer,
+            Keeps::Each | Keeps::EachInOne => *of_customer,
         }
     };
     amounts.iter().map(of).collect()
@@ -122,9 +130,9 @@ impl Stored {
     }
 
     fn checkpoint(&mut self, chain: &mut Chain, rows: usize) {
-        if let Some((name, state)) = chain.checkpoint().unwrap().pop() {
-            assert_eq!(name, "totals");
-            self.state = Some(state);
+        if let Some(kept) = chain.checkpoint().unwrap().pop() {
+            assert_eq!((&*kept.plugin, kept.shard), ("totals", 0));
+            self.state = Some(kept.state);
         }
         for entries in chain.entries() {
             for (key, value) in entries.take_changed().map(|changed| changed.writes).unwrap_or_default() {
@@ -209,7 +217,7 @@ fn state_of_an_older_version_is_migrated() {
     new.inherit(&mut old).unwrap();
     assert_eq!(through(&mut new, &orders, &[(1, 1)]).unwrap(), [12]);
     let given = new.checkpoint().unwrap();
-    assert_eq!((given[0].1.version, given[0].1.bytes.len()), (2, 9));
+    assert_eq!((given[0].state.version, given[0].state.bytes.len()), (2, 9));
     // And it finds its way back after a fault, from state that is its own by now.
     assert_eq!(through(&mut new, &orders, &[(1, POISON)]).unwrap(), [0i64; 0]);
     assert_eq!(through(&mut new, &orders, &[(1, 1)]).unwrap(), [13]);

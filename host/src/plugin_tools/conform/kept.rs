@@ -26,6 +26,15 @@ pub(super) fn cases(subject: &Subject, usable: &[(String, Batch)], previous: Opt
         let verdict = resumed(subject, batch).unwrap_or_else(|error| failed(&error));
         cases.push(case(&format!("kept: {name}: a new instance goes on exactly"), verdict));
     }
+    if manifest.is_by_key() {
+        for (name, batch) in usable {
+            let verdict = divided(subject, batch).unwrap_or_else(|error| failed(&error));
+            cases.push(case(
+                &format!("state_scope: key: {name}: divided, it gives the same"),
+                verdict,
+            ));
+        }
+    }
     if manifest.has_state() {
         let own = usable.first().map(|(_, batch)| batch);
         let verdict = damaged(subject, own).unwrap_or_else(|error| failed(&error));
@@ -51,7 +60,7 @@ pub(super) fn cases(subject: &Subject, usable: &[(String, Batch)], previous: Opt
 /// What a chain of one plugin has kept so far. Its entries are copied: the chain goes on with its own.
 fn kept(chain: &mut Chain) -> Result<Kept, PluginError> {
     Ok(Kept {
-        state: chain.checkpoint()?.pop().map(|(_, state)| state),
+        state: chain.checkpoint()?.pop().map(|kept| kept.state),
         entries: chain.entries().next().map(|entries| entries.fork()),
     })
 }
@@ -91,6 +100,18 @@ fn resumed(subject: &Subject, batch: &Batch) -> Result<Verdict, PluginError> {
         }
     }
     Ok(Verdict::Pass)
+}
+
+/// What it keeps of a row must follow from the row's own changes.
+fn divided(subject: &Subject, batch: &Batch) -> Result<Verdict, PluginError> {
+    let rows = batch.rows.len();
+    let mut of_one = Run::new(subject.start()?, batch)?;
+    of_one.piece(batch, 0..rows)?;
+    let mut of_several = Run::new(subject.start_divided()?, batch)?;
+    of_several.piece(batch, 0..rows)?;
+    let what = "where its rows are divided by key among several instances";
+    let verdict = differs(&of_one.end().1.changes, &of_several.end().1.changes, what);
+    Ok(verdict.unwrap_or(Verdict::Pass))
 }
 
 /// It may take any bytes for its state, or refuse them; it must not break.

@@ -163,6 +163,32 @@ fn one_that_traps_where_it_may_not_write_entries_fails() {
     }
 }
 
+/// The same rows, by id, which is the key, or by customer, which isn't.
+#[test]
+fn a_plugin_that_keeps_what_is_not_of_the_key_is_found() {
+    let mut text = r#"{"table":"orders","columns":[{"name":"id","type":"bigint","key":true},
+        {"name":"customer","type":"bigint"},{"name":"amount","type":"bigint"},{"name":"total","type":"bigint"}]}"#
+        .replace('\n', "");
+    for at in 0..40 {
+        let (id, customer, amount) = (at % 10, at % 3, 100 + at);
+        text.push_str(&format!(
+            "\n{{\"op\":\"insert\",\"new\":{{\"id\":{id},\"customer\":{customer},\"amount\":{amount}}}}}"
+        ));
+    }
+    let usable = vec![("orders".to_owned(), crate::plugin_tools::samples::read(&text).unwrap())];
+    let name = "state_scope: key: orders: divided, it gives the same";
+    for (customer, is_key) in [(0, true), (1, false)] {
+        let columns = Columns {
+            customer,
+            amount: 2,
+            total: 3,
+        };
+        let cases = kept::cases(&subject(&totals(Keeps::Each, columns, 1).unwrap()), &usable, None);
+        assert!(cases.iter().any(|case| case.name == name));
+        assert_eq!(has_failed(cases, name, "divided by key"), !is_key);
+    }
+}
+
 /// A plugin with state that drops all rows from its second call on.
 fn forgetful(checkpoint: &str, batch: &str) -> Subject {
     let drops = format!(

@@ -1,0 +1,30 @@
+//! How much of a batch there is, so that what is appended can be told from the rest.
+
+use super::Batch;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extent {
+    pub arena: usize,
+    pub cells: usize,
+    pub relations: usize,
+    pub truncates: usize,
+}
+
+impl Batch {
+    pub fn extent(&self) -> Extent {
+        Extent {
+            arena: self.arena.len(),
+            cells: self.cells.len(),
+            relations: self.relations.len(),
+            truncates: self.truncates.len(),
+        }
+    }
+
+    /// Takes back what was appended since then. No row may point there.
+    pub fn cut(&mut self, to: Extent) {
+        self.arena.truncate(to.arena);
+        self.cells.truncate(to.cells);
+        self.relations.truncate(to.relations);
+        self.truncates.truncate(to.truncates);
+    }
+}

@@ -1,0 +1,227 @@
+//! A chain whose plugins keep something of each key alone: divided by key, on several threads.
+//!
+//! ```text
+//!              +--> division 0: instances, state --+
+//!   rows ------+--> division 1: instances, state --+--> rows in the order in which they came
+//!   by key     +--> ...                            |
+//!              +--> division 15 -------------------+
+//! ```
+//!
+//! There are always [`DIVISIONS`] of them, whatever the number of lanes is: each has instances of its own, and a state that
+//! is stored under its number. So all changes of a key meet the same instance, in commit order, and a start with
+//! another number of lanes goes on with the same states. The lanes are threads that take shares of the divisions; all of
+//! a batch is through before the next one begins, so that whoever exchanges, watches or asks a chain sees one thing.
+//!
+//! What has no key is shown to all divisions, since any of them may keep what it puts an end to; what the first makes of it
+//! counts.
+
+mod crew;
+mod key;
+mod kept;
+mod share;
+
+use super::aside::{Aside, Processed};
+use super::chain::Chain;
+use super::error::PluginError;
+use crate::batch::{Batch, Op, Row};
+use crew::Crew;
+
+pub use kept::PluginKept;
+pub(super) use kept::not_together;
+
+/// How many instances share the keys. Stored states are counted by it, so it stays.
+pub const DIVISIONS: usize = 16;
+/// Fewer rows aren't worth a thread's waking.
+const SHARED_ROWS_MIN: usize = 64;
+/// In the place of a division: all of them.
+const ALL: u8 = u8::MAX;
+
+#[derive(Debug)]
+pub(super) struct Divided {
+    /// `None` while another thread has it.
+    divisions: Vec<Option<Division>>,
+    crew: Crew,
+    /// By row of the batch at hand.
+    of_row: Vec<u8>,
+}
+
+/// One part of the keys.
+#[derive(Debug)]
+pub(super) struct Division {
+    pub chain: Chain,
+    rows: Vec<Row>,
+    processed: Processed,
+    failed: Option<PluginError>,
+    is_first: bool,
+}
+
+impl Division {
+    fn work(&mut self, batch: &mut Batch) {
+        // Which messages are gone is for the first to say.
+        let others = (!self.is_first).then(|| std::mem::take(&mut batch.message_rows));
+        let done = self.chain.process(batch, &mut self.rows, &mut self.processed);
+        self.failed = done.err();
+        if let Some(message_rows) = others {
+            batch.message_rows = message_rows;
+        }
+    }
+}
+
+impl Divided {
+    /// Of one chain for each division; up to `threads` work on them, the caller's included.
+    pub fn new(chains: impl Iterator<Item = Chain>, threads: usize) -> Self {
+        let division = |(at, chain)| Division {
+            chain,
+            rows: Vec::new(),
+            processed: Processed::default(),
+            failed: None,
+            is_first: at == 0,
+        };
+        Self {
+            divisions: chains.enumerate().map(division).map(Some).collect(),
+            crew: Crew::start(threads.clamp(1, DIVISIONS) - 1),
+            of_row: Vec::new(),
+        }
+    }
+
+    pub fn chains(&self) -> impl Iterator<Item = &Chain> {
+        self.divisions.iter().flatten().map(|division| &division.chain)
+    }
+
+    pub fn chains_mut(&mut self) -> impl Iterator<Item = &mut Chain> {
+        self.divisions.iter_mut().flatten().map(|division| &mut division.chain)
+    }
+
+    /// From `came` to `out`, which are empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chain::process`]. The divisions that didn't fail have counted their rows then.
+    pub fn process(
+        &mut self,
+        batch: &mut Batch,
+        came: &[Row],
+        out: &mut Vec<Row>,
+        processed: &mut Processed,
+    ) -> Result<(), PluginError> {
+        self.divide(batch, came);
+        if self.crew.len() > 0 && came.len() >= SHARED_ROWS_MIN {
+            self.work_together(batch);
+        } else {
+            self.divisions
+                .iter_mut()
+                .flatten()
+                .filter(|division| !division.rows.is_empty())
+                .for_each(|division| division.work(batch));
+        }
+        let failed = self.divisions.iter_mut().flatten().find_map(|it| it.failed.take());
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.gather_asides(processed);
+        self.gather(came, out);
+        Ok(())
+    }
+
+    fn divide(&mut self, batch: &Batch, came: &[Row]) {
+        for division in self.divisions.iter_mut().flatten() {
+            division.rows.clear();
+            division.processed.clear();
+            division.failed = None;
+        }
+        self.of_row.clear();
+        for row in came {
+            match key::division(batch, row) {
+                Some(at) => {
+                    self.of_row.push(at as u8);
+                    if let Some(Some(division)) = self.divisions.get_mut(at) {
+                        division.rows.push(*row);
+                    }
+                }
+                None => {
+                    self.of_row.push(ALL);
+                    let all = self.divisions.iter_mut().flatten();
+                    all.for_each(|division| division.rows.push(*row));
+                }
+            }
+        }
+    }
+
+    /// The first division stays on this thread: what becomes of truncates and messages is written to the batch itself.
+    fn work_together(&mut self, batch: &mut Batch) {
+        let members = self.crew.len();
+        for member in 0..members {
+            let share = self.crew.share(member);
+            for at in (member + 1..self.divisions.len()).step_by(members + 1) {
+                let busy = self.divisions[at].take_if(|division| !division.rows.is_empty());
+                share.divisions.extend(busy.map(|division| (at, division)));
+            }
+            if !share.divisions.is_empty() {
+                share.take_batch(batch);
+            }
+        }
+        let has_work = |member: &usize| !self.crew.share(*member).divisions.is_empty();
+        let at_work: Vec<usize> = (0..members).filter(has_work).collect();
+        at_work.iter().for_each(|member| self.crew.begin(*member));
+        self.divisions
+            .iter_mut()
+            .flatten()
+            .filter(|division| !division.rows.is_empty())
+            .for_each(|division| division.work(batch));
+        for member in at_work {
+            let share = self.crew.finished(member);
+            share.give_back(batch);
+            for (at, division) in share.divisions.drain(..) {
+                self.divisions[at] = Some(division);
+            }
+        }
+    }
+
+    /// In the order of the changes.
+    fn gather_asides(&mut self, processed: &mut Processed) {
+        let before = processed.aside.len();
+        for division in self.divisions.iter_mut().flatten() {
+            processed.counts += division.processed.counts;
+            let own = |aside: &Aside| division.is_first || has_key(&aside.row);
+            processed.aside.extend(division.processed.aside.drain(..).filter(own));
+        }
+        processed.aside[before..].sort_by_key(|aside| change(&aside.row));
+    }
+
+    /// What is left, in the order in which it came: what became of a change stands together in its division.
+    fn gather(&self, came: &[Row], out: &mut Vec<Row>) {
+        let mut rest: Vec<&[Row]> = self
+            .divisions
+            .iter()
+            .map(|division| division.as_ref().map_or(&[][..], |division| &division.rows))
+            .collect();
+        let take = |rest: &mut &[Row], row: &Row, out: Option<&mut Vec<Row>>| {
+            let own = rest.iter().take_while(|made| change(made) == change(row)).count();
+            let (made, behind) = rest.split_at(own);
+            *rest = behind;
+            out.into_iter().for_each(|out| out.extend_from_slice(made));
+        };
+        for (row, of) in came.iter().zip(&self.of_row) {
+            match *of {
+                ALL => {
+                    for (at, rest) in rest.iter_mut().enumerate() {
+                        take(rest, row, (at == 0).then_some(&mut *out));
+                    }
+                }
+                of => take(&mut rest[usize::from(of)], row, Some(out)),
+            }
+        }
+        assert!(
+            rest.iter().all(|rest| rest.is_empty()),
+            "rows of a division out of order"
+        );
+    }
+}
+
+fn has_key(row: &Row) -> bool {
+    !matches!(row.op, Op::Truncate | Op::Message)
+}
+
+fn change(row: &Row) -> (u32, u64) {
+    (row.transaction, row.ordinal)
+}
