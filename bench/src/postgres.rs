@@ -35,6 +35,8 @@ struct Case {
     rows: u64,
     /// The statements of `rows` changes.
     changes: String,
+    /// Further keys of the sink.
+    keys: &'static str,
 }
 
 /// A row's values but for its key.
@@ -66,12 +68,21 @@ fn cases(rows: u64) -> Vec<Case> {
             there: 0,
             rows,
             changes: insert("1", &rows.to_string()),
+            keys: "",
+        },
+        Case {
+            name: "the same, relaxed",
+            there: 0,
+            rows,
+            changes: insert("1", &rows.to_string()),
+            keys: ", transactions: relaxed",
         },
         Case {
             name: "one-row transactions",
             there: 0,
             rows: small,
             changes: looped(small, 1, &insert("i + 1", "i + 1")),
+            keys: "",
         },
         Case {
             name: "updates of 1,000 hot keys",
@@ -82,18 +93,21 @@ fn cases(rows: u64) -> Vec<Case> {
                 100,
                 "UPDATE orders SET total = total + 1, status = 'hot' WHERE id BETWEEN i % 1000 + 1 AND i % 1000 + 100;",
             ),
+            keys: "",
         },
         Case {
             name: "one-row updates of ten keys",
             there: 10,
             rows: small,
             changes: looped(small, 1, "UPDATE orders SET total = total + 1 WHERE id = i % 10 + 1;"),
+            keys: "",
         },
         Case {
             name: "deletes",
             there: rows,
             rows,
             changes: looped(rows, 50_000, "DELETE FROM orders WHERE id BETWEEN i + 1 AND i + 50000;"),
+            keys: "",
         },
     ]
 }
@@ -139,7 +153,7 @@ pub fn run(options: &Options) -> Result<()> {
                 target.sql(DATABASE, "CHECKPOINT")?;
                 seconds.push(match side {
                     "peer" => peer(&source, &target, &database)?,
-                    _ => rowmill(options, &source, &target, &database)?,
+                    _ => rowmill(options, case.keys, (&source, &target), &database)?,
                 });
                 target.sql(DATABASE, &format!("DROP DATABASE {database} WITH (FORCE)"))?;
                 source.sql(DATABASE, &format!("SELECT pg_drop_replication_slot('{database}')"))?;
@@ -227,10 +241,10 @@ fn peer(source: &Cluster, target: &Cluster, database: &str) -> Result<f64> {
     Ok(seconds)
 }
 
-fn rowmill(options: &Options, source: &Cluster, target: &Cluster, database: &str) -> Result<f64> {
+fn rowmill(options: &Options, keys: &str, (source, target): (&Cluster, &Cluster), database: &str) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("pipeline.yaml");
-    std::fs::write(&file, pipeline(source, target, database))?;
+    std::fs::write(&file, pipeline(source, target, database, keys))?;
     let started = Instant::now();
     let mut child = start(&options.rowmill, &file, folder.path())?;
     arrived(target, database)?;
@@ -244,14 +258,14 @@ fn rowmill(options: &Options, source: &Cluster, target: &Cluster, database: &str
     Ok(seconds)
 }
 
-fn pipeline(source: &Cluster, target: &Cluster, slot: &str) -> String {
+fn pipeline(source: &Cluster, target: &Cluster, slot: &str, keys: &str) -> String {
     format!(
         "name: bench
 console: off
 source:
   postgres: {{ url: \"{}\", publication: bench, slot: {slot}, snapshot: never }}
 routes: [{{ tables: [public.orders, public.done], sinks: [target] }}]
-sinks: {{ target: {{ postgres: {{ url: \"{}\" }} }} }}
+sinks: {{ target: {{ postgres: {{ url: \"{}\"{keys} }} }} }}
 ",
         source.url(DATABASE),
         target.url(slot)

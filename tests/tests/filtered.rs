@@ -138,3 +138,40 @@ fn a_row_that_enters_the_set_arrives_whole_or_stops_the_pipeline() {
     assert_eq!(status.code(), Some(6), "{}", host.log());
     assert!(host.log().contains("E0413"), "{}", host.log());
 }
+
+/// The same while its table is copied, behind the unit that had the row: the row is read again, whole. Both in the order of
+/// the heap and, where there are several heaps, in that of the key.
+#[test]
+fn a_row_that_enters_the_set_behind_its_unit_is_read_again() {
+    let tables = "CREATE TABLE one (id int PRIMARY KEY, status text, big text);
+        ALTER TABLE one ALTER big SET STORAGE EXTERNAL;
+        CREATE TABLE several (id int PRIMARY KEY, status text, big text) PARTITION BY RANGE (id);
+        CREATE TABLE few PARTITION OF several FOR VALUES FROM (0) TO (100);
+        CREATE TABLE many PARTITION OF several FOR VALUES FROM (100) TO (1000);
+        ALTER TABLE few ALTER big SET STORAGE EXTERNAL;
+        ALTER TABLE many ALTER big SET STORAGE EXTERNAL;";
+    for table in ["one", "several"] {
+        let shop = Shop::with(tables).unwrap();
+        shop.plugin("paid_only").unwrap();
+        let rows = format!(
+            "INSERT INTO {table} SELECT n, (ARRAY['open', 'paid'])[1 + n % 2], repeat('x', 3000)
+             FROM generate_series(1, 400) n; ANALYZE {table}"
+        );
+        shop.cluster.script("source", &rows).unwrap();
+        let routes = format!("routes:\n  - {{ tables: [public.{table}], plugins: [paid_only], sinks: [warehouse] }}");
+        let pipeline = shop
+            .pipeline_of(&format!("public.{table}"), &format!("{PLUGINS}{routes}"))
+            .replace("unit_rows: 2000", "unit_rows: 100, rows_per_second: 50");
+        let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+        let found = format!("SELECT count(*) FROM {table} WHERE id = 1");
+        shop.wait_target(&mut host, &found, "1").unwrap();
+        shop.source(&format!("UPDATE {table} SET status = 'paid' WHERE id = 2"))
+            .unwrap();
+        let copied = shop.target(&format!("SELECT count(*) FROM {table}")).unwrap();
+        assert!(copied.parse::<u32>().unwrap() < 200, "the copy is through: {copied}");
+        let paid = format!("SELECT count(*), sum(length(big)) FROM {table} WHERE status = 'paid'");
+        shop.wait_target(&mut host, &paid, &shop.source(&paid).unwrap())
+            .unwrap();
+        host.terminate().unwrap();
+    }
+}

@@ -214,6 +214,48 @@ fn s34_a_row_of_a_hundred_megabytes() {
     host.terminate().unwrap();
 }
 
+/// S34: a `bytea` whose text the server can't make, copied and streamed: told with the way out, which is `binary: true`.
+#[test]
+#[ignore = "takes gigabytes of memory"]
+fn s34_a_row_too_large_as_text_comes_in_binary_form() {
+    let shop = Shop::with("CREATE TABLE blobs (id bigint PRIMARY KEY, body bytea)").unwrap();
+    let routes = "routes:\n  - { tables: [public.blobs], sinks: [warehouse] }";
+    let text = shop
+        .pipeline_of("public.blobs", routes)
+        .replace("    snapshot:", "    max_row: 1GiB\n    snapshot:");
+    let binary = text.replace("    snapshot:", "    binary: true\n    snapshot:");
+    let insert = |id: u32| {
+        let body = "decode(repeat('00', 100000000), 'hex')";
+        let sql = format!("INSERT INTO blobs SELECT {id}, b || b || b || b || b || b FROM (SELECT {body} AS b) AS b");
+        shop.source(&sql).unwrap();
+    };
+    let refused = || {
+        let mut host = Host::run(shop.folder(), &text).unwrap();
+        let status = host.wait(5 * LONG).unwrap();
+        let log = host.log();
+        assert_eq!(status.code(), Some(3), "{log}");
+        assert!(log.contains("E0265") && log.contains("set `binary: true`"), "{log}");
+    };
+    let arrives = |count: u32| {
+        let mut host = Host::run(shop.folder(), &binary).unwrap();
+        let found = "SELECT count(*), count(DISTINCT md5(body)), min(length(body)) FROM blobs";
+        let expected = format!("{count}|1|600000000");
+        wait_until("it arrives", 5 * LONG, || {
+            host.must_run()?;
+            Ok((shop.target(found)? == expected).then_some(()))
+        })
+        .unwrap();
+        println!("600 MB: {} MiB at most", memory(&host, "VmHWM:") >> 20);
+        host.terminate().unwrap();
+    };
+    insert(1);
+    refused();
+    arrives(1);
+    insert(2);
+    refused();
+    arrives(2);
+}
+
 /// H16: with very many tables the stream begins soon.
 #[test]
 #[ignore = "makes 10,000 tables"]

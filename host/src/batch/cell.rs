@@ -97,6 +97,13 @@ impl Cell {
         if moves { self.moved(0, by) } else { self }
     }
 
+    /// Where a text lies in the received bytes.
+    #[inline]
+    pub(super) fn received(self) -> Option<std::ops::Range<usize>> {
+        let start = self.start as usize;
+        (self.tagged_len >> KIND_SHIFT == TEXT).then(|| start..start + (self.tagged_len & LEN_MASK) as usize)
+    }
+
     /// A text of less than 32 bytes with what lies behind it: its length, and 32 bytes that begin with it. `None` for
     /// other values, and at the end of the bytes.
     #[inline]

@@ -61,6 +61,11 @@ impl Op {
             Self::Upsert => "upsert",
         }
     }
+
+    /// Whether [`Row::relation`] says which table it concerns.
+    pub const fn is_of_a_table(self) -> bool {
+        !matches!(self, Self::Truncate | Self::Message)
+    }
 }
 
 /// How much of the old row an image holds.
@@ -106,6 +111,9 @@ pub struct Truncate {
     pub restart_identity: bool,
 }
 
+/// The prefix of what the source's DDL trigger says.
+pub const DDL_PREFIX: &str = "rowmill.ddl";
+
 /// A logical message (`pg_logical_emit_message`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -120,6 +128,8 @@ pub struct Message {
 pub struct Batch {
     /// The bytes as received. Less than 4 GiB.
     pub bytes: Bytes,
+    /// Whether copied rows among it came in binary form, so that nothing of the bytes is a line of COPY.
+    pub binary: bool,
     /// Values that were made here. Less than 4 GiB.
     pub arena: Vec<u8>,
     pub cells: Vec<Cell>,
@@ -161,6 +171,51 @@ impl Batch {
     pub fn short_text(&self, tuple: Tuple, slot: u16) -> Option<(usize, &[u8; 32])> {
         let cell = self.cells.get(tuple.0 as usize + slot as usize)?;
         cell.short_text(&self.bytes, &self.arena)
+    }
+
+    /// The values in some slots as a line of COPY, where they lie like that in the received bytes: tabs between them,
+    /// `\N` for NULL. `None` where one was made or changed, or lies elsewhere.
+    #[inline]
+    pub fn copied_line(&self, tuple: Tuple, slots: impl Iterator<Item = u16>) -> Option<&[u8]> {
+        const NULL: &[u8] = b"\\N";
+        if self.binary {
+            return None;
+        }
+        let mut line: Option<std::ops::Range<usize>> = None;
+        let mut nulls = 0;
+        for slot in slots {
+            let cell = *self.cells.get(tuple.0 as usize + usize::from(slot))?;
+            let next = line.as_ref().map(|line| line.end + 1);
+            let field = match (cell.received(), next) {
+                (Some(field), _) => field,
+                _ if cell != Cell::NULL => return None,
+                (None, Some(next)) => next..next + NULL.len(),
+                // Nothing says yet where it lies.
+                (None, None) => {
+                    nulls += NULL.len() + 1;
+                    continue;
+                }
+            };
+            let text = self.bytes.get(field.clone())?;
+            match &mut line {
+                None => {
+                    let start = field.start.checked_sub(nulls)?;
+                    let before = self.bytes.get(start..field.start)?;
+                    if before.chunks(NULL.len() + 1).any(|field| field != b"\\N\t") {
+                        return None;
+                    }
+                    line = Some(start..field.end);
+                }
+                Some(line) => {
+                    let adjoins = field.start == line.end + 1 && self.bytes.get(line.end) == Some(&b'\t');
+                    if !adjoins || cell == Cell::NULL && text != NULL {
+                        return None;
+                    }
+                    line.end = field.end;
+                }
+            }
+        }
+        self.bytes.get(line?)
     }
 
     /// The values of a tuple in the order of the relation's columns.

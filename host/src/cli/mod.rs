@@ -8,6 +8,7 @@ mod client;
 mod codes;
 mod copy;
 mod cutover;
+mod ddl_trigger;
 mod dead_letter;
 mod demo;
 mod host;
@@ -82,6 +83,9 @@ enum Verb {
     Verify(verify::Args),
     /// Make a Postgres sink's target ready to take the source's place: wait, set its sequences, compare.
     Cutover(cutover::Args),
+    /// Messages of what is done to tables, at the source: an event trigger that a superuser installs.
+    #[command(subcommand)]
+    DdlTrigger(ddl_trigger::Verb),
     /// Changes that were set aside: look at them, send them again, give them up.
     #[command(subcommand)]
     DeadLetter(dead_letter::Verb),
@@ -144,6 +148,7 @@ fn dispatch(verb: Verb, output: Output) -> Outcome {
         Verb::Skip(args) => skip::run(&args, output),
         Verb::Verify(args) => verify::run(&args, output),
         Verb::Cutover(args) => cutover::run(&args, output),
+        Verb::DdlTrigger(verb) => ddl_trigger::run(verb, output),
         Verb::DeadLetter(verb) => dead_letter::run(verb, output),
         Verb::Copy(verb) => copy::run(verb, output),
         Verb::Reload(args) => reload::run(&args, output),

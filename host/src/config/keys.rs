@@ -171,6 +171,13 @@ const POSTGRES_SOURCE: Block = Block {
              `stream_transactions`; and of prepared ones, beyond which the pipeline stops.",
         ),
         Key::default(
+            "binary",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether values are received in binary form, streamed and copied. Plugins and sinks get the same; a `bytea` above \
+             500 MB gets through at all.",
+        ),
+        Key::default(
             "max_row",
             &Shape::Size(ByteSize::mib(1), ByteSize::mib(1024)),
             "256MiB",
@@ -387,6 +394,13 @@ const SINK: Block = Block {
             "32MiB",
             "Bytes of the queue before the sink.",
         ),
+        Key::default(
+            "schema_messages",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether a sink of JSON gets what the source's DDL trigger says, each message at its place among the rows. It \
+             names tables and columns that routes may leave out.",
+        ),
     ],
 };
 
@@ -428,6 +442,20 @@ const POSTGRES_SINK: Block = Block {
             &Shape::Choice(&["true", "false"]),
             "false",
             "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source.",
+        ),
+        Key::default(
+            "transactions",
+            &Shape::Choice(&["whole", "relaxed"]),
+            "whole",
+            "`whole` shows a source transaction at once or not at all; `relaxed` writes by several connections, so that \
+             parts of one may be seen before others.",
+        ),
+        Key::default(
+            "connections",
+            &Shape::Count(2, 16),
+            "2",
+            "Connections that write at the same time, with `transactions: relaxed`; each keeps a core of the target \
+             busy.",
         ),
     ],
 };

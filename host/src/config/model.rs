@@ -59,6 +59,8 @@ pub struct Source {
     pub two_phase: bool,
     /// Bytes of both on disk; 4 GiB.
     pub spill: ByteSize,
+    /// Whether values are received in binary form. What plugins and sinks get is the same.
+    pub binary: bool,
     /// Bytes of one row as it is sent; 256 MiB.
     pub max_row: ByteSize,
 }
@@ -262,6 +264,8 @@ pub struct Sink {
     pub kind: SinkKind,
     /// Bytes of the queue before the sink; 32 MiB.
     pub queue: ByteSize,
+    /// Whether it gets the messages of the source's DDL trigger.
+    pub schema_messages: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -285,6 +289,9 @@ pub struct PostgresSink {
     pub audit: Option<Audit>,
     /// Others read from the target.
     pub relay: Option<Relay>,
+    /// Connections that write at the same time, so that parts of a transaction may be seen before others; `None` where
+    /// transactions stay whole.
+    pub relaxed: Option<usize>,
 }
 
 /// What a target needs for others to read from it by logical replication.

@@ -79,6 +79,7 @@ fn source(item: &Item) -> Option<Source> {
         stream_transactions: item.text("stream_transactions")? == "true",
         two_phase: item.text("two_phase")? == "true",
         spill: item.size("spill")?,
+        binary: item.text("binary")? == "true",
         max_row: item.size("max_row")?,
     })
 }
@@ -174,6 +175,7 @@ fn sink(entry: &Entry, base: &Path, has_plugins: bool) -> Option<Sink> {
         name: entry.key.clone(),
         kind: sink_kind(item, base, has_plugins)?,
         queue: item.size("queue")?,
+        schema_messages: item.text("schema_messages")? == "true",
     })
 }
 
@@ -213,6 +215,10 @@ fn sink_kind(item: &Item, base: &Path, has_plugins: bool) -> Option<SinkKind> {
             },
             audit: match postgres.text("mode") {
                 Some("audit") => Some(audit(postgres.get("audit")?)?),
+                _ => None,
+            },
+            relaxed: match postgres.text("transactions")? {
+                "relaxed" => Some(postgres.count("connections")?),
                 _ => None,
             },
             conflict: match postgres.text("conflict")? {

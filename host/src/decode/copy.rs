@@ -1,6 +1,9 @@
-//! Lines of `COPY ... TO STDOUT` in text form, to the same batches as the stream's.
+//! Rows of `COPY ... TO STDOUT`, to the same batches as the stream's: lines of the text form here, see `copy_binary` for the
+//! other one.
 
 use super::DecodeError;
+use super::binary::Types;
+use super::copy_binary::BinaryRows;
 use crate::batch::{Batch, Cell, OldImage, Op, Relation, Row, Transaction, Tuple};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -18,6 +21,8 @@ pub struct CopyDecoder {
     next_ordinal: u64,
     /// Rows and cells of the last batch: the next one is about as large.
     last_len: (usize, usize),
+    /// Where the COPY is in binary form.
+    binary: Option<BinaryRows>,
 }
 
 impl CopyDecoder {
@@ -28,7 +33,16 @@ impl CopyDecoder {
             batch: Batch::default(),
             next_ordinal: 0,
             last_len: (0, 0),
+            binary: None,
         }
+    }
+
+    /// The same for one `COPY ... (FORMAT binary)`, whose values become text. Columns without a binary form are asked for
+    /// as text. Only [`Self::decode`] takes its rows.
+    #[must_use]
+    pub fn with_binary(mut self, types: Arc<Types>) -> Self {
+        self.binary = Some(BinaryRows::new(types));
+        self
     }
 
     /// Bytes collected since the last [`Self::finish`].
@@ -63,8 +77,17 @@ impl CopyDecoder {
         let mut at = 0;
         while at < frames.len() {
             let (begin, end) = frame(&frames, at).ok_or(DecodeError::CopyFrame)?;
-            let line = &frames[begin..end];
-            self.index(line.strip_suffix(b"\n").unwrap_or(line), begin)?;
+            match &mut self.binary {
+                Some(binary) => {
+                    let relation = &*self.relation;
+                    self.next_ordinal =
+                        binary.index(&frames, begin, end, relation, self.next_ordinal, &mut self.batch)?;
+                }
+                None => {
+                    let line = &frames[begin..end];
+                    self.index(line.strip_suffix(b"\n").unwrap_or(line), begin)?;
+                }
+            }
             at = end;
         }
         self.last_len = (self.batch.rows.len(), self.batch.cells.len());
@@ -107,17 +130,7 @@ impl CopyDecoder {
                 found: count,
             });
         }
-        self.batch.rows.push(Row {
-            relation: 0,
-            transaction: 0,
-            ordinal: self.next_ordinal,
-            new: Some(Tuple(start as u32)),
-            old: None,
-            extra: 0,
-            fan_out: 0,
-            op: Op::Read,
-            old_image: OldImage::Key,
-        });
+        self.batch.rows.push(row(start, self.next_ordinal));
         self.next_ordinal += 1;
         Ok(())
     }
@@ -126,9 +139,25 @@ impl CopyDecoder {
     pub fn finish(&mut self, transaction: Transaction) -> Batch {
         let mut batch = std::mem::take(&mut self.batch);
         batch.bytes = Bytes::from(std::mem::take(&mut self.bytes));
+        batch.binary = self.binary.is_some();
         batch.relations.push(Arc::clone(&self.relation));
         batch.transactions.push(transaction);
         batch
+    }
+}
+
+/// A copied row whose cells begin at `start`.
+pub(super) fn row(start: usize, ordinal: u64) -> Row {
+    Row {
+        relation: 0,
+        transaction: 0,
+        ordinal,
+        new: Some(Tuple(start as u32)),
+        old: None,
+        extra: 0,
+        fan_out: 0,
+        op: Op::Read,
+        old_image: OldImage::Key,
     }
 }
 

@@ -6,10 +6,12 @@
 //!   COPY ... TO STDOUT  --->  CopyDecoder  /
 //! ```
 //!
-//! Nothing is copied or parsed but COPY values with backslashes. Every byte comes from outside: all access is
+//! Nothing is copied or parsed but COPY values with backslashes, and with `binary: true` what isn't text there. Every byte comes from outside: all access is
 //! checked, and what doesn't fit ends in a [`DecodeError`] with the position, never in a panic.
 
+mod binary;
 mod copy;
+mod copy_binary;
 mod cursor;
 mod open;
 mod pgoutput;
@@ -17,6 +19,7 @@ mod relations;
 mod tuple;
 mod types;
 
+pub use binary::{TypeEntry, Types};
 pub use copy::CopyDecoder;
 pub use pgoutput::Decoder;
 pub use relations::{ColumnHint, TableHint};
@@ -45,4 +48,20 @@ pub enum DecodeError {
     CopyColumns { expected: usize, found: usize },
     #[error("{what} is larger than {limit} bytes")]
     TooLarge { what: &'static str, limit: usize },
+    #[error("a value of column {column} of {table} isn't what {type_name} is in binary form")]
+    Value {
+        table: String,
+        column: String,
+        type_name: String,
+    },
+    /// The type may be younger than what is known of the catalog.
+    #[error("column {column} of {table} holds values of type {type_name}")]
+    NoText {
+        table: String,
+        column: String,
+        type_name: String,
+        type_oid: u32,
+    },
+    #[error("a value of column {column} of {table} is 1 GiB or more as text, as no value of Postgres is")]
+    TextTooLarge { table: String, column: String },
 }

@@ -3,6 +3,7 @@
 //! A transaction may come in several chunks of bytes; each becomes a batch with its part of it. Ordinals count on
 //! over the parts.
 
+use super::binary::{Columns, Types};
 use super::cursor::Cursor;
 use super::open::{Open, alone, list, row};
 use super::relations::{Described, Relations};
@@ -10,6 +11,7 @@ use super::tuple::{expect, tuple};
 use super::{DecodeError, TableHint};
 use crate::batch::{Batch, Message, OldImage, Op, Part, ReplicaIdentity, Row, Truncate, Tuple};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// Bytes of one chunk; cells point with 32 bits.
 const CHUNK_BYTES_MAX: usize = u32::MAX as usize;
@@ -23,6 +25,8 @@ const COLUMNS_MAX: usize = 1_664;
 #[derive(Debug, Default)]
 pub struct Decoder {
     relations: Relations,
+    /// What makes text of values in binary form, where the stream has those.
+    binary: Option<Box<Columns>>,
     open: Option<Open>,
     /// For the size of the next batch's vectors.
     last_rows: usize,
@@ -34,6 +38,13 @@ impl Decoder {
         let mut decoder = Self::default();
         hints.into_iter().for_each(|hint| decoder.relations.hint(hint));
         decoder
+    }
+
+    /// The same for a stream in binary form, whose values become text.
+    #[must_use]
+    pub fn with_binary(mut self, types: Arc<Types>) -> Self {
+        self.binary = Some(Box::new(Columns::new(types)));
+        self
     }
 
     /// Decodes whole backend frames into a batch that keeps them.
@@ -188,7 +199,7 @@ impl Decoder {
     fn insert(&mut self, cursor: &mut Cursor<'_>, batch: &mut Batch) -> Result<(), DecodeError> {
         let at = self.relation_of_row(cursor, batch)?;
         expect(cursor, b'N')?;
-        let new = tuple(cursor, batch, at, false)?;
+        let new = tuple(cursor, batch, at, false, self.binary.as_deref_mut())?;
         self.push(cursor, batch, Op::Insert, at, Some(new), None, OldImage::Key)
     }
 
@@ -199,7 +210,7 @@ impl Decoder {
         let mut old_image = OldImage::Key;
         if kind == b'K' || kind == b'O' {
             old_image = if kind == b'O' { OldImage::Full } else { OldImage::Key };
-            old = Some(tuple(cursor, batch, at, kind == b'K')?);
+            old = Some(tuple(cursor, batch, at, kind == b'K', self.binary.as_deref_mut())?);
             kind = cursor.u8("the kind of a tuple")?;
         }
         if kind != b'N' {
@@ -209,7 +220,7 @@ impl Decoder {
                 expected: "a new tuple",
             });
         }
-        let new = tuple(cursor, batch, at, false)?;
+        let new = tuple(cursor, batch, at, false, self.binary.as_deref_mut())?;
         self.push(cursor, batch, Op::Update, at, Some(new), old, old_image)
     }
 
@@ -226,7 +237,13 @@ impl Decoder {
                 });
             }
         };
-        let old = tuple(cursor, batch, at, old_image == OldImage::Key)?;
+        let old = tuple(
+            cursor,
+            batch,
+            at,
+            old_image == OldImage::Key,
+            self.binary.as_deref_mut(),
+        )?;
         self.push(cursor, batch, Op::Delete, at, None, Some(old), old_image)
     }
 

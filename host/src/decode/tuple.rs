@@ -1,6 +1,7 @@
 //! Tuples of pgoutput: one cell per slot of the relation, nothing copied.
 
 use super::DecodeError;
+use super::binary::Columns;
 use super::cursor::Cursor;
 use crate::batch::{Batch, Cell, Relation, Tuple};
 
@@ -17,16 +18,24 @@ pub(super) fn expect(cursor: &mut Cursor<'_>, kind: u8) -> Result<(), DecodeErro
 }
 
 /// Indexes a tuple: one cell per slot of the relation. Columns that the relation doesn't have are passed over, ones
-/// that the tuple doesn't have are absent (servers 15.0 and 15.1 send such tuples under column lists).
+/// that the tuple doesn't have are absent (servers 15.0 and 15.1 send such tuples under column lists). `binary` makes text
+/// of values in binary form; without it they stay as they are.
 #[inline]
 pub(super) fn tuple(
     cursor: &mut Cursor<'_>,
     batch: &mut Batch,
     relation: u32,
     key_only: bool,
+    binary: Option<&mut Columns>,
 ) -> Result<Tuple, DecodeError> {
-    let Batch { cells, relations, .. } = batch;
+    let Batch {
+        cells,
+        relations,
+        arena,
+        ..
+    } = batch;
     let relation: &Relation = &relations[relation as usize];
+    let binary = binary.map(|columns| columns.of(relation));
     let count = cursor.u16("the number of columns of a tuple")? as usize;
     let start = cells.len();
     let slots = relation.slots as usize;
@@ -43,9 +52,12 @@ pub(super) fn tuple(
             b'u' => Cell::UNCHANGED,
             b'b' => {
                 let len = cursor.u32("the length of a value")? as usize;
-                let cell = Cell::binary(cursor.position(), len);
-                cursor.take(len, "the end of a value")?;
-                cell
+                let position = cursor.position();
+                let value = cursor.take(len, "the end of a value")?;
+                match &binary {
+                    Some(columns) => columns.cell(at, value, position, arena)?,
+                    None => Cell::binary(position, len),
+                }
             }
             found => {
                 return Err(DecodeError::Unexpected {

@@ -11,7 +11,8 @@ mod pipeline_yaml;
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target. fuzz/Cargo.toml has one binary for each.
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
+    ("binary_value", decoders::binary_value),
     ("copy_row", decoders::copy_row),
     ("guest_reply", guest_reply::guest_reply),
     ("manifest", decoders::manifest),

@@ -511,7 +511,8 @@ impl Intake {
             released = self.hold.checkpoint();
         }
         let job = Job {
-            copying: self.copying(&batch),
+            copying: self.tables_where(&batch, Merger::is_copying),
+            spared: self.tables_where(&batch, Merger::fills_in),
             batch,
             rows,
             waiting: Vec::new(),
@@ -551,7 +552,8 @@ impl Intake {
         let several = self.lanes.as_ref().is_some_and(Lanes::are_several);
         let job = Job {
             waiting: self.waiting(&batch, &rows),
-            copying: self.copying(&batch),
+            copying: self.tables_where(&batch, Merger::is_copying),
+            spared: self.tables_where(&batch, Merger::fills_in),
             batch,
             rows,
             keep_rows: several || !self.letters.is_empty(),
@@ -575,13 +577,13 @@ impl Intake {
         self.lanes()?.process(job, pinned)
     }
 
-    /// The tables of a batch that are being copied.
-    fn copying(&self, batch: &Batch) -> Vec<u32> {
+    /// The tables of a batch of which this is so, while any is copied.
+    fn tables_where(&self, batch: &Batch, is_so: fn(&Merger, u32) -> bool) -> Vec<u32> {
         if self.merger.is_done() {
             return Vec::new();
         }
         let tables = batch.relations.iter().map(|relation| relation.oid);
-        tables.filter(|oid| self.merger.is_copying(*oid)).collect()
+        tables.filter(|oid| is_so(&self.merger, *oid)).collect()
     }
 
     /// Changes that have to wait behind dead letters, by route; nothing at all where there are no letters.

@@ -14,8 +14,10 @@ pub(super) struct Job {
     pub rows: Vec<Vec<Row>>,
     /// By route: changes that are known to wait behind dead letters. The plugins don't see them.
     pub waiting: Vec<Held>,
-    /// OIDs of the batch's tables that are being copied: what an update of theirs lacks, the copy brings.
+    /// OIDs of the batch's tables that are being copied.
     pub copying: Vec<u32>,
+    /// Those of them where the copy brings what an update lacks, and the row itself where it isn't there yet.
+    pub spared: Vec<u32>,
     /// Whether the outflow may have to look at the rows as they went into the plugins.
     pub keep_rows: bool,
     /// Stored once the batch is durable everywhere.

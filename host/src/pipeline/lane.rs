@@ -127,8 +127,8 @@ impl Lane {
                 }
             }
             done.sides.push(side);
-            if !done.copying.is_empty() {
-                spare_copied(&done.batch, rows, &done.copying);
+            if !job.spared.is_empty() {
+                spare(&done.batch, rows, &job.spared);
             }
         }
         if let Some(names) = job.checkpoint {
@@ -387,11 +387,11 @@ impl LaneChain {
     }
 }
 
-/// The row of an upsert may not be there yet where its table is being copied: the copy brings it, with the values that
-/// this change lacks.
-fn spare_copied(batch: &Batch, rows: &mut [Row], copying: &[u32]) {
+/// The row of an upsert may not be there where its table is being copied: it is read again, with the values that this
+/// change lacks.
+fn spare(batch: &Batch, rows: &mut [Row], spared: &[u32]) {
     for row in rows.iter_mut().filter(|row| row.op == Op::Upsert) {
-        if copying.contains(&batch.relation(row).oid) {
+        if spared.contains(&batch.relation(row).oid) {
             row.op = Op::Update;
         }
     }

@@ -5,7 +5,7 @@ use super::job::{Done, Side};
 use super::notices::Notices;
 use super::queue::Queue;
 use super::stats::LaneStats;
-use crate::batch::{Batch, Delivery, Lsn, Op, Origin, Row};
+use crate::batch::{Batch, DDL_PREFIX, Delivery, Lsn, Op, Origin, Row};
 use crate::checkpoint::{Frontier, Mark};
 use crate::dead_letter::{self, Cause, DeadLetters, PluginName, ReplayBatch, RouteId};
 use crate::plugin::{Aside, AsideCause};
@@ -20,11 +20,24 @@ pub struct Outlet {
     pub handle: SinkHandle,
     /// Whether it was given a part of a transaction that hasn't ended.
     inside: bool,
+    schema_messages: bool,
 }
 
 impl Outlet {
     pub fn new(handle: SinkHandle) -> Self {
-        Self { handle, inside: false }
+        Self {
+            handle,
+            inside: false,
+            schema_messages: false,
+        }
+    }
+
+    /// Whether it gets the messages of the source's DDL trigger.
+    pub fn with_schema_messages(self, schema_messages: bool) -> Self {
+        Self {
+            schema_messages,
+            ..self
+        }
     }
 }
 
@@ -105,6 +118,9 @@ impl Outflow {
         for (sink, outlet) in self.outlets.iter_mut().enumerate() {
             let mut rows = rows_for(sink, &self.sinks, &mut rows);
             keep_copied(&self.only, sink, &batch, &mut rows);
+            if outlet.schema_messages {
+                put_schema_messages(&batch, &mut rows);
+            }
             // The end of a transaction is told to whoever has seen its beginning, with or without rows; so is what was said
             // in one, which may belong to rows that are still to come.
             if rows.is_empty() && !outlet.inside && batch.message_rows.is_empty() {
@@ -173,6 +189,18 @@ impl From<Aside> for dead_letter::Aside {
                 version: aside.version,
                 hash: aside.hash,
             },
+        }
+    }
+}
+
+/// Puts what the DDL trigger has said among the rows, each message at its place in its transaction.
+fn put_schema_messages(batch: &Batch, rows: &mut Vec<Row>) {
+    let place = |row: &Row| (row.transaction, row.ordinal);
+    for said in &batch.message_rows {
+        let message = &batch.messages[said.extra as usize];
+        if message.transactional && message.prefix == DDL_PREFIX {
+            let at = rows.partition_point(|row| place(row) < place(said));
+            rows.insert(at, *said);
         }
     }
 }

@@ -45,6 +45,12 @@ impl QueryError {
         }
     }
 
+    /// Whether the server can't make text of a value, or a message of a row, since it would be 1 GiB or more:
+    /// `program_limit_exceeded`, or without a code of its own.
+    pub fn is_too_large(&self) -> bool {
+        self.sqlstate == "54000" || self.message.starts_with("invalid memory alloc request size")
+    }
+
     /// True where a later try can succeed without anybody doing something.
     pub fn is_transient(&self) -> bool {
         self.sqlstate != PROTOCOL_VIOLATION && is_transient(&self.sqlstate)

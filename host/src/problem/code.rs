@@ -35,9 +35,6 @@ const STAGES: &[&[Code]] = &[
     crate::cli::PLUGIN_CODES,
 ];
 
-/// From here on the source's codes stand for notices, which stop nothing.
-const FIRST_NOTICE: &str = "E0230";
-
 /// All codes, ascending.
 pub fn codes() -> Vec<Code> {
     let mut codes = STAGES.concat();
@@ -49,7 +46,13 @@ pub fn codes() -> Vec<Code> {
 /// What preflight finds is said in one sentence; its fix depends on the database and comes with the problem.
 fn preflight(&(code, sentence): &(&'static str, &'static str)) -> Code {
     let sentence = sentence.trim();
-    let end = sentence.find([':', ',', ';']).unwrap_or(sentence.len() - 1);
+    // Not within what is written as code.
+    let mut quoted = false;
+    let end = sentence.find(|letter| {
+        quoted ^= letter == '`';
+        !quoted && [':', ',', ';'].contains(&letter)
+    });
+    let end = end.unwrap_or(sentence.len() - 1);
     Code {
         code,
         title: &sentence[..end],
@@ -64,7 +67,7 @@ fn remark(code: &str) -> &'static str {
         .any(|(known, _)| *known == code)
     {
         ""
-    } else if code >= FIRST_NOTICE {
+    } else if crate::source::preflight::codes::NOTICES.contains(&code) {
         " A notice: it stops nothing."
     } else {
         " Found before anything is made at the server; the help names the statement that cures it."

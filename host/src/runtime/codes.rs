@@ -52,7 +52,8 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0265",
         title: "the server can't send a row",
-        explanation: "Postgres makes no text of 1 GiB or more, and a `bytea` takes two characters for each byte. The \
+        explanation: "Postgres makes no text of 1 GiB or more, and a `bytea` takes two characters for each byte. With \
+                      `binary: true` it comes in its own size, which may be nearly 1 GiB for the whole row. As text the \
                       change can't be streamed from this slot, whatever becomes of the row later.",
     },
     Code {
@@ -75,6 +76,13 @@ pub const CODES: &[Code] = &[
         explanation: "With `two_phase: true` they lie in the folder `prepared` of the state folder until they are \
                       committed. They were deleted, or the state is an older one that was put back. The server won't \
                       send them again.",
+    },
+    Code {
+        code: "E0269",
+        title: "a value can't be read in binary form",
+        explanation: "With `binary: true` values are received as the server keeps them, and text is made of them here. \
+                      That isn't possible for every type: a start refuses tables that have others, but a column may \
+                      get one while they are streamed, or have had one at the time of the change.",
     },
     Code {
         code: "E0330",

@@ -24,6 +24,11 @@ const UNITS_UNDER_WAY: usize = 4;
 /// Starts to copy what isn't copied yet, on the workers. A copy that was cut off goes on with the ranges of the key that
 /// aren't counted yet: what it left of those at the sinks is overwritten by key.
 pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Merger), Box<Problem>> {
+    let config = process.config();
+    let is_filtered = |relation: &Relation| {
+        let mut routes = config.routes.iter().filter(|route| !route.plugins.is_empty());
+        routes.any(|route| crate::pipeline::takes(route, relation))
+    };
     let (mut tables, mut patient) = (Vec::new(), false);
     for copy in process.store.copies()? {
         if copy.state != CopyState::Planned {
@@ -38,7 +43,10 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         let epoch = copy.epoch + 1;
         let Order { basis, file } = copy_order::of(table, &copy.basis, process, ready);
         let ranges = copied_before(process, &copy, &basis)?;
-        let planned = table_copy(table, epoch, ranges.clone());
+        let planned = snapshot::TableCopy {
+            types: ready.types.clone(),
+            ..table_copy(table, epoch, ranges.clone())
+        };
         let ahead = process.store.rows_ahead(copy.table_oid)?;
         // Rows of a table without a key are out, and nothing would tell them from those that are read now.
         let empties = copy.empties || planned.key.is_empty() && !ahead.is_empty();
@@ -61,6 +69,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
             altered,
             file,
             late: !copy.reach.only.is_empty(),
+            filtered: is_filtered(&planned.relation),
             ..planned
         });
     }
@@ -68,7 +77,6 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         .stats
         .copying
         .store(!tables.is_empty(), std::sync::atomic::Ordering::Release);
-    let config = process.config();
     let settings = &config.source.snapshot;
     let plan = Plan {
         tables,
@@ -166,6 +174,8 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         empties: false,
         altered: false,
         late: false,
+        filtered: false,
+        types: None,
         filter: table.row_filter.clone(),
         condition: table.condition.clone(),
         copied: copied

@@ -1,11 +1,13 @@
 //! What ends a run for good and no stage has put into words yet.
 
+use crate::decode::DecodeError;
 use crate::postgres::QueryError;
 use crate::problem::{Exit, Problem};
 use crate::source::replication::ReceiveError;
 
-/// The server ended the stream with an error that a retry doesn't cure, or we did. `table` names what is streamed.
-pub(super) fn stream(error: &ReceiveError, table: impl Fn(u32) -> Option<String>) -> Problem {
+/// The server ended the stream with an error that a retry doesn't cure, or we did. `binary` where values came in binary
+/// form, `table` names what is streamed.
+pub(super) fn stream(error: &ReceiveError, binary: bool, table: impl Fn(u32) -> Option<String>) -> Problem {
     match error {
         ReceiveError::TooLarge { table: of, bytes, .. } => {
             let what = match of.and_then(table) {
@@ -22,9 +24,17 @@ pub(super) fn stream(error: &ReceiveError, table: impl Fn(u32) -> Option<String>
             let help = "`rowmill remove`, empty the tables at the targets, then `rowmill run`: they are copied anew";
             Problem::new("E0263", Exit::Gap, headline, help).with_cause(placed(server))
         }
-        ReceiveError::Server(server) if is_too_large(server) => {
-            let headline = "the server can't send a row: it is too large as text";
-            let help = "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew";
+        ReceiveError::Server(server) if server.is_too_large() => {
+            let (headline, help) = match binary {
+                false => (
+                    "the server can't send a row: it is too large as text",
+                    "set `binary: true` under source.postgres, then start again: the stream goes on at the stored position",
+                ),
+                true => (
+                    "the server can't send a row: it is too large",
+                    "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew",
+                ),
+            };
             Problem::new("E0265", Exit::Preflight, headline, help).with_cause(placed(server))
         }
         ReceiveError::Protocol(_) => undecodable(error),
@@ -40,11 +50,6 @@ pub(super) fn stream(error: &ReceiveError, table: impl Fn(u32) -> Option<String>
     }
 }
 
-/// A server makes no text of 1 GiB or more: `program_limit_exceeded`, or without a code of its own.
-fn is_too_large(error: &QueryError) -> bool {
-    error.sqlstate == "54000" || error.message.starts_with("invalid memory alloc request size")
-}
-
 /// With the position that the server was at, where it says so.
 fn placed(error: &QueryError) -> String {
     let context = error.context.as_deref().unwrap_or_default();
@@ -52,6 +57,24 @@ fn placed(error: &QueryError) -> String {
         Some(place) => format!("{error}; {place}"),
         None => error.to_string(),
     }
+}
+
+/// A value of the stream in binary form that has no text here; the bytes are right.
+pub(super) fn textless(error: &DecodeError) -> Option<Problem> {
+    let (code, headline, help) = match error {
+        DecodeError::NoText { table, .. } => (
+            "E0269",
+            format!("a value of {table} can't be read in binary form"),
+            "remove `binary: true` from source.postgres, then start again: the stream goes on at the stored position",
+        ),
+        DecodeError::TextTooLarge { table, .. } => (
+            "E0265",
+            format!("a row of {table} is too large as text"),
+            "make its values smaller, then `rowmill remove` and `rowmill run`: the tables are copied anew",
+        ),
+        _ => return None,
+    };
+    Some(Problem::new(code, Exit::Preflight, headline, help).with_cause(error))
 }
 
 /// Bytes of the stream that make no sense, twice.

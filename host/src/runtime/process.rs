@@ -13,6 +13,7 @@ use crate::plugin::{Engine, GuestMetrics};
 use crate::postgres::Conninfo;
 use crate::snapshot::Pace;
 use crate::source::catalog::Catalog;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use tokio::sync::watch;
 
@@ -38,6 +39,8 @@ pub(crate) struct Process {
     pub(super) spill: Arc<SpillStats>,
     /// Why transactions in progress are not received any more though the file says so; until the next start.
     pub(super) unstreamed: OnceLock<String>,
+    /// Types that a session didn't know, for which another one has begun.
+    pub(super) types_asked_for: Mutex<HashSet<u32>>,
     pub(super) status: StatusBoard,
     /// OIDs and names of the tables that are streamed.
     pub(super) streamed: Mutex<Vec<(u32, String)>>,
@@ -105,6 +108,14 @@ impl Process {
     /// Whether the server is to be asked for transactions in progress.
     pub(super) fn streams_transactions(&self) -> bool {
         self.config().source.stream_transactions && self.unstreamed.get().is_none()
+    }
+
+    /// Whether another session may know a type that this one doesn't: once for each.
+    pub(super) fn asks_for_type(&self, oid: u32) -> bool {
+        self.types_asked_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(oid)
     }
 
     /// How our connections call themselves at the server.

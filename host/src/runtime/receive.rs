@@ -45,6 +45,10 @@ pub(super) enum Onward {
 }
 
 /// What was received, ready to be pushed.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, moved once: a box would cost an allocation for each batch"
+)]
 enum Step {
     Batch(Batch),
     Bytes(Bytes),

@@ -164,6 +164,11 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
             format!("{:?}", running.source.snapshot),
             format!("{:?}", fresh.source.snapshot),
         ),
+        (
+            "source.postgres.binary",
+            running.source.binary.to_string(),
+            fresh.source.binary.to_string(),
+        ),
         ("lanes", running.lanes.to_string(), fresh.lanes.to_string()),
         (
             "drain_timeout",

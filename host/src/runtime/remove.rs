@@ -10,8 +10,9 @@ use crate::source::remove::{self, Removal};
 use std::path::PathBuf;
 use tokio_postgres::Client;
 
-/// Folders of the state folder that mean nothing without the state. Dead letters would block keys of the next life.
-const CACHES: [&str; 3] = ["compiled", "modules", "dead_letters"];
+/// Folders of the state folder that mean nothing without the state. Dead letters would block keys of the next life;
+/// prepared transactions are those of the old slot.
+const CACHES: [&str; 4] = ["compiled", "modules", "dead_letters", "prepared"];
 
 /// What a pipeline has left and is to go. While it lives, no host starts with the state.
 pub struct Leftovers {

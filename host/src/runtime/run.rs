@@ -110,6 +110,7 @@ pub(super) fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Probl
         pace: Arc::new(pace),
         spill: Arc::default(),
         unstreamed: OnceLock::new(),
+        types_asked_for: Mutex::default(),
         status,
         streamed: Mutex::default(),
         watcher: OnceLock::new(),

@@ -12,7 +12,7 @@ use super::{tables, two_phase, types};
 use crate::assemble::Full;
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
-use crate::decode::Decoder;
+use crate::decode::{DecodeError, Decoder};
 use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue};
 use crate::problem::Problem;
 use crate::sink::driver::{Driver, Outcome};
@@ -103,13 +103,16 @@ pub(super) async fn session(
         Ok(types) => types,
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
-    let protocol = protocol(process, ready.connection.server_version());
+    let protocol = protocol(process, ready.connection.server_version()).with_binary(ready.types.is_some());
     let assembler = match protocol.streaming || protocol.two_phase {
         true => Some(assembly::assembler(process, start)?),
         false => None,
     };
     let running = launch(process, &ready, types, acks)?;
-    let decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
+    let mut decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
+    if let Some(types) = &ready.types {
+        decoder = decoder.with_binary(Arc::clone(types));
+    }
     let bound = options.once.then_some(ready.flushed);
     tracing::info!(slot = ready.slot, publication = ready.publication, position = %start, "streaming");
     process.status.streaming(protocol);
@@ -156,7 +159,7 @@ pub(super) async fn session(
     {
         end = own;
     }
-    let concluded = conclude(process, running, receiver, end, stop).await;
+    let concluded = conclude(process, running, receiver, end, protocol.binary, stop).await;
     if let Some(assembly) = assembly {
         assembly.finish().await;
     }
@@ -188,6 +191,7 @@ async fn conclude(
     running: Running,
     receiver: Receiver,
     end: ReceiveEnd,
+    binary: bool,
     stop: &mut StopRequest,
 ) -> Result<SessionEnd, Box<Problem>> {
     let connected = matches!(
@@ -227,13 +231,20 @@ async fn conclude(
         (ReceiveEnd::ServerGone(reason), _) => SessionEnd::Retry(reason),
         (ReceiveEnd::Failed(error), _) if error.is_transient() => SessionEnd::Retry(error.to_string()),
         (ReceiveEnd::Failed(error), _) => {
-            let problem = Box::new(super::failure::stream(&error, |oid| process.table_name(oid)));
+            let problem = Box::new(super::failure::stream(&error, binary, |oid| process.table_name(oid)));
             if !error.may_be_of_the_way() {
                 return Err(problem);
             }
             SessionEnd::Malformed(problem)
         }
-        (ReceiveEnd::Undecodable(error), _) => SessionEnd::Malformed(Box::new(super::failure::undecodable(&error))),
+        // A type that was made since the session began is known to the next one.
+        (ReceiveEnd::Undecodable(DecodeError::NoText { type_oid, .. }), _) if process.asks_for_type(type_oid) => {
+            SessionEnd::Again
+        }
+        (ReceiveEnd::Undecodable(error), _) => match super::failure::textless(&error) {
+            Some(problem) => return Err(Box::new(problem)),
+            None => SessionEnd::Malformed(Box::new(super::failure::undecodable(&error))),
+        },
         (_, _) => SessionEnd::Retry("a stage of the pipeline ended".into()),
     })
 }
@@ -278,7 +289,7 @@ fn launch(
         let interval = sink::flush_interval(of_sink);
         let (handle, driver) = Driver::new(sink::build(of_sink), context, of_sink.queue, interval, durable);
         process.status.sink(at, &of_sink.name, handle.clone());
-        outlets.push(Outlet::new(handle));
+        outlets.push(Outlet::new(handle).with_schema_messages(of_sink.schema_messages));
         let tell = Tell(Arc::clone(&ended));
         drivers.push(process.workers.spawn(async move {
             let _tell = tell;

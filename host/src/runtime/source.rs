@@ -5,12 +5,14 @@ use super::{check, copies, late_sinks, tables, two_phase};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
+use crate::decode::Types;
 use crate::postgres::{ConnectError, Conninfo, QueryError, install_crypto_provider, sql};
 use crate::problem::{Exit, Problem};
 use crate::source::catalog::Catalog;
 use crate::source::preflight::{self, Level, Notice};
 use crate::source::replication::Connection;
 use crate::source::{monitor, publication, slot};
+use std::sync::Arc;
 
 /// SQLSTATE object_in_use.
 const SLOT_IN_USE: &str = "55006";
@@ -35,6 +37,8 @@ pub(super) struct Ready {
     /// An ordinary connection beside the stream, which notices a server that shuts down.
     pub(super) monitor: tokio_postgres::Client,
     pub(super) catalog: Catalog,
+    /// Where values come in binary form.
+    pub(super) types: Option<Arc<Types>>,
     pub(super) publication: String,
     /// Whether that sends updates.
     pub(super) sends_updates: bool,
@@ -108,6 +112,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
         connection,
         monitor: client,
         catalog: report.catalog,
+        types: report.types,
         publication,
         sends_updates,
         slot: slot_name,

@@ -210,7 +210,12 @@ impl Builder {
                 Value::Unchanged => Cell::UNCHANGED,
                 Value::Absent => Cell::ABSENT,
                 Value::Text(text) => self.batch.text_cell(text),
-                Value::Binary(_) => Cell::binary(0, 0),
+                Value::Binary(bytes) => {
+                    let mut received = self.batch.bytes.to_vec();
+                    received.extend_from_slice(bytes);
+                    self.batch.bytes = received.into();
+                    Cell::binary(self.batch.bytes.len() - bytes.len(), bytes.len())
+                }
             });
         }
         self.batch.push_tuple(cells)

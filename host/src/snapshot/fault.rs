@@ -3,6 +3,7 @@
 use super::plan::TableCopy;
 use super::sql;
 use super::waiting::WAITING_BYTES_MAX;
+use crate::decode::DecodeError;
 use crate::postgres::QueryError;
 use crate::problem::{Exit, Problem};
 
@@ -36,6 +37,7 @@ impl Fault {
         let name = table.relation.full_name();
         let cause = format!("{} (SQLSTATE {code})", error.message);
         let problem = match code {
+            _ if error.is_too_large() => too_large(&name, table.types.is_some()),
             INSUFFICIENT_PRIVILEGE => Problem::new(
                 "E0601",
                 Exit::Preflight,
@@ -57,9 +59,32 @@ impl Fault {
     }
 }
 
+/// In either form the server sends less than 1 GiB of a row; a `bytea` takes twice its size as text.
+fn too_large(name: &str, binary: bool) -> Problem {
+    let (headline, help) = match binary {
+        false => (
+            format!("a row of {name} is too large as text"),
+            "set `binary: true` under source.postgres, then start again",
+        ),
+        true => (
+            format!("a row of {name} is too large to be copied"),
+            "make its values smaller, then start again",
+        ),
+    };
+    Problem::new("E0265", Exit::Preflight, headline, help)
+}
+
 impl From<Box<Problem>> for Fault {
     fn from(problem: Box<Problem>) -> Self {
         Self::Definite(problem)
+    }
+}
+
+/// What was copied can't be read. A type that was made since the session began is known to the next one.
+pub(super) fn undecodable(table: &TableCopy, error: DecodeError) -> Fault {
+    match error {
+        DecodeError::NoText { .. } => Fault::Definite(changed(table)),
+        error => Fault::Transient(error.into()),
     }
 }
 

@@ -14,8 +14,8 @@ pub(super) type Key = Box<[u8]>;
 pub(super) enum Change<'k> {
     /// An insert, a delete, or an update that leaves the key alone.
     One(&'k [u8]),
-    /// An update that leaves the key alone, and came without all of its values, where no unit may bring the row: then it
-    /// is to be read again, until [`KeyedMerge::rows_are_there`].
+    /// An update that leaves the key alone, and came without all of its values, where the target may lack the row and no
+    /// unit may bring it: then it is to be read again, until [`KeyedMerge::rows_are_there`].
     Part(&'k [u8]),
     /// An update of the key: a delete of the old one and an insert of the new one. `complete` tells whether all
     /// values of the new row came with it (no unchanged TOAST).
@@ -197,6 +197,10 @@ impl KeyedMerge {
     /// All units are out, and the stream has passed their F: a change that comes now finds its row.
     pub(super) fn rows_are_there(&mut self) {
         self.rows_are_there = true;
+    }
+
+    pub(super) fn are_rows_there(&self) -> bool {
+        self.rows_are_there
     }
 
     /// Whether a change that is still to come could be judged by what is kept here.

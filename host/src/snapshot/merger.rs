@@ -227,7 +227,9 @@ impl Merger {
             if !self.tables[at].held {
                 out.extend(self.repair(at, position)?);
             }
-            self.tables[at].passed(position);
+            if let Some(begun) = self.shared.begun.get() {
+                self.tables[at].passed(position, *begun);
+            }
         }
         self.end_tables(position);
         Ok(out)
@@ -277,6 +279,11 @@ impl Merger {
     /// Whether the table is under copy: not all of its rows are out, or changes that they show may still come.
     pub fn is_copying(&self, oid: u32) -> bool {
         self.by_oid.contains_key(&oid)
+    }
+
+    /// Whether the copy brings what an incomplete update of the table lacks, and its row where it isn't there.
+    pub fn fills_in(&self, oid: u32) -> bool {
+        self.by_oid.get(&oid).is_some_and(|at| self.tables[*at].fills_in())
     }
 
     pub fn progress(&self) -> Vec<TableProgress> {

@@ -3,6 +3,7 @@
 use super::pace::Pace;
 use super::visibility::Snapshot;
 use crate::batch::{CopyUnit, Lsn, Relation};
+use crate::decode::Types;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +45,10 @@ pub struct TableCopy {
     /// Only some sinks lack it: its units go out behind what they show, however long that takes, so that nothing is
     /// left out of the stream for them.
     pub late: bool,
+    /// Whether plugins may keep rows of it from the targets, and let them in later.
+    pub filtered: bool,
+    /// Where it is read in binary form: the source's types.
+    pub types: Option<Arc<Types>>,
     /// What its rows must meet, as SQL: others never leave, since the stream doesn't bring them either.
     pub filter: Option<String>,
     /// What rows must meet to be copied. A row that is read again for the stream's sake need not: the stream brings all.

@@ -10,14 +10,16 @@ use super::visibility::Snapshot;
 use crate::batch::{Batch, CopyUnit, Lsn, Origin, Part, Transaction};
 use crate::decode::CopyDecoder;
 use crate::postgres::{Frames, Reader, TextRow};
+use std::sync::Arc;
 
 /// The size of a WAL page, and of its two headers.
 const WAL_PAGE: u64 = 8192;
 const PAGE_HEADERS: [u64; 2] = [24, 40];
 
 /// Limits of the role that would break a copy off, and row security that would silently leave rows out: with it off,
-/// the server refuses instead.
+/// the server refuses instead. Without `enable_tidscan` every range of a heap would be looked for in all of it.
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET row_security = off; SET jit = off; \
+     SET enable_tidscan = on; \
      SET idle_in_transaction_session_timeout = 0; SET default_transaction_deferrable = off";
 
 pub(super) async fn connect(connect: &Connect) -> Result<Reader, Fault> {
@@ -123,6 +125,10 @@ impl<'t, 'r> Rows<'t, 'r> {
     }
 
     fn new(table: &'t TableCopy, unit: CopyUnit, frames: Frames<'r>) -> Self {
+        let mut decoder = CopyDecoder::new(table.relation.clone());
+        if let Some(types) = &table.types {
+            decoder = decoder.with_binary(Arc::clone(types));
+        }
         let transaction = Transaction {
             xid: 0,
             commit_lsn: Lsn(0),
@@ -134,17 +140,23 @@ impl<'t, 'r> Rows<'t, 'r> {
         Self {
             table,
             frames,
-            decoder: CopyDecoder::new(table.relation.clone()),
+            decoder,
             transaction,
         }
     }
 
     /// The next rows; `None` behind the last.
     pub(super) async fn next(&mut self) -> Result<Option<Batch>, Fault> {
-        let frames = self.frames.next().await.map_err(|error| Fault::of(self.table, error))?;
-        let Some(frames) = frames else { return Ok(None) };
-        let batch = self.decoder.decode(frames, self.transaction);
-        batch.map(Some).map_err(|error| Fault::Transient(error.into()))
+        loop {
+            let frames = self.frames.next().await.map_err(|error| Fault::of(self.table, error))?;
+            let Some(frames) = frames else { return Ok(None) };
+            let batch = self.decoder.decode(frames, self.transaction);
+            let batch = batch.map_err(|error| fault::undecodable(self.table, error))?;
+            // The end of a binary COPY is a message without rows.
+            if !batch.rows.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
     }
 }
 

@@ -135,9 +135,22 @@ pub(super) fn copy_keys(table: &TableCopy, key: &[KeyColumn], keys: &[Vec<String
 }
 
 fn copy(table: &TableCopy, condition: &str) -> String {
-    let columns: Vec<String> = table.relation.columns.iter().map(|c| identifier(&c.name)).collect();
+    let is_sent_as_text = |oid| table.types.as_ref().is_some_and(|types| types.is_sent_as_text(oid));
+    let columns = table.relation.columns.iter().map(|column| {
+        let name = identifier(&column.name);
+        match is_sent_as_text(column.type_oid) {
+            // As its output function writes it, which a cast need not do.
+            true => format!("CASE WHEN {name} IS NOT NULL THEN pg_catalog.format('%s', {name}) END"),
+            false => name,
+        }
+    });
+    let columns: Vec<String> = columns.collect();
+    let form = if table.types.is_some() { " (FORMAT binary)" } else { "" };
     let rows = rows_of(table);
-    format!("COPY (SELECT {} FROM {rows}{condition}) TO STDOUT", columns.join(","))
+    format!(
+        "COPY (SELECT {} FROM {rows}{condition}) TO STDOUT{form}",
+        columns.join(",")
+    )
 }
 
 /// The key at which a unit of the first `rows` rows of a range ends; no row where it has fewer.

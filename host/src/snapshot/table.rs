@@ -134,13 +134,14 @@ impl Table {
             return if *held { Ok(true) } else { Err(fault::changed(copy)) };
         };
         let no_key = |_| fault::no_key(copy);
-        let by_place = copy.file.is_some();
+        // By an update into a unit that is out already, or by one into the set that a plugin lets through.
+        let may_be_missing = copy.file.is_some() || copy.filtered;
         let change = match (row.old, row.new) {
             (Some(old), Some(new)) => {
                 key::write(batch, old, None, slots, old_key).map_err(no_key)?;
                 key::write(batch, new, Some(old), slots, key).map_err(no_key)?;
                 match key == old_key {
-                    true if by_place && !is_complete(batch, row, relation) => Change::Part(key),
+                    true if may_be_missing && !is_complete(batch, row, relation) => Change::Part(key),
                     true => Change::One(key),
                     false => Change::Moved {
                         old: old_key,
@@ -151,7 +152,7 @@ impl Table {
             }
             (Some(only), None) | (None, Some(only)) => {
                 key::write(batch, only, None, slots, key).map_err(no_key)?;
-                match by_place && row.new.is_some() && !is_complete(batch, row, relation) {
+                match may_be_missing && row.new.is_some() && !is_complete(batch, row, relation) {
                     true => Change::Part(key),
                     false => Change::One(key),
                 }
@@ -179,12 +180,18 @@ impl Table {
         self.units == Some(self.merged)
     }
 
-    /// The stream stands at `position`.
-    pub(super) fn passed(&mut self, position: Lsn) {
-        let all_there = self.is_out() && position >= self.units_finish;
+    /// The stream stands at `position`, and nothing is left to be read again. What an earlier run has passed by comes
+    /// again up to `begun`.
+    pub(super) fn passed(&mut self, position: Lsn, begun: Lsn) {
+        let all_there = self.is_out() && position >= self.units_finish.max(begun);
         if let (true, Changes::Keyed(merge)) = (all_there, &mut self.changes) {
             merge.rows_are_there();
         }
+    }
+
+    /// Whether a row is read again that comes without all of its values, so that it needn't be at the target.
+    pub(super) fn fills_in(&self) -> bool {
+        matches!(&self.changes, Changes::Keyed(merge) if !merge.are_rows_there())
     }
 
     /// Whether nothing that the stream will bring behind `position` is left to be judged. What an earlier run has read

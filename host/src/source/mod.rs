@@ -6,6 +6,7 @@
 //! the stream, [`remove`] takes it all down again.
 
 pub mod catalog;
+pub mod ddl_trigger;
 pub mod preflight;
 pub mod publication;
 pub mod slot;

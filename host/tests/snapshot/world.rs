@@ -75,6 +75,8 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         empties: false,
         altered: false,
         late: false,
+        filtered: false,
+        types: None,
         filter: None,
         condition: None,
     }

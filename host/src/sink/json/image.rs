@@ -86,6 +86,7 @@ impl Images {
 
 fn push_value(form: Form, value: Value<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     match value {
+        Value::Binary(bytes) if form == Form::Bytea => text::push_bytea(out, bytes),
         Value::Binary(_) => return Err(EncodeError::Binary),
         Value::Text(value) if form == Form::Json && memchr::memmem::find(value, NUL).is_some() => {
             text::push_string(out, value);

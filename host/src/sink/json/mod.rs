@@ -28,7 +28,7 @@ use crate::batch::{Batch, Message, Op, Origin, Replay, Row, Transaction, Truncat
 use crate::sink::SinkError;
 pub(in crate::sink) use image::{Images, push_context};
 use rustc_hash::FxHashMap;
-use shape::{ColumnShape, Shape};
+use shape::{ColumnShape, Form, Shape};
 use std::io::Write;
 
 /// Shapes kept before all are let go: far more than there are tables, far less than hurts.
@@ -51,7 +51,7 @@ pub fn time_text(us: i64) -> String {
 pub enum EncodeError {
     #[error("a value is not UTF-8")]
     NotUtf8,
-    #[error("a value is in binary form, JSON needs its text")]
+    #[error("a value that isn't a bytea is in binary form, JSON needs its text")]
     Binary,
 }
 
@@ -227,20 +227,21 @@ fn push_image(batch: &Batch, tuple: Tuple, shape: &Shape, out: &mut Vec<u8>) -> 
                 apart.unchanged = true;
                 continue;
             }
-            Value::Binary(_) => return Err(EncodeError::Binary),
-            Value::Null | Value::Text(_) => {}
+            Value::Binary(_) if column.form != Form::Bytea => return Err(EncodeError::Binary),
+            Value::Null | Value::Text(_) | Value::Binary(_) => {}
         }
         if !first {
             out.push(b',');
         }
         first = false;
         out.extend_from_slice(&column.name);
-        match value.text() {
-            Some(text) => {
+        match value {
+            Value::Text(text) => {
                 column.form.push(out, text);
                 apart.json_null |= column.form.is_null(text);
             }
-            None => out.extend_from_slice(b"null"),
+            Value::Binary(bytes) => text::push_bytea(out, bytes),
+            _ => out.extend_from_slice(b"null"),
         }
     }
     Ok(apart)

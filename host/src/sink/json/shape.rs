@@ -5,6 +5,7 @@ use crate::batch::{Column, Relation};
 
 // OIDs of built-in types never change: src/include/catalog/pg_type.dat.
 const BOOL: u32 = 16;
+const BYTEA: u32 = 17;
 const INT8: u32 = 20;
 const INT2: u32 = 21;
 const INT4: u32 = 23;
@@ -20,6 +21,8 @@ pub(super) enum Form {
     Bool,
     Number,
     Json,
+    /// A string, whose value may come in binary form.
+    Bytea,
     String,
 }
 
@@ -29,6 +32,7 @@ impl Form {
             BOOL => Self::Bool,
             INT2 | INT4 | INT8 | OID | FLOAT4 | FLOAT8 => Self::Number,
             JSON | JSONB => Self::Json,
+            BYTEA => Self::Bytea,
             _ => Self::String,
         }
     }

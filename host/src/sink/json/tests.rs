@@ -181,3 +181,17 @@ proptest! {
         prop_assert_eq!(text::is_number(candidate.as_bytes()), text::is_json(candidate.as_bytes()));
     }
 }
+
+#[test]
+fn a_bytea_in_binary_form_has_the_line_of_its_text() {
+    let table = relation("t", &[("id", 23, "integer", true), ("body", 17, "bytea", false)]);
+    let line = |body: Value<'static>| {
+        let rows = Builder::new().transaction(1, Part::Whole);
+        lines(
+            &rows
+                .update(&table, &[text("1"), body], Some(&[text("2"), body]))
+                .delivery(1),
+        )
+    };
+    assert_eq!(line(Value::Binary(&[0, 0xAB, 0x10])), line(text("\\x00ab10")));
+}

@@ -97,6 +97,17 @@ fn skip_digits(text: &[u8]) -> &[u8] {
     &text[count..]
 }
 
+/// The text of a `bytea`, `\x` and two digits a byte, as a string.
+pub(super) fn push_bytea(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(bytes.len() * 2 + 5);
+    out.extend_from_slice(br#""\\x"#);
+    for byte in bytes {
+        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    out.push(b'"');
+}
+
 /// RFC 4648, section 4, with padding.
 pub(super) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

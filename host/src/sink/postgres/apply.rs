@@ -25,18 +25,18 @@ const STATEMENTS_MAX: usize = 500;
 /// Looked-up tables kept before all are looked up again.
 const TARGETS_MAX: usize = 10_000;
 
-/// Which statement: of which relation, doing what to which columns. `true` for COPY.
-type Key = (u32, Kind, Columns, bool);
+/// Which statement: of which relation, doing what to which columns, which of them in binary form. `true` for COPY.
+type Key = (u32, Kind, Columns, Columns, bool);
 
 /// What is known of the target for as long as the connection lasts.
 pub(super) struct Applier {
-    mode: WriteMode,
+    pub(super) mode: WriteMode,
     /// Whether tables and columns are made where they are missing.
     creates: bool,
     pub(super) conflict: OnConflict,
     relay: Option<config::Relay>,
     /// Whether foreign keys and ordinary triggers don't act, so that the order between tables can't be seen.
-    independent: bool,
+    pub(super) independent: bool,
     /// Numbers of tables, by their quoted names.
     tables: FxHashMap<String, u32>,
     pub(super) targets: FxHashMap<u32, Arc<Target>>,
@@ -216,7 +216,8 @@ impl Applier {
         self.drain(work, &mut pipeline).await
     }
 
-    async fn look_up(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
+    /// Looks up the tables that rows go to, and makes those that are missing where that is asked for.
+    pub(super) async fn look_up(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
         if self.targets.len() > TARGETS_MAX {
             self.targets.clear();
         }
@@ -404,7 +405,7 @@ impl Applier {
         pipeline: &mut Pipeline<'a, Sent>,
     ) -> Result<Option<Arc<Prepared>>, SinkError> {
         let index = work.batch.relations[run.relation as usize].index;
-        let key = (index, run.kind, run.columns.clone(), copy);
+        let key = (index, run.kind, run.columns.clone(), run.binary.clone(), copy);
         if let Some(known) = self.statements.get(&key) {
             return Ok(known.clone());
         }
@@ -417,7 +418,7 @@ impl Applier {
         let sql = if copy {
             Some(statement::copy(target, run.kind, &run.columns))
         } else {
-            statement::sql(target, run.kind, &run.columns, self.conflict)
+            statement::sql(target, run.kind, &run.columns, &run.binary, self.conflict)
         };
         let prepared = match sql {
             Some(sql) => {

@@ -27,17 +27,17 @@ pub(super) struct Predecessor {
     started: SystemTime,
 }
 
-/// Connects and ends the predecessor. Also says whether tables are independent of each other, as foreign keys and
+/// Connects and ends the predecessors. Also says whether tables are independent of each other, as foreign keys and
 /// ordinary triggers don't act.
 pub(super) async fn connect(
     url: &Secret,
     context: &SinkContext,
-    predecessor: &mut Option<Predecessor>,
+    predecessors: &mut Vec<Predecessor>,
 ) -> Result<(Client, bool), SinkError> {
     let client = connect_once(url, context).await?;
     let failed = |error| error::of(&error, context);
     client.batch_execute(SETTINGS).await.map_err(failed)?;
-    if let Some(Predecessor { pid, started }) = predecessor.take() {
+    for Predecessor { pid, started } in predecessors.drain(..) {
         let end = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
                    WHERE pid = $1 AND backend_start = $2 AND pid <> pg_catalog.pg_backend_pid()";
         client.execute(end, &[&pid, &started]).await.map_err(failed)?;

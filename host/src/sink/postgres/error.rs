@@ -28,6 +28,16 @@ pub(super) struct Change {
     pub(super) streamed: bool,
 }
 
+/// A lock that others hold.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Blocked(String);
+
+/// Whether a statement gave up on a lock.
+pub(super) fn is_blocked(error: &SinkError) -> bool {
+    matches!(error, SinkError::Transient(error) if error.is::<Blocked>())
+}
+
 pub(super) fn of(error: &Error, context: &SinkContext) -> SinkError {
     of_change(error, context, None)
 }
@@ -35,12 +45,14 @@ pub(super) fn of(error: &Error, context: &SinkContext) -> SinkError {
 pub(super) fn of_change(error: &Error, context: &SinkContext, change: Option<&Change>) -> SinkError {
     match error.as_db_error() {
         Some(database) if !is_transient(database.code()) => definite(database, context, change).into(),
-        Some(database) => SinkError::Transient(anyhow::anyhow!(
-            "sink {}: {} ({})",
-            context.sink,
-            told(database),
-            database.code().code()
-        )),
+        Some(database) => {
+            let code = database.code().code();
+            let text = format!("sink {}: {} ({code})", context.sink, told(database));
+            SinkError::Transient(match code {
+                "55P03" | "40P01" => Blocked(text).into(),
+                _ => anyhow::Error::msg(text),
+            })
+        }
         // Without a SQLSTATE it is the connection.
         None => SinkError::Transient(anyhow::anyhow!("sink {}: {}", context.sink, connection_text(error))),
     }

@@ -1,6 +1,7 @@
 //! What benchmarks reach into.
 
 use super::encode::Texts;
+use super::run::Columns;
 use super::statement::{Image, Sql};
 use crate::batch::Batch;
 use crate::sink::SinkContext;
@@ -11,6 +12,7 @@ pub fn copy_lines(batch: &Batch, context: &SinkContext, out: &mut Vec<u8>) {
     let sql = Sql {
         text: String::new(),
         parameters: columns.map(|column| (Image::New, column.slot)).collect(),
+        binary: Columns::default(),
     };
     let mut texts = Texts::of(batch, context);
     for row in &batch.rows {

@@ -31,6 +31,8 @@
 //! | truncate | TRUNCATE of what the source names, RESTART IDENTITY as there | the same |
 //! | message | nothing | nothing |
 //!
+//! With `transactions: relaxed` several connections write, each a share of the rows (`relaxed`).
+//!
 //! With `audit` each of them is a row of one table (`audit`, which takes the applier's place).
 //! With `append` each of them is a row of its own (`about` has what is told beside its columns).
 //!
@@ -51,6 +53,7 @@ mod group;
 mod pipeline;
 mod position;
 mod refusal;
+mod relaxed;
 mod relay;
 mod run;
 mod session;
@@ -70,6 +73,7 @@ use crate::config;
 use crate::problem::Problem;
 use apply::Applier;
 use connection::Predecessor;
+use relaxed::{Ahead, Relaxed};
 use session::Session;
 use std::time::Duration;
 
@@ -84,8 +88,8 @@ const LINGER: Duration = Duration::from_millis(10);
 pub(super) struct PostgresSink {
     config: config::PostgresSink,
     session: Option<Session>,
-    /// The backend of the last session: after a broken connection it may still hold the sink's lock.
-    predecessor: Option<Predecessor>,
+    /// The backends of the last session: after a broken connection they may still hold the sink's locks.
+    predecessors: Vec<Predecessor>,
     /// `None` until the target has let us in, then how often it has refused to since.
     refused: Option<u32>,
     durable: u64,
@@ -96,7 +100,7 @@ impl PostgresSink {
         Self {
             config: config.clone(),
             session: None,
-            predecessor: None,
+            predecessors: Vec::new(),
             refused: None,
             durable: 0,
         }
@@ -104,18 +108,15 @@ impl PostgresSink {
 
     async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
         self.session = None;
-        let (client, independent) = match connection::connect(&self.config.url, context, &mut self.predecessor).await {
+        let (client, independent) = match connection::connect(&self.config.url, context, &mut self.predecessors).await {
             Err(SinkError::Definite(problem)) if connection::is_of_the_login(&problem) => {
                 return Err(self.refused(problem));
             }
             connected => connected?,
         };
         self.refused = Some(0);
-        self.predecessor = Some(
-            connection::predecessor(&client)
-                .await
-                .map_err(|error| error::of(&error, context))?,
-        );
+        let own = connection::predecessor(&client).await;
+        self.predecessors.push(own.map_err(|error| error::of(&error, context))?);
         let (position, identity) = position::open(&client, context).await?;
         if let Some(relay) = &self.config.relay {
             relay::open(&client, relay, context).await?;
@@ -124,9 +125,20 @@ impl PostgresSink {
             Some(audit) => Some(audit::Trail::open(&client, audit, &identity, context).await?),
             None => None,
         };
+        let ahead = Ahead::read(&client, context, position).await?;
+        let relaxed = match self.config.relaxed {
+            Some(connections) if independent && trail.is_none() => {
+                let own = &mut self.predecessors;
+                Some(Relaxed::open(&client, connections, &self.config, context, own).await?)
+            }
+            _ => None,
+        };
         let applier = Applier::new(&self.config, independent);
         let mut session = Session::open(client, context.clone(), identity, applier, self.durable).await?;
         session.trail = trail;
+        session.relaxed = relaxed;
+        session.ahead = ahead;
+        session.reached = position.unwrap_or_default();
         self.session = Some(session);
         Ok(position)
     }

@@ -17,6 +17,9 @@ pub(super) const BACK: &str = "ROLLBACK TO SAVEPOINT rowmill_part";
 
 /// Begins a target transaction.
 pub(super) const BEGIN: &str = "BEGIN; SAVEPOINT rowmill_part";
+/// Begins one beside others of the same sink. They wait for each other where the server sees no deadlock: one holds what
+/// another needs until that one is done, too.
+pub(super) const BEGIN_BESIDE: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SAVEPOINT rowmill_part";
 /// Goes on behind [`BACK`], with the savepoint that is still set.
 pub(super) const AGAIN: &str = "SELECT";
 /// Goes on with one.

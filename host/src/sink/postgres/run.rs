@@ -71,6 +71,20 @@ impl Columns {
         self.0[at / 64] |= 1 << (at % 64);
     }
 
+    /// With room for so many.
+    pub(super) fn set(&mut self, at: usize, columns: usize) {
+        self.grow_to(columns);
+        self.insert(at);
+    }
+
+    fn grow_to(&mut self, columns: usize) {
+        self.0.resize(columns.div_ceil(64), 0);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     pub(super) fn contains(&self, at: usize) -> bool {
         self.0.get(at / 64).is_some_and(|word| word & (1 << (at % 64)) != 0)
     }
@@ -82,6 +96,8 @@ pub(super) struct Run {
     /// Index into the batch's relations.
     pub(super) relation: u32,
     pub(super) columns: Columns,
+    /// Those of them whose value is too long for a text: it goes to the target in binary form, in a run of its own.
+    pub(super) binary: Columns,
     /// Which of the delivery's rows.
     pub(super) rows: Range<usize>,
 }
@@ -91,7 +107,7 @@ pub(super) struct Run {
 pub(super) enum Unusable {
     #[error("an update or delete came without the values of the key")]
     NoKey,
-    #[error("a value is in binary form, the target needs its text")]
+    #[error("a value of 512 MiB or more identifies the row, which only a shorter one can")]
     Binary,
 }
 
@@ -102,6 +118,7 @@ pub(super) struct Cutter {
     /// Hashes of the keys of the run. An equal hash of another key only cuts a run short.
     keys: FxHashSet<u64>,
     columns: Columns,
+    binary: Columns,
 }
 
 impl Cutter {
@@ -110,6 +127,7 @@ impl Cutter {
             mode,
             keys: FxHashSet::default(),
             columns: Columns::default(),
+            binary: Columns::default(),
         }
     }
 
@@ -140,9 +158,10 @@ impl Cutter {
                     kind,
                     relation: row.relation,
                     columns: self.columns.clone(),
+                    binary: self.binary.clone(),
                     rows: at..at + 1,
                 });
-                rows_max = match self.is_watched(work, row, targets) {
+                rows_max = match self.is_watched(work, row, targets) || !self.binary.is_empty() {
                     true => 1,
                     false => kind.rows_max(by_copy),
                 };
@@ -151,7 +170,10 @@ impl Cutter {
                 }
                 continue;
             };
-            let same = run.kind == kind && run.relation == row.relation && run.columns == self.columns;
+            let same = run.kind == kind
+                && run.relation == row.relation
+                && run.columns == self.columns
+                && self.binary.is_empty();
             if !same || run.rows.len() >= rows_max || !self.keys.insert(key) {
                 break;
             }
@@ -169,7 +191,8 @@ impl Cutter {
             && targets[&work.batch.relation(row).index].triggers
     }
 
-    /// What to do with a row, and its key's hash. Leaves the columns that have a value in `self.columns`.
+    /// What to do with a row, and its key's hash. Leaves the columns that have a value in `self.columns`, and those in
+    /// binary form in `self.binary`.
     fn classify(
         &mut self,
         work: Work<'_>,
@@ -178,6 +201,7 @@ impl Cutter {
     ) -> Result<(Kind, u64), Unusable> {
         let batch = work.batch;
         self.columns.clear(0);
+        self.binary.clear(0);
         if row.op == Op::Truncate {
             return Ok((Kind::Truncate, 0));
         }
@@ -190,7 +214,7 @@ impl Cutter {
             return if target.keyed {
                 Ok((Kind::Delete, key_hash(batch, target, old, None)?))
             } else {
-                Ok((Kind::DeleteEqual, 0))
+                Ok((Kind::DeleteEqual, all_text(batch, target, old)?))
             };
         };
         self.columns.clear(target.columns.len());
@@ -198,14 +222,17 @@ impl Cutter {
         for (at, column) in target.columns.iter().enumerate() {
             match batch.value(new, column.slot) {
                 Value::Unchanged | Value::Absent => whole = false,
-                Value::Binary(_) => return Err(Unusable::Binary),
                 Value::Null | Value::Text(_) => self.columns.insert(at),
+                Value::Binary(_) => {
+                    self.columns.insert(at);
+                    self.binary.set(at, target.columns.len());
+                }
             }
         }
         let inserts = matches!(row.op, Op::Insert | Op::Read);
         if !target.keyed {
             return match row.old {
-                Some(_) if !inserts => Ok((Kind::UpdateEqual, 0)),
+                Some(old) if !inserts => Ok((Kind::UpdateEqual, all_text(batch, target, old)?)),
                 None if !inserts && row.op != Op::Upsert => Err(Unusable::NoKey),
                 // Rows may be equal: nothing is looked for, and no two are the same one.
                 _ => Ok((Kind::Add, row.ordinal ^ u64::from(row.transaction) << 48)),
@@ -236,12 +263,15 @@ impl Cutter {
     fn append(&mut self, batch: &Batch, row: &Row, target: &Target) -> Result<(Kind, u64), Unusable> {
         self.columns.clear(target.columns.len());
         (0..target.columns.len()).for_each(|at| self.columns.insert(at));
-        let mut values = target.columns.iter().flat_map(|column| {
-            let images = [row.new, row.old].into_iter().flatten();
-            images.map(|image| batch.value(image, column.slot))
-        });
-        if values.any(|value| matches!(value, Value::Binary(_))) {
-            return Err(Unusable::Binary);
+        for (at, column) in target.columns.iter().enumerate() {
+            let newest = match (row.new, row.old) {
+                (Some(new), old) => key_value(batch, column.slot, new, old),
+                (None, Some(old)) => batch.value(old, column.slot),
+                (None, None) => Value::Absent,
+            };
+            if matches!(newest, Value::Binary(_)) {
+                self.binary.set(at, target.columns.len());
+            }
         }
         Ok((
             Kind::Append,
@@ -257,6 +287,15 @@ impl Cutter {
             && transaction.origin == Origin::Stream
             && !transaction.is_aside()
             && (work.copying.is_empty() || !work.copying.contains(&work.batch.relation(row).oid))
+    }
+}
+
+/// 0 where every value can be compared as text.
+fn all_text(batch: &Batch, target: &Target, image: Tuple) -> Result<u64, Unusable> {
+    let mut values = target.columns.iter().map(|column| batch.value(image, column.slot));
+    match values.any(|value| matches!(value, Value::Binary(_))) {
+        true => Err(Unusable::Binary),
+        false => Ok(0),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Target transactions: when one begins, and when it is committed with the position.
 
+mod divided;
+
 use super::apply::{Applier, PassedOver, Work};
 use super::audit::Trail;
 use super::error;
 use super::pipeline::Pipeline;
 use super::position::{Identity, UPDATE};
 use super::refusal;
+use super::relaxed::{Ahead, Bound, Relaxed};
 use super::window::{Joint, Window};
 use crate::batch::{Delivery, Lsn, Origin, Part, Transaction};
 use crate::sink::driver;
@@ -25,6 +28,10 @@ pub(super) struct Session {
     applier: Applier,
     /// Takes the applier's place in an audit trail.
     pub(super) trail: Option<Trail>,
+    /// The connections that write beside this one, where transactions may be seen in parts.
+    pub(super) relaxed: Option<Relaxed>,
+    /// What is there beyond the position.
+    pub(super) ahead: Option<Ahead>,
     window: Window,
     /// Whether a target transaction is open, and what went into it.
     open: bool,
@@ -33,6 +40,9 @@ pub(super) struct Session {
     position: Option<Lsn>,
     /// Whether the last source transaction hasn't ended.
     inside: bool,
+    /// Up to where several connections have applied, and the position that was committed last.
+    applied: Bound,
+    pub(super) reached: Lsn,
     /// The last delivery of which nothing belongs to a transaction that hasn't ended.
     complete: u64,
     written: u64,
@@ -58,11 +68,15 @@ impl Session {
             update_position,
             applier,
             trail: None,
+            relaxed: None,
+            ahead: None,
             window: Window::default(),
             open: false,
             bytes: 0,
             position: None,
             inside: false,
+            applied: Bound::default(),
+            reached: Lsn::default(),
             complete: durable,
             written: durable,
             durable,
@@ -72,6 +86,8 @@ impl Session {
     /// Takes a delivery, applies what has come together where that is enough, and returns up to which one everything
     /// is durable.
     pub(super) async fn write(&mut self, delivery: &Delivery) -> Result<u64, SinkError> {
+        let rest = self.ahead.as_ref().and_then(|ahead| ahead.without_known(delivery));
+        let delivery = rest.as_ref().unwrap_or(delivery);
         let targets = &self.applier.targets;
         if !self.window.takes(delivery, |index| targets.contains_key(&index)) {
             self.apply_window().await?;
@@ -155,6 +171,18 @@ impl Session {
 
     /// `before` is the position without the delivery's transactions.
     async fn apply(&mut self, delivery: &Delivery, range: Range<usize>, before: Option<Lsn>) -> Result<(), SinkError> {
+        match self.relaxed {
+            Some(_) => self.apply_relaxed(delivery, range, before).await,
+            None => self.apply_alone(delivery, range, before).await,
+        }
+    }
+
+    async fn apply_alone(
+        &mut self,
+        delivery: &Delivery,
+        range: Range<usize>,
+        before: Option<Lsn>,
+    ) -> Result<(), SinkError> {
         let start = range.start;
         match self.try_apply(delivery, range).await {
             Err(error) => {
@@ -210,13 +238,7 @@ impl Session {
         let begin = if self.open { refusal::NEXT } else { refusal::BEGIN };
         self.open = true;
         self.bytes += delivery.batch.size_bytes();
-        let work = Work {
-            client: &self.client,
-            context: &self.context,
-            batch: &delivery.batch,
-            rows: &delivery.rows,
-            copying: &delivery.copying,
-        };
+        let work = work(&self.client, &self.context, delivery);
         self.applier.apply(work, range, begin).await
     }
 
@@ -226,13 +248,7 @@ impl Session {
         let Some(trail) = &mut self.trail else {
             return Ok(());
         };
-        let work = Work {
-            client: &self.client,
-            context: &self.context,
-            batch: &delivery.batch,
-            rows: &delivery.rows,
-            copying: &delivery.copying,
-        };
+        let work = work(&self.client, &self.context, delivery);
         let encoded = trail.encode(work, range.clone());
         if matches!(encoded, Ok(None)) {
             return Ok(());
@@ -250,12 +266,22 @@ impl Session {
 
     /// Commits the open target transaction with the position.
     async fn commit(&mut self) -> Result<(), SinkError> {
-        if !self.open {
-            return Ok(());
+        if self.open {
+            self.commit_open().await?;
+            self.durable = self.complete;
         }
+        Ok(())
+    }
+
+    async fn commit_open(&mut self) -> Result<(), SinkError> {
+        let position = self.position.take();
+        self.commit_others(position).await?;
         let client = &self.client;
         let mut pipeline = Pipeline::new();
-        if let Some(position) = self.position.take() {
+        if let (Some(relaxed), Some(part)) = (&self.relaxed, self.part_beyond(position)) {
+            relaxed.send_all(client, part, &self.identity, &mut pipeline).await;
+        }
+        if let Some(position) = position {
             let (statement, parameters) = (&self.update_position, self.identity.parameters(position));
             let update = async move { client.execute_raw(statement, parameters).await };
             pipeline.send((), update).await;
@@ -268,7 +294,7 @@ impl Session {
         drop(pipeline);
         self.open = false;
         self.bytes = 0;
-        self.durable = self.complete;
+        self.settle_others(position);
         self.count_passed_over();
         Ok(())
     }
@@ -292,6 +318,16 @@ impl Session {
                 "changes met other rows of the same key and were skipped"
             );
         }
+    }
+}
+
+fn work<'a>(client: &'a Client, context: &'a SinkContext, delivery: &'a Delivery) -> Work<'a> {
+    Work {
+        client,
+        context,
+        batch: &delivery.batch,
+        rows: &delivery.rows,
+        copying: &delivery.copying,
     }
 }
 

@@ -30,12 +30,16 @@ pub(super) struct Sql {
     pub(super) text: String,
     /// The slot of each parameter, one array of text each.
     pub(super) parameters: Vec<(Image, u16)>,
+    /// Those that are arrays of `bytea` instead.
+    pub(super) binary: Columns,
 }
 
 /// The parameters of a statement as they are handed out.
 struct Source<'a> {
     target: &'a Target,
     columns: &'a Columns,
+    /// The columns whose newest value comes in binary form.
+    binary: &'a Columns,
     parameters: Vec<(Image, u16)>,
 }
 
@@ -64,8 +68,17 @@ impl<'a> Source<'a> {
     /// In the select list the arrays are gone through in step; in FROM each would be put by first, which takes twice as
     /// long.
     fn rows(&self) -> String {
-        let arrays = (1..=self.parameters.len()).map(|at| format!("unnest(${at}::text[]) AS v{at}"));
+        let arrays = (1..=self.parameters.len()).map(|at| {
+            let element = if self.is_binary(at - 1) { "bytea" } else { "text" };
+            format!("unnest(${at}::{element}[]) AS v{at}")
+        });
         format!("(SELECT {}) AS s", arrays.collect::<Vec<_>>().join(", "))
+    }
+
+    fn is_binary(&self, parameter: usize) -> bool {
+        let (image, slot) = self.parameters[parameter];
+        let column = self.target.columns.iter().position(|column| column.slot == slot);
+        matches!(image, Image::New | Image::Newest) && column.is_some_and(|at| self.binary.contains(at))
     }
 
     fn assignments(&mut self, of: impl Fn(&TargetColumn) -> bool) -> String {
@@ -100,9 +113,15 @@ impl<'a> Source<'a> {
     }
 
     fn done(self, text: String) -> Sql {
+        let mut binary = Columns::default();
+        let count = self.parameters.len();
+        (0..count)
+            .filter(|at| self.is_binary(*at))
+            .for_each(|at| binary.set(at, count));
         Sql {
             text,
             parameters: self.parameters,
+            binary,
         }
     }
 }
@@ -125,10 +144,17 @@ fn moved(source: &mut Source<'_>) -> String {
 }
 
 /// The statement that applies a run; `None` where there is nothing to set.
-pub(super) fn sql(target: &Target, kind: Kind, columns: &Columns, conflict: OnConflict) -> Option<Sql> {
+pub(super) fn sql(
+    target: &Target,
+    kind: Kind,
+    columns: &Columns,
+    binary: &Columns,
+    conflict: OnConflict,
+) -> Option<Sql> {
     let mut source = Source {
         target,
         columns,
+        binary,
         parameters: Vec::new(),
     };
     let name = &target.name;
@@ -240,6 +266,7 @@ pub(super) fn copy(target: &Target, kind: Kind, columns: &Columns) -> Sql {
     let mut source = Source {
         target,
         columns,
+        binary: &Columns::default(),
         parameters: Vec::new(),
     };
     let mut names = Vec::new();

@@ -14,6 +14,10 @@ pub(super) const MISSING_COLUMN: &str = "E0403";
 /// OID of `character`, the one type whose name without a length means something else.
 const BPCHAR: u32 = 1042;
 const VARCHAR: u32 = 1043;
+const TEXT: u32 = 25;
+/// Types of which each value has one text: bool, int8, int2, int4, text, oid, varchar, date, timestamp, timestamptz and
+/// uuid.
+const TOLD_BY_TEXT: [u32; 11] = [16, 20, 21, 23, TEXT, 26, VARCHAR, 1082, 1114, 1184, 2950];
 /// A character type's typmod is its length and the size of a header.
 const TYPMOD_HEADER: i32 = 4;
 
@@ -48,6 +52,9 @@ pub(super) struct Target {
     pub(super) triggers: bool,
     /// Whether nobody could tell that a row had other values meanwhile.
     pub(super) compacts: bool,
+    /// Whether rows of different keys have nothing to do with each other, and those of one key have the same texts in
+    /// its columns.
+    pub(super) divides: bool,
 }
 
 /// The table as a whole.
@@ -72,11 +79,23 @@ struct Found {
     name: String,
     cast: String,
     generated: bool,
+    /// Of the type, or of what the domain is made of.
+    type_oid: u32,
+    /// Whether its collation tells apart what differs.
+    deterministic: bool,
     /// The schema of the type's own `=`.
     equality_schema: Option<String>,
 }
 
 impl Found {
+    /// Whether equal values have equal texts, and the source's are of the same type: other types know one value in
+    /// several forms (`1.0` and `1.00`).
+    fn is_told_by_text(&self, column: &Column) -> bool {
+        let is_text = |oid: u32| [TEXT, VARCHAR].contains(&oid);
+        let same = self.type_oid == column.type_oid || is_text(self.type_oid) && is_text(column.type_oid);
+        same && self.deterministic && TOLD_BY_TEXT.contains(&self.type_oid)
+    }
+
     fn column(&self, slot: u16, key: bool) -> TargetColumn {
         TargetColumn {
             name: quoted(&self.name),
@@ -143,7 +162,9 @@ impl Target {
             || pg_catalog.format_type(atttypid, -1), attgenerated <> '', \
             (SELECT n.nspname::text FROM pg_catalog.pg_operator o \
                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
-                WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1) \
+                WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1), \
+            base, NOT EXISTS (SELECT FROM pg_catalog.pg_collation c WHERE c.oid = attcollation \
+                AND NOT c.collisdeterministic) \
             FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_type t ON t.oid = atttypid, \
             LATERAL (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) AS base) AS b \
             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
@@ -155,6 +176,8 @@ impl Target {
                 cast: row.get(1),
                 generated: row.get(2),
                 equality_schema: row.get(3),
+                type_oid: row.get(4),
+                deterministic: row.get(5),
             })
             .collect();
         let select = "SELECT ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = indrelid \
@@ -180,6 +203,7 @@ impl Target {
         context: &SinkContext,
     ) -> Result<Self, SinkError> {
         let mut columns = Vec::with_capacity(relation.columns.len());
+        let mut told_by_text = true;
         for column in &relation.columns {
             let Some(at) = found.iter().find(|found| found.name == column.name) else {
                 return Err(missing_column(relation, column, context).into());
@@ -188,8 +212,11 @@ impl Target {
             if at.generated {
                 continue;
             }
-            columns.push(at.column(column.slot, key.contains(&column.name)));
+            let is_key = key.contains(&column.name);
+            told_by_text &= !is_key || at.is_told_by_text(column);
+            columns.push(at.column(column.slot, is_key));
         }
+        let compacts = !key.is_empty() && traits.one_unique && !traits.triggers;
         Ok(Self {
             table,
             name: qualified(relation),
@@ -198,7 +225,8 @@ impl Target {
             keyed: !key.is_empty(),
             copy: traits.copy,
             triggers: traits.triggers,
-            compacts: !key.is_empty() && traits.one_unique && !traits.triggers,
+            compacts,
+            divides: compacts && told_by_text,
         })
     }
 }

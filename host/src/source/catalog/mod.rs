@@ -11,6 +11,9 @@
 mod load;
 mod names;
 mod narrow;
+mod types;
+
+pub use types::types;
 
 use crate::batch::ReplicaIdentity;
 use crate::config::TablePattern;

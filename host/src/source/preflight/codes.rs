@@ -85,13 +85,33 @@ codes! {
     PATTERN_UNMATCHED = "E0241";
     /// `snapshot: where` names a table that isn't followed, or holds a condition that the server doesn't take.
     BAD_CONDITION = "E0242";
+    /// The pipeline asks for values in binary form, and a column is of a type whose text can't be told from it: `regclass` and
+    /// its like, extensions' types that Rowmill doesn't know. Or the server sends none.
+    BINARY = "E0243";
     /// The pipeline asks for two_phase, and the slot was made without.
     SLOT_ONE_PHASE = "E0246";
     /// The server is too old for two_phase.
     TWO_PHASE_VERSION = "E0247";
     /// An adopted slot may have handed over the rows of a transaction that is prepared and not yet committed.
     PREPARED_BEFORE = "E0248";
+    /// The server refuses to install the DDL trigger or to take it down: that takes a superuser.
+    DDL_TRIGGER_REFUSED = "E0249";
 }
+
+/// What stops nothing.
+pub const NOTICES: &[&str] = &[
+    SERVER_OLD,
+    ENCODING,
+    PUBLICATION_OPERATIONS,
+    ROW_FILTER,
+    COLUMN_LIST,
+    PUBLICATION_EXTRA,
+    SLOT_AT_RISK,
+    UNCHANGED_TOAST,
+    SEQUENCES,
+    LEFT_OUT,
+    PATTERN_UNMATCHED,
+];
 
 /// What a running pipeline has taken itself: no hindrance for whoever looks beside it.
 pub const OF_RUNNING: &[&str] = &[SLOT_ACTIVE, SENDERS_TAKEN, SLOTS_TAKEN];

@@ -2,6 +2,7 @@
 //!
 //! Each finding names the object and one fix. A problem stops the start; a notice is worth knowing and doesn't.
 
+mod binary;
 pub mod codes;
 mod conditions;
 mod publication;
@@ -17,7 +18,9 @@ pub use settings::pooled_host;
 use super::catalog::{self, Catalog};
 use super::slot::SlotState;
 use crate::config::{Source, TablePattern};
+use crate::decode::Types;
 use crate::problem::{Exit, Problem};
+use std::sync::Arc;
 use tokio_postgres::Client;
 
 /// What is to be streamed, and through which objects.
@@ -36,6 +39,8 @@ pub struct Request<'a> {
     pub adjusts: bool,
     /// `schema.table` and what its copied rows must meet, as SQL.
     pub conditions: &'a [(String, String)],
+    /// Values are to come in binary form.
+    pub binary: bool,
     /// Whether prepared transactions are asked for.
     pub two_phase: bool,
 }
@@ -52,6 +57,7 @@ impl<'a> Request<'a> {
             copied: &[],
             adjusts: false,
             conditions: &source.snapshot.conditions,
+            binary: source.binary,
             two_phase: source.two_phase,
         }
     }
@@ -85,6 +91,8 @@ pub struct Report {
     pub catalog: Catalog,
     /// `None` where the slot has yet to be made.
     pub slot: Option<SlotState>,
+    /// The database's types, where values come in binary form.
+    pub types: Option<Arc<Types>>,
 }
 
 impl Report {
@@ -132,6 +140,7 @@ pub async fn run(client: &Client, request: &Request<'_>) -> Result<Report, Box<P
     conditions::check(client, request.conditions, &mut catalog, &mut findings).await;
     let published = publication::check(client, &server, request, &catalog, &mut findings).await?;
     tables::check(&server, &catalog, published, request.copied, &mut findings);
+    let types = binary::check(client, &server, request, &catalog, &mut findings).await?;
     two_phase::check(&server, slot.as_ref(), request, &mut findings);
     if let Some(slot) = &slot {
         slot::check(slot, &server, &mut findings);
@@ -142,6 +151,7 @@ pub async fn run(client: &Client, request: &Request<'_>) -> Result<Report, Box<P
         server,
         catalog,
         slot,
+        types,
     })
 }
 

@@ -58,6 +58,12 @@ impl ProtocolOptions {
         }
     }
 
+    /// The same with values in binary form.
+    #[must_use]
+    pub fn with_binary(self, binary: bool) -> Self {
+        Self { binary, ..self }
+    }
+
     /// The same with transactions in progress, where the server can.
     pub fn choose_streaming(server_version: u32) -> Self {
         let chosen = Self::choose(server_version);

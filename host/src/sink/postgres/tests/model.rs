@@ -133,16 +133,30 @@ impl Model {
 
 #[tokio::test]
 async fn any_changes_leave_what_they_leave_one_by_one() {
+    any_changes(7, |_| None).await;
+}
+
+/// With another number of connections each time.
+#[tokio::test]
+async fn so_they_do_by_several_connections() {
+    any_changes(11, |opened| Some(2 + opened % 3)).await;
+}
+
+/// `relaxed` says how many connections there are when the sink is opened for the n-th time.
+async fn any_changes(seed: u64, relaxed: impl Fn(usize) -> Option<usize>) {
     let create = "CREATE TABLE a (id int PRIMARY KEY, name text, note text); CREATE TABLE b (LIKE a INCLUDING ALL)";
     let cluster = target(create);
+    let mut opened = 0;
     let mut sink = open_mirror(&cluster, OnConflict::Error).await;
+    sink.config.relaxed = relaxed(opened);
+    sink.open(&context("warehouse")).await.unwrap();
     let columns = [
         ("id", 23, "integer", true),
         ("name", 25, "text", false),
         ("note", 25, "text", false),
     ];
     let mut model = Model {
-        numbers: Numbers(7),
+        numbers: Numbers(seed),
         relations: [relation("a", &columns), relation("b", &columns)],
         tables: [Table::new(), Table::new()],
         commit_lsn: 0,
@@ -159,6 +173,8 @@ async fn any_changes_leave_what_they_leave_one_by_one() {
         }
         if model.numbers.below(4) == 0 {
             // A crash before the commit: all that is open comes again.
+            opened += 1;
+            sink.config.relaxed = relaxed(opened);
             let position = sink.open(&context("warehouse")).await.unwrap();
             for delivery in &undurable {
                 let rest = position.and_then(|position| driver::without_known(delivery, position));

@@ -30,6 +30,7 @@ fn request<'a>(tables: &'a [TablePattern]) -> Request<'a> {
         slot: "rowmill_shop",
         copied: &[],
         adjusts: false,
+        binary: false,
         conditions: &[],
         two_phase: false,
     }
@@ -353,4 +354,56 @@ async fn s43_a_standby_is_refused_and_odd_encodings_are_noted() {
     assert_eq!(codes_of(&report), [codes::STANDBY]);
     assert!(problem(&report, codes::STANDBY).help.contains("the primary"));
     assert!(notice(&report, codes::ENCODING).headline.contains("LATIN1"));
+}
+
+#[tokio::test]
+async fn binary_is_refused_where_a_column_has_a_type_without_a_text() {
+    let cluster = Cluster::start().unwrap();
+    let schema = "
+        CREATE TYPE holder AS (n int, of regtype);
+        CREATE DOMAIN short AS text CHECK (length(VALUE) < 9);
+        CREATE TABLE good (id int PRIMARY KEY, d short, a short[], acl aclitem, r int4range[]);
+        CREATE TABLE one (id int PRIMARY KEY, made regclass);
+        CREATE TABLE several (id int PRIMARY KEY, made holder[], acls aclitem[], other regproc);
+        CREATE PUBLICATION p FOR TABLE good, one";
+    cluster.sql("postgres", schema).unwrap();
+    let client = connect(&cluster, "postgres", "postgres").await;
+    let binary = async |names: &[&str], publication| {
+        let tables = patterns(names);
+        let request = Request {
+            binary: true,
+            publication,
+            ..request(&tables)
+        };
+        run(&client, &request).await.unwrap()
+    };
+    let report = binary(&["public.good"], None).await;
+    assert!(
+        report.problems.is_empty() && report.types.is_some(),
+        "{:?}",
+        report.problems
+    );
+    let report = binary(&["public.one"], None).await;
+    let found = problem(&report, codes::BINARY);
+    assert!(
+        found.headline.contains("`public.one.made` is of type regclass"),
+        "{}",
+        found.headline
+    );
+    assert!(found.help.contains("remove `binary: true`"));
+    let report = binary(&["public.good", "public.several"], None).await;
+    let found = problem(&report, codes::BINARY);
+    let cause = found.cause.as_deref().unwrap();
+    for named in [
+        "public.several.made (public.holder[], which holds regtype)",
+        "public.several.acls (aclitem[], which holds aclitem)",
+        "public.several.other (regproc)",
+    ] {
+        assert!(cause.contains(named), "{cause}");
+    }
+    // All tables of an adopted publication are streamed, though some are dropped here.
+    let report = binary(&["public.good"], Some("p")).await;
+    assert!(problem(&report, codes::BINARY).headline.contains("public.one.made"));
+    let report = tables(&client, &["public.one"]).await;
+    assert!(report.problems.is_empty() && report.types.is_none());
 }

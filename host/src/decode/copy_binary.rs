@@ -1,0 +1,89 @@
+//! Rows of `COPY ... TO STDOUT (FORMAT binary)`: <https://www.postgresql.org/docs/current/sql-copy.html>, binary format.
+
+use super::DecodeError;
+use super::binary::{Columns, Types};
+use super::copy::row;
+use super::cursor::Cursor;
+use crate::batch::{Batch, Cell, Lsn, Relation};
+use std::sync::Arc;
+
+const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+/// In place of a row's number of columns: there are no more.
+const TRAILER: u16 = 0xFFFF;
+/// In place of a value's length.
+const NULL: u32 = 0xFFFF_FFFF;
+
+/// Reads the messages of one COPY, in order. Each holds the header, whole rows, or the trailer, or some of them.
+#[derive(Debug)]
+pub(super) struct BinaryRows {
+    columns: Columns,
+    has_begun: bool,
+}
+
+impl BinaryRows {
+    pub(super) fn new(types: Arc<Types>) -> Self {
+        Self {
+            columns: Columns::new(types),
+            has_begun: false,
+        }
+    }
+
+    /// Takes the message from `begin` to `end` of the batch's bytes; its rows are numbered from `ordinal` on. Returns the
+    /// next number.
+    pub(super) fn index(
+        &mut self,
+        bytes: &[u8],
+        begin: usize,
+        end: usize,
+        relation: &Relation,
+        mut ordinal: u64,
+        batch: &mut Batch,
+    ) -> Result<u64, DecodeError> {
+        let mut cursor = Cursor::new(bytes, begin, end, Lsn(0));
+        if !self.has_begun {
+            header(&mut cursor)?;
+            self.has_begun = true;
+        }
+        let columns = self.columns.of(relation);
+        let Batch { cells, arena, rows, .. } = batch;
+        while cursor.position() < end {
+            let count = cursor.u16("the number of columns of a row")?;
+            if count == TRAILER {
+                continue;
+            }
+            if usize::from(count) != relation.columns.len() {
+                return Err(DecodeError::CopyColumns {
+                    expected: relation.columns.len(),
+                    found: usize::from(count),
+                });
+            }
+            let start = cells.len();
+            cells.resize(start + usize::from(relation.slots), Cell::ABSENT);
+            for (at, column) in relation.columns.iter().enumerate() {
+                let len = cursor.u32("the length of a value")?;
+                cells[start + usize::from(column.slot)] = match len {
+                    NULL => Cell::NULL,
+                    len => {
+                        let position = cursor.position();
+                        let value = cursor.take(len as usize, "the end of a value")?;
+                        columns.cell(at, value, position, arena)?
+                    }
+                };
+            }
+            rows.push(row(start, ordinal));
+            ordinal += 1;
+        }
+        Ok(ordinal)
+    }
+}
+
+/// The signature, flags of which none is known to a COPY out, and an extension that is passed over.
+fn header(cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+    if cursor.take(SIGNATURE.len(), "the signature of a binary COPY")? != SIGNATURE {
+        return Err(DecodeError::CopyFrame);
+    }
+    cursor.u32("the flags of a binary COPY")?;
+    let extension = cursor.u32("the length of a binary COPY's header")? as usize;
+    cursor.take(extension, "the header of a binary COPY")?;
+    Ok(())
+}
