@@ -122,6 +122,7 @@ impl Bench {
             rows: vec![delivery.rows],
             waiting: Vec::new(),
             copying: Vec::new(),
+            spared: Vec::new(),
             keep_rows: false,
             marks: Vec::new(),
             position: Lsn(0),
