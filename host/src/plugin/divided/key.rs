@@ -9,6 +9,7 @@ const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 /// Behind each value; no byte of a text.
 const END: u8 = 0xff;
+const HEX: &[u8; 16] = b"0123456789abcdef";
 /// In the place of a value that is NULL or wasn't sent.
 const NONE: u8 = 0xfe;
 
@@ -28,7 +29,13 @@ pub(super) fn division(batch: &Batch, row: &Row) -> Option<usize> {
         let sent = |value: &Value<'_>| !matches!(value, Value::Unchanged | Value::Absent);
         let value = row.old.map(value).filter(sent).or_else(|| row.new.map(value));
         match value {
-            Some(Value::Text(bytes) | Value::Binary(bytes)) => bytes.iter().for_each(|byte| add(*byte)),
+            Some(Value::Text(text)) => text.iter().for_each(|byte| add(*byte)),
+            // As the server's text has them: in which form values are received is a setting.
+            Some(Value::Binary(bytes)) => {
+                b"\\x".iter().for_each(|byte| add(*byte));
+                let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+                digits.for_each(|digit| add(HEX[usize::from(digit)]));
+            }
             _ => add(NONE),
         }
         add(END);
@@ -60,6 +67,17 @@ mod tests {
     }
 
     const STORED: [usize; 12] = [7, 14, 9, 0, 3, 10, 5, 12, 15, 6, 9, 0];
+
+    #[test]
+    fn bytes_belong_where_their_text_does() {
+        let files = table(&[("digest", 17, true)]);
+        let mut batch = batch(&files);
+        batch.bytes = bytes::Bytes::from_static(b"\x00\xab\x7f");
+        let text = row(&mut batch, Op::Insert, None, Some(&["\\x00ab7f"]));
+        let mut binary = text;
+        binary.new = Some(batch.push_tuple([crate::batch::Cell::binary(0, 3)]));
+        assert_eq!(division(&batch, &binary), division(&batch, &text));
+    }
 
     #[test]
     fn a_change_of_the_key_belongs_to_the_old_key() {
