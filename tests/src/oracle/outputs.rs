@@ -41,6 +41,15 @@ pub const ALLOWED: &[(&str, &str)] = &[
     ("a unit is read again", "the source went away during the copy"),
     ("keys are read again", "the source went away during the copy"),
     (
+        "the table has other columns",
+        "columns were added, dropped or renamed at the source",
+    ),
+    (
+        "was altered while it was copied",
+        "columns were added, dropped or renamed in the midst of a copy",
+    ),
+    ("the copy starts over", "a table was altered or emptied in its copy"),
+    (
         "compiled code of a plugin could not be kept",
         "the state's disk was filled",
     ),
