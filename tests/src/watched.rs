@@ -1,7 +1,8 @@
 //! Changes that are counted where they are applied: what is lost, or applied twice, shows even where it leaves the same
 //! tables.
 
-/// A trigger that writes each change of `orders` down, at a target as well (ENABLE ALWAYS).
+/// A trigger that writes each change of `orders` down, at a target as well (ENABLE ALWAYS): so each of its changes is a
+/// statement there, and those of `customers` go together.
 pub const WATCH: &str = "
     CREATE TABLE told (op text, what text);
     CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

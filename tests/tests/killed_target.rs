@@ -3,17 +3,8 @@
 //! the same.
 
 use anyhow::Result;
-use rowmill_tests::{Cluster, Host, LONG, Load, Random, SHOP, Shop, Writers, wait_until};
+use rowmill_tests::{Cluster, Host, LONG, Load, Random, SHOP, Shop, WATCH, Writers, wait_until};
 use std::time::Duration;
-
-/// `orders` is watched, so each of its changes is a statement; those of `customers` go together.
-const WATCH: &str = "
-    CREATE TABLE told (op text, what text);
-    CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO public.told VALUES (TG_OP, COALESCE(NEW, OLD)::text); RETURN NULL; END $$;
-    CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION tell();
-    ALTER TABLE orders ENABLE ALWAYS TRIGGER tell;
-";
 
 /// What the writers did meanwhile has to be applied, a statement for each row.
 const CAUGHT_UP: Duration = Duration::from_secs(300);
