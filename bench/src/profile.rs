@@ -1,7 +1,7 @@
 //! Where the CPU's time goes, by `perf`: each job once, the host's flame graph and its shares by part of a row's way.
 //!
 //! Samples are taken by CPU time of the whole machine; those of the host and of the server's processes are told apart.
-//! Stacks are unwound by DWARF, which ends at code that has been compiled while running: so a guest's frames stand alone.
+//! Stacks are unwound by DWARF, which ends at a guest's frames: wasmtime names them, but not how to unwind them.
 
 use crate::orders::{self, DATABASE};
 use crate::report::store;
@@ -25,9 +25,10 @@ const SAMPLES: &str = "499";
 const DRAWN_MIN: f64 = 0.4;
 
 /// Parts of a row's way by what a frame's name holds. Of a stack the part of the innermost frame that has one counts.
-const PARTS: [(&str, &[&str]); 10] = [
+const PARTS: [(&str, &[&str]); 11] = [
+    ("plugins, the guests", &["wasm["]),
     ("kernel, receiving", &["tcp_recvmsg", "sys_recvfrom", "sys_recvmsg"]),
-    ("kernel, waiting", &["sys_epoll_wait", "sys_futex", "schedule"]),
+    ("kernel, waiting", &["sys_epoll_wait", "sys_futex", "__schedule"]),
     ("kernel, sending and writing", &["sys_sendto", "sys_write"]),
     ("receiving", &["rowmill::source"]),
     ("decoding", &["rowmill::decode"]),
@@ -38,9 +39,11 @@ const PARTS: [(&str, &[&str]); 10] = [
     ),
     ("routes", &["rowmill::pipeline", "rowmill::batch"]),
     ("sinks", &["rowmill::sink"]),
-    ("positions and start", &["rowmill::", "redb", "cranelift", "serde"]),
+    (
+        "tasks, positions, start",
+        &["rowmill::", "tokio::", "redb", "cranelift", "serde"],
+    ),
 ];
-const GUESTS: &str = "plugins, the guests";
 const REST: &str = "else";
 
 struct Job {
@@ -175,14 +178,11 @@ fn weight(folded: &str) -> u64 {
 
 /// The part of a row's way that a stack belongs to.
 fn part(stack: &str) -> &'static str {
-    let innermost = stack.rsplit(';');
-    let found = innermost.clone().find_map(|frame| {
+    let found = stack.rsplit(';').find_map(|frame| {
         let of = |(_, words): &&(&str, &[&str])| words.iter().any(|word| frame.contains(word));
         PARTS.iter().find(of).map(|(name, _)| *name)
     });
-    // Nothing but the thread's name outside of what has no symbol.
-    let unknown = stack.split(';').skip(1).all(|frame| frame.starts_with('['));
-    found.unwrap_or(if unknown { GUESTS } else { REST })
+    found.unwrap_or(REST)
 }
 
 fn draw(folded: &str, job: &str) -> Result<String> {
@@ -193,6 +193,7 @@ fn draw(folded: &str, job: &str) -> Result<String> {
     let mut out = Vec::new();
     flamegraph::from_lines(&mut drawing, folded.lines(), &mut out)?;
     std::fs::create_dir_all("target/bench")?;
+    std::fs::write(format!("target/bench/flame-{job}.folded"), folded)?;
     let path = format!("target/bench/flame-{job}.svg");
     std::fs::write(&path, out)?;
     Ok(path)
