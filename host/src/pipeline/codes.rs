@@ -38,4 +38,12 @@ pub const CODES: &[Code] = &[
                       has left by this route; the cause says what is different. With `evolve` the change is taken up, \
                       and from then on the route may say `stop` again.",
     },
+    Code {
+        code: "E0707",
+        title: "a table has a name that no route takes",
+        explanation: "It was renamed, and would go nowhere without a word. While the pipeline runs, a route with \
+                      `on_schema_change: stop` stops before the first change under the new name; any other goes on under \
+                      the old one and says so. A start asks for the new name. Changes from before the rename arrive \
+                      under it, too.",
+    },
 ];

@@ -1,7 +1,7 @@
 //! Which columns of a table may leave through a route. Fails closed: what nobody has decided on stays.
 
 use crate::batch::{Column, Relation, ReplicaIdentity};
-use crate::checkpoint::{RouteShapes, TableShape};
+use crate::checkpoint::{RouteShapes, RoutedTable, TableShape};
 use crate::config::{OnNewColumn, Route};
 use crate::problem::{Exit, Problem};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ pub trait KnownColumns: Send {
 
     /// The versions of the table that the route has taken up, the newest last.
     fn shapes(&mut self, route: &str, table: &str) -> anyhow::Result<Vec<TableShape>>;
+
+    /// The tables that routes take, under the names that they had at the session's start.
+    fn names(&mut self) -> anyhow::Result<Vec<RoutedTable>>;
 
     /// Records them durably, all at once.
     fn set_shapes(&mut self, shapes: &[RouteShapes]) -> anyhow::Result<()>;

@@ -210,7 +210,8 @@ impl Intake {
                 .iter_mut()
                 .for_each(|lane| lane.push(of_route.next().unwrap_or_default()));
         }
-        let mut routes = Routes::new(configs, parts.known, parts.live);
+        let routes = Routes::new(configs, parts.known, parts.live, parts.resent_until);
+        let mut routes = routes.map_err(LaneEnd::Problem)?;
         for (route, state) in states.iter().enumerate() {
             routes.send_messages(route, state.wants_messages);
         }

@@ -1,6 +1,7 @@
 //! Which routes the rows of a relation take, resolved once per relation version.
 
 use super::columns::{KnownColumns, Met, project, route_key};
+use super::names::Names;
 use super::shape::Versions;
 use crate::batch::{Batch, Lsn, Op, Relation, Row, Truncate};
 use crate::checkpoint::STATE_DISK_FULL;
@@ -49,23 +50,35 @@ pub(super) struct Routes {
     keys: Vec<String>,
     ways: FxHashMap<u32, Arc<[Way]>>,
     known: Box<dyn KnownColumns>,
+    names: Names,
     live: Arc<LiveRelations>,
     /// By route: whether its plugins ask for logical messages.
     messages: Vec<bool>,
 }
 
 impl Routes {
-    pub(super) fn new(routes: Vec<Arc<Route>>, known: Box<dyn KnownColumns>, live: Arc<LiveRelations>) -> Self {
+    /// `known` has the tables' names as they were where the WAL ended at `catalog_at`.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub(super) fn new(
+        routes: Vec<Arc<Route>>,
+        mut known: Box<dyn KnownColumns>,
+        live: Arc<LiveRelations>,
+        catalog_at: Lsn,
+    ) -> Result<Self, Box<Problem>> {
         let keys = routes.iter().map(|route| route_key(route)).collect();
         let messages = vec![false; routes.len()];
-        Self {
+        let names = Names::new(known.names().map_err(forgotten)?, catalog_at);
+        Ok(Self {
             routes,
             keys,
             ways: FxHashMap::default(),
             known,
+            names,
             live,
             messages,
-        }
+        })
     }
 
     /// Whether logical messages go to the route.
@@ -124,8 +137,12 @@ impl Routes {
         }
         let (mut met, mut of) = (Vec::new(), Vec::new());
         for relation in &new {
+            let index = relation.index;
+            let relation = self
+                .names
+                .resolve(&self.routes, relation, begins(batch, index))?;
             for (at, route) in self.routes.iter().enumerate() {
-                if !takes(route, relation) {
+                if !takes(route, &relation) {
                     continue;
                 }
                 met.push(Met {
@@ -133,7 +150,7 @@ impl Routes {
                     table: relation.full_name(),
                     present: relation.columns.iter().map(|column| column.name.clone()).collect(),
                 });
-                of.push((at, *relation));
+                of.push((at, index, Arc::clone(&relation)));
             }
         }
         let known = match met.is_empty() {
@@ -142,10 +159,9 @@ impl Routes {
         };
         let mut ways: FxHashMap<u32, Vec<Way>> = new.iter().map(|relation| (relation.index, Vec::new())).collect();
         let mut versions = Versions::new(self.known.as_mut());
-        for ((route, relation), known) in of.into_iter().zip(&known) {
-            let index = relation.index;
+        for ((route, index, relation), known) in of.into_iter().zip(&known) {
             let config = &self.routes[route];
-            let met = versions.meet(config, &self.keys[route], relation, begins(batch, index));
+            let met = versions.meet(config, &self.keys[route], &relation, begins(batch, index));
             let kept = match met.map_err(forgotten)? {
                 Ok(kept) => kept,
                 Err(problem) => {
@@ -154,7 +170,7 @@ impl Routes {
                     return Err(problem);
                 }
             };
-            let relation = project(config, known, kept.as_deref(), relation)?;
+            let relation = project(config, known, kept.as_deref(), &relation)?;
             if config.on_schema_change == OnSchemaChange::Evolve {
                 let added = relation.columns.iter().filter(|column| !known.contains(&column.name));
                 added.for_each(|column| self.live.1.insert(&relation, &column.name));
@@ -220,13 +236,18 @@ fn truncate(batch: &mut Batch, by_relation: &[Vec<(usize, u32)>], row: Row, rows
 
 /// Whether rows of the relation go through the route.
 pub fn takes(route: &Route, relation: &Relation) -> bool {
-    route.tables.iter().any(|pattern| matches(pattern, relation))
+    takes_table(route, &relation.schema, &relation.table)
 }
 
-/// Whether a pattern of the configuration names the relation.
-fn matches(pattern: &TablePattern, relation: &Relation) -> bool {
-    glob(pattern.schema.as_bytes(), relation.schema.as_bytes())
-        && glob(pattern.table.as_bytes(), relation.table.as_bytes())
+/// Whether rows of a table of this name go through the route.
+pub fn takes_table(route: &Route, schema: &str, table: &str) -> bool {
+    let mut patterns = route.tables.iter();
+    patterns.any(|pattern| matches(pattern, schema, table))
+}
+
+/// Whether a pattern of the configuration names the table.
+fn matches(pattern: &TablePattern, schema: &str, table: &str) -> bool {
+    glob(pattern.schema.as_bytes(), schema.as_bytes()) && glob(pattern.table.as_bytes(), table.as_bytes())
 }
 
 /// `*` stands for anything, `?` for one byte.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::batch::{Delivery, Op, Part, Relation};
-use crate::checkpoint::{RouteShapes, TableShape};
+use crate::checkpoint::{RouteShapes, RoutedTable, TableShape};
 use crate::config::{ByteSize, FilterMode, OnNewColumn, OnSchemaChange, Route, TablePattern};
 use crate::pipeline::columns::Met;
 use crate::plugin::tests::{chain_that, chain_that_counts};
@@ -59,6 +59,10 @@ impl KnownColumns for NoMemory {
     }
 
     fn shapes(&mut self, _: &str, _: &str) -> anyhow::Result<Vec<TableShape>> {
+        Ok(Vec::new())
+    }
+
+    fn names(&mut self) -> anyhow::Result<Vec<RoutedTable>> {
         Ok(Vec::new())
     }
 

@@ -1,6 +1,6 @@
 //! The columns that a table had when a route first met it, kept in the state store.
 
-use crate::checkpoint::{RouteShapes, StateStore, TableShape};
+use crate::checkpoint::{RouteShapes, RoutedTable, StateStore, TableShape};
 use crate::pipeline::{KnownColumns, Met};
 use rustc_hash::FxHashMap;
 
@@ -29,6 +29,10 @@ impl KnownColumns for StoredColumns {
 
     fn shapes(&mut self, route: &str, table: &str) -> anyhow::Result<Vec<TableShape>> {
         Ok(self.0.route_shapes(route, table)?)
+    }
+
+    fn names(&mut self) -> anyhow::Result<Vec<RoutedTable>> {
+        Ok(self.0.routed_tables()?)
     }
 
     fn set_shapes(&mut self, shapes: &[RouteShapes]) -> anyhow::Result<()> {

@@ -36,6 +36,7 @@ mod rehearse;
 mod rehearse_samples;
 mod reload;
 mod remove;
+mod renamed;
 mod resync;
 mod run;
 mod session;

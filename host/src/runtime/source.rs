@@ -1,7 +1,7 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
 use super::process::Process;
-use super::{check, copies, late_sinks, tables, two_phase};
+use super::{check, copies, late_sinks, renamed, tables, two_phase};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -79,6 +79,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
         first_of(problems)?;
     }
 
+    renamed::follow(process, &report.catalog).map_err(boxed)?;
     let adopted = config.source.publication.as_deref();
     let publication =
         publication::ensure(&client, &config.name, adopted, &report.catalog.tables, !start.first_run).await;

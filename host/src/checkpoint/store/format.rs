@@ -51,6 +51,8 @@ pub(super) type StateValue<'a> = (u32, u64, u64, &'a [u8]);
 
 pub(super) const POSITION: &str = "position";
 pub(super) const IDENTITY_DOCUMENT: &str = "identity";
+/// The tables that routes took at the last start.
+pub(super) const ROUTED_DOCUMENT: &str = "routed_tables";
 pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";

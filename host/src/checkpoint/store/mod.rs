@@ -27,7 +27,7 @@ pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
-    PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RowsAhead, SetAside, ShapeColumn, TableCopy,
+    PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RoutedTable, RowsAhead, SetAside, ShapeColumn, TableCopy,
     TableShape, Turn, same_plugins,
 };
 
@@ -160,6 +160,16 @@ impl StateStore {
             }
             Ok(())
         })
+    }
+
+    /// The tables that routes took at the last start, as they were called then.
+    pub fn routed_tables(&self) -> Result<Vec<RoutedTable>, Problem> {
+        let tables = self.read(|transaction| format::document(transaction, format::ROUTED_DOCUMENT))?;
+        Ok(tables.unwrap_or_default())
+    }
+
+    pub fn set_routed_tables(&self, tables: &[RoutedTable]) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::ROUTED_DOCUMENT, tables))
     }
 
     fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, Problem> {

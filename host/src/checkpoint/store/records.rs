@@ -95,6 +95,21 @@ pub struct ShapeColumn {
     pub typmod: i32,
 }
 
+/// A table that a route takes, as it was called at the last start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutedTable {
+    pub oid: u32,
+    pub schema: String,
+    pub table: String,
+}
+
+impl RoutedTable {
+    /// `schema.table`, for people; not quoted.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.table)
+    }
+}
+
 /// The versions of a table that a route has taken up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteShapes {
