@@ -99,6 +99,45 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// A stopped server's data, files and all, as a cluster of its own on another port, with these settings and files
+    /// more; it isn't started. What a backup of the folder brings back, and what a standby begins with.
+    pub fn copied(&self, settings: &[String], files: &[&str]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("rowmill-pg-").tempdir()?;
+        let (uid, gid) = server_user()?;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        chown(folder.path(), Some(uid), Some(gid))?;
+        let copied = Command::new("cp").arg("-a").arg(self.data()).arg(folder.path()).status()?;
+        ensure!(copied.success(), "cp: {copied}");
+        let copy = Self {
+            disk: None,
+            folder,
+            port: free_port()?,
+        };
+        let place = [
+            format!("port={}", copy.port),
+            format!("unix_socket_directories='{}'", copy.folder.path().display()),
+        ];
+        copy.set(&[&place, settings].concat())?;
+        for file in files {
+            let path = copy.data().join(file);
+            std::fs::write(&path, "")?;
+            chown(&path, Some(uid), Some(gid))?;
+        }
+        Ok(copy)
+    }
+
+    /// Adds lines to postgresql.conf, stronger than those before; they count from the next start on.
+    pub fn set(&self, settings: &[String]) -> Result<()> {
+        let conf = self.data().join("postgresql.conf");
+        let before = std::fs::read_to_string(&conf)?;
+        Ok(std::fs::write(&conf, format!("{before}\n{}\n", settings.join("\n")))?)
+    }
+
+    /// Makes a standby the primary, on a timeline of its own.
+    pub fn promote(&self) -> Result<()> {
+        self.ctl(&["-w", "-t", "60", "promote"])
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -69,7 +69,8 @@ pub struct ServerState {
     /// How far its WAL is flushed.
     pub lsn: Lsn,
     pub database: String,
-    /// Where the stored timeline was left for the present one (TIMELINE_HISTORY), if asked for.
+    /// Where the stored timeline was left for the present one (TIMELINE_HISTORY). `None` where both are the same, or the
+    /// present one doesn't come from it.
     pub switched_at: Option<Lsn>,
 }
 
@@ -194,13 +195,14 @@ fn on_this_timeline(stored: &Stored, server: &ServerState, warnings: &mut Vec<Wa
     if ours == theirs {
         return Ok(());
     }
-    let beyond_switch = server.switched_at.is_some_and(|switch| stored.lsn > switch);
-    if theirs < ours || beyond_switch {
+    let has_it = server.switched_at.is_some_and(|switch| stored.lsn <= switch);
+    if theirs < ours || !has_it {
         let headline = format!("the server's timeline {theirs} doesn't have our position on timeline {ours}");
-        let switch = server
-            .switched_at
-            .map_or_else(|| "an earlier point".to_owned(), |lsn| lsn.to_string());
-        let cause = format!("our position is {}, the timelines part at {switch}", stored.lsn);
+        let part = match server.switched_at {
+            Some(switch) => format!("the timelines part at {switch}"),
+            None => format!("timeline {theirs} doesn't come from {ours}"),
+        };
+        let cause = format!("our position is {}, {part}", stored.lsn);
         return Err(gap("E0517", headline, cause));
     }
     warnings.push(Warning::NewTimeline {

@@ -213,17 +213,13 @@ fn s42_a_new_timeline_is_followed_where_we_are_not_beyond_the_switch() {
 }
 
 #[test]
-fn s42_a_new_timeline_whose_switch_is_unknown() {
+fn s42_a_timeline_that_does_not_come_from_ours() {
     let promoted = ServerState {
         timeline: 2,
         ..server(30)
     };
-    let warning = Warning::NewTimeline { stored: 1, server: 2 };
-    assert_eq!(
-        starts(Some(stored(25)), Some(slot(20)), &promoted),
-        (Some(25), false, vec![warning])
-    );
-    assert_eq!(refused(Some(stored(31)), Some(slot(20)), &promoted).code, "E0512");
+    let problem = refused(Some(stored(25)), Some(slot(20)), &promoted);
+    assert_problem(&problem, "E0517", Exit::Gap, &["timeline 2 doesn't come from 1"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::process::Process;
 use super::{check, copies, late_sinks, renamed, tables, two_phase};
 use crate::batch::Lsn;
-use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
+use crate::checkpoint::{self, Identity, ServerState, Stored, WalStatus, Warning};
 use crate::config::Pipeline;
 use crate::decode::Types;
 use crate::postgres::{ConnectError, Conninfo, QueryError, install_crypto_provider, sql};
@@ -69,7 +69,9 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
         timeline: system.timeline,
         lsn: system.lsn,
         database: report.server.database.clone(),
-        switched_at: None,
+        switched_at: switched_at(&mut connection, stored.as_ref(), system.timeline)
+            .await
+            .map_err(query)?,
     };
     let start = checkpoint::compare(&slot_name, stored.as_ref(), slot.as_ref(), &server).map_err(boxed)?;
     start.warnings.iter().for_each(warn);
@@ -121,6 +123,18 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
         start: lsn,
         flushed: system.lsn,
     })
+}
+
+/// Where the stored timeline was left for the server's, where that is another one.
+pub(super) async fn switched_at(
+    connection: &mut Connection,
+    stored: Option<&Stored>,
+    timeline: u32,
+) -> Result<Option<Lsn>, QueryError> {
+    match stored.map(|stored| stored.identity.timeline) {
+        Some(ours) if ours < timeline => connection.switch_point(timeline, ours).await,
+        _ => Ok(None),
+    }
 }
 
 async fn preflighted(

@@ -2,8 +2,9 @@
 
 use super::super::copies;
 use super::super::process::Process;
-use super::super::source::slot_state;
+use super::super::source::{slot_state, switched_at};
 use super::Checked;
+use crate::batch::Lsn;
 use crate::checkpoint::{self, ServerState, StateStore, Stored};
 use crate::config::Pipeline;
 use crate::pipeline::{route_key, takes};
@@ -109,12 +110,11 @@ async fn look_or(config: &Pipeline, checked: &mut Checked) -> Result<Source, Box
     let (stored, known) = memory(config, &report, checked);
     let mut system_identifier = 0;
     if report.problems.is_empty() && !running {
-        match identify(&conninfo, &application).await {
-            Ok(system) => {
+        match identify(&conninfo, &application, stored.as_ref()).await {
+            Ok((system, switched_at)) => {
                 system_identifier = system.system_identifier;
-                report
-                    .problems
-                    .extend(position(&slot, stored.as_ref(), &report, &system));
+                let problem = position(&slot, stored.as_ref(), &report, &system, switched_at);
+                report.problems.extend(problem);
             }
             Err(problem) => report.problems.push(*problem),
         }
@@ -132,11 +132,18 @@ async fn look_or(config: &Pipeline, checked: &mut Checked) -> Result<Source, Box
 }
 
 /// A replication connection, as the stream needs one: pg_hba.conf may treat it differently.
-async fn identify(conninfo: &Conninfo, application: &str) -> Result<SystemIdentity, Box<Problem>> {
+/// Also says where the timeline of the state was left, if it was.
+async fn identify(
+    conninfo: &Conninfo,
+    application: &str,
+    stored: Option<&Stored>,
+) -> Result<(SystemIdentity, Option<Lsn>), Box<Problem>> {
     let connection = Connection::connect(conninfo, application).await;
     let mut connection = connection.map_err(|error| Box::new(Problem::from(error)))?;
-    let identified = connection.identify_system().await;
-    identified.map_err(|error| Box::new(super::super::source::refused(&error)))
+    let refused = |error| Box::new(super::super::source::refused(&error));
+    let system = connection.identify_system().await.map_err(refused)?;
+    let switched_at = switched_at(&mut connection, stored, system.timeline).await;
+    Ok((system, switched_at.map_err(refused)?))
 }
 
 /// Whether the stream can go on where the state says.
@@ -145,13 +152,14 @@ fn position(
     stored: Option<&Stored>,
     report: &preflight::Report,
     system: &SystemIdentity,
+    switched_at: Option<Lsn>,
 ) -> Option<Problem> {
     let server = ServerState {
         system_identifier: system.system_identifier,
         timeline: system.timeline,
         lsn: system.lsn,
         database: report.server.database.clone(),
-        switched_at: None,
+        switched_at,
     };
     let slot_state = slot_state(report.slot.as_ref());
     checkpoint::compare(slot, stored, slot_state.as_ref(), &server).err()
