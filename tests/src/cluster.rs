@@ -106,7 +106,11 @@ impl Cluster {
         let (uid, gid) = server_user()?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         chown(folder.path(), Some(uid), Some(gid))?;
-        let copied = Command::new("cp").arg("-a").arg(self.data()).arg(folder.path()).status()?;
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(self.data())
+            .arg(folder.path())
+            .status()?;
         ensure!(copied.success(), "cp: {copied}");
         let copy = Self {
             disk: None,
@@ -117,7 +121,7 @@ impl Cluster {
             format!("port={}", copy.port),
             format!("unix_socket_directories='{}'", copy.folder.path().display()),
         ];
-        copy.set(&[&place, settings].concat())?;
+        copy.set(&[&place[..], settings].concat())?;
         for file in files {
             let path = copy.data().join(file);
             std::fs::write(&path, "")?;

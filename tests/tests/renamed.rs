@@ -82,11 +82,11 @@ fn s26_a_start_refuses_a_table_that_has_left_all_routes_by_its_name() {
         INSERT INTO sales VALUES (3, 'behind')";
     shop.cluster.script("source", changes).unwrap();
     let (_, refused) = Host::verb(shop.folder(), &adopting("orders"), &["run", "--once"], 2).unwrap();
-    assert!(refused.contains("E0707") && refused.contains("public.sales"), "{refused}");
+    assert!(
+        refused.contains("E0707") && refused.contains("public.sales"),
+        "{refused}"
+    );
     shop.target("ALTER TABLE orders RENAME TO sales").unwrap();
     Host::verb(shop.folder(), &adopting("sales"), &["run", "--once"], 0).unwrap();
-    assert_eq!(
-        shop.target(&notes("sales")).unwrap(),
-        "1 copied, 2 before, 3 behind"
-    );
+    assert_eq!(shop.target(&notes("sales")).unwrap(), "1 copied, 2 before, 3 behind");
 }

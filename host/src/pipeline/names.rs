@@ -43,7 +43,7 @@ impl Names {
     ) -> Result<Arc<Relation>, Box<Problem>> {
         let own = || Arc::clone(relation);
         let is_taken = routes.iter().any(|route| takes(route, relation));
-        let Some(known) = self.known.get(&relation.oid) else {
+        let Some(known) = self.known.get(&relation.oid).cloned() else {
             if is_taken {
                 self.known.insert(relation.oid, routed(relation));
             }
@@ -107,6 +107,7 @@ fn routed(relation: &Relation) -> RoutedTable {
 /// A table has a name that no route takes.
 pub fn renamed(before: &str, now: &str) -> Problem {
     let headline = format!("table {before} is called {now} now, and no route takes it");
-    let help = format!("name {now} in place of {before} in pipeline.yaml, rename the table at the targets, start again");
+    let help =
+        format!("name {now} in place of {before} in pipeline.yaml, rename the table at the targets, start again");
     Problem::new("E0707", Exit::Usage, headline, help)
 }
