@@ -119,7 +119,7 @@ pub struct Column {
     pub primary_key: bool,
     /// Part of the replica identity: the primary key, an index's columns, or every column.
     pub identity: bool,
-    /// Computed by the server and stored; not streamed by servers before 18.
+    /// Computed by the server, and not streamed: servers from 18 on send stored ones where the publication says so.
     pub generated: bool,
     /// Not in the adopted publication's list: it must not leave.
     pub withheld: bool,
