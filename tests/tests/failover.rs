@@ -63,7 +63,10 @@ fn s42_a_standby_is_followed_where_it_had_all_and_refused_where_it_had_not() {
     let primary = &shop.cluster;
     // As a synchronised slot, this one is on the copies, too.
     primary.stop_server("fast").unwrap();
-    let follows = [format!("primary_conninfo='host=127.0.0.1 port={} user=postgres'", primary.port())];
+    let follows = [format!(
+        "primary_conninfo='host=127.0.0.1 port={} user=postgres'",
+        primary.port()
+    )];
     let backup = primary.copied(&[], &[]).unwrap();
     let lagging = primary.copied(&follows, &[STANDBY]).unwrap();
     let synced = primary.copied(&follows, &[STANDBY]).unwrap();
@@ -105,4 +108,64 @@ fn s42_a_standby_is_followed_where_it_had_all_and_refused_where_it_had_not() {
     let said = once(&shop, &at(&shop, &synced), 0);
     assert!(said.contains("the server was promoted"), "{said}");
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4,5");
+}
+
+/// S41: a slot that the standby keeps, from version 17 on, is there when the standby is promoted: the stream goes on with what
+/// hadn't left yet. Older servers have no such slots, and say so where one is asked for.
+#[test]
+fn s41_a_failover_slot_is_followed_to_the_standby() {
+    let shop = Shop::with(TABLES).unwrap();
+    let version: u32 = shop.source("SHOW server_version_num").unwrap().parse().unwrap();
+    if version < 170_000 {
+        let asking = pipeline(&shop).replace("    snapshot:", "    failover_slot: true\n    snapshot:");
+        let (out, errors) = Host::verb(shop.folder(), &asking, &["check"], 3).unwrap();
+        assert!(format!("{out}{errors}").contains("E0225"), "{out}{errors}");
+        return;
+    }
+    let primary = &shop.cluster;
+    shop.source("SELECT pg_create_physical_replication_slot('standby', true)")
+        .unwrap();
+    primary.stop_server("fast").unwrap();
+    let conninfo = format!("host=127.0.0.1 port={} user=postgres dbname=source", primary.port());
+    let follows = [
+        format!("primary_conninfo='{conninfo}'"),
+        "primary_slot_name=standby".into(),
+        "hot_standby_feedback=on".into(),
+        "sync_replication_slots=on".into(),
+    ];
+    let standby = primary.copied(&follows, &[STANDBY]).unwrap();
+    std::fs::remove_dir_all(standby.data().join("pg_replslot/standby")).unwrap();
+    primary.start_server().unwrap();
+    standby.start_server().unwrap();
+
+    let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
+    let is_failover = "SELECT failover FROM pg_replication_slots WHERE slot_name = 'rowmill_shop'";
+    shop.wait_for(&mut host, "a failover slot is made", || {
+        Ok(shop.source(is_failover)? == "t")
+    })
+    .unwrap();
+    let checked = Host::verb(shop.folder(), &pipeline(&shop), &["check"], 0).unwrap();
+    assert!(format!("{checked:?}").contains("E0227"), "{checked:?}");
+    let synced =
+        "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'rowmill_shop' AND synced AND NOT temporary";
+    let mut id = 0;
+    shop.wait_for(&mut host, "the standby keeps the slot", || {
+        id += 1;
+        shop.source(&format!(
+            "INSERT INTO orders VALUES ({id}); SELECT pg_log_standby_snapshot()"
+        ))?;
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        Ok(standby.sql("source", synced)? == "1")
+    })
+    .unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM orders", &id.to_string())
+        .unwrap();
+    host.terminate().unwrap();
+    shop.source("INSERT INTO orders VALUES (100001)").unwrap();
+    replayed(&standby, 100_001);
+    standby.promote().unwrap();
+    standby.sql("source", "INSERT INTO orders VALUES (100002)").unwrap();
+    once(&shop, &at(&shop, &standby), 0);
+    let there = "SELECT count(*) || ' ' || max(id) FROM orders";
+    assert_eq!(shop.target(there).unwrap(), format!("{} 100002", id + 2));
 }

@@ -16,13 +16,15 @@ const BUILDS: [(&str, &str); 5] = [
 ];
 
 /// What runs on each: all types, all messages, and the whole way of a row.
-const TESTS: [(&str, &str); 6] = [
+const TESTS: [(&str, &str); 8] = [
     ("rowmill-tests", "types"),
     ("rowmill", "decode"),
     ("rowmill-tests", "copied_once"),
     ("rowmill-tests", "streamed"),
     ("rowmill-tests", "two_phase"),
     ("rowmill-tests", "schema_messages"),
+    ("rowmill-tests", "generated"),
+    ("rowmill-tests", "failover"),
 ];
 
 /// Installs the versions named, or all, and runs the tests on each. One that fails doesn't keep the others from running.

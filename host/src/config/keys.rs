@@ -163,6 +163,12 @@ const POSTGRES_SOURCE: Block = Block {
             "Whether prepared transactions are received when they are prepared, and kept on disk until COMMIT PREPARED \
              lets them leave: a slot of its own kind, PostgreSQL 15 and later.",
         ),
+        Key::optional(
+            "failover_slot",
+            &Shape::Choice(&["true", "false"]),
+            "Whether standbys keep the slot, so that it is there behind a failover: PostgreSQL 17 and later, where it is the \
+             default for a slot that is made. `true` makes one that is there such a slot.",
+        ),
         Key::default(
             "spill",
             &Shape::Size(ByteSize::mib(1), ByteSize::mib(16 << 20)),
@@ -183,6 +189,12 @@ const POSTGRES_SOURCE: Block = Block {
             "256MiB",
             "Bytes of one change as the server sends it, old and new row together. It is held in memory several times; \
              a larger one stops the pipeline.",
+        ),
+        Key::optional(
+            "heartbeat",
+            &Shape::Duration(Duration::from_secs(1), Duration::from_secs(24 * 3600)),
+            "How often a logical message is written to the source's WAL, for a database that rests on a server that \
+             doesn't; never unless given.",
         ),
     ],
 };

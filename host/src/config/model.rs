@@ -57,12 +57,16 @@ pub struct Source {
     pub stream_transactions: bool,
     /// Whether prepared transactions are received when they are prepared.
     pub two_phase: bool,
+    /// Whether standbys keep the slot; where the server can unless given.
+    pub failover_slot: Option<bool>,
     /// Bytes of both on disk; 4 GiB.
     pub spill: ByteSize,
     /// Whether values are received in binary form. What plugins and sinks get is the same.
     pub binary: bool,
     /// Bytes of one row as it is sent; 256 MiB.
     pub max_row: ByteSize,
+    /// How often a message is written to the source's WAL; never unless given.
+    pub heartbeat: Option<Duration>,
 }
 
 /// `schema.table`, where `*` and `?` stand for anything in either part.

@@ -78,9 +78,11 @@ fn source(item: &Item) -> Option<Source> {
         },
         stream_transactions: item.text("stream_transactions")? == "true",
         two_phase: item.text("two_phase")? == "true",
+        failover_slot: item.text("failover_slot").map(|word| word == "true"),
         spill: item.size("spill")?,
         binary: item.text("binary")? == "true",
         max_row: item.size("max_row")?,
+        heartbeat: item.duration("heartbeat"),
     })
 }
 

@@ -89,9 +89,22 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
         Ok(publication) => (publication.name, publication.updates),
         Err(problem) => return Err(lost_or(&client, problem).await),
     };
+    if config.source.failover_slot == Some(true)
+        && report.slot.as_ref().is_some_and(|slot| slot.failover == Some(false))
+    {
+        connection.make_failover_slot(&slot_name).await.map_err(query)?;
+        tracing::info!(slot = slot_name, "standbys keep the slot from now on");
+    }
     let lsn = match start.lsn {
         Some(lsn) => lsn,
-        None => create_slot(&mut connection, &client, &slot_name, config.source.two_phase).await?,
+        None => {
+            let can = report.server.version >= preflight::FAILOVER_VERSION_FIRST;
+            let kind = SlotKind {
+                two_phase: config.source.two_phase,
+                failover: config.source.failover_slot.unwrap_or(can),
+            };
+            create_slot(&mut connection, &client, &slot_name, kind).await?
+        }
     };
     if start.first_run {
         if config.source.two_phase {
@@ -238,13 +251,19 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
     process.store.advance(Some(lsn), &[]).map_err(boxed)
 }
 
+/// What a slot is made as.
+struct SlotKind {
+    two_phase: bool,
+    failover: bool,
+}
+
 async fn create_slot(
     connection: &mut Connection,
     client: &tokio_postgres::Client,
     name: &str,
-    two_phase: bool,
+    kind: SlotKind,
 ) -> Result<Lsn, NotReady> {
-    let creating = connection.create_logical_slot(name, two_phase);
+    let creating = connection.create_logical_slot(name, kind.two_phase, kind.failover);
     tokio::pin!(creating);
     loop {
         tokio::select! {

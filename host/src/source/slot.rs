@@ -36,6 +36,8 @@ pub struct SlotState {
     /// Bytes of WAL that the server keeps for the slot; `None` on a standby or once lost.
     pub retained: Option<i64>,
     pub two_phase: bool,
+    /// Whether standbys keep it; version 17 and later say it.
+    pub failover: Option<bool>,
     /// Why the slot was invalidated; version 17 and later say it.
     pub invalidation_reason: Option<String>,
 }
@@ -104,7 +106,7 @@ SELECT s.slot_name::text AS name, s.plugin::text AS plugin, s.slot_type, s.datab
        COALESCE(host(a.client_addr), CASE WHEN a.backend_start IS NOT NULL THEN 'local' END) AS client_address,
        a.application_name, s.restart_lsn, s.confirmed_flush_lsn,
        j->>'wal_status' AS wal_status, (j->>'safe_wal_size')::bigint AS safe_wal_size,
-       COALESCE((j->>'two_phase')::bool, false) AS two_phase, j->>'invalidation_reason' AS invalidation_reason,
+       COALESCE((j->>'two_phase')::bool, false) AS two_phase, (j->>'failover')::bool AS failover, j->>'invalidation_reason' AS invalidation_reason,
        CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint END
            AS retained
 FROM pg_catalog.pg_replication_slots s
@@ -164,6 +166,7 @@ fn from_row(row: &Row) -> SlotState {
         safe_wal_size: row.get("safe_wal_size"),
         retained: row.get("retained"),
         two_phase: row.get("two_phase"),
+        failover: row.get("failover"),
         invalidation_reason: row.get("invalidation_reason"),
     }
 }

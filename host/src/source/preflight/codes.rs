@@ -59,6 +59,12 @@ codes! {
     ROW_SECURITY = "E0223";
     /// The slot does not exist.
     SLOT_MISSING = "E0224";
+    /// The pipeline asks for a failover slot, and the server is older than those.
+    FAILOVER_VERSION = "E0225";
+    /// There are standbys, and none of them keeps the slot: it is gone behind a failover.
+    FAILOVER_WITHOUT = "E0226";
+    /// There are standbys that the server doesn't wait for before it sends: the slot may be ahead of what they have.
+    FAILOVER_AHEAD = "E0227";
     /// The server is older than the versions that Rowmill is tested with.
     SERVER_OLD = "E0230";
     /// The database's encoding is not UTF8.
@@ -88,6 +94,8 @@ codes! {
     /// The pipeline asks for values in binary form, and a column is of a type whose text can't be told from it: `regclass` and
     /// its like, extensions' types that Rowmill doesn't know. Or the server sends none.
     BINARY = "E0243";
+    /// The server sends nothing of partitions that are attached, detached, dropped or emptied on their own.
+    PARTITIONS = "E0244";
     /// The pipeline asks for two_phase, and the slot was made without.
     SLOT_ONE_PHASE = "E0246";
     /// The server is too old for two_phase.
@@ -111,6 +119,9 @@ pub const NOTICES: &[&str] = &[
     SEQUENCES,
     LEFT_OUT,
     PATTERN_UNMATCHED,
+    PARTITIONS,
+    FAILOVER_WITHOUT,
+    FAILOVER_AHEAD,
 ];
 
 /// What a running pipeline has taken itself: no hindrance for whoever looks beside it.

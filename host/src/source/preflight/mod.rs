@@ -5,6 +5,7 @@
 mod binary;
 pub mod codes;
 mod conditions;
+mod failover;
 mod publication;
 mod server;
 mod settings;
@@ -12,6 +13,7 @@ mod slot;
 mod tables;
 mod two_phase;
 
+pub use failover::VERSION_FIRST as FAILOVER_VERSION_FIRST;
 pub use server::{Provider, Server};
 pub use settings::pooled_host;
 
@@ -43,6 +45,8 @@ pub struct Request<'a> {
     pub binary: bool,
     /// Whether prepared transactions are asked for.
     pub two_phase: bool,
+    /// Whether the slot is to be a failover slot; `None` where it is one if the server can.
+    pub failover_slot: Option<bool>,
 }
 
 impl<'a> Request<'a> {
@@ -59,6 +63,7 @@ impl<'a> Request<'a> {
             conditions: &source.snapshot.conditions,
             binary: source.binary,
             two_phase: source.two_phase,
+            failover_slot: source.failover_slot,
         }
     }
 }
@@ -142,6 +147,7 @@ pub async fn run(client: &Client, request: &Request<'_>) -> Result<Report, Box<P
     tables::check(&server, &catalog, published, request.copied, &mut findings);
     let types = binary::check(client, &server, request, &catalog, &mut findings).await?;
     two_phase::check(&server, slot.as_ref(), request, &mut findings);
+    failover::check(client, &server, slot.as_ref(), request, &mut findings).await?;
     if let Some(slot) = &slot {
         slot::check(slot, &server, &mut findings);
     }

@@ -149,17 +149,37 @@ impl Connection {
     }
 
     /// Makes a permanent pgoutput slot and returns its consistent point. Waits for the transactions that are running.
-    /// With `two_phase` it is one for prepared transactions, which version 15 and later have.
-    pub async fn create_logical_slot(&mut self, name: &str, two_phase: bool) -> Result<Lsn, QueryError> {
-        // The spelling that all versions from 10 on understand.
-        let sql = format!(
-            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT{}",
-            quote_identifier(name),
-            if two_phase { " TWO_PHASE" } else { "" }
-        );
+    /// With `two_phase` it is one for prepared transactions, which version 15 and later have; with `failover` one that
+    /// standbys keep, which version 17 and later have.
+    pub async fn create_logical_slot(
+        &mut self,
+        name: &str,
+        two_phase: bool,
+        failover: bool,
+    ) -> Result<Lsn, QueryError> {
+        let name = quote_identifier(name);
+        let sql = match failover {
+            true => {
+                format!(
+                    "CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput \
+                     (SNAPSHOT 'nothing', TWO_PHASE {two_phase}, FAILOVER true)"
+                )
+            }
+            // The spelling that all versions from 10 on understand.
+            false => {
+                let two_phase = if two_phase { " TWO_PHASE" } else { "" };
+                format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput NOEXPORT_SNAPSHOT{two_phase}")
+            }
+        };
         let rows = self.simple_query(&sql).await?;
         let point = rows.first().and_then(|row| row.get(1)?.as_ref()?.parse().ok());
         point.ok_or_else(|| QueryError::protocol("the answer to CREATE_REPLICATION_SLOT is malformed"))
+    }
+
+    /// Makes a slot that is there one that standbys keep. Nobody may stream from it.
+    pub async fn make_failover_slot(&mut self, name: &str) -> Result<(), QueryError> {
+        let sql = format!("ALTER_REPLICATION_SLOT {} (FAILOVER true)", quote_identifier(name));
+        self.simple_query(&sql).await.map(|_| ())
     }
 
     /// Begins to stream. `acks` is the position up to which everything is durable: it is reported as flushed and
@@ -311,7 +331,10 @@ mod tests {
     fn a_history_says_where_a_timeline_was_left() {
         let history = "1\t0/3000148\tno recovery target specified\n\n# by hand\n2\t1/AB\tbefore 2026-11-26\n";
         let at = |timeline| left_at(history, timeline);
-        assert_eq!([at(1), at(2), at(3)], [Some(Lsn(0x300_0148)), Some(Lsn(0x1_0000_00AB)), None]);
+        assert_eq!(
+            [at(1), at(2), at(3)],
+            [Some(Lsn(0x300_0148)), Some(Lsn(0x1_0000_00AB)), None]
+        );
         assert_eq!(left_at("1", 1), None);
         assert_eq!(left_at("", 1), None);
     }

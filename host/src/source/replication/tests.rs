@@ -41,7 +41,7 @@ fn shop(settings: &[&str]) -> Cluster {
 async fn open(cluster: &Cluster) -> (Receiver, watch::Sender<Lsn>) {
     let conninfo = Conninfo::parse(&cluster.url("postgres")).unwrap();
     let mut connection = Connection::connect(&conninfo, "rowmill test").await.unwrap();
-    let point = connection.create_logical_slot("s", false).await.unwrap();
+    let point = connection.create_logical_slot("s", false, false).await.unwrap();
     let (sender, acks) = watch::channel(Lsn(0));
     let options = ProtocolOptions::choose(connection.server_version());
     let receiver = connection
@@ -316,7 +316,7 @@ async fn a_unix_socket_streams_too() {
     );
     let conninfo = Conninfo::parse(&text).unwrap();
     let mut connection = Connection::connect(&conninfo, "rowmill test").await.unwrap();
-    let point = connection.create_logical_slot("s", false).await.unwrap();
+    let point = connection.create_logical_slot("s", false, false).await.unwrap();
     let options = ProtocolOptions::choose(connection.server_version());
     let (_sender, acks) = watch::channel(Lsn(0));
     let mut receiver = connection

@@ -33,6 +33,7 @@ fn request<'a>(tables: &'a [TablePattern]) -> Request<'a> {
         binary: false,
         conditions: &[],
         two_phase: false,
+        failover_slot: None,
     }
 }
 
