@@ -113,6 +113,8 @@ pub struct Truncate {
 
 /// The prefix of what the source's DDL trigger says.
 pub const DDL_PREFIX: &str = "rowmill.ddl";
+/// The prefix of the messages that are only there to move the WAL: nobody gets them.
+pub const HEARTBEAT_PREFIX: &str = "rowmill.heartbeat";
 
 /// A logical message (`pg_logical_emit_message`).
 #[derive(Clone, Debug, PartialEq, Eq)]

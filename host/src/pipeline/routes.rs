@@ -3,7 +3,7 @@
 use super::columns::{KnownColumns, Met, project, route_key};
 use super::names::Names;
 use super::shape::Versions;
-use crate::batch::{Batch, Lsn, Op, Relation, Row, Truncate};
+use crate::batch::{Batch, HEARTBEAT_PREFIX, Lsn, Op, Relation, Row, Truncate};
 use crate::checkpoint::STATE_DISK_FULL;
 use crate::config::{OnSchemaChange, Route, TablePattern};
 use crate::problem::{Exit, Problem};
@@ -109,6 +109,7 @@ impl Routes {
         for row in taken {
             match row.op {
                 Op::Truncate => truncate(batch, &by_relation, row, rows),
+                Op::Message if is_heartbeat(batch, &row) => {}
                 // Messages belong to plugins that ask for them. To sinks they never go as rows.
                 Op::Message => {
                     batch.message_rows.push(row);
@@ -138,9 +139,7 @@ impl Routes {
         let (mut met, mut of) = (Vec::new(), Vec::new());
         for relation in &new {
             let index = relation.index;
-            let relation = self
-                .names
-                .resolve(&self.routes, relation, begins(batch, index))?;
+            let relation = self.names.resolve(&self.routes, relation, begins(batch, index))?;
             for (at, route) in self.routes.iter().enumerate() {
                 if !takes(route, &relation) {
                     continue;
@@ -183,6 +182,11 @@ impl Routes {
             .extend(ways.into_iter().map(|(index, ways)| (index, ways.into())));
         Ok(())
     }
+}
+
+fn is_heartbeat(batch: &Batch, row: &Row) -> bool {
+    let message = batch.messages.get(row.extra as usize);
+    message.is_some_and(|message| message.prefix == HEARTBEAT_PREFIX)
 }
 
 /// The commit of the first transaction in the batch that has rows of the relation with this index.

@@ -10,8 +10,8 @@
 //! A table that has gone is remembered: what is at the targets grows old, and when it comes back they are emptied
 //! before it is copied again.
 
-use super::copies;
 use super::process::Process;
+use super::{copies, heartbeat, partitions};
 use crate::checkpoint::{CopyState, Reach, TableCopy};
 use crate::config::SnapshotMode;
 use crate::problem::Problem;
@@ -72,11 +72,20 @@ pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem
     Ok(())
 }
 
-/// Looks for tables that have come, and begins another session for those that can be streamed. Never returns.
+/// What is done at the source beside the stream, now and then. Never returns.
 pub(super) async fn watch(process: &Process, client: &Client, streamed: &Catalog) {
+    tokio::join!(look(process, client, streamed), heartbeat::beat(process, client));
+}
+
+/// Looks for tables that have come, and begins another session for those that can be streamed; tells of partitions that
+/// come and go.
+async fn look(process: &Process, client: &Client, streamed: &Catalog) {
     let streamed: HashSet<u32> = streamed.tables.iter().map(|table| table.oid).collect();
     let mut refused = HashSet::new();
     for look in 1_u32.. {
+        if let Err(problem) = partitions::look(process, client, streamed).await {
+            tracing::debug!(cause = problem.cause, "{}", problem.headline);
+        }
         tokio::time::sleep(LOOK_INTERVAL).await;
         let config = process.config();
         let source = &config.source;

@@ -53,6 +53,8 @@ pub(super) const POSITION: &str = "position";
 pub(super) const IDENTITY_DOCUMENT: &str = "identity";
 /// The tables that routes took at the last start.
 pub(super) const ROUTED_DOCUMENT: &str = "routed_tables";
+/// The partitions below published tables at the last look.
+pub(super) const PARTITIONS_DOCUMENT: &str = "partitions";
 pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";

@@ -26,9 +26,9 @@ pub use failure::{STATE_DISK_FULL, STATE_HELD};
 pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
-    ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
-    PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RoutedTable, RowsAhead, SetAside, ShapeColumn, TableCopy,
-    TableShape, Turn, same_plugins,
+    ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, Partition, Partitions, PluginEntries,
+    PluginRecord, PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RoutedTable, RowsAhead, SetAside,
+    ShapeColumn, TableCopy, TableShape, Turn, same_plugins,
 };
 
 use super::Stored;
@@ -170,6 +170,16 @@ impl StateStore {
 
     pub fn set_routed_tables(&self, tables: &[RoutedTable]) -> Result<(), Problem> {
         self.write(|transaction| format::put_document(transaction, format::ROUTED_DOCUMENT, tables))
+    }
+
+    /// The partitions below published tables at the last look.
+    pub fn partitions(&self) -> Result<Vec<Partitions>, Problem> {
+        let partitions = self.read(|transaction| format::document(transaction, format::PARTITIONS_DOCUMENT))?;
+        Ok(partitions.unwrap_or_default())
+    }
+
+    pub fn set_partitions(&self, partitions: &[Partitions]) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::PARTITIONS_DOCUMENT, partitions))
     }
 
     fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, Problem> {

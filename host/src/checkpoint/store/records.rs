@@ -95,6 +95,22 @@ pub struct ShapeColumn {
     pub typmod: i32,
 }
 
+/// What is below a partitioned table, and has its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partitions {
+    pub root: u32,
+    pub partitions: Vec<Partition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    pub oid: u32,
+    /// `pg_class.relfilenode`; 0 where it is partitioned itself.
+    pub file: u32,
+    /// As SQL writes it.
+    pub name: String,
+}
+
 /// A table that a route takes, as it was called at the last start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutedTable {

@@ -251,6 +251,15 @@ fn notes(catalog: &Catalog, findings: &mut Findings) {
             None,
         );
     }
+    if let Some(tables) = named(|table| table.partitioned) {
+        findings.note(
+            Level::Info,
+            codes::PARTITIONS,
+            "partitions that come, go or are emptied alone aren't streamed".into(),
+            Some(tables),
+            Some("behind ATTACH, DETACH, DROP or TRUNCATE of one: `rowmill resync` its table".into()),
+        );
+    }
     if let Some(tables) = named(|table| table.has_sequence) {
         findings.note(
             Level::Info,
