@@ -64,7 +64,7 @@ fn s12_the_password_changes_while_running() {
 
 /// S12: a target alone that refuses for a while. The source goes on.
 #[test]
-fn s12_the_targets_password_changes_while_running() {
+fn s12_k9_the_targets_password_changes_while_running() {
     let shop = Shop::new().unwrap();
     let with_password = by_password(&shop);
     // The source's url stays as it is.

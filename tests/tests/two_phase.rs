@@ -275,7 +275,7 @@ fn killed_between(settings: &str) {
 }
 
 #[test]
-fn killed_between_prepare_and_commit() {
+fn s37_killed_between_prepare_and_commit() {
     killed_between(TWO_PHASE);
 }
 

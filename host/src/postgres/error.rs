@@ -99,8 +99,10 @@ pub struct Failure {
 pub enum Reason {
     /// No connection, or it broke.
     Link,
-    /// TLS is not offered, or the certificate is not the one that was asked for.
+    /// The certificate is not the one that was asked for.
     Tls,
+    /// TLS is asked for and not offered.
+    NoTls,
     /// The password is missing or wrong, or the server asks for a method that isn't safe here.
     Password,
     /// The server answered with an error.
@@ -197,6 +199,11 @@ impl From<ConnectError> for Problem {
                 "E0252",
                 format!("no trusted TLS connection to Postgres at {host}"),
                 "point sslrootcert at the CA of the server's certificate and connect by the name that it was made for",
+            ),
+            (Reason::NoTls, _) => (
+                "E0252",
+                format!("no trusted TLS connection to Postgres at {host}"),
+                "switch TLS on at the server: `ssl = on`, with a certificate and its key",
             ),
             (Reason::Password, _) => (
                 "E0253",

@@ -3,7 +3,7 @@
 use super::process::Process;
 use super::source::NotReady;
 use crate::assemble::{self, Full, PreparedLost};
-use crate::problem::{Exit, Problem};
+use crate::problem::{COPY_ANEW, Exit, Problem};
 use crate::source::preflight::codes;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -65,6 +65,5 @@ pub(super) fn lost(lost: &PreparedLost) -> Problem {
 }
 
 fn gone(headline: &str) -> Problem {
-    let help = "`rowmill remove`, empty the tables at the targets, then `rowmill run`: they are copied anew";
-    Problem::new("E0268", Exit::Gap, headline, help)
+    Problem::new("E0268", Exit::Gap, headline, COPY_ANEW)
 }
