@@ -134,10 +134,12 @@ impl ConnectError {
         matches!(self, Self::Transient(_))
     }
 
-    /// True where the server was reached and doesn't let this role in, as it calls itself.
+    /// True where the server was reached and doesn't let this role in, as it calls itself, or not over TLS: one that has
+    /// let it in before may be in the midst of a change.
     pub fn is_of_the_login(&self) -> bool {
         let is_told = self.sqlstate().is_some_and(|code| LOGIN_SQLSTATES.contains(&code));
-        !self.is_transient() && (is_told || self.failure().reason == Reason::Password)
+        let by_reason = [Reason::Password, Reason::Tls, Reason::NoTls].contains(&self.failure().reason);
+        !self.is_transient() && (is_told || by_reason)
     }
 
     pub fn sqlstate(&self) -> Option<&str> {
