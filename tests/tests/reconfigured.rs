@@ -32,7 +32,7 @@ fn streams(shop: &Shop, host: &mut Host, value: &str) {
 }
 
 #[test]
-fn tables_and_plugins_come_and_go_without_a_restart() {
+fn h4_tables_and_plugins_come_and_go_without_a_restart() {
     let shop = Shop::with(TABLES).unwrap();
     shop.plugin("mask_pii").unwrap();
     shop.source("INSERT INTO second SELECT n, 'v' FROM generate_series(1, 100) n; INSERT INTO people VALUES (1, 'ada@example.com')")

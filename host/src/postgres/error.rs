@@ -100,8 +100,10 @@ pub struct Failure {
 pub enum Reason {
     /// No connection, or it broke.
     Link,
-    /// TLS is not offered, or the certificate is not the one that was asked for.
+    /// The certificate is not the one that was asked for.
     Tls,
+    /// TLS is asked for and not offered.
+    NoTls,
     /// The password is missing or wrong, or the server asks for a method that isn't safe here.
     Password,
     /// The server answered with an error.
@@ -133,10 +135,12 @@ impl ConnectError {
         matches!(self, Self::Transient(_))
     }
 
-    /// True where the server was reached and doesn't let this role in, as it calls itself.
+    /// True where the server was reached and doesn't let this role in, as it calls itself, or not over TLS: one that has
+    /// let it in before may be in the midst of a change.
     pub fn is_of_the_login(&self) -> bool {
         let is_told = self.sqlstate().is_some_and(|code| LOGIN_SQLSTATES.contains(&code));
-        !self.is_transient() && (is_told || self.failure().reason == Reason::Password)
+        let by_reason = [Reason::Password, Reason::Tls, Reason::NoTls].contains(&self.failure().reason);
+        !self.is_transient() && (is_told || by_reason)
     }
 
     pub fn sqlstate(&self) -> Option<&str> {
@@ -198,6 +202,11 @@ impl From<ConnectError> for Problem {
                 "E0252",
                 format!("no trusted TLS connection to Postgres at {host}"),
                 "point sslrootcert at the CA of the server's certificate and connect by the name that it was made for",
+            ),
+            (Reason::NoTls, _) => (
+                "E0252",
+                format!("no trusted TLS connection to Postgres at {host}"),
+                "switch TLS on at the server: `ssl = on`, with a certificate and its key",
             ),
             (Reason::Password, _) => (
                 "E0253",

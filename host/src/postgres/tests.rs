@@ -80,7 +80,7 @@ async fn scram_over_tcp_takes_the_right_password_only() {
 }
 
 #[tokio::test]
-async fn refusals_say_what_a_person_has_to_do() {
+async fn s11_refusals_say_what_a_person_has_to_do() {
     let cluster = cluster(&["host all barred all reject"], &[]);
     cluster
         .sql("postgres", "CREATE ROLE barred LOGIN; CREATE ROLE plain LOGIN")
@@ -235,7 +235,7 @@ fn own_by_server(key: &Path) {
 const IS_TLS: &str = "SELECT ssl::text FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 #[tokio::test]
-async fn tls_is_checked_as_far_as_the_mode_says() {
+async fn s10_tls_is_checked_as_far_as_the_mode_says() {
     let made = Certificates::make();
     let hba = ["hostssl all anna all scram-sha-256", "host all all all reject"];
     let options = ClusterOptions {
@@ -319,7 +319,7 @@ async fn self_made_and_old_certificates_work_as_with_libpq() {
 }
 
 #[tokio::test]
-async fn without_tls_nothing_but_the_question_is_sent() {
+async fn s9_without_tls_nothing_but_the_question_is_sent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
@@ -336,8 +336,9 @@ async fn without_tls_nothing_but_the_question_is_sent() {
         .await
         .err()
         .unwrap();
-    assert_eq!(error.failure().reason, Reason::Tls);
+    assert_eq!(error.failure().reason, Reason::NoTls);
     assert!(!error.is_transient());
+    assert!(Problem::from(error).help.contains("`ssl = on`"));
     assert_eq!(server.await.unwrap(), b"");
 }
 
