@@ -298,7 +298,7 @@ pub fn machine(found: &[(&str, Value)]) -> String {
             text(&machine["cpu"]),
             machine["cores"],
             text(&machine["kernel"]),
-            text(&machine["postgres"]).replace("psql (PostgreSQL) ", ""),
+            text(&machine["postgres"]).replace("postgres (PostgreSQL) ", ""),
             text(&machine["commit"])
         )
     });
