@@ -25,7 +25,7 @@ const PLACES: [(&str, &str, Make); 17] = [
     ("snapshot", "snapshot", tables::compared),
     ("debezium", "debezium", tables::compared),
     ("debezium-latency", "debezium", tables::latency_beside),
-    ("postgres", "postgres", tables::postgres),
+    ("postgres", "postgres", tables::compared),
     ("engine", "engine", tables::engine),
     ("plugin", "plugin", tables::plugin),
     ("latency", "latency", tables::latency),
