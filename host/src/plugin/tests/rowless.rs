@@ -61,14 +61,16 @@ fn they_cross_as_the_contract_says() {
                 (then (unreachable)))
             (if (i32.ne (i32.load8_u (i32.sub (local.get $end) (i32.const 9))) (i32.const 5)) (then (unreachable)))
             ;; [nil, 3, cascade, [relation, ...
-            (if (i32.ne (i32.load (i32.sub (local.get $end) (i32.const 28))) (i32.const 0x0103c094))
-                (then (if (i32.ne (i32.load (i32.sub (local.get $end) (i32.const 29))) (i32.const 0x0103c094))
-                    (then (if (i32.ne (i32.load (i32.sub (local.get $end) (i32.const 31))) (i32.const 0x0103c094))
-                        (then (unreachable)))))))
+            ;; The relation's number has 16 or 32 bits here.
+            (if (i32.ne (i32.load (i32.sub (local.get $end) (i32.const 30))) (i32.const 0x0103c094))
+                (then (if (i32.ne (i32.load (i32.sub (local.get $end) (i32.const 32))) (i32.const 0x0103c094))
+                    (then (unreachable)))))
             (i64.const 0x0000400000000004)",
         ),
         ..transform(wishes(&[1], &[1], None), actions(&[]))
     };
+    // How many bytes it takes doesn't depend on what ran before in this process then.
+    while Relation::next_index() < 256 {}
     let mut chain = guest.chain().unwrap();
     assert!(chain.wants_messages());
     let (mut batch, mut rows) = mixed(&people());
