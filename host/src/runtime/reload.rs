@@ -8,12 +8,13 @@ use super::rehearse::rehearse;
 use super::rehearse_samples::rehearse_samples;
 use super::states::{States, state_name};
 use crate::batch::{Lsn, Relation};
-use crate::checkpoint::{ChainVersion, PluginVersion as PluginRecorded, SetAside};
+use crate::checkpoint::{ChainVersion, PluginVersion as PluginRecorded, STATE_DISK_FULL, SetAside};
 use crate::config;
 use crate::pipeline::{Input, ProbationEnd, ProbationTold, Swap, route_key};
-use crate::plugin::reload::{ModuleWatcher, ReloadEvent, WatchSettings, WatchedPlugin, hash_hex};
+use crate::plugin::reload::{Answer, ModuleWatcher, ReloadEvent, WatchSettings, WatchedPlugin, hash_hex};
 use crate::plugin::{Chain, ChainOutcome, Mode, PluginError, PluginVersion};
 use crate::problem::{Exit, Problem};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -40,10 +41,7 @@ pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<ModuleWatcher> {
         plugins.collect(),
         settings,
         process.modules.store().clone(),
-        move |event| {
-            take(&of_event, event);
-            true
-        },
+        move |event| take(&of_event, event),
     )
 }
 
@@ -64,7 +62,7 @@ pub(super) fn watch_again(process: &Arc<Process>) {
 }
 
 /// On the watcher's thread: nothing here is on the way of a row.
-fn take(process: &Arc<Process>, event: ReloadEvent) {
+fn take(process: &Arc<Process>, event: ReloadEvent) -> Answer {
     match event {
         ReloadEvent::Gone { plugin } => {
             tracing::warn!(plugin, "the plugin's file is gone; the version that runs goes on");
@@ -75,10 +73,22 @@ fn take(process: &Arc<Process>, event: ReloadEvent) {
         } => {
             let hash = hash_hex(&hash);
             if let Err(problem) = changed(process, &plugin, &bytes, &hash) {
-                process.status.refused(&plugin, Some(&hash), &reason(&problem));
+                let reason = reason(&problem);
+                if !has_no_room(&problem) {
+                    process.status.refused(&plugin, Some(&hash), &reason);
+                } else {
+                    process.status.put_off(&plugin, &hash, &reason);
+                    return Answer::Again;
+                }
             }
         }
     }
+    Answer::Settled
+}
+
+/// Whether the version may be as good as any, and the disk is full.
+pub(super) fn has_no_room(problem: &Problem) -> bool {
+    matches!(problem.code, STATE_DISK_FULL | super::modules::NOT_KEPT)
 }
 
 pub(super) fn changed(process: &Arc<Process>, name: &str, bytes: &[u8], hash: &str) -> Result<(), Box<Problem>> {
@@ -219,9 +229,11 @@ fn prepare(
             rehearse(process, at, route, &running, &runnable)?;
         }
         let chains = of_lanes(process, route, &runnable, &live).map_err(boxed)?;
-        let has_entries = runnable.iter().any(|plugin| plugin.module.manifest().has_entries());
-        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO && !has_entries;
-        let gives_way = |fallback: &Vec<PluginRecorded>| watched && !chains::have_entries(process, fallback);
+        let with_entries = runnable.iter().filter(|plugin| plugin.module.manifest().has_entries());
+        let with_entries: BTreeSet<String> = with_entries.map(|plugin| plugin.name.clone()).collect();
+        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO;
+        let gives_way =
+            |fallback: &Vec<PluginRecorded>| watched && chains::entries_may_wait(process, &with_entries, fallback);
         let version = ChainVersion {
             plugins,
             fallback: chains::fallback(&recorded).filter(gives_way),

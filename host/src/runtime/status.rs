@@ -170,6 +170,25 @@ impl StatusBoard {
         self.note_refused(plugin, hash, reason);
     }
 
+    /// The changed plugin can't be taken up for now, and is tried again: told once.
+    pub(super) fn put_off(&self, plugin: &str, hash: &str, reason: &str) {
+        let refusal = Some((Some(hash.to_owned()), reason.to_owned()));
+        let known = self
+            .lock()
+            .plugins
+            .get(plugin)
+            .is_some_and(|status| status.refused == refusal);
+        if !known {
+            tracing::warn!(
+                plugin,
+                candidate = short(hash),
+                reason,
+                "the changed plugin can't be taken up for now; the version that runs goes on, and it is tried again"
+            );
+            self.note_refused(plugin, Some(hash), reason);
+        }
+    }
+
     /// As [`Self::refused`], where it has been said.
     pub(super) fn note_refused(&self, plugin: &str, hash: Option<&str>, reason: &str) {
         let mut inner = self.lock();
