@@ -79,6 +79,16 @@ routes:
     assert_eq!(shop.source(published).unwrap(), "first,people");
     let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
     assert!(changes.contains("nothing is different"), "{changes}");
+
+    // A key of the source alone.
+    let larger = pipeline(&shop, port, "public.first, public.people", plugin);
+    write(
+        &shop,
+        &larger.replace("    snapshot:", "    max_row: 64MiB\n    snapshot:"),
+    );
+    let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    assert!(changes.contains("~ source.postgres.max_row"), "{changes}");
+    streams(&shop, &mut host, "four");
     host.terminate().unwrap();
 }
 

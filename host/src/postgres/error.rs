@@ -3,8 +3,9 @@
 use crate::problem::{Exit, Problem};
 use std::{fmt, io};
 
-/// SQLSTATE classes and codes that a later try can cure: shutdown, crash, starting up, network, too many connections.
-const TRANSIENT_SQLSTATES: [&str; 4] = ["57P0", "08", "53300", "53000"];
+/// SQLSTATE classes and codes that a later try can cure: shutdown, crash, starting up, network; no room on the server's
+/// disk or in its memory, too many connections; an error of its disk. Not a limit that its configuration sets (53400).
+const TRANSIENT_SQLSTATES: [&str; 7] = ["57P0", "08", "53000", "53100", "53200", "53300", "58030"];
 /// `database_dropped` begins like a shutdown but no retry cures it.
 const DATABASE_DROPPED: &str = "57P04";
 /// Password, pg_hba.conf, database, privilege: what a person, or whoever rotates secrets, changes on both sides, one after

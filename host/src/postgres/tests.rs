@@ -1,6 +1,6 @@
 //! Connecting to real servers: passwords, TLS, pinned settings.
 
-use super::{ConnectError, Conninfo, Reader, Reason, sql};
+use super::{ConnectError, Conninfo, QueryError, Reader, Reason, sql};
 use crate::problem::Problem;
 use crate::source::replication::Connection;
 use rowmill_tests::{Cluster, ClusterOptions};
@@ -408,4 +408,20 @@ async fn what_breaks_a_copy_is_told_behind_the_rows_before_it() {
         }
     };
     assert_eq!((number, error.sqlstate.as_str()), (4999, "22012"));
+}
+
+#[test]
+fn a_server_without_room_is_tried_again_and_one_that_is_set_up_wrong_is_not() {
+    let of = |sqlstate: &str| QueryError {
+        sqlstate: sqlstate.to_owned(),
+        ..QueryError::protocol("said so")
+    };
+    // disk_full, out_of_memory, io_error, too_many_connections, admin_shutdown
+    for sqlstate in ["53100", "53200", "58030", "53300", "57P01"] {
+        assert!(of(sqlstate).is_transient(), "{sqlstate}");
+    }
+    // configuration_limit_exceeded, undefined_file, database_dropped, undefined_object
+    for sqlstate in ["53400", "58P01", "57P04", "42704"] {
+        assert!(!of(sqlstate).is_transient(), "{sqlstate}");
+    }
 }

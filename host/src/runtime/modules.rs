@@ -87,7 +87,7 @@ impl Modules {
         state: &StateStore,
     ) -> Result<Taken, Box<Problem>> {
         let refused = |refusal: ModuleRefusal| Box::new(refusal.into_problem(&plugin.name, &plugin.module));
-        let (bytes, hash) = read_module(&plugin.module, None, plugin.limits.module.0).map_err(refused)?;
+        let (bytes, hash) = read_module(&plugin.module, Some(&self.base), plugin.limits.module.0).map_err(refused)?;
         let record = state.plugin_record(&plugin.name).map_err(Box::new)?;
         let hex = plugin::reload::hash_hex(&hash);
         if let Some(before) = self.instead(engine, plugin, &hex, &record)? {

@@ -33,6 +33,7 @@ pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<ModuleWatcher> {
     let settings = WatchSettings {
         settle: config.reload.settle.0,
         interval: config.reload.interval.0,
+        root: Some(config.base_dir.clone()),
         ..WatchSettings::default()
     };
     let of_event = Arc::clone(process);
