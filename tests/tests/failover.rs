@@ -56,7 +56,7 @@ fn s21_a_slot_that_was_advanced_is_a_gap() {
 /// slot and lagged behind; and one that had all, which is followed.
 #[test]
 #[ignore = "makes four servers"]
-fn s42_a_standby_is_followed_where_it_had_all_and_refused_where_it_had_not() {
+fn s22_s41_s42_a_standby_is_followed_where_it_had_all() {
     let shop = Shop::with(TABLES).unwrap();
     shop.source("INSERT INTO orders VALUES (1)").unwrap();
     once(&shop, &pipeline(&shop), 0);
