@@ -176,7 +176,7 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
 }
 
 /// What the next session takes up of the source. A key that comes has to be told here or in [`fixed`].
-fn of_source(source: &Source) -> [(&'static str, String); 5] {
+fn of_source(source: &Source) -> [(&'static str, String); 7] {
     let Source {
         url: _,
         tables: _,
@@ -188,6 +188,8 @@ fn of_source(source: &Source) -> [(&'static str, String); 5] {
         spill,
         binary,
         max_row,
+        failover_slot,
+        heartbeat,
     } = source;
     [
         ("source.postgres.snapshot", format!("{snapshot:?}")),
@@ -195,6 +197,8 @@ fn of_source(source: &Source) -> [(&'static str, String); 5] {
         ("source.postgres.spill", format!("{spill:?}")),
         ("source.postgres.binary", binary.to_string()),
         ("source.postgres.max_row", format!("{max_row:?}")),
+        ("source.postgres.failover_slot", format!("{failover_slot:?}")),
+        ("source.postgres.heartbeat", format!("{heartbeat:?}")),
     ]
 }
 

@@ -80,7 +80,7 @@ pub(super) async fn watch(process: &Process, client: &Client, streamed: &Catalog
 /// Looks for tables that have come, and begins another session for those that can be streamed; tells of partitions that
 /// come and go.
 async fn look(process: &Process, client: &Client, streamed: &Catalog) {
-    let streamed: HashSet<u32> = streamed.tables.iter().map(|table| table.oid).collect();
+    let known: HashSet<u32> = streamed.tables.iter().map(|table| table.oid).collect();
     let mut refused = HashSet::new();
     for look in 1_u32.. {
         if let Err(problem) = partitions::look(process, client, streamed).await {
@@ -91,7 +91,7 @@ async fn look(process: &Process, client: &Client, streamed: &Catalog) {
         let source = &config.source;
         let found = catalog::selected(client, &source.tables, source.publication.as_deref()).await;
         let Ok(found) = found else { continue };
-        let fresh: Vec<u32> = found.into_iter().filter(|oid| !streamed.contains(oid)).collect();
+        let fresh: Vec<u32> = found.into_iter().filter(|oid| !known.contains(oid)).collect();
         let is_known = fresh.iter().all(|oid| refused.contains(oid));
         if fresh.is_empty() || is_known && !look.is_multiple_of(LOOKS_PER_TRY) {
             continue;
