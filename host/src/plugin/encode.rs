@@ -19,6 +19,59 @@ fn bad_value(plan: &InUse, column: usize, reason: &'static str) -> Box<RowErrorK
     Box::new(RowErrorKind::Value { column, reason })
 }
 
+/// Bytes of a short text that are copied, those that are none of it included.
+const SHORT_BYTES: usize = 32;
+
+/// Encodes rows of short texts alone, as many as there are at the beginning. Returns how many. Texts are copied 32 bytes
+/// at a time, whatever their length, into room that is made for several rows at once.
+#[inline]
+fn short_texts(
+    plan: &InUse,
+    batch: &Batch,
+    rows: &[Row],
+    new_of: impl Fn(&Row) -> Option<Tuple>,
+    (head, head_len): (&[u8; 16], usize),
+    out: &mut Wire,
+) -> usize {
+    const ROWS: usize = 64;
+    let row_max = head.len() + plan.read.len() * (1 + SHORT_BYTES);
+    let (cells, bytes, arena) = (batch.cells.as_slice(), &*batch.bytes, batch.arena.as_slice());
+    let encode = |row: &Row, room: &mut [u8]| {
+        let start = new_of(row)?.0 as usize;
+        *room.first_chunk_mut()? = *head;
+        let mut at = head_len;
+        for read in &plan.read {
+            let (len, text) = cells.get(start + usize::from(read.slot))?.short_text(bytes, arena)?;
+            let [marker, place @ ..] = room.get_mut(at..)?.first_chunk_mut::<{ 1 + SHORT_BYTES }>()?;
+            *marker = 0xa0 | len as u8;
+            *place = *text;
+            at += 1 + len;
+        }
+        Some(at)
+    };
+    let mut count = 0;
+    for rows in rows.chunks(ROWS) {
+        if out.len() + rows.len() * row_max > CALL_BYTES_MAX {
+            break;
+        }
+        let room = out.space(rows.len() * row_max);
+        let (mut len, mut encoded) = (0, 0);
+        for row in rows {
+            let Some(row_len) = room.get_mut(len..).and_then(|room| encode(row, room)) else {
+                break;
+            };
+            len += row_len;
+            encoded += 1;
+        }
+        out.advance(len);
+        count += encoded;
+        if encoded < rows.len() {
+            break;
+        }
+    }
+    count
+}
+
 const fn wire_op(of: Op) -> u8 {
     match of {
         Op::Insert => op::INSERT,
@@ -175,14 +228,16 @@ impl Encoder {
             return 0;
         };
         let (head, head_len) = plan.head.of(wire_op(first.op), image::NEW);
-        let same = |row: &Row| {
-            (row.relation, row.transaction) == (first.relation, first.transaction)
-                && row.op == first.op
-                && row.old.is_none()
-        };
+        let (relation, transaction, op) = (first.relation, first.transaction, first.op);
+        let same =
+            |row: &Row| row.relation == relation && row.transaction == transaction && row.op == op && row.old.is_none();
         let out = &mut self.body;
         let mut count = 0;
-        'rows: for row in rows {
+        if plan.texts_alone {
+            let new_of = |row: &Row| row.new.filter(|_| same(row));
+            count = short_texts(plan, batch, rows, new_of, (&head, head_len), out);
+        }
+        'rows: for row in &rows[count..] {
             let Some(new) = row.new.filter(|_| same(row)) else {
                 break;
             };
