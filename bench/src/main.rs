@@ -13,10 +13,13 @@ mod memory;
 mod orders;
 mod page;
 mod parts;
+#[cfg(feature = "statistics")]
 mod parts_timed;
 mod plot;
 mod plugin;
 mod postgres;
+#[cfg(feature = "statistics")]
+mod profile;
 mod report;
 mod rows;
 mod snapshot;
@@ -146,12 +149,24 @@ enum Benchmark {
         latency_seconds: u64,
     },
     /// Nanoseconds per row of each part of a row's way
+    #[cfg(feature = "statistics")]
     Parts {
-        #[arg(long, default_value_t = 7)]
-        rounds: usize,
+        /// Of measuring each
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Where the CPU's time goes, by perf: flame graphs, and shares of the parts of a row's way
+    #[cfg(feature = "statistics")]
+    Profile {
+        #[arg(long, default_value_t = 2_000_000)]
+        rows: u64,
     },
     /// Writes docs/explanation/performance.md from the reports under target/bench
-    Report,
+    Report {
+        /// Though they are of several commits, or some are missing
+        #[arg(long)]
+        partial: bool,
+    },
     /// One part over fixed rows, for `cargo xtask gate`; without a name, the names
     #[command(hide = true)]
     Counted { part: Option<String> },
@@ -217,8 +232,11 @@ fn main() -> Result<()> {
             pairs,
             latency_seconds,
         }),
-        Benchmark::Parts { rounds } => parts_timed::run(rounds),
-        Benchmark::Report => page::run(),
+        #[cfg(feature = "statistics")]
+        Benchmark::Parts { seconds } => parts_timed::run(seconds),
+        #[cfg(feature = "statistics")]
+        Benchmark::Profile { rows } => profile::run(&profile::Options { rowmill, rows }),
+        Benchmark::Report { partial } => page::run(partial),
         Benchmark::Counted { part } => match part {
             Some(part) => counted::run(&part),
             None => {

@@ -1,6 +1,6 @@
 //! Benchmarks: builds in release mode and runs the one that is asked for.
 
-use crate::run::{cargo, root, run};
+use crate::run::{answers, cargo, root, run};
 use crate::{debezium, install, plugins, versions};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
@@ -14,7 +14,8 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     match name.as_str() {
         "file" => wal2json()?,
         "debezium" => debezium::harness()?,
-        "report" => return report(),
+        "profile" => perf()?,
+        "report" => return report(arguments),
         _ => {}
     }
     build()?;
@@ -28,10 +29,10 @@ pub fn bench(arguments: &[String]) -> Result<()> {
 }
 
 /// The page of what was measured, by the program that measured it.
-fn report() -> Result<()> {
+fn report(arguments: &[String]) -> Result<()> {
     let program = root().join("target/release/rowmill-bench");
     ensure!(program.exists(), "nothing has been measured yet");
-    run(Command::new(program).arg("report").current_dir(root()))
+    run(Command::new(program).args(arguments).current_dir(root()))
 }
 
 /// The binary, the benchmarks and their guests, in release mode.
@@ -46,6 +47,8 @@ pub fn build() -> Result<()> {
         "rowmill",
         "--package",
         "rowmill-bench",
+        "--features",
+        "rowmill-bench/statistics",
     ]))
 }
 
@@ -57,4 +60,12 @@ fn wal2json() -> Result<()> {
     }
     println!("wal2json is missing: installing Debian's package postgresql-15-wal2json");
     install::debian(&["postgresql-15-wal2json"])
+}
+
+fn perf() -> Result<()> {
+    if answers("perf", &["--version"]) {
+        return Ok(());
+    }
+    println!("perf is missing: installing Debian's package linux-perf");
+    install::debian(&["linux-perf"])
 }
