@@ -31,6 +31,11 @@ fn version(name: &str) -> PluginVersion {
     }
 }
 
+/// Keys and amounts.
+type Pairs = Vec<(i64, i64)>;
+/// What is stored under each key that was asked for.
+type Entries = Vec<Option<Vec<u8>>>;
+
 struct Bench {
     lane: Lane,
     store: StateStore,
@@ -120,7 +125,7 @@ impl Bench {
     }
 
     /// The same, with what is in the column of totals before.
-    fn take_pairs(&mut self, transactions: &[(u64, Part, Vec<(i64, i64)>)]) -> Vec<i64> {
+    fn take_pairs(&mut self, transactions: &[(u64, Part, Pairs)]) -> Vec<i64> {
         let mut builder = Builder::new();
         for (commit, part, amounts) in transactions {
             builder = builder.transaction(*commit, *part);
@@ -322,7 +327,7 @@ fn with_entries(version: u8, adds: u8, poison: i64) -> Runnable {
 }
 
 /// What is stored by key: of the one that runs, and how the one that waits differs.
-fn stored_entries(bench: &mut Bench) -> Vec<(String, bool, Vec<Option<Vec<u8>>>)> {
+fn stored_entries(bench: &mut Bench) -> Vec<(String, bool, Entries)> {
     let mut marks = Vec::new();
     bench.lane.checkpoint(&[NAME.to_owned()], &mut marks).unwrap();
     let entries = marks.into_iter().filter_map(|mark| match mark {
