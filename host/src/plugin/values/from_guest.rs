@@ -111,7 +111,7 @@ const EXPONENT_FROM_F32: f32 = 1e6;
 const EXPONENT_FROM_F64: f64 = 1e15;
 
 /// The shortest decimal that reads back as the same number, spelled as Postgres spells it.
-fn append_f64(value: f64, arena: &mut Vec<u8>) {
+pub(crate) fn append_f64(value: f64, arena: &mut Vec<u8>) {
     let size = value.abs();
     if !value.is_finite() {
         arena.extend_from_slice(non_finite(value));
