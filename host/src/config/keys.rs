@@ -441,7 +441,8 @@ const POSTGRES_SINK: Block = Block {
             "create_tables",
             &Shape::Choice(&["true", "false"]),
             "false",
-            "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source.",
+            "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source. \
+             A large table gets its key behind its rows.",
         ),
         Key::default(
             "transactions",

@@ -162,6 +162,16 @@ pub trait Sink: Send {
     /// a transaction that hasn't ended may stay undurable.
     fn flush(&mut self) -> SinkFuture<'_, u64>;
 
+    /// How long nothing comes before [`Self::idle`] is to be called; `None`: there is nothing to do then.
+    fn idle_after(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    /// Does what can wait until nothing comes.
+    fn idle(&mut self) -> SinkFuture<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Flushes and lets go of the target.
     fn close(&mut self) -> SinkFuture<'_, ()>;
 }

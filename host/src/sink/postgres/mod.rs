@@ -50,6 +50,7 @@ mod create;
 mod encode;
 mod error;
 mod group;
+mod keys;
 mod pipeline;
 mod position;
 mod refusal;
@@ -107,7 +108,9 @@ impl PostgresSink {
     }
 
     async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
-        self.session = None;
+        if let Some(copying) = self.session.take().and_then(|session| session.copying) {
+            self.predecessors.extend(copying.opened);
+        }
         let (client, independent) = match connection::connect(&self.config.url, context, &mut self.predecessors).await {
             Err(SinkError::Definite(problem)) if connection::is_of_the_login(&problem) => {
                 return Err(self.refused(problem));
@@ -126,6 +129,7 @@ impl PostgresSink {
             None => None,
         };
         let ahead = Ahead::read(&client, context, position).await?;
+        keys::open(&client, context).await?;
         let relaxed = match self.config.relaxed {
             Some(connections) if independent && trail.is_none() => {
                 let own = &mut self.predecessors;
@@ -136,6 +140,10 @@ impl PostgresSink {
         let applier = Applier::new(&self.config, independent);
         let mut session = Session::open(client, context.clone(), identity, applier, self.durable).await?;
         session.trail = trail;
+        let copies_beside = independent && session.trail.is_none() && self.config.mode != config::WriteMode::Append;
+        if self.config.relaxed.is_none() && copies_beside {
+            session.copying = Some(session::Copying::new(&self.config));
+        }
         session.relaxed = relaxed;
         session.ahead = ahead;
         session.reached = position.unwrap_or_default();
@@ -188,6 +196,15 @@ impl Sink for PostgresSink {
             self.durable = self.session()?.flush().await?;
             Ok(self.durable)
         })
+    }
+
+    fn idle_after(&self) -> Option<Duration> {
+        let due = self.session.as_ref().is_some_and(Session::has_due);
+        due.then_some(keys::IDLE)
+    }
+
+    fn idle(&mut self) -> SinkFuture<'_, ()> {
+        Box::pin(async { self.session()?.idle().await })
     }
 
     fn close(&mut self) -> SinkFuture<'_, ()> {

@@ -141,6 +141,8 @@ impl Cutter {
     ) -> Result<Option<Run>, (usize, Unusable)> {
         self.keys.clear();
         let mut run: Option<Run> = None;
+        // Two new rows of the same key are no matter of COPY's: it takes both, or none.
+        let is_apart = |kind: Kind| by_copy && kind.is_insert();
         let mut rows_max = 1;
         for at in rows {
             let row = &work.rows[at];
@@ -153,7 +155,9 @@ impl Cutter {
             }
             let (kind, key) = self.classify(work, row, targets).map_err(|unusable| (at, unusable))?;
             let Some(run) = &mut run else {
-                self.keys.insert(key);
+                if !is_apart(kind) {
+                    self.keys.insert(key);
+                }
                 run = Some(Run {
                     kind,
                     relation: row.relation,
@@ -174,7 +178,7 @@ impl Cutter {
                 && run.relation == row.relation
                 && run.columns == self.columns
                 && self.binary.is_empty();
-            if !same || run.rows.len() >= rows_max || !self.keys.insert(key) {
+            if !same || run.rows.len() >= rows_max || !is_apart(kind) && !self.keys.insert(key) {
                 break;
             }
             run.rows.end = at + 1;
@@ -240,7 +244,7 @@ impl Cutter {
         }
         let exact = self.is_exact(work, row);
         if inserts {
-            let kind = if exact { Kind::Add } else { Kind::Insert };
+            let kind = if exact || target.due { Kind::Add } else { Kind::Insert };
             return Ok((kind, key_hash(batch, target, new, None)?));
         }
         if let Some(old) = row.old

@@ -224,7 +224,7 @@ fn insert(source: &mut Source<'_>) -> String {
 fn upsert(source: &mut Source<'_>) -> String {
     let target = source.target;
     let insert = insert(source);
-    if !target.keyed {
+    if !target.keyed || target.due {
         return insert;
     }
     let key: Vec<&str> = source.key().map(|column| column.name.as_str()).collect();
