@@ -49,6 +49,8 @@ pub(super) struct Applier {
     pub(super) passed_over: PassedOver,
     /// The row that the target takes under no circumstances.
     pub(super) refused: Option<usize>,
+    /// Whether temporary tables may be made, once that was asked.
+    pub(super) temporary: Option<bool>,
 }
 
 /// Changes that were passed over since the last commit.
@@ -124,6 +126,7 @@ impl Applier {
             copy_met: false,
             passed_over: PassedOver::default(),
             refused: None,
+            temporary: None,
         }
     }
 
@@ -326,20 +329,24 @@ impl Applier {
             return Ok(());
         }
         let kind = run.kind;
-        let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
-            return Ok(());
-        };
-        let arrays = encode::arrays(work, rows, &prepared.sql);
-        let sent = self.expected(kind, first, rows);
-        let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
-        pipeline.send(sent, reply).await;
+        if run.long && self.may_make_tables(work, first, pipeline).await? {
+            self.send_long(work, &run, pipeline).await?;
+        } else {
+            let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
+                return Ok(());
+            };
+            let arrays = encode::arrays(work, rows, &prepared.sql);
+            let sent = self.expected(kind, first, rows);
+            let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
+            pipeline.send(sent, reply).await;
+        }
         if kind == Kind::Move {
             self.settle_move(work, run, pipeline).await?;
         }
         Ok(())
     }
 
-    fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {
+    pub(super) fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {
         let changes = rows.iter().filter(|row| row.op != Op::Message).count() as u64;
         let (expected, fewer) = match (kind, self.conflict) {
             (Kind::Add, OnConflict::Skip) => (changes, Fewer::Conflict),
@@ -418,7 +425,7 @@ impl Applier {
         let sql = if copy {
             Some(statement::copy(target, run.kind, &run.columns))
         } else {
-            statement::sql(target, run.kind, &run.columns, &run.binary, self.conflict)
+            statement::sql(target, run, self.conflict)
         };
         let prepared = match sql {
             Some(sql) => {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 mod driven;
 mod exact;
 mod exactly_once;
+mod long;
 mod model;
 mod refused;
 mod relaxed;
