@@ -121,6 +121,14 @@ impl KnownColumns for Forgetful {
     fn set_shapes(&mut self, _: &[RouteShapes]) -> anyhow::Result<()> {
         Ok(())
     }
+
+    fn numbers(&mut self, _: u32) -> anyhow::Result<Vec<NumberedColumn>> {
+        Ok(Vec::new())
+    }
+
+    fn set_numbers(&mut self, _: u32, _: Vec<NumberedColumn>) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Rows per second, and seconds of CPU per million rows.

@@ -23,6 +23,7 @@ mod time;
 mod types;
 
 pub(super) use columns::Columns;
+pub(crate) use float::{write_f32, write_f64};
 pub use types::{TypeEntry, Types};
 
 use crate::batch::Cell;

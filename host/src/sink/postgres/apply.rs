@@ -4,6 +4,7 @@ use super::compact;
 use super::create::Maker;
 use super::encode;
 use super::error;
+use super::follow::{self, Follower};
 use super::group;
 use super::pipeline::Pipeline;
 use super::refusal::{AGAIN, incomplete, refused};
@@ -51,6 +52,8 @@ pub(super) struct Applier {
     pub(super) refused: Option<usize>,
     /// Whether temporary tables may be made, once that was asked.
     pub(super) temporary: Option<bool>,
+    /// Columns that had been renamed when the targets were looked up.
+    renames: u64,
 }
 
 /// Changes that were passed over since the last commit.
@@ -127,6 +130,7 @@ impl Applier {
             passed_over: PassedOver::default(),
             refused: None,
             temporary: None,
+            renames: 0,
         }
     }
 
@@ -224,6 +228,21 @@ impl Applier {
         if self.targets.len() > TARGETS_MAX {
             self.targets.clear();
         }
+        loop {
+            let renames = work.context.changes.renames();
+            if std::mem::replace(&mut self.renames, renames) != renames {
+                self.targets.clear();
+                self.statements.clear();
+            }
+            self.look_up_all(work, range.clone()).await?;
+            // Versions from before have the old name where they were looked up already.
+            if work.context.changes.renames() == renames {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn look_up_all(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
         let mut last = None;
         for row in &work.rows[range] {
             match row.op {
@@ -260,6 +279,16 @@ impl Applier {
     }
 
     async fn look_up_or_make(&self, work: Work<'_>, relation: &Relation, table: u32) -> Result<Target, SinkError> {
+        let changes = work.context.changes.of(relation);
+        let relation = match &changes {
+            Some(changes) => {
+                let Work { client, context, .. } = work;
+                Follower { client, context }.follow(relation, changes).await?;
+                follow::called_now(relation, changes)
+            }
+            None => Cow::Borrowed(relation),
+        };
+        let relation = &*relation;
         let look_up = || Target::look_up(work.client, relation, table, self.mode, work.context);
         let maker = Maker {
             client: work.client,
@@ -274,9 +303,9 @@ impl Applier {
                 maker.columns(relation, |_| true).await?;
             }
             Err(SinkError::Definite(problem))
-                if problem.code == MISSING_COLUMN && work.context.added.has_any(relation) =>
+                if problem.code == MISSING_COLUMN && work.context.changes.has_any(relation) =>
             {
-                let has_come = |column: &Column| work.context.added.has(relation, &column.name);
+                let has_come = |column: &Column| work.context.changes.has(relation, &column.name);
                 maker.columns(relation, has_come).await?;
             }
             looked_up => return looked_up,

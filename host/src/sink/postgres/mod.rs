@@ -49,6 +49,7 @@ mod copy;
 mod create;
 mod encode;
 mod error;
+mod follow;
 mod group;
 mod long;
 mod pipeline;
@@ -61,6 +62,7 @@ mod session;
 mod shape;
 mod statement;
 mod target;
+mod widens;
 #[cfg(feature = "engine")]
 pub(crate) mod measuring;
 mod window;
