@@ -332,7 +332,10 @@ fn what_a_target_cant_follow_stops_with_the_statement_that_settles_it() {
     );
     Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
     let rows = "SELECT string_agg(concat_ws(' ', id, n, label), ', ' ORDER BY id) FROM items";
-    assert_eq!(shop.target(rows).unwrap(), "0 old, 1 more than ten, 2 2026-02-03 b, 3 c");
+    assert_eq!(
+        shop.target(rows).unwrap(),
+        "0 old, 1 more than ten, 2 2026-02-03 b, 3 c"
+    );
 }
 
 fn ensure_all(text: &str, parts: &[&str]) -> Result<()> {

@@ -40,13 +40,14 @@ struct Column {
     name: String,
 }
 
-/// Takes up what the batch's messages of the DDL trigger say. `shape` is the version that a table (by its OID and name)
+/// Takes up what the batch's messages of the DDL trigger say of tables, by schema and name, that are `wanted`. `shape` is the version that a table (by its OID and name)
 /// had before; it is asked for only where no message has told its numbers yet.
 ///
 /// Whoever may write logical messages may write such, too: what isn't as the trigger says it is passed over.
 pub(super) fn hear(
     batch: &Batch,
     known: &mut dyn KnownColumns,
+    wanted: impl Fn(&str, &str) -> bool,
     mut shape: impl FnMut(&mut dyn KnownColumns, u32, &str) -> anyhow::Result<Option<TableShape>>,
 ) -> anyhow::Result<()> {
     let of_trigger = batch
@@ -59,7 +60,9 @@ pub(super) fn hear(
         };
         let renames = said.tag == RENAMES;
         for object in said.objects {
-            let Some(table) = object.relation else { continue };
+            let Some(table) = object.relation.filter(|table| wanted(&table.schema, &table.table)) else {
+                continue;
+            };
             let name = format!("{}.{}", table.schema, table.table);
             let before = match known.numbers(table.oid)? {
                 before if !before.is_empty() => before,
@@ -200,7 +203,7 @@ mod tests {
                 }],
                 ..Batch::default()
             };
-            hear(&batch, &mut memory, |_, _, _| Ok(Some(shape.clone()))).unwrap();
+            hear(&batch, &mut memory, |_, _| true, |_, _, _| Ok(Some(shape.clone()))).unwrap();
             last = messages.last().unwrap().1;
         }
         let names: Vec<&str> = last

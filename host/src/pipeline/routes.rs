@@ -122,8 +122,12 @@ impl Routes {
         if batch.messages.is_empty() {
             return Ok(());
         }
-        let keys = &self.keys;
-        let heard = numbers::hear(batch, self.known.as_mut(), |known, oid, table| {
+        let (routes, keys) = (&self.routes, &self.keys);
+        let wanted = |schema: &str, table: &str| {
+            let mut patterns = routes.iter().flat_map(|route| &route.tables);
+            patterns.any(|pattern| names(pattern, schema, table))
+        };
+        let heard = numbers::hear(batch, self.known.as_mut(), wanted, |known, oid, table| {
             for key in keys {
                 if let Some(newest) = known.shapes(key, table)?.pop() {
                     return Ok(Some(newest));
@@ -246,8 +250,11 @@ pub fn takes(route: &Route, relation: &Relation) -> bool {
 
 /// Whether a pattern of the configuration names the relation.
 fn matches(pattern: &TablePattern, relation: &Relation) -> bool {
-    glob(pattern.schema.as_bytes(), relation.schema.as_bytes())
-        && glob(pattern.table.as_bytes(), relation.table.as_bytes())
+    names(pattern, &relation.schema, &relation.table)
+}
+
+fn names(pattern: &TablePattern, schema: &str, table: &str) -> bool {
+    glob(pattern.schema.as_bytes(), schema.as_bytes()) && glob(pattern.table.as_bytes(), table.as_bytes())
 }
 
 /// `*` stands for anything, `?` for one byte.

@@ -90,7 +90,7 @@ codes! {
     BINARY = "E0243";
     /// The server is too old for two_phase.
     TWO_PHASE_VERSION = "E0247";
-    /// An adopted slot may have handed over the rows of a transaction that is prepared and not yet committed.
+    /// An adopted slot may have handed over the rows of a prepared transaction to somebody else.
     PREPARED_BEFORE = "E0248";
     /// The server refuses to install the DDL trigger or to take it down: that takes a superuser.
     DDL_TRIGGER_REFUSED = "E0249";
