@@ -32,12 +32,15 @@ const MAGIC: &[u8; 8] = b"RWPREP01";
 /// Number of tables, of the frames' bytes, and the magic.
 const FOOTER: usize = 4 + 8 + MAGIC.len();
 
+/// Records ids durably.
+pub type Record = Box<dyn Fn(&[u32]) -> io::Result<()> + Send>;
+
 /// What the state says of prepared transactions.
 pub struct Ledger {
     /// The ids of those whose files there must be.
     pub recorded: Vec<u32>,
-    /// Records them durably.
-    pub record: Box<dyn Fn(&[u32]) -> io::Result<()> + Send>,
+    /// In place of those.
+    pub record: Record,
     /// A transaction that was committed before it may have been handed to somebody else, where the slot was theirs.
     pub foreign_until: Lsn,
 }

@@ -85,9 +85,9 @@ pub(super) fn hear(
 fn follow(before: &[NumberedColumn], column: Column) -> NumberedColumn {
     let known = before.iter().find(|known| known.number == column.number);
     let mut names = known.map_or_else(Vec::new, |known| known.names.clone());
-    if names.last() != Some(&column.name) {
-        names.push(column.name);
-    }
+    // A start goes through older messages again: each name counts once.
+    names.retain(|name| *name != column.name);
+    names.push(column.name);
     let first = names.len().saturating_sub(NAMES_MAX);
     names.drain(..first);
     NumberedColumn {
@@ -232,6 +232,9 @@ mod tests {
             (Some(3), "1:id 2:a 3:d"),
         ];
         assert_eq!(heard("id", &moved), ["b|c -> d"]);
+        // A start behind which they come again.
+        let again = [moved[0], moved[1], moved[0], moved[1], moved[2]];
+        assert_eq!(heard("id", &again), ["b|c -> d"]);
         // The old name is another column's by now: whose values a target has under it can't be told.
         let swapped = [
             (None, "1:id 2:a 3:b"),
