@@ -5,7 +5,7 @@ use crate::capture::{Capture, capture};
 use crate::report::{Bound, Floor, floors, median, store};
 use anyhow::{Context, Result, ensure};
 use rowmill::batch::Lsn;
-use rowmill::checkpoint::{Frontier, RouteShapes, StateStore, TableShape};
+use rowmill::checkpoint::{Frontier, NumberedColumn, RouteShapes, StateStore, TableShape};
 use rowmill::config::{self, Pipeline};
 use rowmill::dead_letter::DeadLetters;
 use rowmill::decode::Decoder;
@@ -152,7 +152,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         state_dir: folder.path().to_owned(),
         passed_over: Default::default(),
         types: Default::default(),
-        added: Default::default(),
+        changes: Default::default(),
     };
     let told = Arc::clone(&frontier);
     let durable = move |sequence| told.durable(0, sequence);

@@ -190,7 +190,7 @@ fn copy_lines() -> Result<Made> {
         state_dir: "/nonexistent".into(),
         passed_over: Arc::default(),
         types: Arc::default(),
-        added: Arc::default(),
+        changes: Arc::default(),
     };
     let mut out = Vec::new();
     let mut round = move || {
