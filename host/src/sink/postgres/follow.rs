@@ -77,7 +77,9 @@ impl Follower<'_> {
     /// Whether any has another name now.
     async fn rename(&self, relation: &Relation, changes: &TableChanges) -> Result<bool, SinkError> {
         let mut any = false;
-        let is_meant = |renamed: &&Renamed| relation.column_index(&renamed.now).is_some();
+        // By a version from before, too: its rows may come first, and the name is looked up as it will be.
+        let names_it = |column: &Column, renamed: &Renamed| changes.name_now(relation, &column.name) == renamed.now;
+        let is_meant = |renamed: &&Renamed| relation.columns.iter().any(|column| names_it(column, renamed));
         let meant = changes.renamed.iter().filter(is_meant);
         for renamed in meant {
             let here = self.columns(relation).await?;
