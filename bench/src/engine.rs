@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 pub struct Options {
     pub rows: u64,
     pub rounds: usize,
+    /// Those cases alone whose names hold this; nothing is concluded then.
+    pub only: Option<String>,
 }
 
 /// One way for the captured rows.
@@ -62,8 +64,9 @@ pub fn run(options: &Options) -> Result<()> {
         Case::new("filter + mask (hash), one lane", "[paid_only, hash]", 1, 2),
         Case::new("filter + mask (hash), two lanes", "[paid_only, hash]", 2, 2),
     ];
+    let is_wanted = |case: &&mut Case| options.only.as_ref().is_none_or(|only| case.name.contains(only));
     for round in 0..options.rounds {
-        for case in &mut cases {
+        for case in cases.iter_mut().filter(is_wanted) {
             let (rate, cpu) = once(case, &captured)?;
             println!(
                 "round {round}: {:<34} {rate:>12.0} rows/s {cpu:>8.3} CPU s/M rows",
@@ -73,7 +76,10 @@ pub fn run(options: &Options) -> Result<()> {
             case.cpu.push(cpu);
         }
     }
-    conclude(options, &cases)
+    match options.only {
+        Some(_) => Ok(()),
+        None => conclude(options, &cases),
+    }
 }
 
 fn conclude(options: &Options, cases: &[Case]) -> Result<()> {

@@ -76,6 +76,9 @@ enum Benchmark {
         rows: u64,
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+        /// Those cases alone whose names hold this; nothing is concluded then.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Nanoseconds per row of a filter, a mask, a typed transform and a chain, beside rows as maps, on one core
     Plugin {
@@ -160,7 +163,11 @@ enum Benchmark {
         rows: u64,
     },
     /// Writes docs/explanation/performance.md from the reports under target/bench
-    Report,
+    Report {
+        /// Though they are of several commits, or some are missing
+        #[arg(long)]
+        partial: bool,
+    },
     /// One part over fixed rows, for `cargo xtask gate`; without a name, the names
     #[command(hide = true)]
     Counted { part: Option<String> },
@@ -190,7 +197,7 @@ fn main() -> Result<()> {
             rows,
             case,
         }),
-        Benchmark::Engine { rows, rounds } => engine::run(&engine::Options { rows, rounds }),
+        Benchmark::Engine { rows, rounds, only } => engine::run(&engine::Options { rows, rounds, only }),
         Benchmark::Plugin { rounds, only } => plugin::run(rounds, only.as_deref()),
         Benchmark::File { rows, pairs } => file::run(&file::Options { rowmill, rows, pairs }),
         Benchmark::Snapshot { rows, pairs } => snapshot::run(&snapshot::Options { rowmill, rows, pairs }),
@@ -230,7 +237,7 @@ fn main() -> Result<()> {
         Benchmark::Parts { seconds } => parts_timed::run(seconds),
         #[cfg(feature = "statistics")]
         Benchmark::Profile { rows } => profile::run(&profile::Options { rowmill, rows }),
-        Benchmark::Report => page::run(),
+        Benchmark::Report { partial } => page::run(partial),
         Benchmark::Counted { part } => match part {
             Some(part) => counted::run(&part),
             None => {

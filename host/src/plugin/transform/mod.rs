@@ -6,6 +6,7 @@
 mod alike;
 pub(crate) mod image;
 mod route;
+mod truncate;
 
 use crate::batch::{Batch, OldImage, Op, Row, Tuple};
 use crate::config::ROWS_DEFAULT;
@@ -110,6 +111,8 @@ struct Apply<'a, 'r> {
     left: usize,
     /// The guest row that the action at hand is for, and how many elements it has left.
     next: Option<(u32, usize)>,
+    /// Where the action at hand begins.
+    begins: usize,
     images: u32,
     drops: bool,
     batch: &'a mut Batch,
@@ -158,6 +161,7 @@ pub(crate) fn apply(
         cursor,
         left,
         next: None,
+        begins: 0,
         images,
         drops,
         batch,
@@ -181,7 +185,7 @@ pub(crate) fn apply(
                 apply.out.push(*row);
             }
         } else if matches!(row.op, Op::Truncate | Op::Message) {
-            apply.rowless(row, at, &mut image)?;
+            apply.rowless(row, plans, at, &mut image)?;
         } else if let Plan::Use(plan) = &plans[apply.entries[row.relation as usize].plan as usize] {
             let alike = apply.alike(plan, &rows[at..], &encoder.marks[at..], image)?;
             if alike > 0 {
@@ -206,6 +210,7 @@ impl Apply<'_, '_> {
             return Ok(());
         }
         self.left -= 1;
+        self.begins = self.cursor.position();
         if let Some((len, image)) = self.cursor.short_action() {
             if image < least || image >= self.images {
                 return Ok(self
@@ -402,7 +407,7 @@ impl Apply<'_, '_> {
 
     /// What becomes of a truncate or a message.
     #[cold]
-    fn rowless(&mut self, row: &Row, at: usize, image: &mut u32) -> Applied<()> {
+    fn rowless(&mut self, row: &Row, plans: &[Plan], at: usize, image: &mut u32) -> Applied<()> {
         let index = *image;
         *image += 1;
         let Some((_, len)) = self.next.filter(|(of, _)| *of == index) else {
@@ -418,8 +423,13 @@ impl Apply<'_, '_> {
                 let kind = self.refusal(kind, index)?;
                 self.refused.add(at, kind, row, self.out);
             }
+            kind @ (action::ROUTE | action::FAN_OUT) if row.op == Op::Truncate => {
+                let places = self.places(kind, index)?;
+                self.send_truncate(row, plans, &places, index)?;
+            }
             _ => {
-                let what = "a truncate or a message can be passed, dropped or rejected; outputs belong to tables";
+                let what = "a truncate can be passed, dropped, rejected or sent elsewhere, and a message all but the \
+                            last; outputs belong to tables";
                 return breach(index, what);
             }
         }

@@ -111,7 +111,7 @@ const EXPONENT_FROM_F64: f64 = 1e15;
 
 /// The shortest decimal that reads back as the same number, spelled as Postgres spells it. In the range in which it writes
 /// no exponent, what others take for the shortest is what it takes: the middles between floats have too many digits there.
-fn append_f64(value: f64, arena: &mut Vec<u8>) {
+pub(crate) fn append_f64(value: f64, arena: &mut Vec<u8>) {
     let size = value.abs();
     if size != 0.0 && !(EXPONENT_BELOW..EXPONENT_FROM_F64).contains(&size) {
         return write_f64(value, arena);

@@ -5,7 +5,7 @@
 mod from_guest;
 mod to_guest;
 
-pub(crate) use from_guest::{Decoded, decode};
+pub(crate) use from_guest::{Decoded, append_f64, decode};
 pub(crate) use to_guest::{Presence, encode};
 
 /// How a column's values cross the boundary.
