@@ -4,6 +4,7 @@ use super::compact;
 use super::create::{Maker, has_key};
 use super::encode;
 use super::error;
+use super::follow::{self, Follower};
 use super::group;
 use super::keys::{Due, is_plain};
 use super::pipeline::{Pipeline, Tail};
@@ -56,6 +57,10 @@ pub(super) struct Applier {
     pub(super) passed_over: PassedOver,
     /// The row that the target takes under no circumstances.
     pub(super) refused: Option<usize>,
+    /// Whether temporary tables may be made, once that was asked.
+    pub(super) temporary: Option<bool>,
+    /// Columns that had been renamed when the targets were looked up.
+    renames: u64,
 }
 
 /// Changes that were passed over since the last commit.
@@ -134,6 +139,8 @@ impl Applier {
             tail: None,
             passed_over: PassedOver::default(),
             refused: None,
+            temporary: None,
+            renames: 0,
         }
     }
 
@@ -249,6 +256,21 @@ impl Applier {
         if self.targets.len() > TARGETS_MAX {
             self.targets.clear();
         }
+        loop {
+            let renames = work.context.changes.renames();
+            if std::mem::replace(&mut self.renames, renames) != renames {
+                self.targets.clear();
+                self.statements.clear();
+            }
+            self.look_up_all(work, range.clone()).await?;
+            // Versions from before have the old name where they were looked up already.
+            if work.context.changes.renames() == renames {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn look_up_all(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
         let rows = &work.rows[range];
         let is_plain = |row: &Row| row.op == Op::Message || is_plain(work.batch, row);
         let plain = self.creates && rows.iter().all(is_plain);
@@ -301,6 +323,16 @@ impl Applier {
         table: u32,
         plain: bool,
     ) -> Result<Target, SinkError> {
+        let changes = work.context.changes.of(relation);
+        let relation = match &changes {
+            Some(changes) => {
+                let Work { client, context, .. } = work;
+                Follower { client, context }.follow(relation, changes).await?;
+                follow::called_now(relation, changes)
+            }
+            None => Cow::Borrowed(relation),
+        };
+        let relation = &*relation;
         let mode = self.mode;
         let look_up = || Target::look_up(work.client, relation, table, mode, work.context);
         let look_up_due = || Target::look_up_due(work.client, relation, table, mode, work.context);
@@ -328,9 +360,9 @@ impl Applier {
                 maker.columns(relation, |_| true).await?;
             }
             Err(SinkError::Definite(problem))
-                if problem.code == MISSING_COLUMN && work.context.added.has_any(relation) =>
+                if problem.code == MISSING_COLUMN && work.context.changes.has_any(relation) =>
             {
-                let has_come = |column: &Column| work.context.added.has(relation, &column.name);
+                let has_come = |column: &Column| work.context.changes.has(relation, &column.name);
                 maker.columns(relation, has_come).await?;
             }
             looked_up => return looked_up,
@@ -402,20 +434,24 @@ impl Applier {
             return Ok(());
         }
         let kind = run.kind;
-        let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
-            return Ok(());
-        };
-        let arrays = encode::arrays(work, rows, &prepared.sql);
-        let sent = self.expected(kind, first, rows);
-        let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
-        pipeline.send(sent, reply).await;
+        if run.long && self.may_make_tables(work, first, pipeline).await? {
+            self.send_long(work, &run, pipeline).await?;
+        } else {
+            let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
+                return Ok(());
+            };
+            let arrays = encode::arrays(work, rows, &prepared.sql);
+            let sent = self.expected(kind, first, rows);
+            let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
+            pipeline.send(sent, reply).await;
+        }
         if kind == Kind::Move {
             self.settle_move(work, run, pipeline).await?;
         }
         Ok(())
     }
 
-    fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {
+    pub(super) fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {
         let changes = rows.iter().filter(|row| row.op != Op::Message).count() as u64;
         let (expected, fewer) = match (kind, self.conflict) {
             (Kind::Add, OnConflict::Skip) => (changes, Fewer::Conflict),
@@ -502,7 +538,7 @@ impl Applier {
         let sql = if copy {
             Some(statement::copy(target, run.kind, &run.columns))
         } else {
-            statement::sql(target, run.kind, &run.columns, &run.binary, self.conflict)
+            statement::sql(target, run, self.conflict)
         };
         let prepared = match sql {
             Some(sql) => {

@@ -37,7 +37,8 @@ pub(in crate::sink) async fn check(
     for (at, relation) in relations.iter().enumerate() {
         match Target::look_up(&client, relation, at as u32, config.mode, context).await {
             // It will be made.
-            Err(SinkError::Definite(problem)) if problem.code == MISSING_COLUMN && context.added.has_any(relation) => {}
+            Err(SinkError::Definite(problem))
+                if problem.code == MISSING_COLUMN && context.changes.has_any(relation) => {}
             Err(SinkError::Definite(problem))
                 if config.create_tables && [MISSING_TABLE, MISSING_COLUMN].contains(&problem.code) => {}
             Err(SinkError::Definite(problem))

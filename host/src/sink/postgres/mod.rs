@@ -14,7 +14,7 @@
 //!
 //! Rows are applied in their order, in runs: neighbours that do the same to the same columns of the same table are one
 //! statement, with an array per column that the server unnests. A key occurs once per run. Long runs of inserts go by
-//! COPY. `compact` leaves out what nobody could see.
+//! COPY, and a row too long for parameters by way of a temporary table (`long`). `compact` leaves out what nobody could see.
 //!
 //! Where foreign keys and ordinary triggers don't act (`session_replication_role`), the order between tables can't be
 //! seen inside a target transaction: rows are then brought together by table, so that small transactions over several
@@ -49,8 +49,10 @@ mod copy;
 mod create;
 mod encode;
 mod error;
+mod follow;
 mod group;
 mod keys;
+mod long;
 mod pipeline;
 mod position;
 mod refusal;
@@ -61,6 +63,7 @@ mod session;
 mod shape;
 mod statement;
 mod target;
+mod widens;
 #[cfg(feature = "engine")]
 pub(crate) mod measuring;
 mod window;

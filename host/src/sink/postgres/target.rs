@@ -20,7 +20,7 @@ const TEXT: u32 = 25;
 /// uuid.
 const TOLD_BY_TEXT: [u32; 11] = [16, 20, 21, 23, TEXT, 26, VARCHAR, 1082, 1114, 1184, 2950];
 /// A character type's typmod is its length and the size of a header.
-const TYPMOD_HEADER: i32 = 4;
+pub(super) const TYPMOD_HEADER: i32 = 4;
 
 /// A column that is there on both sides.
 #[derive(Debug)]

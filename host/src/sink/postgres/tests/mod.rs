@@ -9,6 +9,7 @@ use std::sync::Arc;
 mod driven;
 mod exact;
 mod exactly_once;
+mod long;
 mod made;
 mod model;
 mod refused;
