@@ -5,7 +5,7 @@ use crate::capture::{Capture, capture};
 use crate::report::{Bound, Floor, floors, median, store};
 use anyhow::{Context, Result, ensure};
 use rowmill::batch::Lsn;
-use rowmill::checkpoint::{Frontier, RouteShapes, RoutedTable, StateStore, TableShape};
+use rowmill::checkpoint::{Frontier, NumberedColumn, RouteShapes, RoutedTable, StateStore, TableShape};
 use rowmill::config::{self, Pipeline};
 use rowmill::dead_letter::DeadLetters;
 use rowmill::decode::Decoder;
@@ -131,6 +131,14 @@ impl KnownColumns for Forgetful {
     fn set_shapes(&mut self, _: &[RouteShapes]) -> anyhow::Result<()> {
         Ok(())
     }
+
+    fn numbers(&mut self, _: u32) -> anyhow::Result<Vec<NumberedColumn>> {
+        Ok(Vec::new())
+    }
+
+    fn set_numbers(&mut self, _: u32, _: Vec<NumberedColumn>) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Rows per second, and seconds of CPU per million rows.
@@ -154,7 +162,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         state_dir: folder.path().to_owned(),
         passed_over: Default::default(),
         types: Default::default(),
-        added: Default::default(),
+        changes: Default::default(),
     };
     let told = Arc::clone(&frontier);
     let durable = move |sequence| told.durable(0, sequence);

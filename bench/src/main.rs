@@ -1,5 +1,6 @@
 //! Benchmarks of Rowmill beside its peers. README.md says what each compares.
 
+mod binary_form;
 mod capture;
 mod counted;
 mod debezium;

@@ -9,8 +9,8 @@ pub use codes::CODES;
 pub use frontier::{Advance, Frontier};
 pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning, compare};
 pub use store::{
-    ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, FolderLock, Identity, Mark, Partition, Partitions,
-    PluginEntries, PluginRecord, PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RoutedTable, RowsAhead,
-    STATE_DISK_FULL, STATE_HELD, SetAside, ShapeColumn, StateStore, StoredState, TableCopy, TableShape, Turn,
-    same_plugins,
+    ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, FolderLock, Identity, Mark, NumberedColumn,
+    Partition, Partitions, PluginEntries, PluginRecord, PluginState, PluginVersion, RanVersion, Reach, RouteShapes,
+    RoutedTable, RowsAhead, STATE_DISK_FULL, STATE_HELD, SetAside, ShapeColumn, StateStore, StoredState, TableCopy,
+    TableShape, Turn, same_plugins,
 };

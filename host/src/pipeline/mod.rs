@@ -26,6 +26,7 @@ mod lane_state;
 mod lanes;
 mod names;
 mod notices;
+mod numbers;
 mod outflow;
 mod probation;
 mod queue;

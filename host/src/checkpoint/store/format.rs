@@ -28,6 +28,11 @@ pub(super) fn shapes(route: &str, table: &str) -> String {
     format!("shapes\0{route}\0{table}")
 }
 
+/// The name of the document that has the numbers of a table's columns.
+pub(super) fn numbers(table: u32) -> String {
+    format!("numbers\0{table}")
+}
+
 /// (route, first commit) -> chain version.
 pub(super) const CHAINS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("chains");
 /// table oid -> copy.
@@ -56,6 +61,8 @@ pub(super) const ROUTED_DOCUMENT: &str = "routed_tables";
 /// The partitions below published tables at the last look.
 pub(super) const PARTITIONS_DOCUMENT: &str = "partitions";
 pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
+pub(super) const PREPARED_DOCUMENT: &str = "prepared";
+pub(super) const FOREIGN_UNTIL_DOCUMENT: &str = "foreign_until";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
 

@@ -126,6 +126,14 @@ impl RoutedTable {
     }
 }
 
+/// A column with its number in the source's catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberedColumn {
+    pub number: i16,
+    /// The newest last.
+    pub names: Vec<String>,
+}
+
 /// The versions of a table that a route has taken up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteShapes {

@@ -96,11 +96,9 @@ codes! {
     BINARY = "E0243";
     /// The server sends nothing of partitions that are attached, detached, dropped or emptied on their own.
     PARTITIONS = "E0244";
-    /// The pipeline asks for two_phase, and the slot was made without.
-    SLOT_ONE_PHASE = "E0246";
     /// The server is too old for two_phase.
     TWO_PHASE_VERSION = "E0247";
-    /// An adopted slot may have handed over the rows of a transaction that is prepared and not yet committed.
+    /// An adopted slot may have handed over the rows of a prepared transaction to somebody else.
     PREPARED_BEFORE = "E0248";
     /// The server refuses to install the DDL trigger or to take it down: that takes a superuser.
     DDL_TRIGGER_REFUSED = "E0249";
