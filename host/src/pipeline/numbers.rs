@@ -161,6 +161,10 @@ mod tests {
             Ok(Vec::new())
         }
 
+        fn names(&mut self) -> anyhow::Result<Vec<crate::checkpoint::RoutedTable>> {
+            Ok(Vec::new())
+        }
+
         fn set_shapes(&mut self, _: &[RouteShapes]) -> anyhow::Result<()> {
             Ok(())
         }
