@@ -52,8 +52,23 @@ pub(super) struct Relations {
 }
 
 impl Relations {
+    /// Between two batches: from the next one on the table is described by it.
     pub(super) fn hint(&mut self, hint: TableHint) {
-        self.hints.insert(hint.oid, hint);
+        let oid = hint.oid;
+        self.hints.insert(oid, hint);
+        let Some(known) = self.newest.get(&oid) else {
+            return;
+        };
+        let known = Arc::clone(&known.relation);
+        let described = known.columns.iter().map(|column| Described {
+            name: column.name.clone(),
+            type_oid: column.type_oid,
+            typmod: column.typmod,
+            // On the wire all columns are, whatever the catalog's primary key.
+            identity: column.key || known.replica_identity == ReplicaIdentity::Full,
+        });
+        let described = described.collect();
+        self.describe(oid, &known.schema, &known.table, known.replica_identity, described);
     }
 
     pub(super) fn name_type(&mut self, oid: u32, schema: &str, name: &str) {

@@ -27,6 +27,7 @@ mod cutover;
 mod failure;
 mod known;
 mod late_sinks;
+mod live_copies;
 mod metrics;
 mod modules;
 mod process;

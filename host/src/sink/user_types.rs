@@ -6,14 +6,14 @@ use rustc_hash::FxHashMap;
 #[derive(Debug, Default)]
 pub struct UserTypes(pub FxHashMap<u32, UserType>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserType {
     pub schema: String,
     pub name: String,
     pub kind: UserTypeKind,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserTypeKind {
     /// Its labels in order.
     Enum(Vec<String>),

@@ -138,7 +138,8 @@ pub(super) async fn wind_down(
         acknowledging,
         acknowledging_stop,
         ended: _,
-        _copier: copier,
+        copiers,
+        only: _,
     } = running;
     process.modules.stopped();
     let _ = queue.push_now(Input::Finish);
@@ -178,7 +179,7 @@ pub(super) async fn wind_down(
     if !in_time {
         // Nothing of this session may touch a target or a counter once the next one has begun.
         drivers.iter().for_each(JoinHandle::abort);
-        drop(copier);
+        drop(copiers);
         for driver in drivers.iter_mut().skip(outcomes.len()) {
             outcomes.push(driver.await);
         }

@@ -5,12 +5,12 @@ use crate::checkpoint::Frontier;
 use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue};
 use crate::problem::Problem;
 use crate::runtime::acknowledge::acknowledge;
+use crate::runtime::live_copies::Copiers;
 use crate::runtime::process::Process;
 use crate::runtime::source::{Ready, database};
 use crate::runtime::{chains, copies, known, late_sinks, reload, tap};
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext, UserTypes};
-use crate::snapshot::Copier;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{Notify, oneshot, watch};
@@ -38,14 +38,16 @@ pub(super) struct Running {
     pub(super) acknowledging_stop: watch::Sender<()>,
     /// Told when the lane or a sink has ended by itself.
     pub(super) ended: Arc<Notify>,
-    /// Reads what is copied, for as long as it lives.
-    pub(super) _copier: Copier,
+    /// Read what is copied, for as long as this lives.
+    pub(super) copiers: Copiers,
+    /// Tables whose copied rows go to some of their sinks alone.
+    pub(super) only: Vec<u32>,
 }
 
 pub(super) fn launch(
     process: &Arc<Process>,
     ready: &Ready,
-    types: UserTypes,
+    types: &Arc<UserTypes>,
     acks: watch::Sender<Lsn>,
 ) -> Result<Running, Box<Problem>> {
     let config = &process.config();
@@ -62,7 +64,7 @@ pub(super) fn launch(
         .and_then(|routes| Ok((routes, copies::start(process, ready)?, late_sinks::only(process)?)));
     let (routes, (copier, merger), only) = prepared.inspect_err(|_| process.modules.stopped())?;
 
-    let types = Arc::new(types);
+    let only_tables = only.keys().copied().collect();
     let mut outlets = Vec::new();
     let mut drivers = Vec::new();
     for (at, of_sink) in config.sinks.iter().enumerate() {
@@ -74,7 +76,7 @@ pub(super) fn launch(
             source_database: database(config),
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
-            types: Arc::clone(&types),
+            types: Arc::clone(types),
             added: process.live.added(),
         };
         let told = Arc::clone(&frontier);
@@ -133,7 +135,8 @@ pub(super) fn launch(
         acknowledging,
         acknowledging_stop,
         ended,
-        _copier: copier,
+        copiers: Copiers::new(copier),
+        only: only_tables,
     })
 }
 

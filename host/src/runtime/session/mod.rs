@@ -7,21 +7,25 @@ pub(super) use end::SessionEnd;
 
 use super::assembly::{self, Assembly};
 use super::copies;
+use super::live_copies::Joining;
 use super::process::Process;
 use super::receive::{Onward, ReceiveEnd, Until, receive};
 use super::source::{NotReady, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
-use super::{tables, types};
+use super::types;
 use crate::decode::Decoder;
 use crate::problem::Problem;
-use crate::source::catalog::Catalog;
 use crate::source::monitor;
 use crate::source::replication::ProtocolOptions;
 use end::{conclude, wind_down};
 use launch::launch;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::{mpsc, watch};
+
+/// Copies that wait to be passed on: hardly ever one, and beyond it another session begins.
+const JOINS: usize = 16;
 
 pub(super) async fn session(
     process: &Arc<Process>,
@@ -29,6 +33,8 @@ pub(super) async fn session(
     stop: &mut StopRequest,
 ) -> Result<SessionEnd, Box<Problem>> {
     let mut again = process.again.subscribe();
+    // Before the settings are read: a change in between is noticed.
+    let settings = process.settings.load(Ordering::Acquire);
     let ready = tokio::select! {
         ready = prepare(process) => ready,
         () = stop.requested(Stop::Drain) => return Ok(SessionEnd::Done),
@@ -43,7 +49,7 @@ pub(super) async fn session(
     let start = ready.start;
     let (acks, acknowledged) = watch::channel(start);
     let types = match types::load(&ready.monitor, &process.config()).await {
-        Ok(types) => types,
+        Ok(types) => Arc::new(types),
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
     let protocol = protocol(process, ready.connection.server_version()).with_binary(ready.types.is_some());
@@ -51,7 +57,7 @@ pub(super) async fn session(
         true => Some(assembly::assembler(process, start)?),
         false => None,
     };
-    let running = launch(process, &ready, types, acks)?;
+    let running = launch(process, &ready, &types, acks)?;
     let mut decoder = Decoder::new(ready.catalog.tables.iter().map(copies::hint));
     if let Some(types) = &ready.types {
         decoder = decoder.with_binary(Arc::clone(types));
@@ -62,7 +68,16 @@ pub(super) async fn session(
 
     let publications = [ready.publication.clone()];
     process.streams(&ready.catalog);
-    let mut server_gone = watch_server(process, ready.monitor, ready.catalog, &ready.slot);
+    let (joins, mut joining) = mpsc::channel(JOINS);
+    let joins = Joining::new(
+        &ready.catalog,
+        settings,
+        types,
+        running.only.clone(),
+        &running.copiers,
+        joins,
+    );
+    let mut server_gone = watch_server(process, ready.monitor, joins, &ready.slot);
     let mut receiver = match ready
         .connection
         .start(&ready.slot, start, &publications, protocol, acknowledged)
@@ -86,6 +101,7 @@ pub(super) async fn session(
         server_gone: &mut server_gone,
         ended: &running.ended,
         again: &mut again,
+        joins: &mut joining,
         bound,
     };
     let (queue, told) = (Arc::clone(&running.queue), Arc::clone(&running.ended));
@@ -126,7 +142,7 @@ fn protocol(process: &Process, server_version: u32) -> ProtocolOptions {
 fn watch_server(
     process: &Arc<Process>,
     client: tokio_postgres::Client,
-    catalog: Catalog,
+    joins: Joining,
     slot: &str,
 ) -> mpsc::Receiver<String> {
     let (send, receive) = mpsc::channel(1);
@@ -136,8 +152,8 @@ fn watch_server(
         let watching = monitor::watch(&client, monitor::until_closed(&client), &slot, health);
         let ended = tokio::select! {
             ended = watching => ended,
-            // Only looks at the tables: it never ends.
-            () = tables::watch(&process, &client, &catalog) => return,
+            // Looks at the tables: it never ends.
+            () = joins.watch(&process, &client) => return,
             // The session has ended.
             () = send.closed() => return,
         };
