@@ -13,10 +13,13 @@ mod memory;
 mod orders;
 mod page;
 mod parts;
+#[cfg(feature = "statistics")]
 mod parts_timed;
 mod plot;
 mod plugin;
 mod postgres;
+#[cfg(feature = "statistics")]
+mod profile;
 mod report;
 mod rows;
 mod snapshot;
@@ -143,9 +146,17 @@ enum Benchmark {
         latency_seconds: u64,
     },
     /// Nanoseconds per row of each part of a row's way
+    #[cfg(feature = "statistics")]
     Parts {
-        #[arg(long, default_value_t = 7)]
-        rounds: usize,
+        /// Of measuring each
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Where the CPU's time goes, by perf: flame graphs, and shares of the parts of a row's way
+    #[cfg(feature = "statistics")]
+    Profile {
+        #[arg(long, default_value_t = 2_000_000)]
+        rows: u64,
     },
     /// Writes docs/explanation/performance.md from the reports under target/bench
     Report,
@@ -214,7 +225,10 @@ fn main() -> Result<()> {
             pairs,
             latency_seconds,
         }),
-        Benchmark::Parts { rounds } => parts_timed::run(rounds),
+        #[cfg(feature = "statistics")]
+        Benchmark::Parts { seconds } => parts_timed::run(seconds),
+        #[cfg(feature = "statistics")]
+        Benchmark::Profile { rows } => profile::run(&profile::Options { rowmill, rows }),
         Benchmark::Report => page::run(),
         Benchmark::Counted { part } => match part {
             Some(part) => counted::run(&part),

@@ -15,7 +15,7 @@ const PLOTS: &str = "docs/explanation/performance";
 type Make = fn(&Value) -> Option<String>;
 
 /// Placeholder, the benchmark that it is made of, and how.
-const PLACES: [(&str, &str, Make); 16] = [
+const PLACES: [(&str, &str, Make); 17] = [
     ("stream", "stream", tables::compared),
     ("stream-tls", "stream-tls", tables::compared),
     ("stream-18", "stream-18", tables::compared),
@@ -32,6 +32,7 @@ const PLACES: [(&str, &str, Make); 16] = [
     ("start", "start", tables::start),
     ("memory", "memory", tables::memory),
     ("parts", "parts", tables::parts),
+    ("profile", "profile", tables::profile),
 ];
 
 pub fn run() -> Result<()> {
@@ -65,12 +66,16 @@ fn load(benchmark: &str) -> Result<Option<Value>> {
     }
 }
 
-/// Those of the growth lie there as they were drawn; that of the latency is drawn here.
+/// Those of the growth and of profiles lie there as they were drawn; that of the latency is drawn here.
 fn plots(found: &[(&str, Value)]) -> Result<()> {
     std::fs::create_dir_all(PLOTS)?;
     for (name, report) in found {
         for series in report["series"].as_array().into_iter().flatten() {
             let file = format!("growth-{}.svg", series["name"].as_str().unwrap_or_default());
+            std::fs::copy(Path::new("target/bench").join(&file), Path::new(PLOTS).join(&file)).context(file)?;
+        }
+        for job in report["jobs"].as_array().into_iter().flatten() {
+            let file = format!("flame-{}.svg", job["name"].as_str().unwrap_or_default());
             std::fs::copy(Path::new("target/bench").join(&file), Path::new(PLOTS).join(&file)).context(file)?;
         }
         if *name == "latency" {

@@ -1,4 +1,5 @@
-//! The stream into a Postgres target, beside the server's own subscription without any transform.
+//! The stream into a Postgres target, through two plugins and without, beside the server's own subscription, which has
+//! no transform.
 //!
 //! Then the first copy of a table, beside `pg_dump | psql` (`dumped`).
 //!
@@ -6,12 +7,12 @@
 //! it is told to start until the last row is there.
 
 use crate::dumped;
-use crate::report::{floors, median, store};
+use crate::report::{Bound, Floor, floors, median, store};
+use crate::workplace::{FILTER_AND_MASK, Workplace};
 use anyhow::{Result, ensure};
 use rowmill_tests::{Cluster, ClusterOptions};
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::time::Instant;
 
 const DATABASE: &str = "postgres";
@@ -35,8 +36,29 @@ struct Case {
     rows: u64,
     /// The statements of `rows` changes.
     changes: String,
+    way: Way,
+    /// The least rate beside the subscription, where one is asked for.
+    least: Option<f64>,
+}
+
+/// How Rowmill takes a case's changes there.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Through a filter and a mask.
+    plugins: bool,
     /// Further keys of the sink.
     keys: &'static str,
+}
+
+impl Way {
+    const PLAIN: Self = Self {
+        plugins: false,
+        keys: "",
+    };
+    const THROUGH_PLUGINS: Self = Self {
+        plugins: true,
+        keys: "",
+    };
 }
 
 /// A row's values but for its key.
@@ -62,28 +84,34 @@ fn cases(rows: u64) -> Vec<Case> {
         )
     };
     let small = rows / 5;
+    let (one, each) = (
+        insert("1", &rows.to_string()),
+        looped(small, 1, &insert("i + 1", "i + 1")),
+    );
+    let inserts = |name, changes: &str, rows, way, least| Case {
+        name,
+        there: 0,
+        rows,
+        changes: changes.to_owned(),
+        way,
+        least,
+    };
+    let relaxed = Way {
+        plugins: false,
+        keys: ", transactions: relaxed",
+    };
     vec![
-        Case {
-            name: "inserts in one transaction",
-            there: 0,
-            rows,
-            changes: insert("1", &rows.to_string()),
-            keys: "",
-        },
-        Case {
-            name: "the same, relaxed",
-            there: 0,
-            rows,
-            changes: insert("1", &rows.to_string()),
-            keys: ", transactions: relaxed",
-        },
-        Case {
-            name: "one-row transactions",
-            there: 0,
-            rows: small,
-            changes: looped(small, 1, &insert("i + 1", "i + 1")),
-            keys: "",
-        },
+        inserts("inserts in one transaction", &one, rows, Way::PLAIN, None),
+        inserts("the same, filter + mask", &one, rows, Way::THROUGH_PLUGINS, Some(1.2)),
+        inserts("the same, relaxed", &one, rows, relaxed, None),
+        inserts("one-row transactions", &each, small, Way::PLAIN, None),
+        inserts(
+            "one-row transactions, filter + mask",
+            &each,
+            small,
+            Way::THROUGH_PLUGINS,
+            Some(1.0),
+        ),
         Case {
             name: "updates of 1,000 hot keys",
             there: 1_000,
@@ -93,21 +121,24 @@ fn cases(rows: u64) -> Vec<Case> {
                 100,
                 "UPDATE orders SET total = total + 1, status = 'hot' WHERE id BETWEEN i % 1000 + 1 AND i % 1000 + 100;",
             ),
-            keys: "",
+            way: Way::PLAIN,
+            least: None,
         },
         Case {
             name: "one-row updates of ten keys",
             there: 10,
             rows: small,
             changes: looped(small, 1, "UPDATE orders SET total = total + 1 WHERE id = i % 10 + 1;"),
-            keys: "",
+            way: Way::PLAIN,
+            least: None,
         },
         Case {
             name: "deletes",
             there: rows,
             rows,
             changes: looped(rows, 50_000, "DELETE FROM orders WHERE id BETWEEN i + 1 AND i + 50000;"),
-            keys: "",
+            way: Way::PLAIN,
+            least: None,
         },
     ]
 }
@@ -115,6 +146,7 @@ fn cases(rows: u64) -> Vec<Case> {
 pub fn run(options: &Options) -> Result<()> {
     let source = cluster()?;
     let target = cluster()?;
+    let place = Workplace::new(&options.rowmill)?;
     source.sql(DATABASE, TABLE)?;
     source.sql(DATABASE, "CREATE PUBLICATION bench FOR TABLE orders, done")?;
     let mut cases = cases(options.rows);
@@ -124,8 +156,8 @@ pub fn run(options: &Options) -> Result<()> {
         copies = dumped::NAME.contains(only.as_str());
         ensure!(copies || !cases.is_empty(), "no case has {only} in its name");
     }
-    let mut results = Vec::new();
-    println!("{:<30} {:>14} {:>14} {:>8}", "postgres", "rowmill/s", "peer/s", "ratio");
+    let (mut results, mut held) = (Vec::new(), Vec::new());
+    println!("{:<36} {:>14} {:>14} {:>8}", "postgres", "rowmill/s", "peer/s", "ratio");
     for case in &cases {
         let fill = format!(
             "TRUNCATE orders, done; INSERT INTO orders SELECT n, {} FROM generate_series(1, {}) n; ANALYZE orders",
@@ -153,7 +185,7 @@ pub fn run(options: &Options) -> Result<()> {
                 target.sql(DATABASE, "CHECKPOINT")?;
                 seconds.push(match side {
                     "peer" => peer(&source, &target, &database)?,
-                    _ => rowmill(options, case.keys, (&source, &target), &database)?,
+                    _ => rowmill(&place, case.way, (&source, &target), &database)?,
                 });
                 target.sql(DATABASE, &format!("DROP DATABASE {database} WITH (FORCE)"))?;
                 source.sql(DATABASE, &format!("SELECT pg_drop_replication_slot('{database}')"))?;
@@ -163,7 +195,7 @@ pub fn run(options: &Options) -> Result<()> {
         let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(our, their)| their / our).collect();
         let ratio = median(ratios.clone());
         println!(
-            "{:<30} {:>14.0} {:>14.0} {ratio:>7.2}x  {ratios:.2?}",
+            "{:<36} {:>14.0} {:>14.0} {ratio:>7.2}x  {ratios:.2?}",
             case.name,
             rate(&ours),
             rate(&theirs)
@@ -175,8 +207,11 @@ pub fn run(options: &Options) -> Result<()> {
             "subscription_seconds": theirs,
             "rate_ratio": ratio,
         }));
+        held.extend(case.least.map(|least| {
+            let what = format!("into Postgres, {}, rate beside the subscription", case.name);
+            Floor::new(what, ratio, Bound::AtLeast(least))
+        }));
     }
-    let mut held = Vec::new();
     if copies {
         let (copied, of_copies) = dumped::run(
             &options.rowmill,
@@ -241,40 +276,34 @@ fn peer(source: &Cluster, target: &Cluster, database: &str) -> Result<f64> {
     Ok(seconds)
 }
 
-fn rowmill(options: &Options, keys: &str, (source, target): (&Cluster, &Cluster), database: &str) -> Result<f64> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("pipeline.yaml");
-    std::fs::write(&file, pipeline(source, target, database, keys))?;
+fn rowmill(place: &Workplace, way: Way, (source, target): (&Cluster, &Cluster), database: &str) -> Result<f64> {
+    let mut command = place.run(database, &pipeline(source, target, database, way))?;
     let started = Instant::now();
-    let mut child = start(&options.rowmill, &file, folder.path())?;
+    let mut child = command.arg("--once").spawn()?;
     arrived(target, database)?;
     let seconds = started.elapsed().as_secs_f64();
     let status = child.wait()?;
-    ensure!(
-        status.success(),
-        "{status}: {}",
-        std::fs::read_to_string(folder.path().join("log"))?
-    );
+    ensure!(status.success(), "{status}: {}", place.log(database));
+    place.keep_compiled(database)?;
+    std::fs::remove_dir_all(place.path().join(format!("state_{database}")))?;
     Ok(seconds)
 }
 
-fn pipeline(source: &Cluster, target: &Cluster, slot: &str, keys: &str) -> String {
+fn pipeline(source: &Cluster, target: &Cluster, slot: &str, way: Way) -> String {
+    let (defined, named) = match way.plugins {
+        true => (FILTER_AND_MASK, ", plugins: [paid-only, mask-pii]"),
+        false => ("", ""),
+    };
     format!(
-        "name: bench
-console: off
-source:
+        "source:
   postgres: {{ url: \"{}\", publication: bench, slot: {slot}, snapshot: never }}
-routes: [{{ tables: [public.orders, public.done], sinks: [target] }}]
-sinks: {{ target: {{ postgres: {{ url: \"{}\"{keys} }} }} }}
+{defined}routes:
+  - {{ tables: [public.orders]{named}, sinks: [target] }}
+  - {{ tables: [public.done], sinks: [target] }}
+sinks: {{ target: {{ postgres: {{ url: \"{}\"{} }} }} }}
 ",
         source.url(DATABASE),
-        target.url(slot)
+        target.url(slot),
+        way.keys
     )
-}
-
-fn start(rowmill: &Path, file: &Path, folder: &Path) -> Result<std::process::Child> {
-    let log = std::fs::File::create(folder.join("log"))?;
-    let mut command = Command::new(rowmill);
-    command.arg("run").arg(file).arg("--once").current_dir(folder);
-    Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?)
 }

@@ -62,15 +62,15 @@ fn expose_secret() {
 }
 
 golden! {
-    c01_file_missing
-    c02_syntax
-    c03_unknown_key
-    c04_missing_key
-    c05_wrong_type
-    c06_name_twice
-    c07_unknown_name
-    c08_variable
-    c09_range
+    c1_file_missing
+    c2_syntax
+    c3_unknown_key
+    c4_missing_key
+    c5_wrong_type
+    c6_name_twice
+    c7_unknown_name
+    c8_variable
+    c9_range
     c10_path
     c11_contradiction
     c12_secret

@@ -58,7 +58,7 @@ fn size(folder: &std::path::Path) -> u64 {
 }
 
 #[test]
-fn ten_thousand_swaps_under_load() {
+fn p22_ten_thousand_swaps_under_load() {
     let shop = Shop::with(TABLES).unwrap();
     let versions = [tagger(1, TAG, ABI).unwrap(), tagger(2, TAG, ABI).unwrap()];
     fs::write(shop.folder().join("tagger.wasm"), &versions[0]).unwrap();

@@ -75,6 +75,15 @@ pub struct Kv(());
 /// ```
 pub trait WithKv {
     /// The entries.
+    ///
+    /// ```
+    /// use rowmill_plugin::{Result, WithKv};
+    ///
+    /// /// Works with every plugin that has entries.
+    /// fn remember(plugin: &impl WithKv, customer: &str) -> Result<()> {
+    ///     plugin.kv().put(customer, [])
+    /// }
+    /// ```
     fn kv(&self) -> Kv {
         Kv(())
     }

@@ -144,6 +144,19 @@ fn float_text(value: &impl fmt::Display, digits_max: i32) -> String {
 /// ```
 pub trait ToValue {
     /// Appends the value as MessagePack.
+    ///
+    /// ```
+    /// use rowmill_plugin::abi::{Reader, Writer};
+    /// use rowmill_plugin::{ToValue, Value};
+    ///
+    /// let mut out = Writer::new();
+    /// Some("paid").write(&mut out);
+    /// Value::Null.write(&mut out);
+    ///
+    /// let mut reader = Reader::new(out.as_slice());
+    /// assert_eq!(reader.str(), Ok("paid"));
+    /// assert!(reader.take_nil());
+    /// ```
     fn write(self, out: &mut Writer);
 }
 

@@ -355,7 +355,7 @@ sinks: {{ warehouse: {{ postgres: {{ url: {} }} }} }}
 }
 
 #[test]
-fn both_end_with_the_same_tables() {
+fn s30_s31_s32_both_end_with_the_same_tables() {
     let mut pair = Pair::start();
     pair.change(CHANGES);
     pair.same("after changes of every kind");

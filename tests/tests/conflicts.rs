@@ -37,7 +37,7 @@ fn found(shop: &Shop) -> String {
 }
 
 #[test]
-fn by_default_the_sink_stops_and_the_transaction_can_be_skipped() {
+fn k5_by_default_the_sink_stops_and_the_transaction_can_be_skipped() {
     let (shop, pipeline, code) = conflict("");
     // As often as it is tried: nothing loops in silence.
     let (_, first) = Host::verb(shop.folder(), &pipeline, &["run", "--once"], code).unwrap();
@@ -77,7 +77,7 @@ fn overwritten_rows_are_the_sources() {
 }
 
 #[test]
-fn an_upserting_sink_writes_rows_whether_they_are_there_or_not() {
+fn k6_an_upserting_sink_writes_rows_whether_they_are_there_or_not() {
     let (shop, pipeline, code) = conflict(", mode: upsert");
     shop.target("DELETE FROM orders WHERE id = 10000003").unwrap();
     shop.source("UPDATE orders SET status = 'changed' WHERE id = 10000003")

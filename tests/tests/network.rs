@@ -23,7 +23,7 @@ fn cuts() -> u64 {
 
 /// S3, S4: inside of messages, between them, before a commit's last byte, in the answer to START_REPLICATION.
 #[test]
-fn s3_s4_cut_at_random_bytes_under_load() {
+fn s3_s4_s6_cut_at_random_bytes_under_load() {
     let shop = Shop::new().unwrap();
     shop.fill(2_000).unwrap();
     let proxy = Proxy::before(shop.cluster.port()).unwrap();

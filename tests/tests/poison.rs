@@ -50,7 +50,7 @@ fn mend(shop: &Shop, host: &Host) {
 }
 
 #[test]
-fn every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
+fn p4_every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
     let shop = shop();
     let pipeline = pipeline(&shop);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();

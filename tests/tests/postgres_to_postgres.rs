@@ -33,7 +33,7 @@ fn kills() -> u64 {
 
 /// Kills the host at random moments, from its start-up through the copy into the stream.
 #[test]
-fn killed_fifty_times_under_load() {
+fn h2_killed_fifty_times_under_load() {
     let shop = Shop::new().unwrap();
     shop.fill(20_000).unwrap();
     let writers = Writers::start(&shop.cluster, "source", 2, 2).unwrap();
@@ -51,7 +51,7 @@ fn killed_fifty_times_under_load() {
 }
 
 #[test]
-fn the_server_restarts_and_walsenders_are_terminated() {
+fn s1_s14_the_server_restarts_and_walsenders_are_terminated() {
     let shop = Shop::new().unwrap();
     shop.fill(2_000).unwrap();
     let writers = Writers::start(&shop.cluster, "source", 2, 2).unwrap();
@@ -101,7 +101,7 @@ fn once_ends_at_the_position_of_its_start() {
 
 /// Our tables are silent while another database writes: the slot must not hold its WAL.
 #[test]
-fn an_idle_publication_on_a_busy_server_pins_nothing() {
+fn s40_an_idle_publication_on_a_busy_server_pins_nothing() {
     let shop = Shop::new().unwrap();
     let mut host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
     let confirmed = |at_least: &str| {

@@ -54,7 +54,7 @@ fn wait_log(shop: &Shop, host: &mut Host, words: &str, times: usize) {
 }
 
 #[test]
-fn a_version_that_breaks_on_a_later_row_is_rolled_back_and_stays_away() {
+fn p23_a_version_that_breaks_on_a_later_row_is_rolled_back_and_stays_away() {
     let shop = Shop::with(TABLES).unwrap();
     let port = free_port().unwrap();
     let pipeline = pipeline(&shop, port);

@@ -32,7 +32,7 @@ fn streams(shop: &Shop, host: &mut Host, value: &str) {
 }
 
 #[test]
-fn tables_and_plugins_come_and_go_without_a_restart() {
+fn h4_tables_and_plugins_come_and_go_without_a_restart() {
     let shop = Shop::with(TABLES).unwrap();
     shop.plugin("mask_pii").unwrap();
     shop.source("INSERT INTO second SELECT n, 'v' FROM generate_series(1, 100) n; INSERT INTO people VALUES (1, 'ada@example.com')")
@@ -79,6 +79,16 @@ routes:
     assert_eq!(shop.source(published).unwrap(), "first,people");
     let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
     assert!(changes.contains("nothing is different"), "{changes}");
+
+    // A key of the source alone.
+    let larger = pipeline(&shop, port, "public.first, public.people", plugin);
+    write(
+        &shop,
+        &larger.replace("    snapshot:", "    max_row: 64MiB\n    snapshot:"),
+    );
+    let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    assert!(changes.contains("~ source.postgres.max_row"), "{changes}");
+    streams(&shop, &mut host, "four");
     host.terminate().unwrap();
 }
 

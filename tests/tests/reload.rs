@@ -50,7 +50,7 @@ fn wait_refused(shop: &Shop, host: &mut Host, times: usize) {
 }
 
 #[test]
-fn two_hundred_reloads_under_load() {
+fn p22_two_hundred_reloads_under_load() {
     let shop = Shop::with(TABLES).unwrap();
     let pipeline = shop.pipeline_of("public.events", REST);
     install(&shop, &tagger(0, TAG, ABI).unwrap());

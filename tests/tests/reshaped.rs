@@ -77,7 +77,7 @@ fn sorted(columns: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_route_follows_its_tables_from_the_row_on_that_changed_though_the_host_is_killed() {
+fn s27_a_route_follows_its_tables_from_the_row_on_that_changed_though_the_host_is_killed() {
     let shop = Shop::with(TABLES).unwrap();
     shop.source("INSERT INTO items VALUES (1, 1, 'a', 'g')").unwrap();
     let pipeline = pipeline(&shop, "", "warehouse, feed");

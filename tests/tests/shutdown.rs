@@ -3,7 +3,7 @@
 use rowmill_tests::{Host, LONG, Shop, Writers, wait_until};
 
 #[test]
-fn sigterm_drains_and_a_second_host_is_refused() {
+fn h3_h13_sigterm_drains_and_a_second_host_is_refused() {
     let shop = Shop::new().unwrap();
     shop.fill(10_000).unwrap();
     let writers = Writers::start(&shop.cluster, "source", 3, 1).unwrap();

@@ -1,7 +1,8 @@
-//! S12, S24, S25, S26: what changes at the source while the pipeline runs.
+//! S9, S12, S24, S25, S26: what changes at the source while the pipeline runs.
 
-use rowmill_tests::{Host, LONG, Shop};
-use std::os::unix::fs::PermissionsExt;
+use rowmill_tests::{Host, LONG, Shop, wait_until};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::process::Command;
 
 const APP: &str = "app:${file:password}@";
 
@@ -35,6 +36,72 @@ fn no_secret(host: &Host) {
     assert!(!said.contains("first-one") && !said.contains("second-one"), "{said}");
 }
 
+/// A certificate of its own, where the server looks for one.
+fn certified(shop: &Shop) {
+    let data = shop.cluster.data();
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ])
+        .args(["-keyout", "server.key", "-out", "server.crt"])
+        .current_dir(&data)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let owner = std::fs::metadata(&data).unwrap();
+    for file in ["server.key", "server.crt"] {
+        let file = data.join(file);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&file, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+}
+
+fn offers_tls(shop: &Shop, word: &str) {
+    shop.source(&format!("ALTER SYSTEM SET ssl = {word}")).unwrap();
+    shop.source("SELECT pg_reload_conf()").unwrap();
+    let set = || Ok((shop.source("SHOW ssl")? == word).then_some(()));
+    wait_until("the server has read its settings", LONG, set).unwrap();
+}
+
+/// S9: a server that has let us in over TLS offers none for a while. It is tried again, as with a password, and never done
+/// without.
+#[test]
+fn s9_tls_that_goes_away_is_waited_for_and_never_done_without() {
+    let shop = Shop::new().unwrap();
+    certified(&shop);
+    offers_tls(&shop, "on");
+    let url = shop.cluster.url("source");
+    let pipeline = shop.pipeline().replace(&url, &format!("{url}?sslmode=require"));
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    offers_tls(&shop, "off");
+    shop.source("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+        .unwrap();
+    shop.source("INSERT INTO customers VALUES (2, 'a', 'b', 'c')").unwrap();
+    let path = shop.folder().join("log");
+    shop.wait_for(&mut host, "it is refused and told", || {
+        let log = std::fs::read_to_string(&path)?;
+        let again = |line: &str| line.contains("is begun again") && line.contains("doesn't offer TLS");
+        Ok(log.lines().any(again))
+    })
+    .unwrap();
+    assert_eq!(shop.source("SELECT count(*) FROM pg_stat_replication").unwrap(), "0");
+    offers_tls(&shop, "on");
+    shop.wait_equal(&mut host).unwrap();
+    let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)";
+    assert_eq!(shop.source(encrypted).unwrap(), "t");
+    host.terminate().unwrap();
+}
+
 /// S12: the role has another password before the file has it. Connections are refused meanwhile, at source and target,
 /// and tried again with what the file has then.
 #[test]
@@ -64,7 +131,7 @@ fn s12_the_password_changes_while_running() {
 
 /// S12: a target alone that refuses for a while. The source goes on.
 #[test]
-fn s12_the_targets_password_changes_while_running() {
+fn s12_k9_the_targets_password_changes_while_running() {
     let shop = Shop::new().unwrap();
     let with_password = by_password(&shop);
     // The source's url stays as it is.

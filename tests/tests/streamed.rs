@@ -157,7 +157,7 @@ async fn interleaved(cluster: &Cluster) {
 }
 
 #[test]
-fn streamed_and_not_write_the_same_lines() {
+fn s47_streamed_and_not_write_the_same_lines() {
     let cluster = cluster();
     let mut on = Run::start(&pipeline(&cluster, "on", ON, "off"));
     let mut off = Run::start(&pipeline(&cluster, "off", "", "off"));

@@ -1,7 +1,7 @@
 //! `two_phase: true`: prepared transactions are received when they are prepared, kept, and leave when they commit.
 
 use anyhow::{Result, ensure};
-use rowmill_tests::{Cluster, ClusterOptions, Host, LONG, Lines, wait_until};
+use rowmill_tests::{Cluster, ClusterOptions, Host, LONG, Lines, SmallDisk, wait_until};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -75,14 +75,18 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(cluster: &'a Cluster, name: &str, settings: &str) -> Self {
-        let mut run = Self {
+    fn new(cluster: &'a Cluster, name: &str, settings: &str) -> Self {
+        Self {
             cluster,
             slot: format!("rowmill_{name}"),
             pipeline: pipeline(cluster, name, settings),
             folder: tempfile::tempdir().unwrap(),
             host: None,
-        };
+        }
+    }
+
+    fn start(cluster: &'a Cluster, name: &str, settings: &str) -> Self {
+        let mut run = Self::new(cluster, name, settings);
         run.begin();
         run
     }
@@ -275,7 +279,7 @@ fn killed_between(settings: &str) {
 }
 
 #[test]
-fn killed_between_prepare_and_commit() {
+fn s37_killed_between_prepare_and_commit() {
     killed_between(TWO_PHASE);
 }
 
@@ -313,6 +317,30 @@ fn prepared_beyond_the_quota_stop_the_pipeline_and_arrive_with_more_room() {
     run.begin();
     run.wait_rows(12_001);
     assert_eq!(run.lines()[12_000]["new"]["note"], "kept");
+}
+
+/// H7: unlike a quota, a disk has room again some time. The process goes on, and the server keeps what it hasn't confirmed.
+#[test]
+fn h7_what_is_prepared_while_the_disk_is_full_waits_for_room() {
+    let Some(cluster) = cluster() else { return };
+    let mut run = Run::new(&cluster, "on", TWO_PHASE);
+    let disk = match SmallDisk::mount(&run.folder.path().join(".rowmill/on"), 32 << 20) {
+        Ok(disk) => disk,
+        Err(error) => return println!("skipped, only root mounts disks: {error:#}"),
+    };
+    run.begin();
+    disk.fill().unwrap();
+    let prepared = "BEGIN; INSERT INTO orders SELECT n, repeat('x', 300) FROM generate_series(1, 100) n;
+        PREPARE TRANSACTION 'kept'";
+    cluster.script("postgres", prepared).unwrap();
+    run.wait("it is told", |run| {
+        let log = run.host.as_ref().map(Host::log).unwrap_or_default();
+        Ok(log.contains("no room for prepared transactions"))
+    });
+    disk.free().unwrap();
+    run.wait_kept(1);
+    cluster.script("postgres", "COMMIT PREPARED 'kept'").unwrap();
+    run.wait_rows(100);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Benchmarks: builds in release mode and runs the one that is asked for.
 
-use crate::run::{cargo, root, run};
+use crate::run::{answers, cargo, root, run};
 use crate::{debezium, install, plugins, versions};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
@@ -14,6 +14,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
     match name.as_str() {
         "file" => wal2json()?,
         "debezium" => debezium::harness()?,
+        "profile" => perf()?,
         "report" => return report(),
         _ => {}
     }
@@ -46,6 +47,8 @@ pub fn build() -> Result<()> {
         "rowmill",
         "--package",
         "rowmill-bench",
+        "--features",
+        "rowmill-bench/statistics",
     ]))
 }
 
@@ -57,4 +60,12 @@ fn wal2json() -> Result<()> {
     }
     println!("wal2json is missing: installing Debian's package postgresql-15-wal2json");
     install::debian(&["postgresql-15-wal2json"])
+}
+
+fn perf() -> Result<()> {
+    if answers("perf", &["--version"]) {
+        return Ok(());
+    }
+    println!("perf is missing: installing Debian's package linux-perf");
+    install::debian(&["linux-perf"])
 }

@@ -11,8 +11,24 @@ pub fn chaos(seed: u64, minutes: f64, output: &str) -> Result<()> {
     if !root().join("plugins/mask_pii.wasm").exists() {
         plugins::build()?;
     }
-    let packages = ["--package", "rowmill", "--package", "rowmill-tests"];
-    run(cargo(&["build", "--quiet", "--bins"]).args(packages))?;
+    // One after the other: together their dependencies would get features that no other build gives them, and be built
+    // once more.
+    run(&mut cargo(&[
+        "build",
+        "--quiet",
+        "--package",
+        "rowmill",
+        "--bin",
+        "rowmill",
+    ]))?;
+    run(&mut cargo(&[
+        "build",
+        "--quiet",
+        "--package",
+        "rowmill-tests",
+        "--bin",
+        "chaos",
+    ]))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
     run(Command::new(target.join("debug/chaos"))
         .args([seed.to_string(), minutes.to_string(), output.to_owned()])

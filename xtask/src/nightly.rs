@@ -30,99 +30,116 @@ impl Night {
     }
 }
 
-type Part = (&'static str, fn(Night) -> Result<()>);
+/// What a part runs.
+#[derive(Clone, Copy)]
+enum Work {
+    /// The tests of a package's file that are ignored by default, for the time that they take.
+    Ignored(&'static str, &'static str),
+    /// The tests of `tests/tests/FILE.rs` whose names hold this, which do something so many times as the variable says.
+    Many {
+        file: &'static str,
+        test: &'static str,
+        variable: &'static str,
+        times: u64,
+    },
+    Own(fn(Night) -> Result<()>),
+}
+
+const fn many(file: &'static str, test: &'static str, variable: &'static str, times: u64) -> Work {
+    Work::Many {
+        file,
+        test,
+        variable,
+        times,
+    }
+}
+
+use Work::{Ignored, Own};
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [Part; 19] = [
-    ("instructions", |_| gate::gate(false)),
-    ("new plugins", |_| ignored("rowmill", "new_plugin")),
-    ("100 kills during copies", |_| ignored("rowmill-tests", "consistency")),
-    ("20 kills of copies that join the stream", |_| {
-        ignored("rowmill-tests", "live_copies")
-    }),
-    ("200 kills of host and target", |_| {
-        ignored("rowmill-tests", "killed_target")
-    }),
-    ("a transaction of 1,000,000 rows", |_| {
-        ignored("rowmill-tests", "streamed")
-    }),
-    ("500 cuts", |night| {
-        many("network", "s3_s4", "ROWMILL_CUTS", night.times(500))
-    }),
-    ("11 failpoints, 20 times each", |night| {
-        many("failpoints", "h1_killed", "ROWMILL_HITS", night.times(20))
-    }),
-    ("1,000 kills", |night| {
-        many(
-            "postgres_to_postgres",
-            "killed_fifty",
-            "ROWMILL_KILLS",
-            night.times(1_000),
-        )
-    }),
-    ("tables altered in their copies", |_| {
-        ignored("rowmill-tests", "altered")
-    }),
-    ("a full disk", |_| ignored("rowmill-tests", "small_disk")),
-    ("10,000 tables, huge rows and transactions", |_| {
-        ignored("rowmill-tests", "limits")
-    }),
-    ("a password that stays wrong", |_| {
-        ignored("rowmill-tests", "source_changes")
-    }),
-    ("chaos of another seed", chaos_of_next_seed),
-    ("chaos of another seed", chaos_of_next_seed),
-    ("chaos of another seed", chaos_of_next_seed),
-    ("Debezium reads the relay", |_| {
-        debezium::install()?;
-        ignored("rowmill-tests", "relayed_debezium")
-    }),
-    ("a row in a million", |_| ignored("rowmill-tests", "verified")),
-    ("fuzz", |night| {
-        fuzz::fuzz(None, night.times(FUZZ_MINUTES), !night.is_short)
-    }),
+const PARTS: [(&str, Work); 19] = [
+    ("instructions", Own(|_| gate::gate(false))),
+    ("new plugins", Ignored("rowmill", "new_plugin")),
+    ("100 kills during copies", Ignored("rowmill-tests", "consistency")),
+    (
+        "20 kills of copies that join the stream",
+        Ignored("rowmill-tests", "live_copies"),
+    ),
+    (
+        "200 kills of host and target",
+        Ignored("rowmill-tests", "killed_target"),
+    ),
+    ("a transaction of 1,000,000 rows", Ignored("rowmill-tests", "streamed")),
+    ("500 cuts", many("network", "s3_s4", "ROWMILL_CUTS", 500)),
+    (
+        "11 failpoints, 20 times each",
+        many("failpoints", "h1_killed", HITS, 20),
+    ),
+    (
+        "1,000 kills",
+        many("postgres_to_postgres", "killed_fifty", "ROWMILL_KILLS", 1_000),
+    ),
+    ("tables altered in their copies", Ignored("rowmill-tests", "altered")),
+    ("a full disk", Ignored("rowmill-tests", "small_disk")),
+    (
+        "10,000 tables, huge rows and transactions",
+        Ignored("rowmill-tests", "limits"),
+    ),
+    (
+        "a password that stays wrong",
+        Ignored("rowmill-tests", "source_changes"),
+    ),
+    ("chaos of another seed", Own(chaos_of_next_seed)),
+    ("chaos of another seed", Own(chaos_of_next_seed)),
+    ("chaos of another seed", Own(chaos_of_next_seed)),
+    ("Debezium reads the relay", Own(debezium_reads)),
+    ("a row in a million", Ignored("rowmill-tests", "verified")),
+    (
+        "fuzz",
+        Own(|night| fuzz::fuzz(None, night.times(FUZZ_MINUTES), !night.is_short)),
+    ),
 ];
 
+const HITS: &str = "ROWMILL_HITS";
 const SEEDS: &str = "chaos seeds";
 
 /// Each run goes on where the last one stopped.
 fn chaos_of_next_seed(night: Night) -> Result<()> {
-    chaos::chaos(counters::of(SEEDS)? + 1, night.minutes(CHAOS_MINUTES), "human")?;
-    counters::add(SEEDS, 1)
+    let counters = counters::here();
+    chaos::chaos(counters.of(SEEDS)? + 1, night.minutes(CHAOS_MINUTES), "human")?;
+    counters.add(SEEDS, 1)
 }
 
-/// A test of `tests/tests` that does something so many times as the variable says.
-fn many(file: &str, test: &str, variable: &str, times: u64) -> Result<()> {
-    run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
-    let arguments = [
-        "test",
-        "--package",
-        "rowmill-tests",
-        "--test",
-        file,
-        test,
-        "--",
-        "--nocapture",
-    ];
-    run(cargo(&arguments).env(variable, times.to_string()))?;
-    counters::add(
-        variable,
-        times * if variable == "ROWMILL_HITS" { FAILPOINTS } else { 1 },
-    )
+fn debezium_reads(night: Night) -> Result<()> {
+    debezium::install()?;
+    Ignored("rowmill-tests", "relayed_debezium").run(night)
 }
 
-/// The tests of a file that are ignored by default, for the time that they take.
-fn ignored(package: &str, file: &str) -> Result<()> {
-    run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
-    run(&mut cargo(&[
-        "test",
-        "--package",
-        package,
-        "--test",
-        file,
-        "--",
-        "--ignored",
-    ]))
+impl Work {
+    fn run(self, night: Night) -> Result<()> {
+        let test = |package, file, rest: &[&str]| {
+            run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
+            let mut test = cargo(&["test", "--package", package, "--test", file]);
+            test.args(rest);
+            anyhow::Ok(test)
+        };
+        match self {
+            Own(part) => part(night),
+            Ignored(package, file) => run(&mut test(package, file, &["--", "--ignored"])?),
+            Work::Many {
+                file,
+                test: name,
+                variable,
+                times,
+            } => {
+                let times = night.times(times);
+                let mut test = test("rowmill-tests", file, &[name, "--", "--nocapture"])?;
+                run(test.env(variable, times.to_string()))?;
+                let each = if variable == HITS { FAILPOINTS } else { 1 };
+                counters::here().add(variable, times * each)
+            }
+        }
+    }
 }
 
 /// Runs the parts whose names hold one of `wanted`, all where there is none.
@@ -138,7 +155,7 @@ pub fn nightly(wanted: &[String], is_short: bool) -> Result<()> {
     for (name, part) in PARTS.into_iter().filter(|(name, _)| chosen(name)) {
         println!("== {name}");
         let began = Instant::now();
-        let ended = part(Night { is_short });
+        let ended = part.run(Night { is_short });
         let seconds = began.elapsed().as_secs();
         match ended {
             Ok(()) => println!("{name}: {seconds} s"),
@@ -148,7 +165,64 @@ pub fn nightly(wanted: &[String], is_short: bool) -> Result<()> {
             }
         }
     }
-    print!("{}", counters::report()?);
+    print!("{}", counters::here().report()?);
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::root;
+    use std::collections::BTreeSet;
+
+    /// The text of a file of tests.
+    fn text(package: &str, file: &str) -> String {
+        let folder = if package == "rowmill" { "host" } else { "tests" };
+        std::fs::read_to_string(root().join(folder).join("tests").join(format!("{file}.rs"))).unwrap()
+    }
+
+    /// A test that is selected by a part of its name would be passed over in silence once it has another.
+    #[test]
+    fn what_the_nights_select_is_there() {
+        for (part, work) in PARTS {
+            match work {
+                Ignored(package, file) => assert!(text(package, file).contains("#[ignore"), "{part}"),
+                Work::Many {
+                    file, test, variable, ..
+                } => {
+                    let text = text("rowmill-tests", file);
+                    let named = text
+                        .lines()
+                        .filter(|line| line.starts_with("fn ") && line.contains(test));
+                    assert_eq!(named.count(), 1, "{part}");
+                    assert!(text.contains(variable), "{part}");
+                }
+                Own(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_ignored_runs_in_a_night() {
+        let files = PARTS.iter().filter_map(|(_, work)| match work {
+            Ignored(_, file) => Some(*file),
+            _ => None,
+        });
+        let mut files: BTreeSet<&str> = files.collect();
+        files.insert("relayed_debezium");
+        for entry in std::fs::read_dir(root().join("tests/tests")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let is_ignored = std::fs::read_to_string(&path).is_ok_and(|text| text.contains("#[ignore"));
+            assert!(!is_ignored || files.contains(name.as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_short_night_does_a_twentieth_and_never_nothing() {
+        let short = Night { is_short: true };
+        assert_eq!((short.times(500), short.times(1)), (25, 1));
+        assert_eq!(Night { is_short: false }.times(500), 500);
+    }
 }

@@ -24,7 +24,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Formatting and lints, warnings denied.
+/// Formatting and lints, warnings denied; in what plugins' authors read, links that lead nowhere too.
 pub fn check() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     run(&mut cargo(&[
@@ -35,5 +35,10 @@ pub fn check() -> Result<()> {
         "--",
         "-D",
         "warnings",
-    ]))
+    ]))?;
+    let mut doc = cargo(&["doc", "--quiet", "--no-deps"]);
+    for read in ["rowmill-plugin", "rowmill-plugin-macros", "rowmill-abi"] {
+        doc.args(["--package", read]);
+    }
+    run(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }

@@ -229,7 +229,29 @@ pub fn parts(report: &Value) -> Option<String> {
             number(&case["spread_ns"][1])
         )
     });
-    Some(table("| part | ns per row | rounds |", rows))
+    Some(table("| part | ns per row | 95 % confidence |", rows))
+}
+
+/// Where the host's CPU goes, job by job.
+pub fn profile(report: &Value) -> Option<String> {
+    let jobs = report["jobs"].as_array()?;
+    let mut out = String::new();
+    for job in jobs {
+        let name = text(&job["name"]);
+        let share = |value: &Value| format!("{:.1} %", 100.0 * number(value));
+        let rows = job["shares"].as_array()?.iter();
+        let rows = rows.map(|part| format!("| {} | {} |", text(&part["part"]), share(&part["share"])));
+        out += &table(&format!("| `{name}` | of the host's CPU |"), rows);
+        let _ = writeln!(
+            out,
+            "\nThe host takes {} of the CPU that it and its servers take ({} samples of it). \
+             [Flame graph](performance/flame-{name}.svg).\n",
+            share(&job["host_of_both"]),
+            count(number(&job["samples"])),
+        );
+    }
+    out.truncate(out.trim_end().len());
+    Some(out + "\n")
 }
 
 pub fn instructions(kept: &Value) -> String {

@@ -15,7 +15,7 @@
 
 use super::Identity;
 use crate::batch::Lsn;
-use crate::problem::{Exit, Problem};
+use crate::problem::{COPY_ANEW, Exit, Problem};
 
 /// The logical decoding plugin whose output is understood.
 const OUTPUT_PLUGIN: &str = "pgoutput";
@@ -228,8 +228,7 @@ fn in_order(slot_name: &str, stored: &Stored, slot: &SlotState, server: &ServerS
 }
 
 fn gap(code: &'static str, headline: String, cause: String) -> Problem {
-    let help = "`rowmill remove`, then `rowmill run`: the tables are copied anew";
-    Problem::new(code, Exit::Gap, headline, help).with_cause(cause)
+    Problem::new(code, Exit::Gap, headline, COPY_ANEW).with_cause(cause)
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ async fn without_progress_it_is_alive_but_not_ready() {
 }
 
 #[tokio::test]
-async fn foreign_hosts_and_bodies_are_refused() {
+async fn x3_x4_foreign_hosts_and_bodies_are_refused() {
     let (address, _tail, _stop) = start(true).await;
     for host in [
         "Host: evil.example",
@@ -138,7 +138,7 @@ async fn rows_are_shown_while_somebody_looks() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told() {
+async fn h14_a_port_that_is_taken_is_told() {
     let first = Console::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
     let Err(problem) = Console::bind(first.address()).await else {
         panic!("the port is taken")

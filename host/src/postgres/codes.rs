@@ -33,8 +33,9 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0254",
         title: "the server lets nobody in from here",
-        explanation: "No line of pg_hba.conf allows this role, database, address and kind of connection. Replication \
-                      needs a line of its own: `host replication ROLE ADDRESS scram-sha-256`.",
+        explanation: "No line of pg_hba.conf allows this role, database, address and kind of connection. Logical \
+                      replication counts as a connection to its database: `host DATABASE ROLE ADDRESS scram-sha-256`. The \
+                      word `replication` there stands for physical replication alone.",
     },
     Code {
         code: "E0255",

@@ -3,8 +3,9 @@
 use crate::problem::{Exit, Problem};
 use std::{fmt, io};
 
-/// SQLSTATE classes and codes that a later try can cure: shutdown, crash, starting up, network, too many connections.
-const TRANSIENT_SQLSTATES: [&str; 4] = ["57P0", "08", "53300", "53000"];
+/// SQLSTATE classes and codes that a later try can cure: shutdown, crash, starting up, network; no room on the server's
+/// disk or in its memory, too many connections; an error of its disk. Not a limit that its configuration sets (53400).
+const TRANSIENT_SQLSTATES: [&str; 7] = ["57P0", "08", "53000", "53100", "53200", "53300", "58030"];
 /// `database_dropped` begins like a shutdown but no retry cures it.
 const DATABASE_DROPPED: &str = "57P04";
 /// Password, pg_hba.conf, database, privilege: what a person, or whoever rotates secrets, changes on both sides, one after
@@ -99,8 +100,10 @@ pub struct Failure {
 pub enum Reason {
     /// No connection, or it broke.
     Link,
-    /// TLS is not offered, or the certificate is not the one that was asked for.
+    /// The certificate is not the one that was asked for.
     Tls,
+    /// TLS is asked for and not offered.
+    NoTls,
     /// The password is missing or wrong, or the server asks for a method that isn't safe here.
     Password,
     /// The server answered with an error.
@@ -132,10 +135,12 @@ impl ConnectError {
         matches!(self, Self::Transient(_))
     }
 
-    /// True where the server was reached and doesn't let this role in, as it calls itself.
+    /// True where the server was reached and doesn't let this role in, as it calls itself, or not over TLS: one that has
+    /// let it in before may be in the midst of a change.
     pub fn is_of_the_login(&self) -> bool {
         let is_told = self.sqlstate().is_some_and(|code| LOGIN_SQLSTATES.contains(&code));
-        !self.is_transient() && (is_told || self.failure().reason == Reason::Password)
+        let by_reason = [Reason::Password, Reason::Tls, Reason::NoTls].contains(&self.failure().reason);
+        !self.is_transient() && (is_told || by_reason)
     }
 
     pub fn sqlstate(&self) -> Option<&str> {
@@ -197,6 +202,11 @@ impl From<ConnectError> for Problem {
                 "E0252",
                 format!("no trusted TLS connection to Postgres at {host}"),
                 "point sslrootcert at the CA of the server's certificate and connect by the name that it was made for",
+            ),
+            (Reason::NoTls, _) => (
+                "E0252",
+                format!("no trusted TLS connection to Postgres at {host}"),
+                "switch TLS on at the server: `ssl = on`, with a certificate and its key",
             ),
             (Reason::Password, _) => (
                 "E0253",

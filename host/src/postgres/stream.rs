@@ -52,7 +52,11 @@ impl Stream {
         match offered {
             b'S' => encrypt(tcp, name, &label, mode, conninfo.ssl_root.as_ref()).await,
             b'N' if mode == SslMode::Prefer => Ok(Self::Tcp(Gathering::new(tcp))),
-            b'N' => Err(ConnectError::fatal(Reason::Tls, &label, "the server doesn't offer TLS")),
+            b'N' => Err(ConnectError::fatal(
+                Reason::NoTls,
+                &label,
+                "the server doesn't offer TLS",
+            )),
             _ => Err(ConnectError::fatal(
                 Reason::Protocol,
                 &label,

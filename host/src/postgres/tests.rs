@@ -1,6 +1,6 @@
 //! Connecting to real servers: passwords, TLS, pinned settings.
 
-use super::{ConnectError, Conninfo, Reader, Reason, sql};
+use super::{ConnectError, Conninfo, QueryError, Reader, Reason, sql};
 use crate::problem::Problem;
 use crate::source::replication::Connection;
 use rowmill_tests::{Cluster, ClusterOptions};
@@ -80,7 +80,7 @@ async fn scram_over_tcp_takes_the_right_password_only() {
 }
 
 #[tokio::test]
-async fn refusals_say_what_a_person_has_to_do() {
+async fn s11_refusals_say_what_a_person_has_to_do() {
     let cluster = cluster(&["host all barred all reject"], &[]);
     cluster
         .sql("postgres", "CREATE ROLE barred LOGIN; CREATE ROLE plain LOGIN")
@@ -235,7 +235,7 @@ fn own_by_server(key: &Path) {
 const IS_TLS: &str = "SELECT ssl::text FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()";
 
 #[tokio::test]
-async fn tls_is_checked_as_far_as_the_mode_says() {
+async fn s10_tls_is_checked_as_far_as_the_mode_says() {
     let made = Certificates::make();
     let hba = ["hostssl all anna all scram-sha-256", "host all all all reject"];
     let options = ClusterOptions {
@@ -319,7 +319,7 @@ async fn self_made_and_old_certificates_work_as_with_libpq() {
 }
 
 #[tokio::test]
-async fn without_tls_nothing_but_the_question_is_sent() {
+async fn s9_without_tls_nothing_but_the_question_is_sent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
@@ -336,8 +336,9 @@ async fn without_tls_nothing_but_the_question_is_sent() {
         .await
         .err()
         .unwrap();
-    assert_eq!(error.failure().reason, Reason::Tls);
+    assert_eq!(error.failure().reason, Reason::NoTls);
     assert!(!error.is_transient());
+    assert!(Problem::from(error).help.contains("`ssl = on`"));
     assert_eq!(server.await.unwrap(), b"");
 }
 
@@ -407,4 +408,20 @@ async fn what_breaks_a_copy_is_told_behind_the_rows_before_it() {
         }
     };
     assert_eq!((number, error.sqlstate.as_str()), (4999, "22012"));
+}
+
+#[test]
+fn a_server_without_room_is_tried_again_and_one_that_is_set_up_wrong_is_not() {
+    let of = |sqlstate: &str| QueryError {
+        sqlstate: sqlstate.to_owned(),
+        ..QueryError::protocol("said so")
+    };
+    // disk_full, out_of_memory, io_error, too_many_connections, admin_shutdown
+    for sqlstate in ["53100", "53200", "58030", "53300", "57P01"] {
+        assert!(of(sqlstate).is_transient(), "{sqlstate}");
+    }
+    // configuration_limit_exceeded, undefined_file, database_dropped, undefined_object
+    for sqlstate in ["53400", "58P01", "57P04", "42704"] {
+        assert!(!of(sqlstate).is_transient(), "{sqlstate}");
+    }
 }

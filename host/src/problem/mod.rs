@@ -25,6 +25,10 @@ pub enum Exit {
     Bug = 70,
 }
 
+/// The fix where changes are missing for good. What was deleted in between would stay at the targets, so they are emptied.
+pub const COPY_ANEW: &str =
+    "`rowmill remove`, empty the tables at the targets, then `rowmill run`: they are copied anew";
+
 /// A line of a file that is the cause, with what is wrong about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -189,7 +189,7 @@ mod tests {
             "E0207",
             Exit::Gap,
             "replication slot `cdc` is lost",
-            "make it anew: `rowmill slot create`",
+            "drop it: `rowmill slot drop cdc`",
         )
         .with_cause("cannot read from logical replication slot \"cdc\" (55000)\nsecond line")
         .with_place(Place {
@@ -211,7 +211,7 @@ error[E0207]: replication slot `cdc` is lost
    |        ^^^ invalidated
   cause: cannot read from logical replication slot \"cdc\" (55000)
          second line
-  help:  make it anew: `rowmill slot create`
+  help:  drop it: `rowmill slot drop cdc`
   more:  docs/reference/errors.md#e0207
 ";
         assert_eq!(render(&lost(), Style::PLAIN), expected);
@@ -231,7 +231,7 @@ error[E0207]: replication slot `cdc` is lost
     }
 
     #[test]
-    fn terminal_escapes_never_pass() {
+    fn x8_terminal_escapes_never_pass() {
         let mut problem = lost();
         problem.headline = "table `a\x1b]0;x\x07b\u{202e}`".to_owned();
         let place = problem.place.as_mut().expect("it has a place");

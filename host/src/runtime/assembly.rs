@@ -168,6 +168,9 @@ impl Thread {
 
 /// The folder of what is in progress.
 fn unusable(error: &std::io::Error) -> Problem {
+    if let Some(full) = two_phase::no_room(error, "transactions in progress") {
+        return full;
+    }
     let help = "let the user who runs rowmill write to the state folder, and keep its `spill` for rowmill alone";
     Problem::new(
         "E0262",

@@ -2,7 +2,7 @@
 
 use crate::decode::DecodeError;
 use crate::postgres::QueryError;
-use crate::problem::{Exit, Problem};
+use crate::problem::{COPY_ANEW, Exit, Problem};
 use crate::source::replication::ReceiveError;
 
 /// The server ended the stream with an error that a retry doesn't cure, or we did. `binary` where values came in binary
@@ -21,8 +21,7 @@ pub(super) fn stream(error: &ReceiveError, binary: bool, table: impl Fn(u32) -> 
         }
         ReceiveError::Unpublished(server) => {
             let headline = "a change was made while the publication wasn't there";
-            let help = "`rowmill remove`, empty the tables at the targets, then `rowmill run`: they are copied anew";
-            Problem::new("E0263", Exit::Gap, headline, help).with_cause(placed(server))
+            Problem::new("E0263", Exit::Gap, headline, COPY_ANEW).with_cause(placed(server))
         }
         ReceiveError::Server(server) if server.is_too_large() => {
             let (headline, help) = match binary {

@@ -15,7 +15,7 @@ use super::live_copies::are_tables_alone;
 use super::modules::Taken;
 use super::process::Process;
 use super::{check, reload};
-use crate::config::{self, Pipeline, Plugin, Route, Sink, SinkKind};
+use crate::config::{self, Pipeline, Plugin, Route, Sink, SinkKind, Source};
 use crate::pipeline::route_key;
 use crate::plugin::Module;
 use crate::problem::{Exit, Problem};
@@ -166,16 +166,6 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
         one == other
     });
     let settings = [
-        (
-            "source.postgres.snapshot",
-            format!("{:?}", running.source.snapshot),
-            format!("{:?}", fresh.source.snapshot),
-        ),
-        (
-            "source.postgres.binary",
-            running.source.binary.to_string(),
-            fresh.source.binary.to_string(),
-        ),
         ("lanes", running.lanes.to_string(), fresh.lanes.to_string()),
         (
             "drain_timeout",
@@ -184,9 +174,35 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
         ),
         ("reload", format!("{:?}", running.reload), format!("{:?}", fresh.reload)),
     ];
-    let changed = settings.into_iter().filter(|(_, running, fresh)| running != fresh);
+    let of_source = of_source(&running.source).into_iter().zip(of_source(&fresh.source));
+    let of_source = of_source.map(|((name, running), (_, fresh))| (name, running, fresh));
+    let settings = of_source.chain(settings);
+    let changed = settings.filter(|(_, running, fresh)| running != fresh);
     changes.extend(changed.map(|(name, ..)| format!("~ {name}")));
     changes
+}
+
+/// What the next session takes up of the source. A key that comes has to be told here or in [`fixed`].
+fn of_source(source: &Source) -> [(&'static str, String); 5] {
+    let Source {
+        url: _,
+        tables: _,
+        publication: _,
+        slot: _,
+        two_phase: _,
+        snapshot,
+        stream_transactions,
+        spill,
+        binary,
+        max_row,
+    } = source;
+    [
+        ("source.postgres.snapshot", format!("{snapshot:?}")),
+        ("source.postgres.stream_transactions", stream_transactions.to_string()),
+        ("source.postgres.spill", format!("{spill:?}")),
+        ("source.postgres.binary", binary.to_string()),
+        ("source.postgres.max_row", format!("{max_row:?}")),
+    ]
 }
 
 /// `+` what has come, `-` what has gone, `~` what is another now.

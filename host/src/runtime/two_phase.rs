@@ -3,10 +3,13 @@
 use super::process::Process;
 use super::source::NotReady;
 use crate::assemble::{self, Full, PreparedLost};
-use crate::problem::{Exit, Problem};
+use crate::checkpoint::STATE_DISK_FULL;
+use crate::problem::{COPY_ANEW, Exit, Problem};
 use crate::source::preflight::codes;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+
+const PREPARED: &str = "prepared transactions";
 
 /// Prepared transactions of this database that a slot may have handed to somebody else: only of one that has confirmed
 /// nothing since it was made is it known that it hasn't, and only from version 18 on.
@@ -38,10 +41,21 @@ fn handed_over(gid: &str) -> Problem {
     Problem::new(codes::PREPARED_BEFORE, Exit::Preflight, headline, help).with_cause(cause)
 }
 
+/// What a retry cures as soon as somebody makes room: `None` of any other error.
+pub(super) fn no_room(error: &std::io::Error, what: &str) -> Option<Problem> {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let help = "make room on the disk of the state folder";
+    let problem = || Problem::new(STATE_DISK_FULL, Exit::Usage, format!("no room for {what}"), help).with_cause(error);
+    matches!(error.kind(), StorageFull | QuotaExceeded).then(problem)
+}
+
 /// The folder of prepared transactions. Where it isn't there any more, neither is what the server won't send again.
 pub(super) fn unusable(error: &std::io::Error) -> Problem {
     if error.kind() == std::io::ErrorKind::NotFound {
         return gone("the folder of prepared transactions is not there").with_cause(error);
+    }
+    if let Some(full) = no_room(error, PREPARED) {
+        return full;
     }
     let help = "let the user who runs rowmill write to the state folder, and keep its `prepared` for rowmill alone";
     Problem::new(
@@ -53,8 +67,13 @@ pub(super) fn unusable(error: &std::io::Error) -> Problem {
     .with_cause(error)
 }
 
-/// A prepared transaction needs more room than there is.
+/// A prepared transaction needs more room than there is: `spill` is used up, or the disk is, which is waited for.
 pub(super) fn full(full: &Full) -> Problem {
+    if let Full::Disk(error) = full
+        && let Some(full) = no_room(error, PREPARED)
+    {
+        return full;
+    }
     let help = "set a larger `spill` under source.postgres, on a disk that has it, then start again";
     let headline = "prepared transactions can't be kept: there is no room for them";
     Problem::new("E0266", Exit::Preflight, headline, help).with_cause(full)
@@ -65,6 +84,5 @@ pub(super) fn lost(lost: &PreparedLost) -> Problem {
 }
 
 fn gone(headline: &str) -> Problem {
-    let help = "`rowmill remove`, empty the tables at the targets, then `rowmill run`: they are copied anew";
-    Problem::new("E0268", Exit::Gap, headline, help)
+    Problem::new("E0268", Exit::Gap, headline, COPY_ANEW)
 }

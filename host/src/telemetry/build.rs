@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engine_is_the_one_that_is_locked() {
+    fn x11_the_engine_is_the_one_that_is_locked() {
         let lock = include_str!("../../../Cargo.lock");
         let (name, version) = WASM_ENGINE.split_once(' ').expect("name and version");
         let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");

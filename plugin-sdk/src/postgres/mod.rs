@@ -75,6 +75,13 @@ pub trait FromText<'a>: Sized {
     const WANTED: &'static str;
 
     /// The value; `None` where the text isn't one.
+    ///
+    /// ```
+    /// use rowmill_plugin::postgres::{Date, FromText};
+    ///
+    /// assert_eq!(Date::from_text("2024-02-29").unwrap().to_string(), "2024-02-29");
+    /// assert_eq!(Date::from_text("yesterday"), None);
+    /// ```
     fn from_text(text: &'a str) -> Option<Self>;
 
     /// The value of a text that may hold anything; for types that need no check of it beside their own.
@@ -86,18 +93,88 @@ pub trait FromText<'a>: Sized {
 
     /// The value of an integer column, which comes as a number; `None`, as where nothing is written here, for types
     /// that aren't read from integers.
+    ///
+    /// ```
+    /// use rowmill_plugin::postgres::FromText;
+    ///
+    /// /// An id that is never negative, of a bigint or of a text.
+    /// struct Id(u64);
+    ///
+    /// impl FromText<'_> for Id {
+    ///     const WANTED: &'static str = "an id";
+    ///
+    ///     fn from_text(text: &str) -> Option<Self> {
+    ///         text.parse().ok().map(Self)
+    ///     }
+    ///
+    ///     fn from_int(value: i64) -> Option<Self> {
+    ///         value.try_into().ok().map(Self)
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Id::from_int(7).unwrap().0, 7);
+    /// assert!(Id::from_int(-7).is_none());
+    /// ```
     fn from_int(value: i64) -> Option<Self> {
         let _ = value;
         None
     }
 
     /// The value of a float column, as [`from_int`](Self::from_int).
+    ///
+    /// ```
+    /// use rowmill_plugin::postgres::FromText;
+    ///
+    /// /// Whole percents of a share, of a double precision or of a numeric.
+    /// struct Percent(i64);
+    ///
+    /// impl FromText<'_> for Percent {
+    ///     const WANTED: &'static str = "a share between 0 and 1";
+    ///
+    ///     fn from_text(text: &str) -> Option<Self> {
+    ///         text.parse().ok().and_then(Self::from_float)
+    ///     }
+    ///
+    ///     fn from_float(share: f64) -> Option<Self> {
+    ///         (0.0..=1.0).contains(&share).then(|| Self((100.0 * share).round() as i64))
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Percent::from_float(0.25).unwrap().0, 25);
+    /// assert!(Percent::from_float(f64::NAN).is_none());
+    /// ```
     fn from_float(value: f64) -> Option<Self> {
         let _ = value;
         None
     }
 
     /// The value of a boolean column, as [`from_int`](Self::from_int).
+    ///
+    /// ```
+    /// use rowmill_plugin::postgres::FromText;
+    ///
+    /// #[derive(Debug, PartialEq)]
+    /// enum Consent { Given, Refused }
+    ///
+    /// impl FromText<'_> for Consent {
+    ///     const WANTED: &'static str = "a consent";
+    ///
+    ///     fn from_text(text: &str) -> Option<Self> {
+    ///         match text {
+    ///             "given" => Some(Self::Given),
+    ///             "refused" => Some(Self::Refused),
+    ///             _ => None,
+    ///         }
+    ///     }
+    ///
+    ///     fn from_bool(value: bool) -> Option<Self> {
+    ///         Some(if value { Self::Given } else { Self::Refused })
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Consent::from_bool(true), Some(Consent::Given));
+    /// assert_eq!(i64::from_bool(true), None);
+    /// ```
     fn from_bool(value: bool) -> Option<Self> {
         let _ = value;
         None

@@ -59,7 +59,7 @@ pub enum Image {
     New,
     /// The whole old row.
     Old,
-    /// The key columns of the old row; the others are [`Value::Absent`].
+    /// The key columns of the old row; the others are [`Value::Absent`](crate::Value::Absent).
     OldKey,
 }
 

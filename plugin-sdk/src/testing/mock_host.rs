@@ -223,6 +223,20 @@ impl<P: Plugin> MockHost<P> {
     }
 
     /// Sends the batch that was encoded last and returns the raw reply, for measurements; see [`encode`](Self::encode).
+    ///
+    /// ```
+    /// # use rowmill_plugin::prelude::*;
+    /// # use rowmill_plugin::{row, testing};
+    /// #[filter(read(id))]
+    /// fn odd(row: &Row) -> Result<bool> {
+    ///     Ok(row.int("id")?.is_some_and(|id| id % 2 == 1))
+    /// }
+    ///
+    /// let mut plugin = testing::filter::<odd>();
+    /// let batch = plugin.encode(&[row! { id: 1 }, row! { id: 2 }, row! { id: 3 }]).unwrap();
+    /// // `[0, bitmap, nil]`
+    /// assert_eq!(plugin.call(&batch), [0x93, 0, 0xc4, 1, 0b101, 0xc0]);
+    /// ```
     pub fn call(&mut self, batch: &[u8]) -> &[u8] {
         let (world, guest) = (&mut self.world, &mut self.guest);
         world.enter(true, || guest.batch(batch))

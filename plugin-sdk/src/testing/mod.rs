@@ -18,6 +18,7 @@
 //! A function under `#[filter]` or `#[transform]` is tested by its own name; so is a type with `#[plugin]`.
 
 mod batch;
+mod cuts;
 mod entries;
 mod event;
 mod kinds;
@@ -59,6 +60,25 @@ use serde::Serialize;
 pub type FilterHost<F> = MockHost<FilterPlugin<F>>;
 
 /// A host with a transform, as [`FilterHost`].
+///
+/// ```
+/// use rowmill_plugin::prelude::*;
+/// use rowmill_plugin::{row, testing};
+///
+/// #[transform(read(total), write(total))]
+/// fn doubled(row: &Row, patch: &mut Patch) -> Result<()> {
+///     if let Some(total) = row.int("total")? {
+///         patch.set("total", 2 * total);
+///     }
+///     Ok(())
+/// }
+///
+/// fn plugin() -> testing::TransformHost<doubled> {
+///     testing::transform()
+/// }
+///
+/// assert_eq!(plugin().apply(row! { total: 2 }).row(), row! { total: 4 });
+/// ```
 pub type TransformHost<T> = MockHost<TransformPlugin<T>>;
 
 /// A host with this filter, without a config.

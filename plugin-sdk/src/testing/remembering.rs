@@ -1,16 +1,12 @@
-//! What a plugin remembers, and that it does so rightly.
+//! What a plugin remembers and tells.
 
-use super::event::Event;
-use super::kinds::Answers;
 use super::mock_host::MockHost;
 use super::replies::opened;
-use super::script::Script;
-use crate::guest::{FilterPlugin, Plugin, TransformPlugin};
+use crate::Result;
+use crate::guest::Plugin;
 use crate::host::Level;
-use crate::{Filter, Result, Transform};
 use rowmill_abi::{Token, metric};
 use std::collections::BTreeMap;
-use std::fmt;
 
 impl<P: Plugin> MockHost<P> {
     /// The state that the plugin gives, as it would be stored.
@@ -95,6 +91,33 @@ impl<P: Plugin> MockHost<P> {
     /// Ends the instance behind a checkpoint and goes on with a new one, as a new process does: what is in neither state
     /// nor entries is gone.
     ///
+    /// ```
+    /// use rowmill_plugin::prelude::*;
+    /// use rowmill_plugin::{row, testing};
+    ///
+    /// /// Counts in a field that is in no checkpoint: gone after a restart.
+    /// struct Forgetful(u64);
+    ///
+    /// #[plugin]
+    /// impl Filter for Forgetful {
+    /// #     fn new(_: ()) -> Result<Self> {
+    /// #         Ok(Self(0))
+    /// #     }
+    /// #     fn schema(&mut self, relation: &Relation) -> Result<Projection<()>> {
+    /// #         Ok(Selection::of(relation).with(()))
+    /// #     }
+    ///     fn matches(&mut self, _: &Row, _: &()) -> Result<bool> {
+    ///         self.0 += 1;
+    ///         Ok(self.0 <= 1)
+    ///     }
+    /// }
+    ///
+    /// let mut plugin = testing::filter::<Forgetful>();
+    /// assert_eq!(plugin.verdicts(&[row! { id: 1 }, row! { id: 2 }]), [Ok(true), Ok(false)]);
+    /// plugin.restart();
+    /// assert_eq!(plugin.matches(row! { id: 3 }), Ok(true));
+    /// ```
+    ///
     /// # Panics
     ///
     /// Where the plugin refuses its own state, or a table that it took before.
@@ -105,6 +128,49 @@ impl<P: Plugin> MockHost<P> {
     }
 
     /// Goes on with a new instance that is given this state. An error is its refusal; the old one goes on then.
+    ///
+    /// ```
+    /// # use rowmill_plugin::prelude::*;
+    /// # use rowmill_plugin::{row, testing};
+    /// # struct FirstTwo(u64);
+    /// #
+    /// # #[plugin(state_version = 2, state_scope = "whole")]
+    /// # impl Filter for FirstTwo {
+    /// #     fn new(_: ()) -> Result<Self> {
+    /// #         Ok(Self(0))
+    /// #     }
+    /// #
+    /// #     fn schema(&mut self, relation: &Relation) -> Result<Projection<()>> {
+    /// #         Ok(Selection::of(relation).with(()))
+    /// #     }
+    /// #
+    /// #     fn matches(&mut self, _: &Row, _: &()) -> Result<bool> {
+    /// #         self.0 += 1;
+    /// #         Ok(self.0 <= 2)
+    /// #     }
+    /// # }
+    /// #
+    /// # impl Stateful for FirstTwo {
+    /// #     fn checkpoint(&self, state: &mut Writer) {
+    /// #         state.uint(self.0);
+    /// #     }
+    /// #
+    /// #     fn restore(&mut self, state: &[u8]) -> Result<()> {
+    /// #         self.0 = Reader::new(state).uint()?;
+    /// #         Ok(())
+    /// #     }
+    /// #
+    /// #     fn migrate(&mut self, _: u32, state: &[u8]) -> Result<()> {
+    /// #         self.0 = std::str::from_utf8(state).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// let mut plugin = testing::filter::<FirstTwo>();
+    /// plugin.restore(&[1]).unwrap();
+    /// assert_eq!(plugin.verdicts(&[row! { id: 1 }, row! { id: 2 }]), [Ok(true), Ok(false)]);
+    /// // Bytes that are no number.
+    /// assert!(plugin.restore(b"\xc1").is_err());
+    /// ```
     ///
     /// # Panics
     ///
@@ -117,6 +183,49 @@ impl<P: Plugin> MockHost<P> {
 
     /// Goes on with a new instance that is given state of an older version. An error is its refusal; the old one goes
     /// on then.
+    ///
+    /// ```
+    /// # use rowmill_plugin::prelude::*;
+    /// # use rowmill_plugin::{row, testing};
+    /// # struct FirstTwo(u64);
+    /// #
+    /// # #[plugin(state_version = 2, state_scope = "whole")]
+    /// # impl Filter for FirstTwo {
+    /// #     fn new(_: ()) -> Result<Self> {
+    /// #         Ok(Self(0))
+    /// #     }
+    /// #
+    /// #     fn schema(&mut self, relation: &Relation) -> Result<Projection<()>> {
+    /// #         Ok(Selection::of(relation).with(()))
+    /// #     }
+    /// #
+    /// #     fn matches(&mut self, _: &Row, _: &()) -> Result<bool> {
+    /// #         self.0 += 1;
+    /// #         Ok(self.0 <= 2)
+    /// #     }
+    /// # }
+    /// #
+    /// # impl Stateful for FirstTwo {
+    /// #     fn checkpoint(&self, state: &mut Writer) {
+    /// #         state.uint(self.0);
+    /// #     }
+    /// #
+    /// #     fn restore(&mut self, state: &[u8]) -> Result<()> {
+    /// #         self.0 = Reader::new(state).uint()?;
+    /// #         Ok(())
+    /// #     }
+    /// #
+    /// #     fn migrate(&mut self, _: u32, state: &[u8]) -> Result<()> {
+    /// #         self.0 = std::str::from_utf8(state).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// let mut plugin = testing::filter::<FirstTwo>();
+    /// // Version 1 kept the number as a text.
+    /// plugin.migrate(1, b"1").unwrap();
+    /// assert_eq!(plugin.verdicts(&[row! { id: 1 }, row! { id: 2 }]), [Ok(true), Ok(false)]);
+    /// assert_eq!(plugin.checkpoint(), [3]);
+    /// ```
     pub fn migrate(&mut self, old_version: u32, state: &[u8]) -> Result<()> {
         let mut guest = self.started(None)?;
         self.world
@@ -155,6 +264,22 @@ impl<P: Plugin> MockHost<P> {
 
     /// Puts an entry there before the plugin comes by, see [`entries`](Self::entries).
     ///
+    /// ```
+    /// # use rowmill_plugin::prelude::*;
+    /// # use rowmill_plugin::{row, testing};
+    /// #[filter(read(customer), kv)]
+    /// fn first_of_customer(row: &Row, kv: Kv) -> Result<bool> {
+    ///     let customer = row.text("customer")?.unwrap_or("nobody");
+    ///     let is_first = !kv.contains(customer);
+    ///     kv.put(customer, [])?;
+    ///     Ok(is_first)
+    /// }
+    ///
+    /// let mut plugin = testing::filter::<first_of_customer>();
+    /// plugin.set_entry("ada", "");
+    /// assert_eq!(plugin.matches(row! { customer: "ada" }), Ok(false));
+    /// ```
+    ///
     /// # Panics
     ///
     /// Where the host would not have it.
@@ -167,6 +292,23 @@ impl<P: Plugin> MockHost<P> {
 
     /// Bounds keys and values together, in bytes, as `limits: kv` in pipeline.yaml does, see
     /// [`entries`](Self::entries). What is there stays.
+    ///
+    /// ```
+    /// # use rowmill_plugin::prelude::*;
+    /// # use rowmill_plugin::{row, testing};
+    /// #[filter(read(customer), kv)]
+    /// fn first_of_customer(row: &Row, kv: Kv) -> Result<bool> {
+    ///     let customer = row.text("customer")?.unwrap_or("nobody");
+    ///     let is_first = !kv.contains(customer);
+    ///     kv.put(customer, [])?;
+    ///     Ok(is_first)
+    /// }
+    ///
+    /// let mut plugin = testing::filter::<first_of_customer>();
+    /// plugin.limit_entries(64);
+    /// assert_eq!(plugin.matches(row! { customer: "ada" }), Ok(true));
+    /// assert_eq!(plugin.matches(row! { customer: "grace" }).unwrap_err().code(), "kv");
+    /// ```
     pub fn limit_entries(&mut self, bytes: u64) {
         self.world.entries.quota = bytes;
     }
@@ -197,100 +339,61 @@ impl<P: Plugin> MockHost<P> {
     }
 
     /// What a counter has come to, see [`logged`](Self::logged); 0 where nothing was counted.
+    ///
+    /// ```
+    /// # use rowmill_plugin::prelude::*;
+    /// # use rowmill_plugin::{row, testing};
+    /// #[filter(read(id))]
+    /// fn measured(row: &Row) -> Result<bool> {
+    ///     host::count("rows", 1.0);
+    ///     Ok(true)
+    /// }
+    ///
+    /// let mut plugin = testing::filter::<measured>();
+    /// plugin.verdicts(&[row! { id: 1 }, row! { id: 2 }]);
+    /// assert_eq!(plugin.counter("rows"), 2.0);
+    /// assert_eq!(plugin.counter("other"), 0.0);
+    /// ```
     pub fn counter(&self, name: &str) -> f64 {
         self.world.metric(metric::COUNTER, name).first().copied().unwrap_or(0.0)
     }
 
     /// What a gauge was set to last, see [`logged`](Self::logged).
+    ///
+    /// ```
+    /// # use rowmill_plugin::prelude::*;
+    /// # use rowmill_plugin::{row, testing};
+    /// #[filter(read(id))]
+    /// fn measured(row: &Row) -> Result<bool> {
+    ///     host::gauge("last_id", row.int("id")?.unwrap_or(0) as f64);
+    ///     Ok(true)
+    /// }
+    ///
+    /// let mut plugin = testing::filter::<measured>();
+    /// plugin.verdicts(&[row! { id: 1 }, row! { id: 2 }]);
+    /// assert_eq!(plugin.gauge("last_id"), Some(2.0));
+    /// assert_eq!(plugin.gauge("other"), None);
+    /// ```
     pub fn gauge(&self, name: &str) -> Option<f64> {
         self.world.metric(metric::GAUGE, name).first().copied()
     }
 
     /// What a histogram was given, see [`logged`](Self::logged).
+    ///
+    /// ```
+    /// # use rowmill_plugin::prelude::*;
+    /// # use rowmill_plugin::{row, testing};
+    /// #[filter(read(id))]
+    /// fn measured(row: &Row) -> Result<bool> {
+    ///     host::observe("ids", row.int("id")?.unwrap_or(0) as f64);
+    ///     Ok(true)
+    /// }
+    ///
+    /// let mut plugin = testing::filter::<measured>();
+    /// plugin.verdicts(&[row! { id: 1 }, row! { id: 2 }]);
+    /// assert_eq!(plugin.observed("ids"), [1.0, 2.0]);
+    /// ```
     pub fn observed(&self, name: &str) -> &[f64] {
         self.world.metric(metric::HISTOGRAM, name)
-    }
-
-    /// Another host at the same point: the same tables, state and entries.
-    fn fork(&mut self) -> Self {
-        let state = self.guest.is_stateful().then(|| self.checkpoint());
-        let forked = self.started(state.as_deref()).and_then(|guest| self.replaced(guest));
-        forked.unwrap_or_else(|error| panic!("the plugin refuses to go on: {error}"))
-    }
-}
-
-impl<P: Answers> MockHost<P> {
-    fn cut<E: Into<Event> + Clone>(&mut self, events: &[E]) -> Vec<P::Answer>
-    where
-        P::Answer: fmt::Debug,
-    {
-        let events: Vec<Event> = events.iter().cloned().map(Into::into).collect();
-        let script = self.script(&events);
-        let tables = self
-            .tables_of(&script)
-            .unwrap_or_else(|refusal| panic!("the plugin refuses a table: {refusal}"));
-        let len = script.steps.len();
-        let mut whole = self.fork();
-        let expected = whole.run(&script, &tables, 0..len);
-        let places: Vec<usize> = (1..len).filter(|at| script.may_cut_before(*at)).collect();
-        let one_each = places.iter().map(|at| vec![*at]);
-        for (cuts, restarts) in one_each
-            .chain([places.clone()])
-            .flat_map(|cuts| [(cuts.clone(), false), (cuts, true)])
-        {
-            let mut host = self.fork();
-            let found = host.run_cut(&script, &tables, &cuts, restarts);
-            let how = if restarts { "and restarted " } else { "" };
-            assert_eq!(found, expected, "cut {how}before events {cuts:?}, as against one batch");
-            let (found, expected) = (host.entries(), whole.entries());
-            assert_eq!(found, expected, "entries by key, cut {how}before events {cuts:?}");
-        }
-        expected
-    }
-
-    fn run_cut(
-        &mut self,
-        script: &Script<'_>,
-        tables: &[Option<usize>],
-        cuts: &[usize],
-        restarts: bool,
-    ) -> Vec<P::Answer> {
-        let (mut answers, mut start) = (Vec::new(), 0);
-        for end in cuts.iter().copied().chain([script.steps.len()]) {
-            if restarts && start > 0 {
-                self.restart();
-            }
-            answers.extend(self.run(script, tables, start..end));
-            start = end;
-        }
-        answers
-    }
-}
-
-impl<F: Filter> MockHost<FilterPlugin<F>> {
-    /// Runs the same events in one batch, cut into two at every place, and each in a batch of its own; then all of that
-    /// with a new process at each cut. Returns what the filter says, which must be the same, and so must the entries by
-    /// key that it leaves. This host stays as it was. [`checkpoint`](Self::checkpoint) has an example.
-    ///
-    /// # Panics
-    ///
-    /// Where a cut makes a difference: then the plugin keeps something that is neither state nor entry, or asks for
-    /// something else than its rows.
-    pub fn cut_everywhere<E: Into<Event> + Clone>(&mut self, events: &[E]) -> Vec<Result<bool>> {
-        self.cut(events)
-    }
-}
-
-impl<T: Transform> MockHost<TransformPlugin<T>> {
-    /// Runs the same events in one batch, cut into two at every place, and each in a batch of its own; then all of that
-    /// with a new process at each cut. Returns what becomes of them, which must be the same, and so must the entries by
-    /// key that it leaves. This host stays as it was. [`checkpoint`](Self::checkpoint) has an example.
-    ///
-    /// # Panics
-    ///
-    /// Where a cut makes a difference: then the plugin keeps something that is neither state nor entry, or asks for
-    /// something else than its rows.
-    pub fn cut_everywhere<E: Into<Event> + Clone>(&mut self, events: &[E]) -> Vec<super::Outcome> {
-        self.cut(events)
     }
 }

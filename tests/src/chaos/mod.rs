@@ -8,4 +8,4 @@ mod shelves;
 mod stage;
 
 pub use run::{Report, run};
-pub use schedule::{Act, Altered, Lasting, Round, Step};
+pub use schedule::{Act, Altered, Lasting, Receiving, Round, Step};

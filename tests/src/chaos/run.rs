@@ -1,7 +1,7 @@
 //! Rounds until the time is over.
 
 use super::act::{self, Hand, heal, lock};
-use super::schedule::Round;
+use super::schedule::{Receiving, Round};
 use super::stage::Stage;
 use crate::oracle::{Arrival, Feed, Judge, Ledger, Outputs, Promise, Sampler, Scribe, Scribes, Table, Told};
 use crate::{get, tag, wait_until};
@@ -29,10 +29,14 @@ const FEED: usize = 1;
 pub struct Report {
     pub seed: u64,
     pub rounds: u64,
+    /// Settings of the pipeline that follow from the seed.
+    pub receiving: String,
     /// How often what was done.
     pub done: BTreeMap<String, u64>,
     pub changes: usize,
     pub forbidden: usize,
+    /// Transactions.
+    pub prepared: u64,
     pub arrivals: u64,
     pub samples: usize,
     /// From healing to a fresh row at all sinks.
@@ -45,9 +49,11 @@ impl Report {
         json!({
             "seed": self.seed,
             "rounds": self.rounds,
+            "receiving": self.receiving,
             "done": self.done,
             "changes": self.changes,
             "forbidden": self.forbidden,
+            "prepared": self.prepared,
             "arrivals": self.arrivals,
             "samples": self.samples,
             "slowest_liveness_ms": self.slowest.as_millis() as u64,
@@ -62,13 +68,16 @@ impl Report {
             .map(|(what, times)| format!("{times} {what}"))
             .collect();
         let mut text = format!(
-            "seed {}: {} rounds, {}\n{} changes had to arrive, {} must not; {} arrivals, {} samples of positions\n\
+            "seed {} ({}): {} rounds, {}\n{} changes had to arrive, {} must not; {} transactions were prepared\n\
+             {} arrivals, {} samples of positions\n\
              a fresh row took {} ms at most\n{} violations",
             self.seed,
+            self.receiving,
             self.rounds,
             done.join(", "),
             self.changes,
             self.forbidden,
+            self.prepared,
             self.arrivals,
             self.samples,
             self.slowest.as_millis(),
@@ -97,7 +106,15 @@ struct Trial {
 pub fn run(seed: u64, time: Duration, say: &mut dyn FnMut(&str)) -> Result<Report> {
     let started = Instant::now();
     let mut trial = Trial::new(seed)?;
-    let scribes = Scribes::start(&trial.stage.source, &trial.ledger, WRITERS, BETWEEN_TRANSACTIONS, seed);
+    say(&format!("seed {seed}: {}", trial.report.receiving));
+    let scribes = Scribes::start(
+        &trial.stage.source,
+        &trial.ledger,
+        WRITERS,
+        BETWEEN_TRANSACTIONS,
+        seed,
+        true,
+    );
     while trial.report.rounds == 0 || started.elapsed() < time {
         trial.round(&scribes, say)?;
         if !trial.judge.violations().is_empty() {
@@ -115,6 +132,7 @@ pub fn run(seed: u64, time: Duration, say: &mut dyn FnMut(&str)) -> Result<Repor
     let ledger = lock(&ledger);
     report.changes = ledger.obligations();
     report.forbidden = ledger.forbidden();
+    report.prepared = ledger.prepared();
     report.arrivals = judge.arrivals();
     report.violations = judge.violations().iter().map(ToString::to_string).collect();
     Ok(report)
@@ -122,7 +140,7 @@ pub fn run(seed: u64, time: Duration, say: &mut dyn FnMut(&str)) -> Result<Repor
 
 impl Trial {
     fn new(seed: u64) -> Result<Self> {
-        let mut stage = Stage::new()?;
+        let mut stage = Stage::new(Receiving::of(seed))?;
         let ledger = Arc::new(Mutex::new(Ledger::default()));
         lock(&ledger).tag(tag(0));
         Hand::new(Scribe::new(&stage.source, &ledger, 0, seed), seed)?.events(COPIED)?;
@@ -138,13 +156,14 @@ impl Trial {
             feed: Feed::new(&stage.feed()),
             outputs: Outputs::new(stage.folder.path()),
             sampler: Sampler::start(&stage.source, &stage.target, &stage.feed()),
+            report: Report {
+                seed,
+                receiving: stage.receiving.lines().split_whitespace().collect::<Vec<_>>().join(" "),
+                ..Report::default()
+            },
             stage,
             ledger,
             hand,
-            report: Report {
-                seed,
-                ..Report::default()
-            },
         })
     }
 

@@ -94,6 +94,54 @@ impl Act {
     }
 }
 
+/// How the pipeline of a seed receives, as far as its server can. Transactions are prepared either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receiving {
+    pub two_phase: bool,
+    pub streamed: bool,
+    pub binary: bool,
+}
+
+impl Receiving {
+    pub fn of(seed: u64) -> Self {
+        let mut random = stirred(seed.wrapping_mul(1_000_033));
+        let mut either = || random.below(2) == 0;
+        Self {
+            two_phase: either(),
+            streamed: either(),
+            binary: either(),
+        }
+    }
+
+    /// Without what a server of this major version can't do.
+    pub fn at(self, version: u32) -> Self {
+        Self {
+            two_phase: self.two_phase && version >= 15,
+            streamed: self.streamed && version >= 14,
+            binary: self.binary && version >= 14,
+        }
+    }
+
+    /// Lines of pipeline.yaml.
+    pub fn lines(self) -> String {
+        let Self {
+            two_phase,
+            streamed,
+            binary,
+        } = self;
+        format!("    two_phase: {two_phase}\n    stream_transactions: {streamed}\n    binary: {binary}")
+    }
+}
+
+/// The first numbers of seeds that lie close are close.
+fn stirred(seed: u64) -> Random {
+    let mut random = Random::new(seed);
+    for _ in 0..8 {
+        random.number();
+    }
+    random
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub pause: Duration,
@@ -109,11 +157,7 @@ pub struct Round(pub Vec<Step>);
 impl Round {
     /// The `number`th round of a seed.
     pub fn of(seed: u64, number: u64) -> Self {
-        let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
-        // The first numbers of seeds that lie close are close.
-        for _ in 0..8 {
-            random.number();
-        }
+        let mut random = stirred(seed.wrapping_mul(1_000_003).wrapping_add(number));
         let steps = 2 + random.below(4);
         let mut steps: Vec<Step> = (0..steps).map(|_| step(&mut random)).collect();
         // The first copies are under way.
@@ -225,6 +269,14 @@ mod tests {
         assert_eq!(Round::of(7, 3), Round::of(7, 3));
         assert_ne!(Round::of(7, 3), Round::of(8, 3));
         assert_ne!(Round::of(7, 3), Round::of(7, 4));
+    }
+
+    #[test]
+    fn seeds_receive_in_every_way() {
+        assert_eq!(Receiving::of(5), Receiving::of(5));
+        let ways: BTreeSet<Receiving> = (1..=32).map(Receiving::of).collect();
+        assert_eq!(ways.len(), 8, "{ways:?}");
+        assert!(ways.iter().all(|way| !way.at(14).two_phase && !way.at(13).streamed));
     }
 
     /// Nothing is left out for ever: by name, in the rounds of half an hour.

@@ -1,8 +1,9 @@
 //! The pipeline under test: two servers, each behind a proxy, the process between them, and the file that it writes.
 
+use super::schedule::Receiving;
 use super::shelves;
 use crate::oracle::{SECRET, TABLES, WATCH};
-use crate::{Cluster, Host, Proxy, SmallDisk, free_port, plugin, tag, tagger, trapping_tagger};
+use crate::{Cluster, ClusterOptions, Host, Proxy, SmallDisk, free_port, plugin, tag, tagger, trapping_tagger};
 use anyhow::Result;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -12,6 +13,8 @@ const TAG: u8 = 5;
 const ABI: i32 = 0x1_0000;
 /// Enough for the state and the compiled plugins.
 const DISK_BYTES: u64 = 48 << 20;
+/// Transactions can be prepared, and those of some hundred rows are streamed where that is asked for.
+const SOURCE: [&str; 2] = ["max_prepared_transactions=10", "logical_decoding_work_mem=64kB"];
 const PASSWORD: &str = "ROWMILL_CHAOS_PASSWORD";
 
 pub(super) struct Stage {
@@ -25,11 +28,17 @@ pub(super) struct Stage {
     pub folder: TempDir,
     pub console: u16,
     pub version: u64,
+    pub receiving: Receiving,
 }
 
 impl Stage {
-    pub fn new() -> Result<Self> {
-        let (source, target) = (Cluster::start()?, Cluster::start()?);
+    pub fn new(receiving: Receiving) -> Result<Self> {
+        let options = ClusterOptions {
+            settings: SOURCE.map(str::to_owned).to_vec(),
+            ..ClusterOptions::default()
+        };
+        let (source, target) = (Cluster::start_with(&options)?, Cluster::start()?);
+        let version: u32 = source.sql("postgres", "SHOW server_version_num")?.parse()?;
         source.sql("postgres", "CREATE DATABASE source")?;
         target.sql("postgres", "CREATE DATABASE target")?;
         source.script("source", TABLES)?;
@@ -52,6 +61,7 @@ impl Stage {
             folder,
             console: free_port()?,
             version: 0,
+            receiving: receiving.at(version / 10_000),
         };
         stage.install(&tagger(0, TAG, ABI)?)?;
         Ok(stage)
@@ -75,6 +85,7 @@ source:
     url: {source}
     tables: [public.events, public.accounts, public.shelf_*]
     snapshot: {{ mode: initial, connections: 2, unit_rows: 200 }}
+{receiving}
 reload: {{ settle: 20ms, interval: 50ms }}
 plugins:
   mask_pii: {{ module: mask_pii.wasm, config: {{ columns: [email], method: keep-last-4 }} }}
@@ -87,6 +98,7 @@ sinks:
   feed: {{ file: {{ path: out/feed.jsonl, rotate: 1MiB }} }}
 ",
             console = self.console,
+            receiving = self.receiving.lines(),
             source = url(&self.source_net, "source"),
             target = url(&self.target_net, "target"),
         )

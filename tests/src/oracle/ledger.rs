@@ -82,6 +82,8 @@ pub struct Ledger {
     pub(super) tags: BTreeSet<String>,
     /// What has been done to the pipeline that lets a sink of small promises get something twice.
     pub(super) faults: u64,
+    /// Transactions that were prepared, and then committed or rolled back.
+    pub(super) prepared: u64,
 }
 
 impl Ledger {
@@ -115,6 +117,11 @@ impl Ledger {
 
     pub fn fault(&mut self) {
         self.faults += 1;
+    }
+
+    /// Transactions that were prepared first.
+    pub fn prepared(&self) -> u64 {
+        self.prepared
     }
 
     /// Changes that have to arrive, of all times.

@@ -5,7 +5,7 @@ use crate::{Cluster, Random};
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
@@ -17,6 +17,14 @@ const NUMBERS: u64 = 1_000_000_000;
 /// Rows of one INSERT.
 const ROWS_PER_STATEMENT: usize = 500;
 const BACK: Duration = Duration::from_millis(50);
+/// Of those who prepare, one transaction in so many is: it keeps its writer for as long as it is.
+const PREPARED_ONE_IN: u64 = 20;
+/// One prepared transaction in so many is large enough for a server to stream it before it is prepared.
+const LARGE_ONE_IN: u64 = 4;
+const LARGE_ROWS: u64 = 1_500;
+/// How long one stays prepared at most, in milliseconds: over several faults, and mostly less.
+const PREPARED_SHORT: u64 = 60;
+const PREPARED_LONG: u64 = 2_500;
 
 /// One writer, who alone changes its keys: the order of its transactions is the order of their commits.
 pub struct Scribe {
@@ -27,6 +35,7 @@ pub struct Scribe {
     writer: u64,
     number: u64,
     transaction: u64,
+    prepares: bool,
     /// Present versions of the accounts, with the transactions that wrote them.
     accounts: HashMap<u64, u64>,
 }
@@ -51,13 +60,24 @@ impl Scribe {
             writer,
             number: writer * NUMBERS,
             transaction: writer * NUMBERS,
+            prepares: false,
             accounts: HashMap::new(),
         }
     }
 
+    /// Prepares transactions too, which the server has to allow.
+    pub fn preparing(self, prepares: bool) -> Self {
+        Self { prepares, ..self }
+    }
+
     /// One transaction of everything; one in six is rolled back.
     pub async fn write(&mut self) -> Result<()> {
-        let mut plan = self.plan(1);
+        let prepares = self.prepares && self.random.below(PREPARED_ONE_IN) == 0;
+        let rows = match prepares && self.random.below(LARGE_ONE_IN) == 0 {
+            true => 1 + self.random.below(LARGE_ROWS),
+            false => 1,
+        };
+        let mut plan = self.plan(usize::try_from(rows)?);
         for _ in 0..self.random.below(5) {
             if self.random.below(8) == 0 {
                 plan.sql.push_str("SAVEPOINT s;");
@@ -78,7 +98,10 @@ impl Scribe {
             }
         }
         let is_kept = self.random.below(6) != 0;
-        self.send(plan, is_kept).await
+        match prepares {
+            true => self.send_prepared(plan, is_kept).await,
+            false => self.send(plan, is_kept).await,
+        }
     }
 
     /// One committed transaction of so many events; returns the number of the first.
@@ -170,29 +193,95 @@ impl Scribe {
             // In doubt: the source itself knows.
             None => self.is_there(plan.kept[0].number).await,
         };
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        self.note(plan, is_kept, between);
+        Ok(())
+    }
+
+    /// In two steps, whatever becomes of the server in between. Its writer has nothing else to write meanwhile, so that the
+    /// order of its transactions stays that of their commits.
+    async fn send_prepared(&mut self, plan: Plan, is_kept: bool) -> Result<()> {
+        let gid = format!("scribe {}", self.transaction);
+        let longest = match self.random.below(2) {
+            0 => PREPARED_SHORT,
+            _ => PREPARED_LONG,
+        };
+        let hold = Duration::from_millis(self.random.below(longest));
+        self.connect().await;
+        let client = self.client.as_ref().context("connected")?;
+        let sql = format!("{}PREPARE TRANSACTION '{gid}'", plan.sql);
+        if client.simple_query(&sql).await.is_err() {
+            self.client = None;
+            if !self.is_prepared(&gid).await {
+                self.note(plan, false, None);
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(hold).await;
+        let between = self.end_prepared(&gid, is_kept).await;
+        self.note(plan, is_kept, between);
+        self.ledger().prepared += 1;
+        Ok(())
+    }
+
+    /// Until it is known to have ended; between which positions, where that is known too.
+    async fn end_prepared(&mut self, gid: &str, is_kept: bool) -> Option<(Lsn, Lsn)> {
+        const POSITION: &str = "SELECT pg_current_wal_insert_lsn()";
+        let end = if is_kept { "COMMIT" } else { "ROLLBACK" };
+        let end = format!("{end} PREPARED '{gid}'");
+        loop {
+            let from = self.answer(POSITION).await;
+            self.connect().await;
+            let Some(client) = &self.client else { continue };
+            if client.simple_query(&end).await.is_ok() {
+                return Some((lsn(&from)?, lsn(&self.answer(POSITION).await)?));
+            }
+            self.client = None;
+            if !self.is_prepared(gid).await {
+                return None;
+            }
+        }
+    }
+
+    async fn is_prepared(&mut self, gid: &str) -> bool {
+        let sql = format!("SELECT count(*) FROM pg_prepared_xacts WHERE gid = '{gid}'");
+        self.answer(&sql).await == "1"
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&mut self, plan: Plan, is_kept: bool, between: Option<(Lsn, Lsn)>) {
+        let mut ledger = self.ledger();
         ledger.undone(&plan.undone);
         if is_kept {
             ledger.committed(&plan.kept, between);
+            drop(ledger);
             self.accounts.extend(plan.accounts);
         } else {
             ledger.undone(&plan.kept);
         }
-        Ok(())
     }
 
     async fn is_there(&mut self, event: u64) -> bool {
+        let sql = format!("SELECT count(*) FROM events WHERE id = {event}");
+        self.answer(&sql).await == "1"
+    }
+
+    /// The one cell of the answer, asked for until there is one.
+    async fn answer(&mut self, sql: &str) -> String {
         loop {
             self.connect().await;
             let Some(client) = &self.client else { continue };
-            let sql = format!("SELECT FROM events WHERE id = {event}");
-            match client.simple_query(&sql).await {
-                Ok(messages) => {
-                    return messages
-                        .iter()
-                        .any(|message| matches!(message, SimpleQueryMessage::Row(_)));
-                }
-                Err(_) => self.client = None,
+            let cell = |messages: &[SimpleQueryMessage]| {
+                messages.iter().find_map(|message| match message {
+                    SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                    _ => None,
+                })
+            };
+            match client.simple_query(sql).await.ok().as_deref().and_then(cell) {
+                Some(cell) => return cell,
+                None => self.client = None,
             }
         }
     }
@@ -242,12 +331,19 @@ pub struct Scribes {
 }
 
 impl Scribes {
-    /// Numbers of writers are from 2 on: 0 and 1 are for those who write by hand.
-    pub fn start(source: &Cluster, ledger: &Arc<Mutex<Ledger>>, count: u64, between: Duration, seed: u64) -> Self {
+    /// Numbers of writers are from 2 on: 0 and 1 are for those who write by hand. `prepares`: see [`Scribe::preparing`].
+    pub fn start(
+        source: &Cluster,
+        ledger: &Arc<Mutex<Ledger>>,
+        count: u64,
+        between: Duration,
+        seed: u64,
+        prepares: bool,
+    ) -> Self {
         let (stop, pause) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let at_rest = Arc::new(AtomicU64::new(0));
         let start = |writer: u64| {
-            let mut scribe = Scribe::new(source, ledger, writer + 2, seed);
+            let mut scribe = Scribe::new(source, ledger, writer + 2, seed).preparing(prepares);
             let (stop, pause, at_rest) = (Arc::clone(&stop), Arc::clone(&pause), Arc::clone(&at_rest));
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

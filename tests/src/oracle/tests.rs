@@ -299,11 +299,15 @@ fn a_warning_that_nobody_expects_and_a_leak_are_found() {
 /// What scribes note is what is in the source, whatever becomes of their connections.
 #[test]
 fn scribes_note_what_was_committed() {
-    let source = crate::Cluster::start().unwrap();
+    let options = crate::ClusterOptions {
+        settings: vec!["max_prepared_transactions=4".into()],
+        ..Default::default()
+    };
+    let source = crate::Cluster::start_with(&options).unwrap();
     source.sql("postgres", "CREATE DATABASE source").unwrap();
     source.script("source", TABLES).unwrap();
     let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let scribes = Scribes::start(&source, &ledger, 2, std::time::Duration::from_millis(2), 1);
+    let scribes = Scribes::start(&source, &ledger, 3, std::time::Duration::from_millis(2), 1, true);
     let obligations = || ledger.lock().unwrap().obligations();
     for until in [200, 400, 600] {
         crate::wait_until("writes", crate::LONG, || Ok((obligations() > until).then_some(()))).unwrap();
@@ -336,5 +340,7 @@ fn scribes_note_what_was_committed() {
     noted.sort_unstable();
     let noted: Vec<String> = noted.iter().map(|(key, number)| format!("{key} {number}")).collect();
     assert_eq!(accounts, noted.join("\n"));
-    assert!(ledger.forbidden() > 0);
+    assert!(ledger.forbidden() > 0 && ledger.prepared() > 0);
+    let left = source.sql("source", "SELECT count(*) FROM pg_prepared_xacts").unwrap();
+    assert_eq!(left, "0", "who rests has nothing prepared");
 }

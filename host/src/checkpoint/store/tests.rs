@@ -357,7 +357,7 @@ fn h10_a_newer_format_and_another_pipeline_are_refused() {
 }
 
 #[test]
-fn a_state_of_format_2_loses_nothing_that_a_copy_could_go_on_from() {
+fn h17_a_state_of_format_2_loses_nothing_that_a_copy_could_go_on_from() {
     let bench = Bench::new();
     let store = bench.open();
     store.set_copy(&copy(1), &[]).unwrap();

@@ -186,7 +186,7 @@ fn a_full_quota_stops_and_loses_nothing() {
 }
 
 #[test]
-fn a_full_disk_stops_and_loses_nothing() {
+fn k15_a_full_disk_stops_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mounted = std::process::Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])

@@ -190,7 +190,7 @@ mod tests {
 
     /// X6: what others may write to isn't taken, nor what is theirs.
     #[test]
-    fn a_module_that_others_may_write_to_is_refused() {
+    fn x6_a_module_that_others_may_write_to_is_refused() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let module = folder.path().join("mask.wasm");

@@ -30,7 +30,7 @@ fn guest(body: &'static str) -> Guest {
 }
 
 #[test]
-fn an_endless_loop_is_stopped() {
+fn p1_an_endless_loop_is_stopped() {
     let started = Instant::now();
     let fault = fault(&guest("(loop $l (br $l)) (unreachable)"));
     assert_eq!(fault.kind, FaultKind::Timeout);
@@ -39,7 +39,7 @@ fn an_endless_loop_is_stopped() {
 }
 
 #[test]
-fn memory_is_capped() {
+fn p2_memory_is_capped() {
     let fault = fault(&guest(
         "(loop $l (br_if $l (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0)))) (unreachable)",
     ));
@@ -68,7 +68,7 @@ fn a_trap_names_plugin_row_and_frame() {
 }
 
 #[test]
-fn deep_recursion_traps() {
+fn p3_deep_recursion_traps() {
     let fault = fault(&guest("(call 5 (local.get $ptr) (local.get $len))"));
     assert_eq!(fault.kind, FaultKind::Trap);
     assert!(fault.message.contains("stack"), "{}", fault.message);

@@ -12,7 +12,7 @@ fn good() -> Guest {
 }
 
 #[test]
-fn all_missing_exports_are_listed() {
+fn p8_all_missing_exports_are_listed() {
     let text = refusal(r#"(module (memory (export "rowmill_batch") 1) (func (export "rowmill_abi")))"#);
     for name in [
         "rowmill_alloc",
@@ -41,7 +41,7 @@ fn exports_of_another_type_are_listed() {
 }
 
 #[test]
-fn foreign_imports_are_named() {
+fn p9_foreign_imports_are_named() {
     for (import, named) in [
         (r#"(import "env" "evil" (func))"#, "env.evil"),
         (r#"(import "rowmill" "secrets" (func))"#, "rowmill.secrets"),
@@ -88,7 +88,7 @@ fn files_of_wasi_are_imported_but_never_work() {
 }
 
 #[test]
-fn another_abi_is_refused() {
+fn p7_another_abi_is_refused() {
     let text = text_of(
         &Guest {
             abi: 99 << 16,

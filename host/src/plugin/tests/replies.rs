@@ -67,7 +67,7 @@ fn actions_of_a_transform() {
 }
 
 #[test]
-fn what_a_plugin_may_not_do() {
+fn p12_what_a_plugin_may_not_do() {
     let wide = arr(&vec![arr(&[i(0), i(0), arr(&[i(1), s("x")]), nil()]); 1001]);
     for (reply, named) in [
         (actions(&[patch(0, 0, i(5))]), "id, which isn't in its `writes`"),
@@ -117,7 +117,7 @@ fn rejects_and_stops_are_errors_of_the_row() {
 }
 
 #[test]
-fn bad_replies() {
+fn p6_bad_replies() {
     let nested = [vec![0x93, 0, 0], vec![0x91; 100]].concat();
     let table: Vec<(Vec<u8>, &str)> = vec![
         (vec![], "ends too early"),
@@ -165,7 +165,7 @@ fn bad_replies() {
 }
 
 #[test]
-fn replies_outside_of_the_memory() {
+fn p10_replies_outside_of_the_memory() {
     for (body, named) in [
         ("(i64.const 0)", "answered nothing"),
         ("(i64.const 0xffffffff00000001)", "outside"),

@@ -50,7 +50,7 @@ fn a_plugin_that_does_not_ask_gets_none() {
 
 /// The guest looks for the bytes of both.
 #[test]
-fn they_cross_as_the_contract_says() {
+fn s35_they_cross_as_the_contract_says() {
     let guest = Guest {
         features: BOTH,
         // Compares the end of its input: three rows of which the lengths are known.

@@ -127,7 +127,7 @@ fn rows_fan_out_into_several_outputs() {
 
 /// What it makes of a whole batch is bounded as well; the batch stays as it was.
 #[test]
-fn a_batch_of_rows_that_fan_out_is_bounded_as_a_whole() {
+fn p11_a_batch_of_rows_that_fan_out_is_bounded_as_a_whole() {
     const EACH: usize = 100;
     let made = arr(&vec![arr(&[i(0), i(0), arr(&[i(1), s("a")]), nil()]); EACH]);
     // As many rows as the limit has room for, and one more.

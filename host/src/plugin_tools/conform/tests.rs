@@ -71,7 +71,7 @@ fn one_that_lets_everything_pass_conforms() {
 }
 
 #[test]
-fn one_that_counts_calls_depends_on_cuts() {
+fn p13_one_that_counts_calls_depends_on_cuts() {
     // From the third call on it drops every row.
     let drops = r#"(if (i32.gt_s (global.get $calls) (i32.const 2)) (then (i32.store8 (i32.const 66) (i32.const 1))))"#;
     assert_eq!(failures(&guest(READS_NOTHING, drops)), ["cuts"]);
@@ -203,7 +203,7 @@ fn forgetful(checkpoint: &str, batch: &str) -> Subject {
 }
 
 #[test]
-fn state_that_is_not_all_of_it_is_found() {
+fn p14_state_that_is_not_all_of_it_is_found() {
     let usable = amounts();
     let name = "kept: amounts: a new instance goes on exactly";
     let forgets = kept::cases(&forgetful("", ""), &usable, None);

@@ -2,11 +2,11 @@
 
 use super::sql::Shape;
 use super::{Difference, Kind, Rows};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Error};
 
-/// Buckets whose rows are listed: where more differ, so much is wrong that no list of rows helps.
+/// Buckets whose rows are listed at a time. Where rows are under way in all of them, they are gone through in turn.
 const BUCKETS_LISTED_MAX: usize = 64;
 /// Differences that are kept.
 const DIFFERENCES_MAX: usize = 100;
@@ -18,32 +18,39 @@ type Sums = HashMap<i32, (i64, String)>;
 /// Hash and key of a row, by the key's hash.
 type Listed = HashMap<i64, (i64, String)>;
 
-/// Compares a table; what is under way may take `wait` to arrive.
+/// Compares a table; what is under way may take `wait` to arrive. A bucket counts as equal once its sums are or once all
+/// that differed in it has arrived; each is looked at, however many differ.
 pub(super) async fn rows(source: &Client, target: &Client, shape: &Shape, wait: Duration) -> Result<Rows, Error> {
     let begun = Instant::now();
+    let (mut settled, mut moving) = (HashSet::new(), 0);
     loop {
         let (at_source, at_target) = sums(source, target, shape).await?;
         let mut rows = Rows {
             source: total(&at_source),
             target: total(&at_target),
+            moving,
             ..Rows::default()
         };
-        let differing = differing(&at_source, &at_target);
+        let mut differing = differing(&at_source, &at_target);
+        differing.retain(|bucket| !settled.contains(bucket));
         if differing.is_empty() {
             return Ok(rows);
         }
-        let left = wait.saturating_sub(begun.elapsed());
         if shape.is_keyed() {
-            let rows = named(source, target, shape, rows, differing, left).await?;
-            // Of many buckets some were looked at, and in these all has arrived: the others may differ.
-            if rows.differs() || !rows.more || begun.elapsed() > 2 * wait {
+            rows.more = differing.len() > BUCKETS_LISTED_MAX;
+            differing.truncate(BUCKETS_LISTED_MAX);
+            let rows = named(source, target, shape, rows, &differing, wait).await?;
+            if rows.differs() || !rows.more {
                 return Ok(rows);
             }
-        } else if left.is_zero() {
+            moving = rows.moving;
+            settled.extend(differing);
+        } else if begun.elapsed() >= wait {
             rows.unnamed = true;
             return Ok(rows);
+        } else {
+            tokio::time::sleep(PAUSE).await;
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -53,17 +60,14 @@ async fn named(
     target: &Client,
     shape: &Shape,
     mut rows: Rows,
-    mut buckets: Vec<i32>,
+    buckets: &[i32],
     wait: Duration,
 ) -> Result<Rows, Error> {
     let begun = Instant::now();
-    rows.more = buckets.len() > BUCKETS_LISTED_MAX;
-    buckets.truncate(BUCKETS_LISTED_MAX);
     // What differed at the look before, with the source's hash of it then.
     let mut before: Option<HashMap<i64, Option<i64>>> = None;
     loop {
-        let (at_source, at_target) =
-            tokio::try_join!(listed(source, shape, &buckets), listed(target, shape, &buckets))?;
+        let (at_source, at_target) = tokio::try_join!(listed(source, shape, buckets), listed(target, shape, buckets))?;
         let mut found = differences(&at_source, &at_target);
         if let Some(before) = &before {
             found.retain(|difference| before.contains_key(&difference.key_hash));
@@ -78,7 +82,7 @@ async fn named(
             };
             let all = found.len();
             found.retain(|difference| !moves(difference));
-            rows.moving = (all - found.len()) as u64;
+            rows.moving += (all - found.len()) as u64;
             found.sort_by_key(|difference| difference.key_hash);
             rows.more |= found.len() > DIFFERENCES_MAX;
             found.truncate(DIFFERENCES_MAX);

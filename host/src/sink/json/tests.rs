@@ -157,7 +157,7 @@ fn base64_of_every_length() {
 
 proptest! {
     #[test]
-    fn any_text_comes_back(name in any::<String>(), value in any::<String>(), number in any::<i64>(), float in any::<f64>()) {
+    fn x10_any_text_comes_back(name in any::<String>(), value in any::<String>(), number in any::<i64>(), float in any::<f64>()) {
         let table = relation(&name, &[(&name, 25, "text", false), ("n ", 20, "bigint", true), ("f ", 701, "float", false)]);
         let number_text = number.to_string();
         let float_text = format!("{float:e}");

@@ -55,9 +55,9 @@ pub(super) async fn predecessor(client: &Client) -> Result<Predecessor, tokio_po
     })
 }
 
-/// Whether the target was reached and doesn't let this role in, as it calls itself.
+/// Whether the target was reached and doesn't let this role in, as it calls itself, or not over TLS.
 pub(super) fn is_of_the_login(problem: &Problem) -> bool {
-    ["E0253", "E0254", "E0255", "E0256"].contains(&problem.code)
+    ["E0252", "E0253", "E0254", "E0255", "E0256"].contains(&problem.code)
 }
 
 /// Connects and sets nothing. What the url refers to is read again: a rotated password needs no restart.

@@ -127,7 +127,14 @@ fn definite(error: &DbError, context: &SinkContext, change: Option<&Change>) -> 
             Some(change) => (
                 REFUSED,
                 format!("{} at sink {sink} refuses a change", change.table),
-                format!("make the target's {} take what the source has", change.table),
+                match change.streamed {
+                    true => format!(
+                        "make the target's {} take what the source has, or let the change be by `rowmill skip {sink} --to \
+                         {}`, then start again",
+                        change.table, change.commit_lsn
+                    ),
+                    false => format!("make the target's {} take what the source has", change.table),
+                },
             ),
             None => (
                 "E0411",

@@ -2,7 +2,7 @@
 
 use super::{Findings, Level, Server, codes};
 use crate::batch::Lsn;
-use crate::problem::{Exit, Problem};
+use crate::problem::{COPY_ANEW, Exit, Problem};
 use crate::source::failure::{headline, shown};
 use crate::source::slot::{self, SlotState};
 
@@ -80,10 +80,7 @@ fn lost(slot: &SlotState, server: &Server) -> Problem {
         codes::SLOT_LOST,
         Exit::Gap,
         headline(format!("replication slot {} is lost", shown(&slot.name))),
-        format!(
-            "make it anew and copy the tables again: `rowmill slot create {} --resync`",
-            slot.name
-        ),
+        COPY_ANEW,
     )
     .with_cause(cause)
 }

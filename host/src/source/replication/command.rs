@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_quoted_for_the_replication_grammar() {
+    fn x9_names_are_quoted_for_the_replication_grammar() {
         let sql = start_command(
             "s1",
             Lsn(0x1_0000_00AB),

@@ -45,7 +45,7 @@ at_a_row! {
 }
 
 #[test]
-fn panics_with_a_novel() {
+fn p5_panics_with_a_novel() {
     let fault = breaks_at_a_row(&module("panics_with_a_novel"), FaultKind::Trap, "panic: \\u{1b}");
     assert!(fault.panic.unwrap().ends_with("..."));
 }
@@ -126,7 +126,7 @@ fn behaves_on(chain: &mut Chain) {
 
 /// A new instance has no budget of its own: breaking again and again floods nothing either.
 #[test]
-fn log_flood() {
+fn p25_log_flood() {
     let (lines, longest) = counted(|| {
         let bytes = module("log_flood");
         let version = version(&bytes).unwrap();

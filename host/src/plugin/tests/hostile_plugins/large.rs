@@ -242,7 +242,7 @@ fn names_as_long_as_novels() {
 
 /// A compiler can't be stopped. The one that is given up ends by itself, and who comes meanwhile is told.
 #[test]
-fn a_module_that_compiles_too_long() {
+fn p15_a_module_that_compiles_too_long() {
     let bytes = with(&"(func (param i32) (result i32) (i32.add (local.get 0) (i32.const 2)))\n".repeat(20_000));
     let engine = Engine::new(None).unwrap();
     let hurried = Limits {

@@ -211,7 +211,7 @@ fn the_honest_module_behaves() {
 
 /// Each file has its test, and its line in the README.
 #[test]
-fn no_hostile_plugin_is_forgotten() {
+fn x12_no_hostile_plugin_is_forgotten() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/hostile");
     let tests = [
         include_str!("batch.rs"),

@@ -12,11 +12,6 @@ macro_rules! at_start {
 }
 
 at_start! {
-    loop_in_start: Timeout, "the module's start was stopped";
-    loop_in_initialize: Timeout, "_initialize was stopped";
-    loop_in_abi: Timeout, "rowmill_abi was stopped";
-    loop_in_alloc: Timeout, "rowmill_alloc was stopped";
-    loop_in_init: Timeout, "rowmill_init was stopped";
     traps_in_start: Trap, "`unreachable` instruction executed in the module's start";
     exits_in_initialize: Trap, "proc_exit(0) in _initialize";
     memory_bomb_in_init: Memory, "in rowmill_init";
@@ -95,4 +90,17 @@ fn loop_in_free() {
     };
     is_told(&fault, FaultKind::Timeout, "rowmill_free was stopped");
     others_go_on();
+}
+
+#[test]
+fn p16_a_start_that_loops_is_stopped() {
+    for (name, told) in [
+        ("loop_in_start", "the module's start was stopped"),
+        ("loop_in_initialize", "_initialize was stopped"),
+        ("loop_in_abi", "rowmill_abi was stopped"),
+        ("loop_in_alloc", "rowmill_alloc was stopped"),
+        ("loop_in_init", "rowmill_init was stopped"),
+    ] {
+        breaks_at_start(&module(name), FaultKind::Timeout, told);
+    }
 }

@@ -188,7 +188,7 @@ async fn without_a_key_one_equal_row_changes() {
 
 /// What the target's text output says must be what went in, by COPY as well as by statements.
 #[tokio::test]
-async fn values_of_every_kind_stay_what_they_are() {
+async fn s36_values_of_every_kind_stay_what_they_are() {
     let values = [
         ("integer[]", "[0:1]={1,NULL}"),
         ("text[]", "{\"a,\\\"b\",\"\\\\\",NULL,\"\"}"),

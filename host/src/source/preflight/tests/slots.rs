@@ -4,7 +4,10 @@ use super::*;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-pub(super) async fn s20_slots_of_others(cluster: &Cluster, client: &Client) {
+#[tokio::test]
+async fn s20_slots_of_another_database_plugin_or_kind_are_refused() {
+    let Stage { cluster, client, .. } = &Stage::new().await;
+    cluster.sql("postgres", "CREATE DATABASE other").unwrap();
     let make = |database: &str, sql: &str| cluster.sql(database, sql).unwrap();
     make(
         "other",
@@ -68,7 +71,15 @@ pub(super) async fn s20_slots_of_others(cluster: &Cluster, client: &Client) {
     assert_eq!(fingerprint(cluster, "postgres"), before);
 }
 
-pub(super) async fn s19_active_slot(cluster: &Cluster, client: &Client) {
+#[tokio::test]
+async fn s19_who_has_the_slot_is_named() {
+    let Stage { cluster, client, .. } = &Stage::new().await;
+    cluster
+        .sql(
+            "postgres",
+            "SELECT pg_create_logical_replication_slot('taken', 'pgoutput')",
+        )
+        .unwrap();
     let mut child = Command::new("pg_recvlogical")
         .args([
             "--start",
@@ -76,7 +87,7 @@ pub(super) async fn s19_active_slot(cluster: &Cluster, client: &Client) {
             "-f",
             "/dev/null",
             "-S",
-            "two",
+            "taken",
             "-d",
             &cluster.url("postgres"),
         ])
@@ -86,8 +97,7 @@ pub(super) async fn s19_active_slot(cluster: &Cluster, client: &Client) {
         .unwrap();
     let names = patterns(&["public.orders"]);
     let with = Request {
-        slot: "two",
-        two_phase: true,
+        slot: "taken",
         ..request(&names)
     };
     let report = loop {
@@ -108,13 +118,15 @@ pub(super) async fn s19_active_slot(cluster: &Cluster, client: &Client) {
         assert!(cause.contains(&part), "{cause}");
     }
     assert!(found.help.contains(&format!("pg_terminate_backend({pid})")));
-    let dropped = crate::source::slot::drop(client, "two").await.unwrap_err();
+    let dropped = crate::source::slot::drop(client, "taken").await.unwrap_err();
     assert_eq!(dropped.code, codes::SLOT_ACTIVE);
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
-pub(super) async fn s17_lost_slot(cluster: &Cluster, client: &Client) {
+#[tokio::test]
+async fn s17_a_slot_is_warned_of_before_it_is_lost_and_refused_then() {
+    let Stage { cluster, client, .. } = &Stage::new().await;
     let sql = |sql: &str| cluster.sql("postgres", sql).unwrap();
     sql("SELECT pg_create_logical_replication_slot('rowmill_shop', 'pgoutput')");
     sql("ALTER SYSTEM SET max_slot_wal_keep_size = '32MB'");
@@ -139,7 +151,11 @@ pub(super) async fn s17_lost_slot(cluster: &Cluster, client: &Client) {
     let found = problem(&report, codes::SLOT_LOST);
     assert_eq!((found.exit, report.exit()), (Exit::Gap, Some(Exit::Gap)));
     assert_eq!(found.headline, "replication slot `rowmill_shop` is lost");
-    assert!(found.help.contains("`rowmill slot create rowmill_shop --resync`"));
+    assert!(
+        found
+            .help
+            .starts_with("`rowmill remove`, empty the tables at the targets")
+    );
     assert!(
         found.cause.as_ref().unwrap().contains("max_slot_wal_keep_size is 32MB"),
         "{found:?}"
