@@ -197,3 +197,52 @@ impl Relations {
         named.cloned().unwrap_or_else(|| format!("oid:{}", column.type_oid))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table that streamed before the catalog was asked: from the next batch on its rows are known by the primary key.
+    #[test]
+    fn a_hint_that_comes_later_counts_from_the_next_batch_on() {
+        let mut relations = Relations::default();
+        let columns = || {
+            let described = ["id", "v"].map(|name| Described {
+                name: name.to_owned(),
+                type_oid: 23,
+                typmod: -1,
+                identity: true,
+            });
+            described.into()
+        };
+        let keys = |relations: &mut Relations| {
+            let mut listed = Vec::new();
+            relations.next_batch();
+            relations.index_in(7, &mut listed);
+            let keys: Vec<String> = listed[0].key_columns().map(|column| column.name.clone()).collect();
+            (keys, listed[0].index, listed[0].columns[1].nullable)
+        };
+        relations.describe(7, "public", "t", ReplicaIdentity::Full, columns());
+        let (before, index, nullable) = keys(&mut relations);
+        assert_eq!((before, nullable), (vec!["id".to_owned(), "v".to_owned()], true));
+        let hint = |name: &str, primary_key| ColumnHint {
+            name: name.to_owned(),
+            type_oid: 23,
+            type_name: "integer".to_owned(),
+            nullable: false,
+            primary_key,
+        };
+        let of_table = TableHint {
+            oid: 7,
+            columns: vec![hint("id", true), hint("v", false)],
+        };
+        relations.hint(of_table.clone());
+        let (behind, newer, nullable) = keys(&mut relations);
+        assert_eq!((behind, nullable), (vec!["id".to_owned()], false));
+        assert_ne!(newer, index, "another version");
+        // The server repeats itself, and so may a hint.
+        relations.describe(7, "public", "t", ReplicaIdentity::Full, columns());
+        relations.hint(of_table);
+        assert_eq!(keys(&mut relations).1, newer);
+    }
+}

@@ -389,6 +389,7 @@ impl Intake {
             table_oid: table.oid,
             epoch: table.epoch,
         }));
+        self.copies.let_go();
         self.mark(marks)
     }
 

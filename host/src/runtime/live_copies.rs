@@ -161,7 +161,8 @@ impl Joining {
         let wanted: HashSet<u32> = copies::fresh(process)?.iter().map(|copy| copy.table_oid).collect();
         let is_new = |oid: &u32| wanted.contains(oid) || !self.streamed.contains(oid);
         let mut tables = catalog.tables.iter().filter(|table| is_new(&table.oid));
-        let is_known = |oid: &u32| self.types.0.get(oid) == user_types.0.get(oid);
+        let are_known = *self.types == *user_types;
+        let is_known = |oid: &u32| are_known || !user_types.0.contains_key(oid);
         let under_way = self.copiers.upgrade().map_or(0, |copiers| under_way(&copiers));
         Ok(match () {
             () if self.streamed.iter().any(|oid| !found.contains(oid)) => Some("tables have come and others have gone"),

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 /// By the source's OIDs. Empty where no sink makes tables.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct UserTypes(pub FxHashMap<u32, UserType>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]

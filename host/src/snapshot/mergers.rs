@@ -49,8 +49,6 @@ impl Mergers {
 
     /// See [`Merger::at_boundary`].
     pub fn at_boundary(&mut self, position: Lsn) -> Result<Vec<MergedUnit>, Box<Problem>> {
-        let over = self.copies.extract_if(.., |copy| copy.is_done());
-        self.over.extend(over.flat_map(|copy| copy.progress()));
         let mut out = Vec::new();
         for copy in &mut self.copies {
             out.extend(copy.at_boundary(position)?);
@@ -81,6 +79,13 @@ impl Mergers {
     /// See [`Merger::restarted`].
     pub fn restarted(&mut self) -> Vec<TableEpoch> {
         self.all(Merger::restarted)
+    }
+
+    /// Lets go of the copies that are through, and of their connections, once [`Self::counted`] and [`Self::over`] have told
+    /// all of them.
+    pub fn let_go(&mut self) {
+        let over = self.copies.extract_if(.., |copy| copy.is_done());
+        self.over.extend(over.flat_map(|copy| copy.progress()));
     }
 
     /// See [`Merger::is_even`].
