@@ -1,11 +1,12 @@
 //! The first copy of a table into a Postgres target, beside `pg_dump | psql` of it: with the table and its key made by
 //! each, and into a table that is there.
 
-use crate::report::{Bound, Floor, median};
+use crate::report::{Bound, Floor, Side, compare};
+use crate::timed::{Taken, servers_cpu_seconds, wait};
 use crate::workplace::program;
 use anyhow::{Context, Result, ensure};
 use rowmill_tests::Cluster;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -35,16 +36,16 @@ pub fn run(
     )?;
     let (mut told, mut held) = (Vec::new(), Vec::new());
     for (case, made, least) in CASES {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs) = (Side::new("rowmill"), Side::new("pg_dump | psql"));
         for pair in 0..pairs {
-            for (side, seconds) in [("peer", &mut theirs), ("rowmill", &mut ours)] {
+            for (side, of_side) in [("peer", &mut theirs), ("rowmill", &mut ours)] {
                 let database = format!("{side}_copy_{pair}");
                 target.sql(DATABASE, &format!("CREATE DATABASE {database}"))?;
                 if !made {
                     target.sql(&database, TABLE)?;
                 }
                 target.sql(DATABASE, "CHECKPOINT")?;
-                seconds.push(match side {
+                of_side.runs.push(match side {
                     "peer" => peer(source, target, &database, made)?,
                     _ => copied(rowmill, source, target, &database, made)?,
                 });
@@ -53,32 +54,17 @@ pub fn run(
                 target.sql(DATABASE, &format!("DROP DATABASE {database} WITH (FORCE)"))?;
             }
         }
-        let rate = |seconds: &[f64]| rows as f64 / median(seconds.to_vec());
-        let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(our, their)| their / our).collect();
-        let ratio = median(ratios.clone());
         let name = format!("{NAME}, {case}");
-        println!(
-            "{name:<30} {:>14.0} {:>14.0} {ratio:>7.2}x  {ratios:.2?}",
-            rate(&ours),
-            rate(&theirs)
-        );
-        held.push(Floor::new(
-            format!("{name}, rate beside pg_dump | psql"),
-            ratio,
-            Bound::AtLeast(least),
-        ));
-        told.push(json!({
-            "case": format!("{name}, beside pg_dump \\| psql"),
-            "rows": rows,
-            "rowmill_seconds": ours,
-            "peer_seconds": theirs,
-            "rate_ratio": ratio,
-        }));
+        let compared = compare(&name, rows, &ours, &theirs);
+        let what = format!("{name}, rate beside pg_dump | psql");
+        held.push(Floor::new(what, compared.rate, Bound::AtLeast(least)));
+        told.push(compared.value);
     }
     Ok((told, held))
 }
 
-fn peer(source: &Cluster, target: &Cluster, database: &str, made: bool) -> Result<f64> {
+fn peer(source: &Cluster, target: &Cluster, database: &str, made: bool) -> Result<Taken> {
+    let before = servers_cpu_seconds((source, target))?;
     let started = Instant::now();
     let mut dump = Command::new(program("pg_dump"));
     dump.args(["-d", &source.url(DATABASE), "-t", "public.copied"]);
@@ -89,12 +75,18 @@ fn peer(source: &Cluster, target: &Cluster, database: &str, made: bool) -> Resul
     let out = dump.stdout.take().context("it is piped")?;
     let mut restore = Command::new(program("psql"));
     restore.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &target.url(database)]);
-    let restored = restore.stdin(out).stdout(Stdio::null()).status().context("psql")?;
-    ensure!(restored.success() && dump.wait()?.success(), "pg_dump | psql");
-    Ok(started.elapsed().as_secs_f64())
+    let restore = restore.stdin(out).stdout(Stdio::null()).spawn().context("psql")?;
+    let (restored, dumped) = (wait(restore).context("psql")?, wait(dump).context("pg_dump")?);
+    Ok(Taken {
+        seconds: started.elapsed().as_secs_f64(),
+        server_cpu_seconds: servers_cpu_seconds((source, target))? - before,
+        cpu_seconds: restored.cpu_seconds + dumped.cpu_seconds,
+        peak_memory_kib: restored.peak_memory_kib + dumped.peak_memory_kib,
+        bytes: 0,
+    })
 }
 
-fn copied(rowmill: &Path, source: &Cluster, target: &Cluster, name: &str, made: bool) -> Result<f64> {
+fn copied(rowmill: &Path, source: &Cluster, target: &Cluster, name: &str, made: bool) -> Result<Taken> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("pipeline.yaml");
     let text = format!(
@@ -113,12 +105,13 @@ sinks: {{ target: {{ postgres: {{ url: \"{}\", create_tables: {made} }} }} }}
     let mut command = Command::new(rowmill);
     command.arg("run").arg(&file).arg("--once").current_dir(folder.path());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let before = servers_cpu_seconds((source, target))?;
     let started = Instant::now();
-    let status = command.status()?;
-    let seconds = started.elapsed().as_secs_f64();
     let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-    ensure!(status.success(), "{status}: {}", log());
+    let mut taken = wait(command.spawn()?).with_context(log)?;
+    taken.seconds = started.elapsed().as_secs_f64();
+    taken.server_cpu_seconds = servers_cpu_seconds((source, target))? - before;
     source.sql(DATABASE, &format!("SELECT pg_drop_replication_slot('rowmill_{name}')"))?;
     source.sql(DATABASE, &format!("DROP PUBLICATION rowmill_{name}"))?;
-    Ok(seconds)
+    Ok(taken)
 }

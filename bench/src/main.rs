@@ -159,7 +159,11 @@ enum Benchmark {
         rows: u64,
     },
     /// Writes docs/explanation/performance.md from the reports under target/bench
-    Report,
+    Report {
+        /// Though they are of several commits, or some are missing
+        #[arg(long)]
+        partial: bool,
+    },
     /// One part over fixed rows, for `cargo xtask gate`; without a name, the names
     #[command(hide = true)]
     Counted { part: Option<String> },
@@ -229,7 +233,7 @@ fn main() -> Result<()> {
         Benchmark::Parts { seconds } => parts_timed::run(seconds),
         #[cfg(feature = "statistics")]
         Benchmark::Profile { rows } => profile::run(&profile::Options { rowmill, rows }),
-        Benchmark::Report => page::run(),
+        Benchmark::Report { partial } => page::run(partial),
         Benchmark::Counted { part } => match part {
             Some(part) => counted::run(&part),
             None => {

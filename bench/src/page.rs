@@ -2,8 +2,9 @@
 
 mod tables;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const TEMPLATE: &str = include_str!("page.md");
@@ -24,7 +25,7 @@ const PLACES: [(&str, &str, Make); 17] = [
     ("snapshot", "snapshot", tables::compared),
     ("debezium", "debezium", tables::compared),
     ("debezium-latency", "debezium", tables::latency_beside),
-    ("postgres", "postgres", tables::postgres),
+    ("postgres", "postgres", tables::compared),
     ("engine", "engine", tables::engine),
     ("plugin", "plugin", tables::plugin),
     ("latency", "latency", tables::latency),
@@ -35,18 +36,34 @@ const PLACES: [(&str, &str, Make); 17] = [
     ("profile", "profile", tables::profile),
 ];
 
-pub fn run() -> Result<()> {
+/// Of one commit, and whole, unless `partial` says that they may be of several or missing.
+pub fn run(partial: bool) -> Result<()> {
     let mut page = TEMPLATE.to_owned();
-    let mut found = Vec::new();
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
     for (place, benchmark, make) in PLACES {
         let report = load(benchmark)?;
         let text = report.as_ref().and_then(make);
-        let missing = || format!("Not taken yet: `cargo xtask bench {benchmark}`.\n");
-        page = page.replace(&format!("{{{{{place}}}}}\n"), &text.unwrap_or_else(missing));
+        if text.is_none() {
+            missing.push(benchmark);
+        }
+        let absent = || format!("Not taken yet: `cargo xtask bench {benchmark}`.\n");
+        page = page.replace(&format!("{{{{{place}}}}}\n"), &text.unwrap_or_else(absent));
         if !found.iter().any(|(name, _)| *name == benchmark) {
             found.extend(report.map(|report| (benchmark, report)));
         }
     }
+    let taken_at = |report: &Value| report["machine"]["commit"].as_str().unwrap_or_default().to_owned();
+    let commits: BTreeSet<String> = found.iter().map(|(_, report)| taken_at(report)).collect();
+    ensure!(
+        partial || commits.len() == 1,
+        "the reports are of several commits ({}): run what is old again, or ask for a page with --partial",
+        commits.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    ensure!(
+        partial || missing.is_empty(),
+        "not taken yet: {}; or ask for a page with --partial",
+        missing.join(", ")
+    );
     let instructions = std::fs::read("bench/instructions.json").unwrap_or_default();
     let instructions = serde_json::from_slice(&instructions).unwrap_or_default();
     page = page.replace("{{floors}}\n", &tables::floors(&found));

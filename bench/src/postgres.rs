@@ -7,9 +7,10 @@
 //! it is told to start until the last row is there.
 
 use crate::dumped;
-use crate::report::{Bound, Floor, floors, median, store};
+use crate::report::{Bound, Floor, Side, compare, floors, store};
+use crate::timed::{Taken, servers_cpu_seconds, wait};
 use crate::workplace::{FILTER_AND_MASK, Workplace};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rowmill_tests::{Cluster, ClusterOptions};
 use serde_json::json;
 use std::path::PathBuf;
@@ -157,7 +158,6 @@ pub fn run(options: &Options) -> Result<()> {
         ensure!(copies || !cases.is_empty(), "no case has {only} in its name");
     }
     let (mut results, mut held) = (Vec::new(), Vec::new());
-    println!("{:<36} {:>14} {:>14} {:>8}", "postgres", "rowmill/s", "peer/s", "ratio");
     for case in &cases {
         let fill = format!(
             "TRUNCATE orders, done; INSERT INTO orders SELECT n, {} FROM generate_series(1, {}) n; ANALYZE orders",
@@ -175,41 +175,27 @@ pub fn run(options: &Options) -> Result<()> {
         }
         source.script(DATABASE, &case.changes)?;
         source.script(DATABASE, "INSERT INTO done VALUES (1); CHECKPOINT")?;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs) = (Side::new("rowmill"), Side::new("subscription"));
         for pair in 0..options.pairs {
-            for (side, seconds) in [("peer", &mut theirs), ("rowmill", &mut ours)] {
+            for (side, of_side) in [("peer", &mut theirs), ("rowmill", &mut ours)] {
                 let database = format!("{side}_{pair}");
                 target.sql(DATABASE, &format!("CREATE DATABASE {database}"))?;
                 target.script(&database, TABLE)?;
                 target.script(&database, &fill)?;
                 target.sql(DATABASE, "CHECKPOINT")?;
-                seconds.push(match side {
-                    "peer" => peer(&source, &target, &database)?,
+                of_side.runs.push(match side {
+                    "peer" => peer((&source, &target), &database)?,
                     _ => rowmill(&place, case.way, (&source, &target), &database)?,
                 });
                 target.sql(DATABASE, &format!("DROP DATABASE {database} WITH (FORCE)"))?;
                 source.sql(DATABASE, &format!("SELECT pg_drop_replication_slot('{database}')"))?;
             }
         }
-        let rate = |seconds: &[f64]| case.rows as f64 / median(seconds.to_vec());
-        let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(our, their)| their / our).collect();
-        let ratio = median(ratios.clone());
-        println!(
-            "{:<36} {:>14.0} {:>14.0} {ratio:>7.2}x  {ratios:.2?}",
-            case.name,
-            rate(&ours),
-            rate(&theirs)
-        );
-        results.push(json!({
-            "case": case.name,
-            "rows": case.rows,
-            "rowmill_seconds": ours,
-            "subscription_seconds": theirs,
-            "rate_ratio": ratio,
-        }));
+        let compared = compare(case.name, case.rows, &ours, &theirs);
+        results.push(compared.value);
         held.extend(case.least.map(|least| {
             let what = format!("into Postgres, {}, rate beside the subscription", case.name);
-            Floor::new(what, ratio, Bound::AtLeast(least))
+            Floor::new(what, compared.rate, Bound::AtLeast(least))
         }));
     }
     if copies {
@@ -247,7 +233,7 @@ fn arrived(target: &Cluster, database: &str) -> Result<()> {
     Ok(())
 }
 
-fn peer(source: &Cluster, target: &Cluster, database: &str) -> Result<f64> {
+fn peer((source, target): (&Cluster, &Cluster), database: &str) -> Result<Taken> {
     target.sql(
         database,
         &format!(
@@ -256,10 +242,15 @@ fn peer(source: &Cluster, target: &Cluster, database: &str) -> Result<f64> {
             source.port()
         ),
     )?;
+    let before = servers_cpu_seconds((source, target))?;
     let started = Instant::now();
     target.sql(database, &format!("ALTER SUBSCRIPTION {database} ENABLE"))?;
     arrived(target, database)?;
-    let seconds = started.elapsed().as_secs_f64();
+    let taken = Taken {
+        seconds: started.elapsed().as_secs_f64(),
+        server_cpu_seconds: servers_cpu_seconds((source, target))? - before,
+        ..Taken::default()
+    };
     target.script(
         database,
         &format!(
@@ -273,20 +264,25 @@ fn peer(source: &Cluster, target: &Cluster, database: &str) -> Result<f64> {
          LOOP PERFORM pg_sleep(0.02); COMMIT; END LOOP; END $$"
     );
     source.sql(DATABASE, &free)?;
-    Ok(seconds)
+    Ok(taken)
 }
 
-fn rowmill(place: &Workplace, way: Way, (source, target): (&Cluster, &Cluster), database: &str) -> Result<f64> {
+fn rowmill(place: &Workplace, way: Way, (source, target): (&Cluster, &Cluster), database: &str) -> Result<Taken> {
     let mut command = place.run(database, &pipeline(source, target, database, way))?;
+    let before = servers_cpu_seconds((source, target))?;
     let started = Instant::now();
-    let mut child = command.arg("--once").spawn()?;
+    let child = command.arg("--once").spawn()?;
     arrived(target, database)?;
     let seconds = started.elapsed().as_secs_f64();
-    let status = child.wait()?;
-    ensure!(status.success(), "{status}: {}", place.log(database));
+    let server_cpu_seconds = servers_cpu_seconds((source, target))? - before;
+    let process = wait(child).with_context(|| place.log(database))?;
     place.keep_compiled(database)?;
     std::fs::remove_dir_all(place.path().join(format!("state_{database}")))?;
-    Ok(seconds)
+    Ok(Taken {
+        seconds,
+        server_cpu_seconds,
+        ..process
+    })
 }
 
 fn pipeline(source: &Cluster, target: &Cluster, slot: &str, way: Way) -> String {

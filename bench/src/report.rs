@@ -1,8 +1,10 @@
 //! A table on the terminal and the same as JSON under `target/bench/`.
 
 use crate::timed::Taken;
+use crate::workplace::program;
 use anyhow::Result;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// One side of a comparison: its runs in order.
@@ -13,7 +15,12 @@ pub struct Side {
 
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let at = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
+    let middle = values.len() / 2;
+    match values.len().is_multiple_of(2) {
+        true => f64::midpoint(at(middle.wrapping_sub(1)), at(middle)),
+        false => at(middle),
+    }
 }
 
 impl Side {
@@ -161,12 +168,29 @@ pub fn compare(case: &str, rows: u64, ours: &Side, theirs: &Side) -> Compared {
 /// Writes `target/bench/NAME.json`, with the machine that it was measured on.
 pub fn store(name: &str, mut report: Value) -> Result<()> {
     report["benchmark"] = json!(name);
-    report["machine"] = machine();
+    let machine = machine();
+    println!(
+        "{}, {} cores, Linux {}, load {} at the end; {}; {}; commit {}",
+        machine["cpu"].as_str().unwrap_or_default(),
+        machine["cores"],
+        machine["kernel"].as_str().unwrap_or_default(),
+        machine["load_at_end"].as_str().unwrap_or_default(),
+        machine["postgres"].as_str().unwrap_or_default(),
+        machine["rustc"].as_str().unwrap_or_default(),
+        machine["commit"].as_str().unwrap_or_default(),
+    );
+    report["machine"] = machine;
     std::fs::create_dir_all("target/bench")?;
     let path = format!("target/bench/{name}.json");
     std::fs::write(&path, serde_json::to_string_pretty(&report)?)?;
     println!("{path}");
     Ok(())
+}
+
+/// The server's program: what `PG_BIN` names, or Debian's newest.
+fn server() -> String {
+    let named = std::env::var_os("PG_BIN").map(|folder| PathBuf::from(folder).join("postgres"));
+    named.unwrap_or_else(|| program("postgres")).display().to_string()
 }
 
 fn machine() -> Value {
@@ -185,11 +209,11 @@ fn machine() -> Value {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     json!({
         "cpu": model.map(|(_, name)| name),
-        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        // Of the machine: this thread may have been told to keep to one.
+        "cores": cpu.lines().filter(|line| line.starts_with("processor")).count(),
         "kernel": text("uname", &["-r"]),
         "load_at_end": load.split(' ').next(),
-        "postgres": text("psql", &["--version"]),
-        "server_programs": std::env::var("PG_BIN").ok(),
+        "postgres": text(&server(), &["--version"]),
         "rustc": text("rustc", &["--version"]),
         "commit": text("git", &["rev-parse", "--short", "HEAD"]),
         "changed": !text("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty(),

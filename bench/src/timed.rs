@@ -65,6 +65,11 @@ fn let_go(server: &Cluster) -> Result<()> {
     anyhow::bail!("the walsender is still there")
 }
 
+/// CPU seconds of both servers so far.
+pub fn servers_cpu_seconds((source, target): (&Cluster, &Cluster)) -> Result<f64> {
+    Ok(server_cpu_seconds(source)? + server_cpu_seconds(target)?)
+}
+
 /// User and system time of the server's processes so far, those that have ended included.
 fn server_cpu_seconds(server: &Cluster) -> Result<f64> {
     let pid = std::fs::read_to_string(server.data().join("postmaster.pid"))?;

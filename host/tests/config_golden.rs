@@ -2,7 +2,7 @@
 //!
 //! `ROWMILL_BLESS=1 cargo nextest run -p rowmill golden` writes the texts anew: read the difference.
 
-use rowmill::config::{self, OnNewColumn, SinkKind, SnapshotMode};
+use rowmill::config::{self, OnError, OnFault, OnNewColumn, SinkKind, SnapshotMode};
 use rowmill::problem::{Style, render_all};
 use std::path::{Path, PathBuf};
 
@@ -106,6 +106,37 @@ console: off
     assert_eq!(pipeline.state_dir, folder().join(".rowmill/shop"));
     let debug = format!("{pipeline:?} {pipeline:#?}");
     assert!(!debug.contains(PASSWORD), "{debug}");
+}
+
+/// A mirror that lacks a change is none: only what the file says may be left out there.
+#[test]
+fn a_plugin_on_the_way_into_a_mirror_stops_unless_the_file_says_otherwise() {
+    let text = "
+name: shop
+source: { postgres: { url: 'postgres://db/shop', tables: [public.*] } }
+plugins:
+  mask: { module: mask.wasm }
+  told: { module: told.wasm, on_error: dead_letter, on_fault: isolate }
+  other: { module: other.wasm }
+routes:
+  - { tables: [public.orders], plugins: [mask, told], sinks: [out, mirror] }
+  - { tables: [public.items], plugins: [other], sinks: [out, upserted] }
+sinks:
+  out: discard
+  mirror: { postgres: { url: 'postgres://db/mirror', mode: mirror } }
+  upserted: { postgres: { url: 'postgres://db/upserted' } }
+";
+    let pipeline = config::load_text(&folder().join("mirror.yaml"), text, &|_| None).expect("nothing is wrong");
+    let policies = pipeline
+        .plugins
+        .iter()
+        .map(|plugin| (plugin.policies.on_error, plugin.policies.on_fault));
+    let expected = [
+        (OnError::Stop, OnFault::Stop),
+        (OnError::DeadLetter, OnFault::Isolate),
+        (OnError::DeadLetter, OnFault::Isolate),
+    ];
+    assert_eq!(policies.collect::<Vec<_>>(), expected);
 }
 
 #[test]

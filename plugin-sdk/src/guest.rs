@@ -9,7 +9,7 @@ use crate::relation::Relation;
 use crate::row::{Row, Transaction};
 use crate::walk::{Offsets, Shown, Visit, each, rowless};
 use crate::{Error, Patch, Result, Stateful, Verdict, config, export};
-use rowmill_abi::{Writer, action, default, reply, schema_action};
+use rowmill_abi::{Writer, action, default, op, reply, schema_action};
 
 pub use crate::walk::{Known, Stop};
 
@@ -283,6 +283,17 @@ fn settle(verdict: Result<Verdict>, index: u32, out: &mut Writer) -> bool {
         Ok(Verdict::Stop(reason)) => {
             patch::header(out, index, action::STOP, 3);
             out.str(&reason);
+        }
+        Ok(Verdict::To(places)) => {
+            patch::header(out, index, action::FAN_OUT, 3);
+            out.array(places.len());
+            for place in places {
+                out.array(4);
+                out.uint(op::TRUNCATE.into());
+                out.uint(0);
+                out.nil();
+                out.str(&place);
+            }
         }
         Err(error) => patch::reject(out, index, &error),
     }

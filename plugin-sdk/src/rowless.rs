@@ -143,6 +143,45 @@ pub enum Verdict {
     Drop,
     /// The pipeline stops, for this reason.
     Stop(Cow<'static, str>),
+    /// Of a truncate: it empties these tables or topics, to which rows were sent by [`Patch::route`](crate::Patch::route),
+    /// in place of the table itself. A message can't be sent elsewhere.
+    ///
+    /// ```
+    /// use rowmill_plugin::prelude::*;
+    /// use rowmill_plugin::testing::{self, Outcome, truncate};
+    /// use rowmill_plugin::{events, row};
+    ///
+    /// /// Orders that are paid have a table of their own.
+    /// struct ByStatus;
+    ///
+    /// #[plugin]
+    /// impl Transform for ByStatus {
+    ///     type Table = ReadColumn;
+    ///
+    /// #     fn new(_: ()) -> Result<Self> {
+    /// #         Ok(Self)
+    /// #     }
+    /// #     fn schema(&mut self, relation: &Relation) -> Result<Projection<ReadColumn>> {
+    /// #         let mut selection = Selection::of(relation);
+    /// #         let paid = selection.read("paid")?;
+    /// #         Ok(selection.with(paid))
+    /// #     }
+    ///     fn transform(&mut self, row: &Row, paid: &ReadColumn, patch: &mut Patch) -> Result<()> {
+    ///         patch.route(if row.bool(*paid)? == Some(true) { "paid" } else { "open" });
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn truncate(&mut self, _: &Truncate) -> Result<Verdict> {
+    ///         Ok(Verdict::To(vec!["paid".into(), "open".into()]))
+    ///     }
+    /// }
+    ///
+    /// let mut plugin = testing::transform::<ByStatus>();
+    /// let outcomes = plugin.outcomes(&events![row! { id: 1, paid: true }, truncate(["sample"])]);
+    /// assert!(matches!(&outcomes[0], Outcome::Routed(to, _) if to == "paid"));
+    /// assert_eq!(outcomes[1], Outcome::To(vec!["paid".to_owned(), "open".to_owned()]));
+    /// ```
+    To(Vec<Cow<'static, str>>),
 }
 
 /// Either, as it is read.

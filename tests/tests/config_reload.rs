@@ -26,6 +26,33 @@ fn wait(shop: &Shop, host: &mut Host, id: u64, condition: &str) {
     shop.wait_target(host, &query, "t").unwrap();
 }
 
+/// What the next start would refuse isn't taken up before it.
+#[test]
+fn p20_a_link_out_of_the_folder_is_refused_while_it_runs() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, "redact")).unwrap();
+    insert(&shop, 1);
+    wait(&shop, &mut host, 1, "email !~ 'ada'");
+
+    // Another module, by a link: what it leads to is ours, and outside.
+    shop.plugin("paid_only").unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let elsewhere = outside.path().join("other.wasm");
+    std::fs::copy(shop.folder().join("paid_only.wasm"), &elsewhere).unwrap();
+    let link = shop.folder().join("link");
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    std::fs::rename(&link, shop.folder().join("mask_pii.wasm")).unwrap();
+    let log = shop.folder().join("log");
+    shop.wait_for(&mut host, "it is refused", || {
+        Ok(std::fs::read_to_string(&log)?.contains("it leads out of"))
+    })
+    .unwrap();
+    insert(&shop, 2);
+    wait(&shop, &mut host, 2, "email !~ 'ada'");
+    host.terminate().unwrap();
+}
+
 #[test]
 fn a_new_config_counts_without_a_restart() {
     let shop = Shop::with(TABLES).unwrap();

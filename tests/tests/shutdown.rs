@@ -1,6 +1,8 @@
 //! How a host ends, and who may run beside it.
 
 use rowmill_tests::{Host, LONG, Shop, Writers, wait_until};
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 #[test]
 fn h3_h13_sigterm_drains_and_a_second_host_is_refused() {
@@ -30,4 +32,56 @@ fn h3_h13_sigterm_drains_and_a_second_host_is_refused() {
     host.terminate().unwrap();
     let log = std::fs::read_to_string(shop.folder().join("log")).unwrap();
     assert!(!log.contains("\"level\":\"ERROR\""), "{log}");
+}
+
+/// A host whose target takes nothing: the row is received, and can't be delivered.
+fn stuck<T>(pipeline: impl Fn(&Shop) -> String, then: impl FnOnce(&mut Host) -> T) -> T {
+    let shop = Shop::new().unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
+    shop.source("INSERT INTO orders (id) VALUES (1)").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM orders", "1").unwrap();
+    let told = std::thread::scope(|scope| {
+        scope.spawn(|| shop.target("BEGIN; LOCK TABLE orders; SELECT pg_sleep(300)"));
+        let locked =
+            "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'orders'::regclass";
+        shop.wait_target(&mut host, locked, "1").unwrap();
+        shop.source("INSERT INTO orders (id) VALUES (2)").unwrap();
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass";
+        shop.wait_target(&mut host, waiting, "1").unwrap();
+        let told = then(&mut host);
+        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)'";
+        shop.target(cancel).unwrap();
+        told
+    });
+    // Nothing was lost by it.
+    let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM orders", "2").unwrap();
+    host.terminate().unwrap();
+    told
+}
+
+#[test]
+fn h3_a_second_signal_ends_at_once_what_the_first_one_waits_for() {
+    for (signal, code) in [(libc::SIGTERM, 143), (libc::SIGINT, 130)] {
+        let ended = stuck(Shop::pipeline, |host| {
+            host.signal(libc::SIGTERM).unwrap();
+            let draining = |host: &Host| host.log().contains("another signal ends it");
+            wait_until("it drains", LONG, || Ok(draining(host).then_some(()))).unwrap();
+            assert!(host.ended().unwrap().is_none(), "{}", host.log());
+            host.signal(signal).unwrap();
+            // The drain alone would take 30 s.
+            host.wait(Duration::from_secs(15)).unwrap()
+        });
+        assert_eq!((ended.code(), ended.signal()), (Some(code), None));
+    }
+}
+
+#[test]
+fn h3_a_drain_ends_with_its_time() {
+    let soon = |shop: &Shop| shop.pipeline().replace("lanes: 2", "lanes: 2\ndrain_timeout: 1s");
+    let ended = stuck(soon, |host| {
+        host.signal(libc::SIGTERM).unwrap();
+        host.wait(Duration::from_secs(20)).unwrap()
+    });
+    assert_eq!((ended.code(), ended.signal()), (Some(143), None));
 }

@@ -23,29 +23,44 @@ struct Stage {
 
 impl Stage {
     fn new(keeps: Keeps) -> Self {
-        let shop = Shop::with(TABLES).unwrap();
-        let console = format!("127.0.0.1:{}", free_port().unwrap());
-        let rest = "reload: { settle: 0ms, interval: 0ms, probation: 300s, probation_batches: 1000000 }
-plugins:
-  totals: { module: totals.wasm }
-routes:
-  - { tables: [public.payments], plugins: [totals], sinks: [warehouse] }";
-        let pipeline = shop.pipeline_of("public.payments", rest);
-        let pipeline = pipeline.replace("console: off", &format!("console: {console}"));
-        std::fs::write(shop.folder().join("totals.wasm"), totals(keeps, COLUMNS, 1).unwrap()).unwrap();
-        Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+        let module = totals(keeps, COLUMNS, 1).unwrap();
+        let stage = Self::with(TABLES, "{ module: totals.wasm }", &module);
         // Sixteen payments, each with a row of its own.
-        shop.source("INSERT INTO payments SELECT id, 0, 0, 0 FROM generate_series(0, 15) id")
+        stage
+            .shop
+            .source("INSERT INTO payments SELECT id, 0, 0, 0 FROM generate_series(0, 15) id")
             .unwrap();
-        let host = Host::run(shop.folder(), &pipeline).unwrap();
-        let mut stage = Self {
-            shop,
-            pipeline,
-            host: Some(host),
-            console,
-        };
+        let mut stage = stage.started();
         stage.wait_right();
         stage
+    }
+
+    /// A pipeline that isn't running yet, with its slot.
+    fn with(tables: &str, plugin: &str, module: &[u8]) -> Self {
+        let shop = Shop::with(tables).unwrap();
+        let console = format!("127.0.0.1:{}", free_port().unwrap());
+        let rest = format!(
+            "reload: {{ settle: 0ms, interval: 0ms, probation: 300s, probation_batches: 1000000 }}
+plugins:
+  totals: {plugin}
+routes:
+  - {{ tables: [public.payments], plugins: [totals], sinks: [warehouse] }}"
+        );
+        let pipeline = shop.pipeline_of("public.payments", &rest);
+        let pipeline = pipeline.replace("console: off", &format!("console: {console}"));
+        std::fs::write(shop.folder().join("totals.wasm"), module).unwrap();
+        Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+        Self {
+            shop,
+            pipeline,
+            host: None,
+            console,
+        }
+    }
+
+    fn started(mut self) -> Self {
+        self.host = Some(Host::run(self.shop.folder(), &self.pipeline).unwrap());
+        self
     }
 
     fn install(&mut self, module: &[u8], times: usize) {
@@ -137,4 +152,69 @@ fn somebody_may_go_back_to_a_version_whose_state_is_older() {
     stage.pay(8);
     stage.wait_right();
     stage.host.take().unwrap().terminate().unwrap();
+}
+
+/// `other` is what the bad version adds up; `sum` what the good one would have.
+const BY_KEY: &str = "CREATE TABLE payments
+    (id bigint PRIMARY KEY, customer bigint, amount bigint, total bigint, other bigint, sum bigint);";
+
+impl Stage {
+    /// One payment of each customer.
+    fn insert(&mut self, amount: i64, other: i64) {
+        let sql = format!(
+            "INSERT INTO payments SELECT (SELECT count(*) FROM payments) + c, c, {amount}, 0, {other},
+                {amount} + coalesce((SELECT sum(amount) FROM payments WHERE customer = c), 0)
+             FROM generate_series(0, 15) c"
+        );
+        self.shop.source(&sql).unwrap();
+        let arrived = "SELECT count(*), sum(amount) FROM payments";
+        let expected = self.shop.source(arrived).unwrap();
+        self.shop
+            .wait_target(self.host.as_mut().unwrap(), arrived, &expected)
+            .unwrap();
+    }
+
+    /// Of the payments with this amount, how many have the total that the good version gives them.
+    fn right(&self, amount: i64) -> String {
+        let sql = format!("SELECT count(*) FROM payments WHERE amount = {amount} AND total = sum");
+        self.shop.target(&sql).unwrap()
+    }
+}
+
+/// The bad version writes other totals under the same keys.
+#[test]
+fn a_version_with_entries_by_key_gives_way_to_one_that_has_its_own() {
+    let adds = |amount| Columns {
+        customer: 1,
+        amount,
+        total: 3,
+    };
+    let good = totals(Keeps::Entries, adds(2), 1).unwrap();
+    let plugin = "{ module: totals.wasm, features: [kv] }";
+    let mut stage = Stage::with(BY_KEY, plugin, &good).started();
+    stage.insert(5, 100);
+    assert_eq!(stage.right(5), "16");
+    stage.install(&totals_breaking(Keeps::Entries, adds(4), 1, BAD).unwrap(), 1);
+    stage.insert(6, 100);
+    assert_eq!(stage.right(6), "0", "{}", stage.list());
+    assert!(stage.list().contains("on probation"), "{}", stage.list());
+
+    // The probation outlives the process, and so does what the version has that waits.
+    stage.restart();
+    stage.insert(7, 100);
+    assert_eq!(stage.right(7), "0");
+    assert!(stage.list().contains("on probation"), "{}", stage.list());
+
+    stage.insert(8, BAD);
+    assert_eq!(stage.right(8), "16");
+    stage.wait_log("the new version broke on its probation", 1);
+    stage.restart();
+    stage.insert(9, 100);
+    assert_eq!(stage.right(9), "16");
+    stage.restart();
+    stage.insert(10, 100);
+    assert_eq!(stage.right(10), "16");
+    stage.host.take().unwrap().terminate().unwrap();
+    let (letters, _) = Host::verb_of(stage.shop.folder(), &["dead-letter", "list", "--output", "json"], 0).unwrap();
+    assert!(!letters.contains("totals"), "nothing was set aside: {letters}");
 }

@@ -15,7 +15,7 @@ pub fn bench(arguments: &[String]) -> Result<()> {
         "file" => wal2json()?,
         "debezium" => debezium::harness()?,
         "profile" => perf()?,
-        "report" => return report(),
+        "report" => return report(arguments),
         _ => {}
     }
     build()?;
@@ -29,10 +29,10 @@ pub fn bench(arguments: &[String]) -> Result<()> {
 }
 
 /// The page of what was measured, by the program that measured it.
-fn report() -> Result<()> {
+fn report(arguments: &[String]) -> Result<()> {
     let program = root().join("target/release/rowmill-bench");
     ensure!(program.exists(), "nothing has been measured yet");
-    run(Command::new(program).arg("report").current_dir(root()))
+    run(Command::new(program).args(arguments).current_dir(root()))
 }
 
 /// The binary, the benchmarks and their guests, in release mode.

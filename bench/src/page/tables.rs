@@ -38,11 +38,17 @@ fn table(head: &str, rows: impl Iterator<Item = String>) -> String {
 /// Both sides of every case.
 pub fn compared(report: &Value) -> Option<String> {
     let cases = report["cases"].as_array()?;
+    let rows = |case: &Value| number(&case["rows"]);
+    let all_alike = cases.iter().all(|case| rows(case) == rows(&cases[0]));
     let side = |case: &Value, side: &Value, ratio: &str| {
+        let name = text(&case["case"]);
+        let name = match all_alike {
+            true => name.to_owned(),
+            false => format!("{name}: {}", count(rows(case))),
+        };
         format!(
-            "| {} | {} | {} | {:.3} | {:.3} | {:.1} | {} | {ratio} |",
-            text(&case["case"]),
-            text(&side["name"]).replace('\\', "\\\\"),
+            "| {name} | {} | {} | {:.3} | {:.3} | {:.1} | {} | {ratio} |",
+            text(&side["name"]).replace('\\', "\\\\").replace('|', "\\|"),
             count(number(&side["rows_per_second"])),
             number(&side["cpu_seconds_per_million_rows"]),
             number(&side["server_cpu_seconds_per_million_rows"]),
@@ -53,7 +59,7 @@ pub fn compared(report: &Value) -> Option<String> {
             },
         )
     };
-    let rows = cases.iter().flat_map(|case| {
+    let sides = cases.iter().flat_map(|case| {
         let spread = &case["rate_ratio_spread"];
         let ratio = format!(
             "**{:.2} x** ({:.2} to {:.2})",
@@ -65,21 +71,12 @@ pub fn compared(report: &Value) -> Option<String> {
     });
     let head =
         "| case | side | rows/s | CPU s per million rows | server's | peak MiB | MB out | rate, median of pairs |";
-    let rows_each = count(number(&cases.first()?["rows"]));
     let pairs = cases.first()?["ours"]["seconds"].as_array()?.len();
-    Some(table(head, rows) + &format!("\n{pairs} pairs in turn, {rows_each} rows each.\n"))
-}
-
-pub fn postgres(report: &Value) -> Option<String> {
-    let cases = report["cases"].as_array()?.iter().map(|case| {
-        format!(
-            "| {} | {} | {:.2} x |",
-            text(&case["case"]),
-            count(number(&case["rows"])),
-            number(&case["rate_ratio"])
-        )
-    });
-    Some(table("| case | changes | rate beside the peer |", cases))
+    let each = match all_alike {
+        true => format!("{} rows each", count(rows(&cases[0]))),
+        false => "rows as said with each case".to_owned(),
+    };
+    Some(table(head, sides) + &format!("\n{pairs} pairs in turn, {each}.\n"))
 }
 
 pub fn engine(report: &Value) -> Option<String> {
@@ -91,7 +88,9 @@ pub fn engine(report: &Value) -> Option<String> {
             number(&case["cpu_seconds_per_million_rows"])
         )
     });
-    Some(table("| way | rows/s | CPU s per million rows |", rows))
+    let lanes = number(&report["two_lanes_ratio"]);
+    let scales = format!("\nTwo lanes make {lanes:.2} times the rate of one; decoding takes a core's part.\n");
+    Some(table("| way | rows/s | CPU s per million rows |", rows) + &scales)
 }
 
 pub fn plugin(report: &Value) -> Option<String> {
@@ -275,7 +274,7 @@ pub fn floors(found: &[(&str, Value)]) -> String {
             };
             format!(
                 "| {} | {bound} | {:.2} | {verdict} | `{name}` |",
-                text(&floor["what"]).replace('\\', "\\\\"),
+                text(&floor["what"]).replace('\\', "\\\\").replace('|', "\\|"),
                 number(&floor["value"])
             )
         })
@@ -298,7 +297,7 @@ pub fn machine(found: &[(&str, Value)]) -> String {
             text(&machine["cpu"]),
             machine["cores"],
             text(&machine["kernel"]),
-            text(&machine["postgres"]).replace("psql (PostgreSQL) ", ""),
+            text(&machine["postgres"]).replace("postgres (PostgreSQL) ", ""),
             text(&machine["commit"])
         )
     });

@@ -258,17 +258,17 @@ const PLUGIN: Block = Block {
             "false",
             "Whether a reload may change the columns that come out.",
         ),
-        Key::default(
+        Key::optional(
             "on_error",
             &Shape::Choice(&["dead_letter", "drop", "pass", "stop"]),
-            "dead_letter",
-            "What becomes of a change that the plugin rejects or can't be given; `pass` lets it go by the plugin.",
+            "What becomes of a change that the plugin rejects or can't be given; `pass` lets it go by the plugin. Unless \
+             given, `stop` where a route with the plugin leads into a Postgres sink of `mode: mirror`, else `dead_letter`.",
         ),
-        Key::default(
+        Key::optional(
             "on_fault",
             &Shape::Choice(&["isolate", "bypass", "stop"]),
-            "isolate",
-            "What becomes of a change that the plugin breaks on; `isolate` sets it aside, `bypass` lets it go by.",
+            "What becomes of a change that the plugin breaks on; `isolate` sets it aside, `bypass` lets it go by. Unless \
+             given, `stop` where a route with the plugin leads into a Postgres sink of `mode: mirror`, else `isolate`.",
         ),
         Key::default(
             "max_faults",

@@ -20,10 +20,21 @@ pub(super) fn pipeline(root: &Item, file: &Path, base: &Path) -> Option<Pipeline
         let mut with_plugins = routes.iter().filter(|route| !route.plugins.is_empty());
         with_plugins.any(|route| route.sinks.iter().any(|name| name == sink))
     };
+    let sinks = named(root, "sinks", |entry| sink(entry, base, has_plugins(&entry.key)))?;
+    let is_mirror = |name: &String| {
+        let mirror = |sink: &Sink| matches!(&sink.kind, SinkKind::Postgres(sink) if sink.mode == WriteMode::Mirror);
+        sinks.iter().any(|sink| sink.name == *name && mirror(sink))
+    };
+    let is_mirrored = |plugin: &str| {
+        let mut of_plugin = routes
+            .iter()
+            .filter(|route| route.plugins.iter().any(|name| name == plugin));
+        of_plugin.any(|route| route.sinks.iter().any(is_mirror))
+    };
     Some(Pipeline {
         source: source(root.get("source")?.get("postgres")?)?,
-        plugins: named(root, "plugins", |entry| plugin(entry, base))?,
-        sinks: named(root, "sinks", |entry| sink(entry, base, has_plugins(&entry.key)))?,
+        plugins: named(root, "plugins", |entry| plugin(entry, base, is_mirrored(&entry.key)))?,
+        sinks,
         routes,
         console: Console {
             listen: root.get("console")?.address("listen")?,
@@ -90,7 +101,7 @@ fn conditions(snapshot: &Item) -> Option<Vec<(String, String)>> {
     entries.iter().map(condition).collect()
 }
 
-fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
+fn plugin(entry: &Entry, base: &Path, is_mirrored: bool) -> Option<Plugin> {
     let item = entry.item.as_ref()?;
     let limits = item.get("limits")?;
     let (config, written) = match item.entry("config") {
@@ -120,21 +131,24 @@ fn plugin(entry: &Entry, base: &Path) -> Option<Plugin> {
             rows: limits.count("rows")? as u64,
         },
         allow_schema_change: item.text("allow_schema_change")? == "true",
-        policies: policies(item)?,
+        policies: policies(item, is_mirrored)?,
     })
 }
 
-fn policies(item: &Item) -> Option<Policies> {
+/// A mirror that lacks a change is none: where a route leads into one, nothing is left out unless the file says so.
+fn policies(item: &Item, is_mirrored: bool) -> Option<Policies> {
     Some(Policies {
-        on_error: match item.text("on_error")? {
-            "drop" => OnError::Drop,
-            "pass" => OnError::Pass,
-            "stop" => OnError::Stop,
+        on_error: match item.text("on_error") {
+            Some("drop") => OnError::Drop,
+            Some("pass") => OnError::Pass,
+            Some("stop") => OnError::Stop,
+            None if is_mirrored => OnError::Stop,
             _ => OnError::DeadLetter,
         },
-        on_fault: match item.text("on_fault")? {
-            "bypass" => OnFault::Bypass,
-            "stop" => OnFault::Stop,
+        on_fault: match item.text("on_fault") {
+            Some("bypass") => OnFault::Bypass,
+            Some("stop") => OnFault::Stop,
+            None if is_mirrored => OnFault::Stop,
             _ => OnFault::Isolate,
         },
         max_faults: u32::try_from(item.count("max_faults")?).ok()?,

@@ -1,14 +1,17 @@
 //! The intake: one thread that takes batches off the queue, merges copied units into them, finds their routes, and
 //! hands them to the lanes.
 
+mod letters;
+mod versions;
+
 use super::columns::{KnownColumns, route_key};
 use super::hold::{CHECKPOINT_IDLE, Hold, Released};
 use super::job::Job;
-use super::lane::{LaneChain, LaneVersion, Later, Takeover};
+use super::lane::{LaneChain, LaneVersion};
 use super::lanes::Lanes;
 use super::notices::Notices;
 use super::outflow::{Outflow, Outlet};
-use super::probation::{ProbationEnd, ProbationLimits, ProbationTold, Warden, now};
+use super::probation::{ProbationEnd, ProbationLimits, ProbationTold, Warden};
 use super::queue::{Popped, Queue};
 use super::recent::Recent;
 use super::routes::{LiveRelations, Routes};
@@ -16,7 +19,7 @@ use super::stats::LaneStats;
 use crate::batch::{Batch, Lsn, Row};
 use crate::checkpoint::{ChainVersion, CopiedRange, CopiedUnit, Frontier, Mark, RowsAhead, StateStore, Turn};
 use crate::config;
-use crate::dead_letter::{self, DeadLetters, Held, RouteId};
+use crate::dead_letter::{self, DeadLetters, RouteId};
 use crate::failpoint;
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
@@ -418,142 +421,6 @@ impl Intake {
         self.send(Batch::default(), rows, released)
     }
 
-    /// Makes the new chain durable before its first output, then lets it take over: at once, or where what an earlier
-    /// run may have delivered ends. Whatever is sent again meets the version that it met before. On probation it takes
-    /// over in the first lane alone, and the route's rows stay there.
-    fn swap(&mut self, swap: Swap) -> Result<(), LaneEnd> {
-        let state = &self.states[swap.route];
-        let from = self.position.max(self.resent_until).max(state.newest_from);
-        let (route, at_once) = (swap.route, from <= self.position);
-        let wants_messages = swap.chains.iter().any(Chain::wants_messages);
-        let stateful = state.stateful || swap.chains.iter().any(Chain::is_stateful);
-        self.swapped += 1;
-        let id = self.swapped;
-        let on_probation = swap.version.fallback.is_some();
-        let version = LaneVersion {
-            from,
-            plugins: swap.version.plugins.clone(),
-        };
-        let mut chains = swap.chains;
-        let others = on_probation.then(|| chains.split_off(1.min(chains.len())));
-        let takeover = |chain| Takeover {
-            route,
-            at_once,
-            next: Later {
-                chain,
-                version: version.clone(),
-                probation: on_probation.then_some(id),
-                follows: false,
-            },
-        };
-        let mut takeovers: Vec<Takeover> = chains.into_iter().map(takeover).collect();
-        if stateful && !takeovers.is_empty() {
-            let first = takeovers.remove(0);
-            match self.lanes()?.prepare(first)? {
-                Ok(first) => takeovers.insert(0, first),
-                Err(problem) => {
-                    let _ = swap.done.send(Err(problem));
-                    return Ok(());
-                }
-            }
-        }
-        let state = &mut self.states[route];
-        let recorded = self.store.begin_chain(&state.key, from, &swap.version, now());
-        recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
-        state.newest_from = from;
-        state.stateful = stateful;
-        state.wants_messages |= wants_messages;
-        self.routes.send_messages(route, state.wants_messages);
-        if let Some(chains) = others {
-            state.waiting.insert(id, Waiting { version, chains });
-        }
-        state.on_probation = on_probation.then_some(id);
-        let takeovers = takeovers.into_iter().enumerate();
-        self.lanes()?.take_over(takeovers);
-        // Whoever asked may have gone; the swap counts all the same.
-        let _ = swap.done.send(Ok(from));
-        Ok(())
-    }
-
-    /// The first lane has decided: the others take the version, or forget it.
-    fn probation_ended(&mut self, route: usize, id: u64, end: &ProbationEnd) -> Result<(), LaneEnd> {
-        let state = &mut self.states[route];
-        if state.on_probation == Some(id) {
-            state.on_probation = None;
-        }
-        if let ProbationEnd::RolledBack { from, .. } = end {
-            state.newest_from = state.newest_from.max(*from);
-            state.first_lane_until = state.first_lane_until.max(*from);
-        }
-        let waiting = state.waiting.remove(&id);
-        let (Some(waiting), ProbationEnd::Passed) = (waiting, end) else {
-            return Ok(());
-        };
-        let takeover = |chain| Takeover {
-            route,
-            at_once: true,
-            next: Later {
-                chain,
-                version: waiting.version.clone(),
-                probation: None,
-                follows: false,
-            },
-        };
-        let takeovers: Vec<_> = waiting.chains.into_iter().map(takeover).collect();
-        self.lanes()?.take_over((1..).zip(takeovers));
-        Ok(())
-    }
-
-    /// A probation ends in time though no row comes.
-    fn look_at_clock(&mut self) -> Result<(), LaneEnd> {
-        let waits = self.states.iter().any(|state| state.on_probation.is_some());
-        if !waits || self.looked_at.elapsed() < IDLE_POLL {
-            return Ok(());
-        }
-        self.looked_at = Instant::now();
-        self.lanes()?.tick()
-    }
-
-    /// Dead letters that somebody wants to be sent again. Where the store says so, the stream waits until that is
-    /// settled.
-    fn replay(&mut self) -> Result<(), LaneEnd> {
-        let Some(mut replay) = self.letters.take_replay().map_err(LaneEnd::Problem)? else {
-            return Ok(());
-        };
-        let hold = replay.hold;
-        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
-        for (id, of_route) in &replay.rows {
-            if let Some(route) = self.states.iter().position(|state| state.id == *id) {
-                rows[route].clone_from(of_route);
-            }
-        }
-        let batch = std::mem::take(&mut replay.batch);
-        // What they do to a state is stored together with the news that they have arrived.
-        let stateful = self.has_state(&rows);
-        let may = self.may_checkpoint();
-        let mut released = self.hold.pass(&batch, stateful, false, 0, &self.stats.states);
-        if stateful && may {
-            released = self.hold.checkpoint();
-        }
-        let job = Job {
-            copying: self.tables_where(&batch, Mergers::is_copying),
-            spared: self.tables_where(&batch, Mergers::fills_in),
-            batch,
-            rows,
-            waiting: Vec::new(),
-            keep_rows: false,
-            marks: released.marks,
-            position: released.position,
-            checkpoint: released.checkpoint,
-            replay: Some(Box::new(replay)),
-        };
-        self.process(job)?;
-        while hold && self.letters.is_under_way() && !self.queue.is_closed() {
-            std::thread::sleep(HOLD_POLL);
-        }
-        Ok(())
-    }
-
     /// To the lanes, with the routes of its rows.
     fn pass_on(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
@@ -609,21 +476,6 @@ impl Intake {
         }
         let tables = batch.relations.iter().map(|relation| relation.oid);
         tables.filter(|oid| is_so(&self.copies, *oid)).collect()
-    }
-
-    /// Changes that have to wait behind dead letters, by route; nothing at all where there are no letters.
-    fn waiting(&self, batch: &Batch, rows: &[Vec<Row>]) -> Vec<Held> {
-        if self.letters.is_empty() {
-            return Vec::new();
-        }
-        let of_route = |(state, rows): (&RouteState, &Vec<Row>)| {
-            if state.has_plugins {
-                self.letters.waiting(state.id, batch, rows)
-            } else {
-                Held::default()
-            }
-        };
-        self.states.iter().zip(rows).map(of_route).collect()
     }
 
     fn lanes(&mut self) -> Result<&mut Lanes, LaneEnd> {

@@ -281,6 +281,7 @@ impl LaneChain {
         let done = self.once(call, batch, rows);
         self.chain.iter_mut().for_each(|chain| chain.strict(false));
         let Err(error) = done else {
+            self.chain.iter_mut().for_each(Chain::keep);
             return self.follow(call, batch, to_follow);
         };
         let rolled_back = self.roll_back(call.route, call.warden, batch, rows, &error)?;
@@ -358,12 +359,24 @@ impl LaneChain {
         }
         let running = std::mem::replace(&mut self.version, next.version);
         let chain = self.chain.replace(next.chain);
-        if let Some(id) = next.probation {
-            self.probation = Some(match before {
-                Some(before) => Probation::new(id, before.fallback, before.fallback_plugins),
-                None => Probation::new(id, chain, running.plugins),
-            });
-        }
+        let Some(id) = next.probation else {
+            // What they have written and nobody has accepted is taken back before what is left counts.
+            drop((chain, before));
+            return self.step_in();
+        };
+        let mut probation = match before {
+            Some(before) => Probation::new(id, before.fallback, before.fallback_plugins),
+            None => Probation::new(id, chain, running.plugins),
+        };
+        self.chain.iter_mut().for_each(|chain| chain.step_in(true));
+        probation.fallback.iter_mut().for_each(Chain::step_aside);
+        self.probation = Some(probation);
+    }
+
+    /// The running version's entries by key are the plugins' own, and those of no other, unless one follows.
+    fn step_in(&mut self) {
+        let others_wait = self.later.front().is_some_and(|later| later.follows);
+        self.chain.iter_mut().for_each(|chain| chain.step_in(others_wait));
     }
 
     /// Ends the probation where it is over.
@@ -380,8 +393,10 @@ impl LaneChain {
         let Some(id) = self.probation.as_ref().map(|on| on.id) else {
             return Ok(());
         };
-        warden.settle(route, self.version.from)?;
+        let plugins = self.version.plugins.iter().map(|plugin| plugin.name.as_str());
+        warden.settle(route, self.version.from, plugins)?;
         self.probation = None;
+        self.step_in();
         warden.tell(route, id, ProbationEnd::Passed);
         Ok(())
     }

@@ -7,7 +7,8 @@
 //!   on probation           out  out  out  !             ! breaks: the version before has 1 to 4 in its state
 //! ```
 //!
-//! Its state is stored beside that of the one on probation, in the same transaction.
+//! Its state is stored beside that of the one on probation, in the same transaction; so is how its entries by key differ
+//! (`plugin/entries.rs`).
 
 use super::lane::{Call, LaneChain};
 use super::probation::Warden;
@@ -18,7 +19,7 @@ use crate::problem::Problem;
 
 impl LaneChain {
     /// The version that follows, where there is one.
-    fn follower(&mut self) -> Option<&mut Chain> {
+    pub(super) fn follower(&mut self) -> Option<&mut Chain> {
         let waiting = self
             .probation
             .as_mut()

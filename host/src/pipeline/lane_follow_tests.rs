@@ -31,6 +31,11 @@ fn version(name: &str) -> PluginVersion {
     }
 }
 
+/// Keys and amounts.
+type Pairs = Vec<(i64, i64)>;
+/// What is stored under each key that was asked for.
+type Entries = Vec<Option<Vec<u8>>>;
+
 struct Bench {
     lane: Lane,
     store: StateStore,
@@ -41,6 +46,12 @@ struct Bench {
 impl Bench {
     /// The version before runs, and has had one payment of 5.
     fn new(first: Chain) -> Self {
+        let mut bench = Self::starting(first);
+        assert_eq!(bench.take(0x10, Part::Whole, &[5]), [5]);
+        bench
+    }
+
+    fn starting(first: Chain) -> Self {
         let column = |name, key| (name, 20, "bigint", key);
         let columns = [
             column("id", true),
@@ -68,14 +79,12 @@ impl Bench {
             },
             ..LaneChain::of(Some(first))
         };
-        let mut bench = Self {
+        Self {
             lane: Lane::new(vec![route], Arc::default(), Arc::new(warden)),
             store,
             payments: relation("payments", &columns),
             _folder: folder,
-        };
-        assert_eq!(bench.take(0x10, Part::Whole, &[5]), [5]);
-        bench
+        }
     }
 
     fn swap(&mut self, next: Chain, plugins: Vec<PluginVersion>) {
@@ -109,11 +118,20 @@ impl Bench {
 
     /// One batch of transactions: the totals that come out.
     fn take_all(&mut self, transactions: &[(u64, Part, &[i64])]) -> Vec<i64> {
+        let with_none = |amounts: &[i64]| amounts.iter().map(|amount| (*amount, 0)).collect::<Vec<_>>();
+        let transactions = transactions.iter();
+        let transactions = transactions.map(|(commit, part, amounts)| (*commit, *part, with_none(amounts)));
+        self.take_pairs(&transactions.collect::<Vec<_>>())
+    }
+
+    /// The same, with what is in the column of totals before.
+    fn take_pairs(&mut self, transactions: &[(u64, Part, Pairs)]) -> Vec<i64> {
         let mut builder = Builder::new();
         for (commit, part, amounts) in transactions {
             builder = builder.transaction(*commit, *part);
-            for amount in *amounts {
-                builder = builder.insert(&self.payments, &["1", "7", &amount.to_string(), "0"].map(text));
+            for (amount, other) in amounts {
+                let values = [1, 7, *amount, *other].map(|value| value.to_string());
+                builder = builder.insert(&self.payments, &values.each_ref().map(|value| text(value)));
             }
         }
         let delivery = builder.delivery(0);
@@ -297,4 +315,130 @@ fn a_version_that_cannot_give_its_state_gives_way() {
     assert_eq!(bench.stored(), [(own(), 1, 11)]);
     assert_eq!(bench.take(0x30, Part::Whole, &[1]), [12]);
     assert_eq!(bench.set_aside().as_deref(), Some("new"));
+}
+
+/// A version that keeps a total by key, too, of which what comes out is the sum with the one in its state.
+fn with_entries(version: u8, adds: u8, poison: i64) -> Runnable {
+    let columns = Columns {
+        amount: adds,
+        ..COLUMNS
+    };
+    breaking(Keeps::Both, columns, version, poison)
+}
+
+/// What is stored by key: of the one that runs, and how the one that waits differs.
+fn stored_entries(bench: &mut Bench) -> Vec<(String, bool, Entries)> {
+    let mut marks = Vec::new();
+    bench.lane.checkpoint(&[NAME.to_owned()], &mut marks).unwrap();
+    let entries = marks.into_iter().filter_map(|mark| match mark {
+        Mark::Entries(entries) => Some(entries),
+        _ => None,
+    });
+    let values = |writes: &[(_, Option<Box<[u8]>>)]| {
+        let values = writes
+            .iter()
+            .map(|(_, value)| value.as_ref().map(|value| value.to_vec()));
+        values.collect()
+    };
+    entries
+        .map(|entries| (entries.plugin.clone(), entries.anew, values(&entries.writes)))
+        .collect()
+}
+
+/// The new version adds another column to the same entries, so that the two differ.
+#[test]
+fn the_version_before_has_the_entries_that_it_would_have_had() {
+    let value = |total: i64| Some(total.to_le_bytes().to_vec());
+    let differing = |total: i64| Some([&[1][..], &total.to_le_bytes()].concat());
+    let waiting = PluginState::before("totals");
+    let mut bench = Bench::starting(of(with_entries(1, 2, 666)));
+    assert_eq!(bench.take(0x10, Part::Whole, &[5]), [10]);
+    bench.swap(of(with_entries(2, 3, BAD)), vec![version("new")]);
+    assert_eq!(bench.take_pairs(&[(0x20, Part::Whole, vec![(6, 100)])]), [210]);
+    let stored = [
+        ("totals".to_owned(), false, vec![value(105)]),
+        (waiting.clone(), false, vec![differing(11)]),
+    ];
+    assert_eq!(stored_entries(&mut bench), stored);
+    // What it has written of the batch before it broke is gone with it.
+    let batch = [
+        (0x30, Part::Whole, vec![(1, 100), (2, 100)]),
+        (0x40, Part::Whole, vec![(3, BAD)]),
+    ];
+    assert_eq!(bench.take_pairs(&batch), [24, 28, 34]);
+    assert_eq!(bench.take(0x50, Part::Whole, &[1]), [36]);
+    let stored = [("totals".to_owned(), false, vec![value(18)]), (waiting, true, vec![])];
+    assert_eq!(stored_entries(&mut bench), stored);
+    assert_eq!(bench.set_aside().as_deref(), Some("new"));
+}
+
+/// The first plugin of the chain has taken rows that the second one breaks on, in a transaction that stays with them.
+#[test]
+fn rows_that_are_tried_again_count_once_by_key() {
+    let with_second = |second: Runnable| {
+        let second = Runnable {
+            name: "second".to_owned(),
+            ..second
+        };
+        let plugins = [with_entries(1, 2, 666), second];
+        let engine = &crate::plugin::tests::ENGINE;
+        Chain::with_kept(engine, &plugins, FilterMode::Membership, Mode::Live, Vec::new()).unwrap()
+    };
+    let mut bench = Bench::starting(with_second(totals(1, 666)));
+    bench.swap(
+        with_second(totals(2, BAD)),
+        vec![version("totals"), {
+            PluginVersion {
+                name: "second".to_owned(),
+                ..version("new")
+            }
+        }],
+    );
+    assert_eq!(bench.take(0x20, Part::First, &[1]), [1]);
+    // The bad row alone is set aside.
+    assert_eq!(bench.take(0x20, Part::Last, &[2, BAD, 3]), [3, 6]);
+    let stored = stored_entries(&mut bench);
+    assert_eq!(stored[0].2, [Some((1 + 2 + BAD + 3).to_le_bytes().to_vec())]);
+    // So has the version before: nothing differs.
+    assert_eq!(stored[1].2, [None::<Vec<u8>>]);
+}
+
+#[test]
+fn a_probation_that_passes_leaves_the_entries_of_the_new_version() {
+    let mut bench = Bench::starting(of(with_entries(1, 2, 666)));
+    assert_eq!(bench.take(0x10, Part::Whole, &[5]), [10]);
+    bench.swap(of(with_entries(2, 3, BAD)), vec![version("new")]);
+    assert_eq!(bench.take_pairs(&[(0x20, Part::Whole, vec![(6, 100)])]), [210]);
+    assert_eq!(stored_entries(&mut bench).len(), 2);
+    let warden = Arc::clone(&bench.lane.warden);
+    bench.lane.routes[0].trust(0, &warden).unwrap();
+    assert_eq!(bench.take_pairs(&[(0x30, Part::Whole, vec![(1, 1)])]), [212]);
+    let stored = stored_entries(&mut bench);
+    assert_eq!(stored[0].2, [Some(106i64.to_le_bytes().to_vec())]);
+    assert_eq!(&stored[1..], [(PluginState::before("totals"), true, vec![])]);
+}
+
+/// As a start has it that goes back before both versions.
+#[test]
+fn a_replay_from_before_the_bad_version_gives_the_same_by_key() {
+    let mut bench = Bench::starting(of(with_entries(1, 2, 666)));
+    assert_eq!(bench.take(0x10, Part::Whole, &[5]), [10]);
+    for (from, chain, follows) in [
+        (0x18, of(with_entries(2, 3, BAD)), false),
+        (0x30, of(with_entries(1, 2, 666)), true),
+    ] {
+        let plugins = Vec::new();
+        bench.lane.routes[0].later.push_back(Later {
+            chain,
+            version: LaneVersion {
+                from: Lsn(from),
+                plugins,
+            },
+            probation: None,
+            follows,
+        });
+    }
+    let batch = [(0x20, Part::Whole, vec![(6, 100)]), (0x30, Part::Whole, vec![(3, BAD)])];
+    assert_eq!(bench.take_pairs(&batch), [210, 28]);
+    assert_eq!(stored_entries(&mut bench)[0].2, [Some(14i64.to_le_bytes().to_vec())]);
 }

@@ -36,14 +36,16 @@ impl Lane {
                     bytes: kept.state.bytes,
                 })
             }));
-            for of_plugin in route.chain.iter().flat_map(Chain::entries) {
+            let waiting: Vec<SharedEntries> = route.follower().into_iter().flat_map(|chain| chain.entries()).collect();
+            for of_plugin in route.chain.iter().flat_map(Chain::entries).chain(waiting) {
                 if !entries.iter().any(|known| known.is_same(&of_plugin)) {
                     entries.push(of_plugin);
                 }
             }
             route.checkpoint_follower(at, &warden, name, marks)?;
         }
-        let changed = entries.iter().filter_map(SharedEntries::take_changed);
+        let changed = |entries: &SharedEntries| [entries.take_changed(), entries.take_changed_of_waiting()];
+        let changed = entries.iter().flat_map(changed).flatten();
         marks.extend(changed.map(|changed| Mark::Entries(Arc::new(changed))));
         Ok(())
     }
@@ -98,7 +100,9 @@ impl LaneChain {
         match (behind, &mut self.chain) {
             (Some(behind), Some(chain)) => {
                 let inherited = behind.chain.inherit(chain);
-                inherited.map_err(|error| Box::new(error.problem()))
+                inherited.map_err(|error| Box::new(error.problem()))?;
+                behind.chain.step_aside();
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -93,10 +93,15 @@ impl Warden {
         let _ = self.queue.push_now(Input::Probation { route, id, end });
     }
 
-    pub(super) fn settle(&self, route: usize, from: Lsn) -> Result<(), Box<Problem>> {
+    pub(super) fn settle<'p>(
+        &self,
+        route: usize,
+        from: Lsn,
+        plugins: impl IntoIterator<Item = &'p str>,
+    ) -> Result<(), Box<Problem>> {
         let settled = self.store.settle_chain(&self.keys[route], from, now());
         settled.map_err(Box::new)?;
-        let forgotten = self.store.forget_before(&self.state_names[route]);
+        let forgotten = self.store.forget_before(&self.state_names[route], plugins);
         forgotten.map_err(Box::new)
     }
 

@@ -3,6 +3,7 @@ use crate::batch::{Delivery, Op, Part, Relation};
 use crate::checkpoint::{RouteShapes, TableShape};
 use crate::config::{ByteSize, FilterMode, OnNewColumn, OnSchemaChange, Route, TablePattern};
 use crate::pipeline::columns::Met;
+use crate::pipeline::lane::Later;
 use crate::plugin::tests::{chain_that, chain_that_counts};
 use crate::sink::driver::Driver;
 use crate::sink::testing::{Builder, context, orders, relation, text};

@@ -2,8 +2,8 @@
 
 use super::chain::Chain;
 use super::divided;
+use super::entries::SharedEntries;
 use super::error::PluginError;
-use super::kv::SharedEntries;
 use super::stage::Stage;
 use super::state::{Kept, State};
 use std::collections::HashMap;
@@ -105,13 +105,29 @@ impl Chain {
         self.all_stages().for_each(Stage::save);
     }
 
-    /// Nothing since [`Self::save`] has happened to what they keep. Entries by key aren't put back.
+    /// Nothing will be put back.
+    pub(crate) fn keep(&mut self) {
+        self.all_stages().for_each(Stage::keep);
+    }
+
+    /// Nothing since [`Self::save`] has happened to what they keep.
     ///
     /// # Errors
     ///
     /// A plugin that doesn't start again.
     pub(crate) fn put_back(&mut self) -> Result<(), PluginError> {
         self.all_stages().try_for_each(Stage::put_back)
+    }
+
+    /// It waits for the end of a probation from here on: what its plugins write by key counts for them alone.
+    pub(crate) fn step_aside(&mut self) {
+        self.all_stages().for_each(Stage::step_aside);
+    }
+
+    /// What its plugins have by key counts from here on. `others_wait` says that what a version has that waits is still
+    /// needed.
+    pub(crate) fn step_in(&mut self, others_wait: bool) {
+        self.all_stages().for_each(|stage| stage.step_in(others_wait));
     }
 
     /// The entries by key of its plugins.

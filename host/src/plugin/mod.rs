@@ -66,6 +66,7 @@ mod deadline;
 mod divided;
 #[cfg(feature = "engine")]
 mod engine;
+mod entries;
 #[cfg(feature = "engine")]
 mod host;
 #[cfg(feature = "engine")]
@@ -114,11 +115,11 @@ pub use compiled::Module;
 pub use divided::{DIVISIONS, PluginKept};
 #[cfg(feature = "engine")]
 pub use engine::Engine;
+#[cfg(feature = "engine")]
+pub use entries::SharedEntries;
 pub use error::{Fault, FaultKind, GaveUp, GaveUpReason, PluginError, RowError, RowErrorKind, RowPlace};
 #[cfg(feature = "engine")]
 pub use instance::Mode;
-#[cfg(feature = "engine")]
-pub use kv::SharedEntries;
 pub use manifest::{Kind, Manifest};
 pub use metrics::{GuestMetrics, Metric};
 #[cfg(feature = "engine")]

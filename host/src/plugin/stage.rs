@@ -248,6 +248,7 @@ impl Stage {
         self.refused.list.clear();
         self.faulted.clear();
         self.scratch.begin(self.plugin.limits.rows);
+        let truncates = batch.truncates.len();
         let mut fanned_out = false;
         let mut from = 0;
         while from < rows.len() {
@@ -260,7 +261,7 @@ impl Stage {
             self.settle(batch, rows, fanned_out, left)?;
         }
         if found.truncates {
-            self.map_truncates(batch);
+            self.map_truncates(batch, truncates);
         }
         std::mem::swap(out, &mut self.out);
         Ok(Done::Called { fanned_out })

@@ -66,19 +66,37 @@ impl Stage {
     /// Notes what the plugin has kept so far.
     pub fn save(&mut self) {
         self.saved = self.keeper.has_state.then(|| self.keeper.clone());
+        self.entries().iter().for_each(super::SharedEntries::save);
     }
 
-    /// No call since then was made. Only the plugin's state is put back, not its entries by key.
+    /// What it has kept stays.
+    pub fn keep(&mut self) {
+        self.saved = None;
+        self.entries().iter().for_each(super::SharedEntries::keep);
+    }
+
+    /// No call since then was made.
     ///
     /// # Errors
     ///
     /// A plugin that doesn't start again.
     pub fn put_back(&mut self) -> Result<(), PluginError> {
+        self.entries().iter().for_each(super::SharedEntries::put_back);
         let saved = self.saved.take();
         match saved.is_some_and(|saved| self.keeper.put_back(saved)) {
             true => self.renew(),
             false => Ok(()),
         }
+    }
+
+    /// Its entries by key are those of a version that waits.
+    pub fn step_aside(&mut self) {
+        self.instance.change_entries(super::SharedEntries::step_aside);
+    }
+
+    /// Its entries by key count.
+    pub fn step_in(&mut self, others_wait: bool) {
+        self.instance.change_entries(|entries| entries.step_in(others_wait));
     }
 
     pub fn entries(&self) -> Option<super::SharedEntries> {

@@ -16,7 +16,7 @@
 //! anew after each call, and never a journal of more than what it was told of relations.
 
 use super::encode::Seed;
-use super::kv::SharedEntries;
+use super::entries::SharedEntries;
 use super::manifest::Manifest;
 use std::fmt;
 use std::sync::Arc;
@@ -124,13 +124,13 @@ impl Keeper {
 
     /// A batch was answered and the reply taken. `call` is asked for where it has to be kept.
     pub fn accepted(&mut self, call: impl FnOnce() -> BatchCall) {
+        self.accepted += 1;
         if !self.has_state || self.has_entries {
             return;
         }
         let call = call();
         let seeds = call.seeds.len() * size_of::<Seed>() + call.commit_us.len() * 8;
         self.journal_bytes += call.request.len() + seeds;
-        self.accepted += 1;
         self.journal.push(Arc::new(Call::Batch(call)));
     }
 

@@ -14,6 +14,7 @@ use crate::config;
 use crate::pipeline::{LaneChain, LaneVersion, Later, Probation, RouteParts, Waiting, route_key};
 use crate::plugin::{Chain, Mode};
 use crate::problem::Problem;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The number of the probation that a session begins with.
@@ -103,7 +104,8 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
     if let Some((_, version, fallback)) = candidate {
         let is_new = |plugin: &&PluginVersion| !fallback.iter().any(|before| before.is_same(plugin));
         let new = version.plugins.iter().filter(is_new);
-        new.for_each(|plugin| process.status.on_probation(&plugin.name, true));
+        let key = route_key(route);
+        new.for_each(|plugin| process.status.on_probation(&plugin.name, &key));
     }
     if let (Some((from, version, _)), None) = (candidate, &parts.waiting) {
         // With one lane nobody waits, and the intake has to know of the probation all the same.
@@ -134,10 +136,10 @@ fn recorded(
     }
     let from = if recorded.is_empty() { start } else { flushed.max(start) };
     if process.config().reload.probation.0 > std::time::Duration::ZERO {
+        let own = with_entries(process, &present.plugins);
         let gives_way = |fallback: &Vec<PluginVersion>| {
             may_give_way(&present.plugins, fallback)
-                && !have_entries(process, fallback)
-                && !have_entries(process, &present.plugins)
+                && own.as_ref().is_some_and(|own| entries_may_wait(process, own, fallback))
         };
         present.fallback = fallback(&recorded).filter(gives_way);
     }
@@ -150,14 +152,30 @@ fn recorded(
     Ok(recorded)
 }
 
-/// A version with entries by key can't give way: they are one thing for all versions, and what it has written stays.
-pub(super) fn have_entries(process: &Process, plugins: &[PluginVersion]) -> bool {
-    let has = |plugin: &PluginVersion| {
-        let found = process.modules.recorded(&process.engine, plugin);
-        // What can't be started can't be gone back to.
-        found.map_or(true, |plugin| plugin.module.manifest().has_entries())
+/// Whether the version before may wait, as to its entries by key: it has a view of its own of them for as long as it does.
+/// That takes that both versions use them, and no other route does, since they are one thing for all routes.
+pub(super) fn entries_may_wait(process: &Process, own: &BTreeSet<String>, fallback: &[PluginVersion]) -> bool {
+    let config = process.config();
+    let routes = |name: &String| {
+        config
+            .routes
+            .iter()
+            .filter(|route| route.plugins.contains(name))
+            .count()
     };
-    plugins.iter().any(has)
+    with_entries(process, fallback).is_some_and(|before| before == *own) && own.iter().all(|name| routes(name) == 1)
+}
+
+/// The plugins that use entries by key; `None` where one of them can't be started, and so can't be gone back to.
+fn with_entries(process: &Process, plugins: &[PluginVersion]) -> Option<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for plugin in plugins {
+        let found = process.modules.recorded(&process.engine, plugin).ok()?;
+        if found.module.manifest().has_entries() {
+            names.insert(plugin.name.clone());
+        }
+    }
+    Some(names)
 }
 
 /// What a version that takes over now gives way to: what runs, or what that one gives way to itself.

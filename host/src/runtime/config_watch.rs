@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How often the file is looked at. It is read once two looks have found the same.
 const POLL: Duration = Duration::from_millis(250);
+/// After so many looks a change is read again that couldn't be taken up for want of room: 5 s.
+const AGAIN_LOOKS: u32 = 20;
 
 type Stamp = (u64, u64, i64, i64);
 
@@ -21,6 +23,7 @@ pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<()> {
     let file = process.config().file.clone();
     let mut taken = stamp(&file);
     let mut seen = taken;
+    let mut again = None;
     let thread = std::thread::Builder::new().name("config-watch".into());
     thread.spawn(move || {
         loop {
@@ -29,9 +32,10 @@ pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<()> {
             let now = stamp(&file);
             let settled = now == seen;
             seen = now;
-            if settled && now != taken {
+            again = again.map(|looks: u32| looks.saturating_sub(1));
+            if settled && (now != taken || again == Some(0)) {
                 taken = now;
-                take(&process, &file);
+                again = (!take(&process, &file)).then_some(AGAIN_LOOKS);
             }
         }
     })?;
@@ -44,7 +48,8 @@ fn stamp(file: &Path) -> Option<Stamp> {
     Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
-fn take(process: &Arc<Process>, file: &Path) {
+/// Whether that is settled until the file changes.
+fn take(process: &Arc<Process>, file: &Path) -> bool {
     let fresh = match config::load(file) {
         Ok(fresh) => fresh,
         Err(problems) => {
@@ -55,9 +60,10 @@ fn take(process: &Arc<Process>, file: &Path) {
                     problem.headline
                 );
             }
-            return;
+            return true;
         }
     };
+    let mut settled = true;
     if rest(&fresh) != rest(&process.config()) {
         tracing::warn!(
             "pipeline.yaml has changed in more than config and limits of plugins: `rowmill reload` takes that up"
@@ -84,9 +90,15 @@ fn take(process: &Arc<Process>, file: &Path) {
         let hash = taken.module.hash_hex().to_owned();
         if let Err(problem) = take_up(process, taken, Trust::Probation) {
             let reason = format!("with its new config: {}", super::reload::reason(&problem));
-            process.status.refused(&plugin.name, Some(&hash), &reason);
+            if super::reload::has_no_room(&problem) {
+                process.status.put_off(&plugin.name, &hash, &reason);
+                settled = false;
+            } else {
+                process.status.refused(&plugin.name, Some(&hash), &reason);
+            }
         }
     }
+    settled
 }
 
 /// What isn't taken up, as texts that can be compared. A changed password isn't seen.

@@ -87,7 +87,7 @@ impl Modules {
         state: &StateStore,
     ) -> Result<Taken, Box<Problem>> {
         let refused = |refusal: ModuleRefusal| Box::new(refusal.into_problem(&plugin.name, &plugin.module));
-        let (bytes, hash) = read_module(&plugin.module, None, plugin.limits.module.0).map_err(refused)?;
+        let (bytes, hash) = read_module(&plugin.module, Some(&self.base), plugin.limits.module.0).map_err(refused)?;
         let record = state.plugin_record(&plugin.name).map_err(Box::new)?;
         let hex = plugin::reload::hash_hex(&hash);
         if let Some(before) = self.instead(engine, plugin, &hex, &record)? {
@@ -312,9 +312,12 @@ pub(super) fn at(recorded: &[(Lsn, checkpoint::ChainVersion)], position: Lsn) ->
     recorded.iter().rposition(|(from, _)| *from <= position).unwrap_or(0)
 }
 
+/// There is no room for a module in the state folder.
+pub(super) const NOT_KEPT: &str = "E0330";
+
 pub(super) fn not_kept(error: &dyn std::fmt::Display) -> Problem {
     let help = "free space on the disk of the state folder, then start again";
-    Problem::new("E0330", Exit::Plugin, "a plugin's module can't be kept", help).with_cause(error)
+    Problem::new(NOT_KEPT, Exit::Plugin, "a plugin's module can't be kept", help).with_cause(error)
 }
 
 fn version_gone(hash: &str, error: &dyn std::fmt::Display) -> Problem {

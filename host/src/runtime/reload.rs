@@ -1,84 +1,36 @@
 //! From a changed file to a chain that takes over: compiled and tried beside the running one, swapped between two
 //! transactions. A failure at any step leaves the running version as it is, and is told.
 
+mod ended;
+mod fits;
+mod watch;
+
 use super::chains;
-use super::modules::{Taken, short};
+use super::modules::Taken;
 use super::process::Process;
 use super::rehearse::rehearse;
 use super::rehearse_samples::rehearse_samples;
-use super::states::{States, state_name};
 use crate::batch::{Lsn, Relation};
-use crate::checkpoint::{ChainVersion, PluginVersion as PluginRecorded, SetAside};
+use crate::checkpoint::{ChainVersion, PluginVersion as PluginRecorded, STATE_DISK_FULL, SetAside};
 use crate::config;
-use crate::pipeline::{Input, ProbationEnd, ProbationTold, Swap, route_key};
-use crate::plugin::reload::{ModuleWatcher, ReloadEvent, WatchSettings, WatchedPlugin, hash_hex};
-use crate::plugin::{Chain, ChainOutcome, Mode, PluginError, PluginVersion};
+use crate::pipeline::{Input, Swap, route_key};
+use crate::plugin::{Chain, Mode, PluginError, PluginVersion};
 use crate::problem::{Exit, Problem};
-use std::sync::{Arc, PoisonError, Weak};
+use fits::{same_shape, takes_state};
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
+
+pub(super) use ended::probation_told;
+pub(super) use watch::{watch, watch_again};
 
 /// How long the lane may take to reach the end of the transaction under way.
 const SWAP_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Watches the plugins' files for as long as the result lives.
-pub(super) fn watch(process: &Arc<Process>) -> std::io::Result<ModuleWatcher> {
-    let config = &process.config();
-    let plugins = config.plugins.iter().map(|plugin| WatchedPlugin {
-        name: plugin.name.clone(),
-        module: plugin.module.clone(),
-        running: process.modules.newest(&plugin.name).map(|taken| taken.module.hash()),
-        limit: plugin.limits.module.0,
-    });
-    let settings = WatchSettings {
-        settle: config.reload.settle.0,
-        interval: config.reload.interval.0,
-        ..WatchSettings::default()
-    };
-    let of_event = Arc::clone(process);
-    ModuleWatcher::start(
-        plugins.collect(),
-        settings,
-        process.modules.store().clone(),
-        move |event| {
-            take(&of_event, event);
-            true
-        },
-    )
-}
-
-/// Watches the files of the plugins that there are now, in place of those that were there before. Does nothing where the
-/// pipeline has ended.
-pub(super) fn watch_again(process: &Arc<Process>) {
-    let Some(watcher) = process.watcher.get().and_then(Weak::upgrade) else {
-        return;
-    };
-    match watch(process) {
-        Ok(watching) => {
-            let before = watcher.lock().unwrap_or_else(PoisonError::into_inner).replace(watching);
-            // Its thread may wait for the lock of changes that is held here.
-            std::thread::spawn(move || drop(before));
-        }
-        Err(error) => tracing::warn!(%error, "the plugins' files can't be watched: changes of new ones aren't seen"),
-    }
-}
-
-/// On the watcher's thread: nothing here is on the way of a row.
-fn take(process: &Arc<Process>, event: ReloadEvent) {
-    match event {
-        ReloadEvent::Gone { plugin } => {
-            tracing::warn!(plugin, "the plugin's file is gone; the version that runs goes on");
-        }
-        ReloadEvent::Refused { plugin, reason } => process.status.refused(&plugin, None, &reason),
-        ReloadEvent::Change {
-            plugin, bytes, hash, ..
-        } => {
-            let hash = hash_hex(&hash);
-            if let Err(problem) = changed(process, &plugin, &bytes, &hash) {
-                process.status.refused(&plugin, Some(&hash), &reason(&problem));
-            }
-        }
-    }
+/// Whether the version may be as good as any, and the disk is full.
+pub(super) fn has_no_room(problem: &Problem) -> bool {
+    matches!(problem.code, STATE_DISK_FULL | super::modules::NOT_KEPT)
 }
 
 pub(super) fn changed(process: &Arc<Process>, name: &str, bytes: &[u8], hash: &str) -> Result<(), Box<Problem>> {
@@ -151,12 +103,13 @@ fn take_up_on(
         if ready.is_empty() && trust == Trust::Known {
             return Ok(());
         }
-        let on_probation = ready.iter().any(|(_, _, swap)| swap.version.fallback.is_some());
+        let tried = ready.iter().filter(|(_, _, swap)| swap.version.fallback.is_some());
+        let tried: Vec<String> = tried.map(|(key, ..)| key.clone()).collect();
         let mut waiting = Vec::new();
         let accepted = process.modules.accept_and(taken.clone(), generation, |lane| {
             // Before any of them counts: a rollback, which comes after, is told after.
             process.status.reloaded(&name, &taken.module);
-            process.status.on_probation(&name, on_probation);
+            tried.iter().for_each(|route| process.status.on_probation(&name, route));
             for (key, swapped, swap) in ready {
                 let pushed = lane.is_some_and(|lane| lane.push_now(Input::Swap(Box::new(swap))).is_ok());
                 if pushed {
@@ -219,9 +172,11 @@ fn prepare(
             rehearse(process, at, route, &running, &runnable)?;
         }
         let chains = of_lanes(process, route, &runnable, &live).map_err(boxed)?;
-        let has_entries = runnable.iter().any(|plugin| plugin.module.manifest().has_entries());
-        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO && !has_entries;
-        let gives_way = |fallback: &Vec<PluginRecorded>| watched && !chains::have_entries(process, fallback);
+        let with_entries = runnable.iter().filter(|plugin| plugin.module.manifest().has_entries());
+        let with_entries: BTreeSet<String> = with_entries.map(|plugin| plugin.name.clone()).collect();
+        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO;
+        let gives_way =
+            |fallback: &Vec<PluginRecorded>| watched && chains::entries_may_wait(process, &with_entries, fallback);
         let version = ChainVersion {
             plugins,
             fallback: chains::fallback(&recorded).filter(gives_way),
@@ -313,104 +268,6 @@ pub(super) fn roll_back(process: &Arc<Process>, name: &str) -> Result<serde_json
     Ok(serde_json::json!({ "plugin": name, "running": before.module, "set_aside": present.module }))
 }
 
-/// What the lanes call where a probation has ended.
-pub(super) fn probation_told(process: &Arc<Process>) -> ProbationTold {
-    // The lanes end before the process does; a reference both ways would keep both.
-    let process = Arc::downgrade(process);
-    Arc::new(move |route, end| {
-        if let Some(process) = process.upgrade() {
-            probation_ended(&process, route, end);
-        }
-    })
-}
-
-fn probation_ended(process: &Arc<Process>, route: usize, end: &ProbationEnd) {
-    let all = process.config();
-    let config = &all.routes[route];
-    let route = route_key(config);
-    match end {
-        ProbationEnd::Replaced => {}
-        ProbationEnd::Passed => {
-            for plugin in &config.plugins {
-                process.status.on_probation(plugin, false);
-            }
-            tracing::info!(route, "the new version of the route's plugins has passed its probation");
-        }
-        ProbationEnd::RolledBack {
-            from,
-            gone,
-            plugins,
-            set_aside,
-        } => {
-            for aside in set_aside {
-                let (plugin, candidate) = (&aside.version.name, short(&aside.version.module));
-                tracing::warn!(
-                    plugin,
-                    candidate,
-                    route,
-                    %from,
-                    reason = aside.reason,
-                    "the new version broke on its probation and is set aside until its file or config changes; \
-                     the version before runs again"
-                );
-            }
-            if set_aside.is_empty() {
-                tracing::warn!(
-                    route,
-                    %from,
-                    "a plugin of the route broke in another route on its probation; the version before runs again"
-                );
-            }
-            for (gone, before) in gone.iter().zip(plugins).filter(|(gone, before)| !gone.is_same(before)) {
-                let Some(present) = process.modules.newest(&gone.name) else {
-                    continue;
-                };
-                match process.modules.revive(&process.engine, &present.plugin, before) {
-                    Ok(before) => {
-                        let module = Arc::clone(&before.module);
-                        process.modules.went_back(gone, before);
-                        process.status.rolled_back(&gone.name, &module);
-                    }
-                    Err(problem) => tracing::error!(code = problem.code, plugin = gone.name, "{}", problem.headline),
-                }
-            }
-            for aside in set_aside {
-                let (name, hash) = (&aside.version.name, &aside.version.module);
-                process.status.note_refused(name, Some(hash), &aside.reason);
-                put_back_elsewhere(process, aside.version.clone());
-            }
-        }
-    }
-}
-
-/// Routes in which the bad version has passed its probation already go back as well. Not on the lane's thread, which
-/// whoever holds `changing` may wait for.
-fn put_back_elsewhere(process: &Arc<Process>, bad: PluginRecorded) {
-    let of_thread = Arc::clone(process);
-    let work = move || {
-        let process = of_thread;
-        let _one = process.modules.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(before) = process.modules.newest(&bad.name) else {
-            return;
-        };
-        if process.modules.key.version(&before).is_same(&bad) {
-            return;
-        }
-        let runs_it = |route: &str| {
-            let recorded = process.store.chain_versions(route).unwrap_or_default();
-            let last = recorded.last();
-            last.is_some_and(|(_, last)| last.plugins.iter().any(|plugin| plugin.is_same(&bad)))
-        };
-        if let Err(problem) = take_up_on(&process, before, Trust::Known, &runs_it) {
-            tracing::error!(code = problem.code, plugin = bad.name, "{}", problem.headline);
-        }
-    };
-    let thread = std::thread::Builder::new().name("put-back".to_owned());
-    if let Err(error) = thread.spawn(work) {
-        tracing::error!(%error, "other routes keep the version that was set aside until the next start");
-    }
-}
-
 /// The plugins of a route as they run, or with one of them exchanged.
 fn versions(process: &Process, route: &config::Route, exchanged: Option<&Taken>) -> Vec<Taken> {
     let of_plugin = |name: &String| match exchanged {
@@ -446,63 +303,4 @@ fn set_aside(name: &str, reason: &str) -> Problem {
     let headline = format!("this version of plugin `{name}` was set aside");
     let help = "mend the plugin and build it again: another file, or another config, is tried";
     Problem::new("E0337", Exit::Plugin, headline, help).with_cause(reason)
-}
-
-/// A version that doesn't take what is stored is refused before anything is swapped.
-fn takes_state(
-    process: &Process,
-    at: usize,
-    route: &config::Route,
-    candidate: &[PluginVersion],
-) -> Result<(), Box<Problem>> {
-    if !candidate.iter().any(|plugin| plugin.module.manifest().keeps_state()) {
-        return Ok(());
-    }
-    let kept = States::load(process)?.of_chain(&state_name(&process.config().routes, at), candidate);
-    Chain::for_lane(&process.engine, candidate, route.filter, Mode::Candidate, 1, kept)
-        .map(drop)
-        .map_err(|error| Box::new(error.problem()))
-}
-
-/// A version whose output has another shape than the running one's is refused: the sinks were set up for that.
-fn same_shape(
-    process: &Process,
-    route: &config::Route,
-    running: &[PluginVersion],
-    candidate: &[PluginVersion],
-    live: &[Arc<Relation>],
-) -> Result<(), Box<Problem>> {
-    let boxed = |error: PluginError| Box::new(error.problem());
-    let chain = |plugins| Chain::new(&process.engine, plugins, route.filter, Mode::Candidate).map_err(boxed);
-    let (mut running, mut candidate) = (chain(running)?, chain(candidate)?);
-    for relation in live {
-        let before = shape(&running.relation(relation).map_err(boxed)?);
-        let after = shape(&candidate.relation(relation).map_err(boxed)?);
-        if before != after {
-            return Err(Box::new(other_shape(relation)));
-        }
-    }
-    Ok(())
-}
-
-type Shape = Vec<(String, String, Vec<(String, u32, bool)>)>;
-
-fn shape(outcome: &ChainOutcome) -> Option<Shape> {
-    let ChainOutcome::Outputs(outputs) = outcome else {
-        return None;
-    };
-    let of = |relation: &Arc<Relation>| {
-        let columns = relation
-            .columns
-            .iter()
-            .map(|column| (column.name.clone(), column.type_oid, column.key));
-        (relation.schema.clone(), relation.table.clone(), columns.collect())
-    };
-    Some(outputs.iter().map(of).collect())
-}
-
-fn other_shape(relation: &Relation) -> Problem {
-    let headline = format!("the new version gives rows of {} another shape", relation.full_name());
-    let help = "set `allow_schema_change: true` on the plugin once the sinks have the new columns";
-    Problem::new("E0333", Exit::Plugin, headline, help)
 }

@@ -23,7 +23,9 @@ impl States {
         for plugin in &process.config().plugins {
             if let Some(quota) = plugin.limits.kv {
                 let stored = process.store.plugin_entries(&plugin.name)?;
-                entries.insert(plugin.name.clone(), SharedEntries::new(&plugin.name, quota.0, stored));
+                let waiting = process.store.plugin_entries(&PluginState::before(&plugin.name))?;
+                let shared = SharedEntries::new(&plugin.name, quota.0, stored).with_waiting(waiting);
+                entries.insert(plugin.name.clone(), shared);
             }
         }
         Ok(Self {
@@ -56,6 +58,7 @@ impl States {
         let name = Cow::Borrowed(name);
         OfRoute {
             states: Some(self),
+            waits: false,
             name,
         }
     }
@@ -93,13 +96,23 @@ impl States {
 pub(super) struct OfRoute<'a> {
     /// `None` for what is given it later, by the version that it takes over from.
     states: Option<&'a States>,
+    /// Whether it is for a version that waits for the end of a probation.
+    waits: bool,
     name: Cow<'a, str>,
 }
 
 impl OfRoute<'_> {
     pub(super) fn of_chain(&self, plugins: &[PluginVersion]) -> Vec<PluginKept> {
         let states = self.states.map(|states| states.of_chain(&self.name, plugins));
-        states.unwrap_or_default()
+        let mut kept = states.unwrap_or_default();
+        for entries in kept
+            .iter_mut()
+            .filter(|_| self.waits)
+            .filter_map(|kept| kept.entries.as_mut())
+        {
+            *entries = entries.waiting_as_stored();
+        }
+        kept
     }
 
     pub(super) fn without(&self) -> Self {
@@ -116,10 +129,14 @@ impl OfRoute<'_> {
         let mut stored = self.states.iter().flat_map(|states| &states.states);
         match stored.any(|stored| stored.state.route == before) {
             true => Self {
+                waits: true,
                 name: Cow::Owned(before),
                 ..self.clone()
             },
-            false => self.clone(),
+            false => Self {
+                waits: true,
+                ..self.clone()
+            },
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::snapshot::TableProgress;
 use crate::source::monitor::SlotHealth;
 use crate::source::replication::ProtocolOptions;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -28,8 +28,8 @@ struct PluginStatus {
     refused: Option<(Option<String>, String)>,
     /// When the running version took over, in seconds since 1970.
     since: u64,
-    /// Whether it gives way to the one before where it breaks.
-    on_probation: bool,
+    /// The routes in which it gives way to the one before where it breaks.
+    on_probation: BTreeSet<String>,
     rollbacks: u64,
     reloads: u64,
     reloads_refused: u64,
@@ -128,7 +128,7 @@ impl StatusBoard {
         status.running = Some(module.hash_hex().to_owned());
         status.version = module.manifest().version.clone();
         status.refused = None;
-        status.on_probation = false;
+        status.on_probation.clear();
         status.since = super::reload::now();
     }
 
@@ -137,9 +137,17 @@ impl StatusBoard {
         self.lock().plugins.retain(|name, _| plugins.contains(name));
     }
 
-    pub(super) fn on_probation(&self, plugin: &str, on_probation: bool) {
+    /// The running version's probation in a route begins.
+    pub(super) fn on_probation(&self, plugin: &str, route: &str) {
         if let Some(status) = self.lock().plugins.get_mut(plugin) {
-            status.on_probation = on_probation;
+            status.on_probation.insert(route.to_owned());
+        }
+    }
+
+    /// It has passed its probation there.
+    pub(super) fn passed_probation(&self, plugin: &str, route: &str) {
+        if let Some(status) = self.lock().plugins.get_mut(plugin) {
+            status.on_probation.remove(route);
         }
     }
 
@@ -168,6 +176,25 @@ impl StatusBoard {
             "the changed plugin is refused; the version that runs goes on"
         );
         self.note_refused(plugin, hash, reason);
+    }
+
+    /// The changed plugin can't be taken up for now, and is tried again: told once.
+    pub(super) fn put_off(&self, plugin: &str, hash: &str, reason: &str) {
+        let refusal = Some((Some(hash.to_owned()), reason.to_owned()));
+        let known = self
+            .lock()
+            .plugins
+            .get(plugin)
+            .is_some_and(|status| status.refused == refusal);
+        if !known {
+            tracing::warn!(
+                plugin,
+                candidate = short(hash),
+                reason,
+                "the changed plugin can't be taken up for now; the version that runs goes on, and it is tried again"
+            );
+            self.note_refused(plugin, Some(hash), reason);
+        }
     }
 
     /// As [`Self::refused`], where it has been said.
@@ -314,7 +341,7 @@ fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
         "hash": plugin.running,
         "routes": routes,
         "since": plugin.since,
-        "on_probation": plugin.on_probation,
+        "on_probation": !plugin.on_probation.is_empty(),
         "rollbacks": plugin.rollbacks,
         "reloads": plugin.reloads,
         "reloads_refused": plugin.reloads_refused,
@@ -345,6 +372,19 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
     use std::time::Duration;
+
+    #[test]
+    fn a_plugin_of_two_routes_is_on_probation_until_both_have_passed() {
+        let board = StatusBoard::new();
+        board.lock().plugins.insert("mask".to_owned(), PluginStatus::default());
+        let is_told = || !board.lock().plugins["mask"].on_probation.is_empty();
+        board.on_probation("mask", "one");
+        board.on_probation("mask", "two");
+        board.passed_probation("mask", "one");
+        assert!(is_told());
+        board.passed_probation("mask", "two");
+        assert!(!is_told());
+    }
 
     /// The whole host stood still once: the status held what the monitor reported and asked for it again, while the
     /// next report waited for the first to be let go.

@@ -38,6 +38,12 @@ impl StopRequest {
             for urgency in [Stop::Drain, Stop::Now] {
                 let number = either(&mut terminate, &mut interrupt).await;
                 last.store(number, Ordering::Relaxed);
+                match urgency {
+                    Stop::Drain => {
+                        tracing::info!("asked to stop: what was received is delivered; another signal ends it")
+                    }
+                    _ => tracing::info!("asked again: what isn't delivered comes again with the next start"),
+                }
                 send.send_replace(urgency);
             }
             std::future::pending::<()>().await;

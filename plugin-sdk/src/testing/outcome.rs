@@ -41,6 +41,8 @@ pub enum Outcome {
     Rows(Vec<Sample>),
     /// It goes on like this to another topic or table.
     Routed(String, Sample),
+    /// A truncate that empties these tables or topics instead.
+    To(Vec<String>),
     /// It goes to the dead letters.
     Rejected(Error),
     /// The pipeline stops.
@@ -97,13 +99,22 @@ impl Outcome {
     }
 
     /// Reads the action of a truncate or message.
-    pub(super) fn read_rowless(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(super) fn read_rowless(reader: &mut Reader<'_>, is_truncate: bool) -> Result<Self, Malformed> {
         let at = reader.position();
         Ok(match u8::try_from(reader.uint()?).unwrap_or(u8::MAX) {
             action::PASS => Self::Passed,
             action::DROP => Self::Dropped,
             action::REJECT => Self::rejected(reader)?,
             action::STOP => Self::Stopped(reader.str()?.to_owned()),
+            action::FAN_OUT if is_truncate => {
+                let place = |reader: &mut Reader<'_>| {
+                    reader.array()?;
+                    (0..3).try_for_each(|_| reader.skip())?;
+                    Ok(reader.str()?.to_owned())
+                };
+                let count = reader.array()?;
+                Self::To((0..count).map(|_| place(reader)).collect::<Result<_, _>>()?)
+            }
             _ => {
                 return Err(Malformed {
                     at,

@@ -143,7 +143,7 @@ pub(super) fn read_outcomes(mut reader: Reader<'_>, sent: &[Sent<'_>]) -> Result
         next = row + 1;
         outcomes[row] = match sent.row {
             Some(sample) => Outcome::read(&mut reader, sample, sent.outputs)?,
-            None => Outcome::read_rowless(&mut reader)?,
+            None => Outcome::read_rowless(&mut reader, sent.is_truncate)?,
         };
     }
     Ok(outcomes)

@@ -5,6 +5,7 @@
 
 use super::failure::Failure;
 use super::format::{NUMBERS, PLUGIN_ENTRIES, PLUGIN_STATES, POSITION};
+use super::records::is_of_before;
 use super::{EntryBytes, Mark, PluginEntries, PluginState, StateStore};
 use crate::batch::Lsn;
 use crate::problem::Problem;
@@ -29,17 +30,23 @@ impl StateStore {
         self.read(states)
     }
 
-    /// Forgets the state of a version that has waited for the end of a probation.
-    pub fn forget_before(&self, route: &str) -> Result<(), Problem> {
+    /// Forgets what a version has kept that has waited for the end of a probation, of these plugins.
+    pub fn forget_before<'p>(&self, route: &str, plugins: impl IntoIterator<Item = &'p str>) -> Result<(), Problem> {
         let before = PluginState::before(route);
-        let is_there = self.plugin_states()?.iter().any(|stored| stored.state.route == before);
+        let mut is_there = self.plugin_states()?.iter().any(|stored| stored.state.route == before);
+        let mut names = Vec::new();
+        for plugin in plugins {
+            let name = PluginState::before(plugin);
+            is_there |= !self.plugin_entries(&name)?.is_empty();
+            names.push(name);
+        }
         if !is_there {
             return Ok(());
         }
         self.write(|transaction| {
             let mut states = transaction.open_table(PLUGIN_STATES)?;
             states.retain(|(route, ..), _| route != before)?;
-            Ok(())
+            names.iter().try_for_each(|name| forget_entries(transaction, name))
         })
     }
 
@@ -104,7 +111,18 @@ fn range<'a>(route: &'a str, plugin: &'a str, shards: RangeInclusive<u32>) -> Ra
     (route, plugin, *shards.start())..=(route, plugin, *shards.end())
 }
 
+fn forget_entries(transaction: &WriteTransaction, plugin: &str) -> Result<(), Failure> {
+    let mut stored = transaction.open_table(PLUGIN_ENTRIES)?;
+    // Names have no NUL: none is between this one and the next.
+    let behind = format!("{plugin}\0");
+    stored.retain_in((plugin, &[][..])..(behind.as_str(), &[][..]), |_, _| false)?;
+    Ok(())
+}
+
 fn write(transaction: &WriteTransaction, entries: &PluginEntries) -> Result<(), Failure> {
+    if entries.anew {
+        forget_entries(transaction, &entries.plugin)?;
+    }
     let mut stored = transaction.open_table(PLUGIN_ENTRIES)?;
     for (key, value) in &entries.writes {
         let key = (entries.plugin.as_str(), &**key);
@@ -143,6 +161,9 @@ pub(super) fn entry_counts(transaction: &ReadTransaction) -> Result<Vec<Value>, 
     for entry in transaction.open_table(PLUGIN_ENTRIES)?.iter()? {
         let (key, value) = entry?;
         let (plugin, key) = key.value();
+        if is_of_before(plugin) {
+            continue;
+        }
         let bytes = (key.len() + value.value().len()) as u64;
         match counts.last_mut() {
             Some((last, count, sum)) if last == plugin => {

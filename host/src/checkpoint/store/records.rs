@@ -289,8 +289,13 @@ impl PluginState {
     }
 
     pub fn is_before(&self) -> bool {
-        self.route.ends_with(BEFORE)
+        is_of_before(&self.route)
     }
+}
+
+/// Whether the name is of a version that waits for the end of a probation.
+pub(super) fn is_of_before(name: &str) -> bool {
+    name.ends_with(BEFORE)
 }
 
 impl fmt::Debug for PluginState {
@@ -311,7 +316,10 @@ pub type EntryBytes = Box<[u8]>;
 /// What a plugin has written by key since the last time; `None` for a key that it has deleted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PluginEntries {
+    /// Its name, or with [`PluginState::before`] that of a version of it that waits for the end of a probation.
     pub plugin: String,
+    /// Whether what is stored under that name goes first.
+    pub anew: bool,
     pub writes: Vec<(EntryBytes, Option<EntryBytes>)>,
 }
 

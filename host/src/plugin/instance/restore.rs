@@ -125,8 +125,16 @@ impl Instance {
     }
 
     /// The entries by key, where it has some.
-    pub fn entries(&self) -> Option<crate::plugin::kv::SharedEntries> {
+    pub fn entries(&self) -> Option<crate::plugin::entries::SharedEntries> {
         self.store.data().kv.as_ref().map(|kv| kv.entries.clone())
+    }
+
+    /// Has it use them in another way from the next call on.
+    pub fn change_entries(&mut self, change: impl FnOnce(&mut crate::plugin::SharedEntries)) {
+        if let Some(kv) = &mut self.store.data_mut().kv {
+            kv.take_back();
+            change(&mut kv.entries);
+        }
     }
 
     /// The last batch with all that went into it.

@@ -149,6 +149,13 @@ impl Candidate {
         })
     }
 
+    /// The change that was told last couldn't be taken up, for no fault of the file's.
+    pub(super) fn again(&mut self, at: Instant) {
+        self.delivered = None;
+        // A change of the file is read earlier.
+        self.quiet_since = Some(self.quiet_since.map_or(at, |earlier| earlier.min(at)));
+    }
+
     fn tell(&mut self, told: Told) -> Option<ReloadEvent> {
         if self.told == told {
             return None;

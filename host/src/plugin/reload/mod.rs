@@ -19,7 +19,7 @@ mod tests;
 
 pub use reading::{ModuleRefusal, read_module};
 pub use store::{ModuleStore, hash_hex};
-pub use watch::{ModuleWatcher, WatchSettings, WatchedPlugin};
+pub use watch::{Answer, ModuleWatcher, WatchSettings, WatchedPlugin};
 
 use std::path::PathBuf;
 

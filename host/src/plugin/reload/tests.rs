@@ -10,12 +10,19 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LIMIT: u64 = 1 << 20;
+
+fn tell_to(sender: Sender<ReloadEvent>) -> impl FnMut(ReloadEvent) -> Answer + Send + 'static {
+    move |event| match sender.send(event) {
+        Ok(()) => Answer::Settled,
+        Err(_) => Answer::Over,
+    }
+}
 
 /// A folder with the module `mask.wasm` in `plugins/`, and what the watcher tells.
 struct Bench {
@@ -80,7 +87,7 @@ impl Bench {
             self.watched("witness", self.path("witness.wasm")),
         ];
         let (sender, events) = channel();
-        let tell = move |event| sender.send(event).is_ok();
+        let tell = tell_to(sender);
         self.watcher = Some(ModuleWatcher::start(plugins, settings, self.store(), tell).unwrap());
         self.events = Some(events);
     }
@@ -148,7 +155,7 @@ fn a_change_before_the_watch_began_arrives() {
     let running = bench.watched("mask", bench.module());
     fs::write(bench.module(), "two").unwrap();
     let (sender, events) = channel();
-    let tell = move |event| sender.send(event).is_ok();
+    let tell = tell_to(sender);
     bench.watcher = Some(ModuleWatcher::start(vec![running], bench.settings(), bench.store(), tell).unwrap());
     bench.events = Some(events);
     assert_eq!(bench.changed(), "two");
@@ -372,4 +379,36 @@ fn a_watcher_that_is_dropped_has_ended() {
     let mut bench = Bench::with_module("one").started();
     bench.watcher = None;
     assert!(bench.events.unwrap().recv().is_err(), "the sender went with the thread");
+}
+
+/// As where the disk of the state is full: the file is good, and nobody has to touch it once there is room.
+#[test]
+fn a_change_that_could_not_be_taken_up_is_told_again_without_another() {
+    let mut bench = Bench::with_module("one");
+    let running = bench.watched("mask", bench.module());
+    let (sender, events) = channel();
+    let mut refusals = 2;
+    let tell = move |event| {
+        if sender.send(event).is_err() {
+            return Answer::Over;
+        }
+        if refusals == 0 {
+            return Answer::Settled;
+        }
+        refusals -= 1;
+        Answer::Again
+    };
+    let settings = WatchSettings {
+        poll: Duration::from_millis(100),
+        ..bench.settings()
+    };
+    bench.watcher = Some(ModuleWatcher::start(vec![running], settings, bench.store(), tell).unwrap());
+    bench.events = Some(events);
+    fs::write(bench.module(), "two").unwrap();
+    for _ in 0..3 {
+        assert_eq!(bench.changed(), "two");
+    }
+    // Taken up in the end.
+    fs::write(bench.module(), "three").unwrap();
+    assert_eq!(bench.changed(), "three");
 }

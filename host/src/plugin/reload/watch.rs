@@ -29,7 +29,7 @@ pub struct WatchSettings {
     /// The least time between two changes of one plugin.
     pub interval: Duration,
     /// How often files are looked at where no event says so; also how long a file that is still open for writing
-    /// is waited for.
+    /// is waited for, and when a change is told again that couldn't be taken up.
     pub poll: Duration,
     /// Modules that lie outside are refused, with all links followed.
     pub root: Option<PathBuf>,
@@ -46,6 +46,17 @@ impl Default for WatchSettings {
     }
 }
 
+/// What is to come of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is settled, until the file changes.
+    Settled,
+    /// Nothing is wrong with the file: the same change is told again with the next poll.
+    Again,
+    /// Nobody listens any more.
+    Over,
+}
+
 enum Wake {
     Event(notify::Result<Event>),
     Stop,
@@ -58,13 +69,12 @@ pub struct ModuleWatcher {
 }
 
 impl ModuleWatcher {
-    /// Watches from now on, on a thread of its own. `tell` gets every event on that thread, may block it, and returns false when nobody
-    /// listens any more.
+    /// Watches from now on, on a thread of its own. `tell` gets every event on that thread, and may block it.
     pub fn start(
         plugins: Vec<WatchedPlugin>,
         settings: WatchSettings,
         store: ModuleStore,
-        tell: impl FnMut(ReloadEvent) -> bool + Send + 'static,
+        tell: impl FnMut(ReloadEvent) -> Answer + Send + 'static,
     ) -> io::Result<Self> {
         let (wake, woken) = mpsc::channel();
         let events = wake.clone();
@@ -127,7 +137,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn run(&mut self, mut tell: impl FnMut(ReloadEvent) -> bool) {
+    fn run(&mut self, mut tell: impl FnMut(ReloadEvent) -> Answer) {
         while self.wait() {
             if Instant::now() >= self.next_poll {
                 self.poll();
@@ -135,8 +145,10 @@ impl Watch {
             for index in 0..self.candidates.len() {
                 let candidate = &mut self.candidates[index];
                 let event = candidate.settle(Instant::now(), &self.settings, &self.store);
-                if event.is_some_and(|event| !tell(event)) {
-                    return;
+                match event.map(&mut tell) {
+                    None | Some(Answer::Settled) => {}
+                    Some(Answer::Again) => candidate.again(Instant::now() + self.settings.poll),
+                    Some(Answer::Over) => return,
                 }
             }
             self.follow_links();

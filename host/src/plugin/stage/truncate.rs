@@ -5,11 +5,11 @@ use crate::batch::{Batch, Op, Truncate};
 use crate::plugin::plan::Plan;
 
 impl Stage {
-    /// A truncate of a table is one of all that was made of it.
-    pub(super) fn map_truncates(&mut self, batch: &mut Batch) {
+    /// A truncate of a table is one of all that was made of it. Those from `sent` on the plugin has sent somewhere itself.
+    pub(super) fn map_truncates(&mut self, batch: &mut Batch, sent: usize) {
         let (plans, plan_of) = (&self.plans, &self.plan_of);
         self.out.retain_mut(|row| {
-            if row.op != Op::Truncate {
+            if row.op != Op::Truncate || row.extra as usize >= sent {
                 return true;
             }
             let Some(truncate) = batch.truncates.get(row.extra as usize) else {

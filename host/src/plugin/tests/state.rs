@@ -38,12 +38,12 @@ pub(super) fn version(keeps: Keeps, version: u8) -> PluginVersion {
 
 /// One that breaks on an amount.
 pub(crate) fn breaking(keeps: Keeps, columns: Columns, version: u8, poison: i64) -> PluginVersion {
-    type Loaded = HashMap<(Keeps, u8, u8, i64), Arc<Module>>;
+    type Loaded = HashMap<(Keeps, [u8; 2], u8, i64), Arc<Module>>;
     static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
     let limits = with_entries();
     let bytes = || totals_breaking(keeps, columns, version, poison).unwrap();
     let load = || ENGINE.load(&bytes(), &limits).unwrap();
-    let key = (keeps, columns.customer, version, poison);
+    let key = (keeps, [columns.customer, columns.amount], version, poison);
     let module = Arc::clone(LOADED.lock().unwrap().entry(key).or_insert_with(load));
     PluginVersion {
         name: "totals".to_owned(),

@@ -6,6 +6,7 @@
 mod alike;
 pub(crate) mod image;
 mod route;
+mod truncate;
 
 use crate::batch::{Batch, OldImage, Op, Row, Tuple};
 use crate::config::ROWS_DEFAULT;
@@ -181,7 +182,7 @@ pub(crate) fn apply(
                 apply.out.push(*row);
             }
         } else if matches!(row.op, Op::Truncate | Op::Message) {
-            apply.rowless(row, at, &mut image)?;
+            apply.rowless(row, plans, at, &mut image)?;
         } else if let Plan::Use(plan) = &plans[apply.entries[row.relation as usize].plan as usize] {
             let alike = apply.alike(plan, &rows[at..], &encoder.marks[at..], image)?;
             if alike > 0 {
@@ -402,7 +403,7 @@ impl Apply<'_, '_> {
 
     /// What becomes of a truncate or a message.
     #[cold]
-    fn rowless(&mut self, row: &Row, at: usize, image: &mut u32) -> Applied<()> {
+    fn rowless(&mut self, row: &Row, plans: &[Plan], at: usize, image: &mut u32) -> Applied<()> {
         let index = *image;
         *image += 1;
         let Some((_, len)) = self.next.filter(|(of, _)| *of == index) else {
@@ -418,8 +419,13 @@ impl Apply<'_, '_> {
                 let kind = self.refusal(kind, index)?;
                 self.refused.add(at, kind, row, self.out);
             }
+            kind @ (action::ROUTE | action::FAN_OUT) if row.op == Op::Truncate => {
+                let places = self.places(kind, index)?;
+                self.send_truncate(row, plans, &places, index)?;
+            }
             _ => {
-                let what = "a truncate or a message can be passed, dropped or rejected; outputs belong to tables";
+                let what = "a truncate can be passed, dropped, rejected or sent elsewhere, and a message all but the \
+                            last; outputs belong to tables";
                 return breach(index, what);
             }
         }

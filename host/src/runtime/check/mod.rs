@@ -20,6 +20,7 @@ use crate::source::preflight::{Level, Notice};
 use routes::Way;
 use source::Source;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What was looked at, and what was found.
@@ -237,7 +238,7 @@ fn modules(config: &Pipeline, checked: &mut Checked) -> Option<(Arc<Engine>, Mod
     let mut modules = Modules::new();
     for plugin in &config.plugins {
         let path = plugin.module.display();
-        match load(&engine, plugin) {
+        match load(&engine, plugin, &config.base_dir) {
             Ok(module) => {
                 checked.line(
                     "plugin",
@@ -254,9 +255,9 @@ fn modules(config: &Pipeline, checked: &mut Checked) -> Option<(Arc<Engine>, Mod
     Some((engine, modules))
 }
 
-fn load(engine: &Engine, plugin: &config::Plugin) -> Result<Arc<Module>, Box<Problem>> {
+fn load(engine: &Engine, plugin: &config::Plugin, root: &Path) -> Result<Arc<Module>, Box<Problem>> {
     let refused = |refusal: ModuleRefusal| Box::new(refusal.into_problem(&plugin.name, &plugin.module));
-    let (bytes, _) = read_module(&plugin.module, None, plugin.limits.module.0).map_err(refused)?;
+    let (bytes, _) = read_module(&plugin.module, Some(root), plugin.limits.module.0).map_err(refused)?;
     let loaded = engine.load(&bytes, &plugin.limits);
     loaded.map_err(|error| Box::new(error.problem()))
 }

@@ -1,0 +1,497 @@
+//! The entries by key of one plugin, however many instances it has.
+//!
+//! They are all in memory, at most [`ENTRY_BYTES_MIN`] times as many as the quota says bytes; what has changed since the
+//! last checkpoint goes into the state store with it.
+//!
+//! While a version is on probation the one before sees the same rows and writes too. It has a view of its own then: what
+//! the running one has, but for the keys in which the two differ.
+//!
+//! ```text
+//!   key              a    b    c
+//!   running          1    7    -     what the version on probation reads and writes; stored as the plugin's own
+//!   differs               5    9     for the one that waits: `b` was written over, `c` was deleted, by the running one alone
+//!   waiting          1    5    9
+//! ```
+//!
+//! A key in which they agree isn't among those that differ. So there are never more of these than entries in both views, and
+//! each view is bounded by the quota. They are stored at each checkpoint beside the plugin's own, and become its own where
+//! the version before comes back.
+
+use crate::checkpoint::{EntryBytes, PluginEntries, PluginState};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// There is at most one entry for so many bytes of the quota: what an entry costs besides its key and value.
+const ENTRY_BYTES_MIN: u64 = 64;
+/// Before a value that is stored of the version that waits; without one the key has no value for it.
+const HAS_VALUE: u8 = 1;
+const HAS_NONE: u8 = 0;
+
+/// Whose entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum View {
+    #[default]
+    Running,
+    /// Of the version that waits for the end of a probation.
+    Waiting,
+}
+
+#[derive(Clone)]
+pub(super) struct Entries {
+    plugin: Arc<str>,
+    map: HashMap<EntryBytes, EntryBytes>,
+    /// Keys and values, in bytes.
+    used: u64,
+    quota: u64,
+    /// Keys that were written or deleted since the last checkpoint.
+    changed: HashSet<EntryBytes>,
+    /// While a version waits.
+    waiting: Option<Waiting>,
+    /// What the store has of a version that waited at the last checkpoint, until one takes it up.
+    stored: Vec<(EntryBytes, EntryBytes)>,
+    /// Whether the store has anything of a version that waits.
+    in_store: bool,
+    /// Whether that is of no use any more.
+    stale: bool,
+    /// What each write since [`SharedEntries::save`] has replaced.
+    saved: Option<Vec<(EntryBytes, Option<EntryBytes>)>>,
+}
+
+/// How what the version that waits has differs from what the running one has.
+#[derive(Clone, Default)]
+struct Waiting {
+    /// `None` for a key that has no value for it.
+    differs: HashMap<EntryBytes, Option<EntryBytes>>,
+    /// As [`Entries::used`].
+    used: u64,
+    len: usize,
+    /// Keys that were written in either view since the last checkpoint.
+    changed: HashSet<EntryBytes>,
+}
+
+/// What all instances of a plugin share. Clones are the same entries, in the same view.
+#[derive(Clone)]
+pub struct SharedEntries {
+    entries: Arc<Mutex<Entries>>,
+    pub(super) view: View,
+}
+
+impl std::fmt::Debug for SharedEntries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (entries, bytes) = self.size();
+        f.debug_struct("SharedEntries")
+            .field("view", &self.view)
+            .field("entries", &entries)
+            .field("bytes", &bytes)
+            .finish()
+    }
+}
+
+impl SharedEntries {
+    /// Entries as they are stored. Where the quota was lowered below them they stay, and no further ones come in.
+    pub fn new(plugin: &str, quota: u64, stored: impl IntoIterator<Item = (EntryBytes, EntryBytes)>) -> Self {
+        let map: HashMap<_, _> = stored.into_iter().collect();
+        let entries = Entries {
+            plugin: plugin.into(),
+            used: map.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum(),
+            map,
+            quota,
+            changed: HashSet::new(),
+            waiting: None,
+            stored: Vec::new(),
+            in_store: false,
+            stale: false,
+            saved: None,
+        };
+        Self {
+            entries: Arc::new(Mutex::new(entries)),
+            view: View::Running,
+        }
+    }
+
+    /// With what is stored of a version that waited.
+    pub fn with_waiting(self, stored: Vec<(EntryBytes, EntryBytes)>) -> Self {
+        {
+            let mut entries = self.lock();
+            entries.in_store = !stored.is_empty();
+            entries.stale = entries.in_store;
+            entries.stored = stored;
+        }
+        self
+    }
+
+    /// A copy of its own, for a version that is tried.
+    pub fn fork(&self) -> Self {
+        Self {
+            entries: Arc::new(Mutex::new(self.lock().clone())),
+            view: self.view,
+        }
+    }
+
+    /// Whether they are of the same plugin, in whatever view.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entries, &other.entries)
+    }
+
+    /// How many there are, and their bytes.
+    pub fn size(&self) -> (usize, u64) {
+        let entries = self.lock();
+        entries.size(self.view)
+    }
+
+    /// For the version that waits, as it was stored with the plugin's own.
+    pub fn waiting_as_stored(&self) -> Self {
+        {
+            let mut entries = self.lock();
+            if entries.waiting.is_none() {
+                entries.take_up_stored();
+            }
+        }
+        let view = View::Waiting;
+        Self { view, ..self.clone() }
+    }
+
+    /// From here on a version waits. It has what the running one has, unless one waits already.
+    pub(super) fn step_aside(&mut self) {
+        self.view = View::Waiting;
+        let mut entries = self.lock();
+        if entries.waiting.is_none() {
+            entries.begin_waiting();
+            entries.stale = entries.in_store;
+        }
+    }
+
+    /// What this version has counts from here on. `others_wait` says that what a version has that waits is still needed.
+    pub(super) fn step_in(&mut self, others_wait: bool) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.view {
+            View::Waiting => entries.go_back(),
+            View::Running if !others_wait && entries.waiting.is_some() => {
+                entries.waiting = None;
+                entries.stale = entries.in_store;
+            }
+            View::Running => {}
+        }
+        self.view = View::Running;
+    }
+
+    /// Notes what there is, for [`Self::put_back`].
+    pub(super) fn save(&self) {
+        self.lock().saved = Some(Vec::new());
+    }
+
+    /// Nothing will be put back.
+    pub(super) fn keep(&self) {
+        self.lock().saved = None;
+    }
+
+    /// Nothing was written since [`Self::save`].
+    pub(super) fn put_back(&self) {
+        let mut entries = self.lock();
+        for (key, value) in entries.saved.take().into_iter().flatten().rev() {
+            entries.set(View::Running, &key, value);
+        }
+    }
+
+    /// What has changed since the last time; `None` where nothing has.
+    pub fn take_changed(&self) -> Option<PluginEntries> {
+        let mut entries = self.lock();
+        if entries.changed.is_empty() {
+            return None;
+        }
+        let changed = std::mem::take(&mut entries.changed);
+        let writes = changed.into_iter().map(|key| {
+            let value = entries.map.get(&key).cloned();
+            (key, value)
+        });
+        Some(PluginEntries {
+            writes: writes.collect(),
+            anew: false,
+            plugin: entries.plugin.as_ref().to_owned(),
+        })
+    }
+
+    /// The same, of how what a version has that waits differs: stored under a name of its own.
+    pub fn take_changed_of_waiting(&self) -> Option<PluginEntries> {
+        let mut entries = self.lock();
+        let anew = std::mem::take(&mut entries.stale);
+        let writes: Vec<_> = match &mut entries.waiting {
+            Some(waiting) => {
+                let changed = std::mem::take(&mut waiting.changed);
+                let stored = |key: EntryBytes| {
+                    let value = waiting.differs.get(&key).map(|value| stored_value(value.as_deref()));
+                    (key, value)
+                };
+                changed.into_iter().map(stored).collect()
+            }
+            None => Vec::new(),
+        };
+        entries.in_store = entries.in_store && !anew || !writes.is_empty();
+        (anew || !writes.is_empty()).then(|| PluginEntries {
+            writes,
+            anew,
+            plugin: PluginState::before(&entries.plugin),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn size(&self, view: View) -> (usize, u64) {
+        match (view, &self.waiting) {
+            (View::Waiting, Some(waiting)) => (waiting.len, waiting.used),
+            _ => (self.map.len(), self.used),
+        }
+    }
+
+    pub fn get(&self, view: View, key: &[u8]) -> Option<&EntryBytes> {
+        let differs = match view {
+            View::Running => None,
+            View::Waiting => self.waiting.as_ref().and_then(|waiting| waiting.differs.get(key)),
+        };
+        match differs {
+            Some(value) => value.as_ref(),
+            None => self.map.get(key),
+        }
+    }
+
+    /// Sets or removes an entry, whatever the quota says. Returns what was there.
+    pub fn set(&mut self, view: View, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
+        match view {
+            View::Running => self.set_running(key, value),
+            View::Waiting => self.set_waiting(key, value),
+        }
+    }
+
+    /// An entry that goes into the store with the next checkpoint.
+    pub fn write(&mut self, view: View, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
+        if view == View::Running {
+            self.changed.insert(key.into());
+        }
+        self.set(view, key, value)
+    }
+
+    fn set_running(&mut self, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
+        let added = bytes_of(key, value.as_deref());
+        let was = match value {
+            Some(value) => self.map.insert(key.into(), value),
+            None => self.map.remove(key),
+        };
+        self.used = (self.used + added).saturating_sub(bytes_of(key, was.as_deref()));
+        if let Some(waiting) = &mut self.waiting {
+            // Whoever waits goes on with what was there.
+            let shown = waiting.differs.entry(key.into()).or_insert_with(|| was.clone());
+            if shown.as_deref() == self.map.get(key).map(|value| &**value) {
+                waiting.differs.remove(key);
+            }
+            waiting.changed.insert(key.into());
+        }
+        if let Some(saved) = &mut self.saved {
+            saved.push((key.into(), was.clone()));
+        }
+        was
+    }
+
+    fn set_waiting(&mut self, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
+        let waiting = self.waiting.as_mut()?;
+        let running = self.map.get(key);
+        let was = match waiting.differs.get(key) {
+            Some(value) => value.clone(),
+            None => running.cloned(),
+        };
+        let removed = bytes_of(key, was.as_deref());
+        waiting.used = (waiting.used + bytes_of(key, value.as_deref())).saturating_sub(removed);
+        waiting.len = (waiting.len + usize::from(value.is_some())).saturating_sub(usize::from(was.is_some()));
+        if value.as_ref() == running {
+            waiting.differs.remove(key);
+        } else {
+            waiting.differs.insert(key.into(), value);
+        }
+        waiting.changed.insert(key.into());
+        was
+    }
+
+    pub fn fits(&self, view: View, key: &[u8], value: &[u8]) -> bool {
+        let before = self.get(view, key);
+        let freed = bytes_of(key, before.map(|value| &**value));
+        let (len, used) = self.size(view);
+        let entries = len as u64 + u64::from(before.is_none());
+        used - freed + (key.len() + value.len()) as u64 <= self.quota
+            && (entries.saturating_mul(ENTRY_BYTES_MIN) <= self.quota || before.is_some())
+    }
+
+    fn begin_waiting(&mut self) {
+        let (len, used) = self.size(View::Running);
+        self.waiting = Some(Waiting {
+            used,
+            len,
+            ..Waiting::default()
+        });
+    }
+
+    fn take_up_stored(&mut self) {
+        self.begin_waiting();
+        for (key, value) in std::mem::take(&mut self.stored) {
+            let value = match value.split_first() {
+                Some((&HAS_VALUE, value)) => Some(value.into()),
+                _ => None,
+            };
+            self.set_waiting(&key, value);
+        }
+        if let Some(waiting) = &mut self.waiting {
+            // As it is stored already.
+            waiting.changed.clear();
+        }
+        self.stale = false;
+    }
+
+    /// What the version that waits has is what the plugin has.
+    fn go_back(&mut self) {
+        let Some(waiting) = self.waiting.take() else { return };
+        self.saved = None;
+        self.stale = self.in_store;
+        for (key, value) in waiting.differs {
+            self.write(View::Running, &key, value);
+        }
+    }
+}
+
+/// `None` takes no room.
+fn bytes_of(key: &[u8], value: Option<&[u8]>) -> u64 {
+    value.map_or(0, |value| (key.len() + value.len()) as u64)
+}
+
+fn stored_value(value: Option<&[u8]>) -> EntryBytes {
+    match value {
+        Some(value) => [&[HAS_VALUE][..], value].concat().into(),
+        None => [HAS_NONE].into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(bytes: &[u8]) -> EntryBytes {
+        bytes.into()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write(View, u8, Option<u8>),
+        /// What was written since then never was.
+        SaveWritePutBack(u8, Option<u8>),
+        Checkpoint,
+        /// The process ends, and what was stored is taken up.
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let view = prop_oneof![Just(View::Running), Just(View::Waiting)];
+        let value = prop::option::of(0..3u8);
+        prop_oneof![
+            8 => (view, 0..6u8, value.clone()).prop_map(|(view, key, value)| Step::Write(view, key, value)),
+            1 => (0..6u8, value).prop_map(|(key, value)| Step::SaveWritePutBack(key, value)),
+            2 => Just(Step::Checkpoint),
+            1 => Just(Step::Restart),
+        ]
+    }
+
+    /// What a store has: the plugin's own, and what differs.
+    type Stored = [HashMap<EntryBytes, EntryBytes>; 2];
+
+    fn checkpoint(entries: &SharedEntries, stored: &mut Stored) {
+        let changed = [entries.take_changed(), entries.take_changed_of_waiting()];
+        for (stored, changed) in stored.iter_mut().zip(changed) {
+            let Some(changed) = changed else { continue };
+            if changed.anew {
+                stored.clear();
+            }
+            for (key, value) in changed.writes {
+                match value {
+                    Some(value) => stored.insert(key, value),
+                    None => stored.remove(&key),
+                };
+            }
+        }
+    }
+
+    proptest! {
+        /// Two maps, each written by its own version, are what the two views are; going back leaves the second.
+        #[test]
+        fn each_version_has_what_it_has_written(steps in prop::collection::vec(step(), 0..60)) {
+            let first: HashMap<EntryBytes, EntryBytes> = (0..3).map(|at| (of(&[at]), of(&[at]))).collect();
+            let mut stored: Stored = [first.clone(), HashMap::new()];
+            let mut entries = SharedEntries::new("totals", 1 << 20, first.clone());
+            let mut waiting = entries.clone();
+            waiting.step_aside();
+            let mut models = [first.clone(), first];
+            checkpoint(&entries, &mut stored);
+            let mut at_checkpoint = models.clone();
+            for step in steps {
+                match step {
+                    Step::Write(view, key, value) => {
+                        let model = &mut models[view as usize];
+                        match value {
+                            Some(value) => model.insert(of(&[key]), of(&[value])),
+                            None => model.remove(&of(&[key])),
+                        };
+                        entries.lock().write(view, &[key], value.map(|value| of(&[value])));
+                    }
+                    Step::SaveWritePutBack(key, value) => {
+                        entries.save();
+                        entries.lock().write(View::Running, &[key], value.map(|value| of(&[value])));
+                        entries.put_back();
+                    }
+                    Step::Checkpoint => {
+                        checkpoint(&entries, &mut stored);
+                        at_checkpoint = models.clone();
+                    }
+                    Step::Restart => {
+                        let differs = stored[1].clone().into_iter().collect();
+                        entries = SharedEntries::new("totals", 1 << 20, stored[0].clone()).with_waiting(differs);
+                        waiting = entries.waiting_as_stored();
+                        models = at_checkpoint.clone();
+                    }
+                }
+                for (view, model) in [View::Running, View::Waiting].into_iter().zip(&models) {
+                    let entries = entries.lock();
+                    for key in 0..6 {
+                        prop_assert_eq!(entries.get(view, &[key]), model.get(&of(&[key])));
+                    }
+                    let bytes = model.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
+                    prop_assert_eq!(entries.size(view), (model.len(), bytes));
+                    let differs = entries.waiting.as_ref().unwrap().differs.len();
+                    prop_assert!(differs <= models[0].len() + models[1].len(), "{} differ", differs);
+                }
+            }
+            waiting.step_in(false);
+            checkpoint(&waiting, &mut stored);
+            prop_assert_eq!(&stored[0], &models[1]);
+            prop_assert!(stored[1].is_empty());
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_let_go_leaves_nothing() {
+        let entries = SharedEntries::new("totals", 1 << 20, []);
+        let mut running = entries.clone();
+        let mut waiting = entries;
+        waiting.step_aside();
+        waiting.lock().write(View::Waiting, b"a", Some(of(b"1")));
+        let mut stored = Stored::default();
+        checkpoint(&running, &mut stored);
+        assert_eq!(stored[1].len(), 1);
+        running.step_in(true);
+        assert_eq!(waiting.size(), (1, 2), "somebody needs it");
+        running.step_in(false);
+        checkpoint(&running, &mut stored);
+        assert_eq!(stored, Stored::default());
+        waiting.lock().write(View::Waiting, b"a", Some(of(b"2")));
+        assert_eq!(running.size(), (0, 0), "and writes nothing any more");
+    }
+}
