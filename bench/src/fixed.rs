@@ -1,6 +1,7 @@
 //! A stream of the same bytes on every machine, made without a server, for counting instructions and for
 //! micro-benchmarks: a transaction of inserts, one of updates and one of deletes of twelve columns.
 
+use crate::binary_form;
 use crate::rows::{COLUMNS, ROWS, UNREAD, relation, values};
 use bytes::Bytes;
 use rowmill::batch::Batch;
@@ -10,7 +11,18 @@ const RELATION: u32 = 16_384;
 
 /// The stream as the walsender would send it: frames of CopyData with XLogData.
 pub fn stream() -> Bytes {
-    let mut frames = Frames::new(COLUMNS.len());
+    stream_of(Frames::new(COLUMNS.len()))
+}
+
+/// The same with its values in binary form.
+pub fn stream_binary() -> Bytes {
+    stream_of(Frames {
+        binary: true,
+        ..Frames::new(COLUMNS.len())
+    })
+}
+
+fn stream_of(mut frames: Frames) -> Bytes {
     frames.relation();
     frames.transaction(1, |frames| {
         (0..ROWS).for_each(|row| frames.change(b'I', b'N', &values(row)));
@@ -54,6 +66,7 @@ struct Frames {
     bytes: Vec<u8>,
     lsn: u64,
     columns: usize,
+    binary: bool,
 }
 
 impl Frames {
@@ -62,6 +75,7 @@ impl Frames {
             bytes: Vec::new(),
             lsn: 0x0100_0000,
             columns,
+            binary: false,
         }
     }
 
@@ -121,9 +135,13 @@ impl Frames {
                 continue;
             }
             let value = values.get(at).map_or(UNREAD, String::as_str);
-            message.push(b't');
+            let (form, value) = match self.binary {
+                true => (b'b', binary_form::value(at, value)),
+                false => (b't', value.as_bytes().to_vec()),
+            };
+            message.push(form);
             message.extend_from_slice(&(value.len() as u32).to_be_bytes());
-            message.extend_from_slice(value.as_bytes());
+            message.extend_from_slice(&value);
         }
         self.message(&message);
     }

@@ -1,5 +1,6 @@
 //! Benchmarks of Rowmill beside its peers. README.md says what each compares.
 
+mod binary_form;
 mod capture;
 mod counted;
 mod debezium;
@@ -75,6 +76,9 @@ enum Benchmark {
         rows: u64,
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+        /// Those cases alone whose names hold this; nothing is concluded then.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Nanoseconds per row of a filter, a mask, a typed transform and a chain, beside rows as maps, on one core
     Plugin {
@@ -193,7 +197,7 @@ fn main() -> Result<()> {
             rows,
             case,
         }),
-        Benchmark::Engine { rows, rounds } => engine::run(&engine::Options { rows, rounds }),
+        Benchmark::Engine { rows, rounds, only } => engine::run(&engine::Options { rows, rounds, only }),
         Benchmark::Plugin { rounds, only } => plugin::run(rounds, only.as_deref()),
         Benchmark::File { rows, pairs } => file::run(&file::Options { rowmill, rows, pairs }),
         Benchmark::Snapshot { rows, pairs } => snapshot::run(&snapshot::Options { rowmill, rows, pairs }),

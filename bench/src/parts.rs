@@ -1,9 +1,10 @@
 //! Parts of the way of a row, each over the same input: what the gate counts instructions of, and the
 //! micro-benchmarks take the time of.
 
+use crate::binary_form;
 use crate::fixed;
 use crate::rows::{COLUMNS, ROWS};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use rowmill::batch::{Batch, Row, Transaction};
 use rowmill::config::{Duration, FilterMode, Limits, OnError, OnFault, Policies};
@@ -31,9 +32,10 @@ pub struct Part {
     make: fn() -> Result<Made>,
 }
 
-pub const PARTS: [Part; 9] = [
+pub const PARTS: [Part; 10] = [
     part("frames", frames),
     part("decode", decode),
+    part("decode_binary", decode_binary),
     part("decode_copy", decode_copy),
     part("encode", encode),
     part("plugin_filter", || plugin("filter_one", json!({}))),
@@ -72,6 +74,29 @@ fn decode() -> Result<Made> {
         black_box(batch);
     };
     round();
+    Ok((STREAMED, Box::new(round)))
+}
+
+/// The same rows with values in binary form, to the same texts.
+fn decode_binary() -> Result<Made> {
+    let (text, stream) = (Decoder::new([]).decode(fixed::stream())?, fixed::stream_binary());
+    let mut decoder = Decoder::new([]).with_binary(Arc::new(binary_form::types()));
+    let found = decoder.decode(stream.clone())?;
+    for (binary, text_row) in found.rows.iter().zip(&text.rows) {
+        let image = binary.new.or(binary.old).context("an image")?;
+        let expected = text_row.new.or(text_row.old).context("an image")?;
+        for slot in 0..COLUMNS.len() as u16 {
+            ensure!(
+                found.value(image, slot) == text.value(expected, slot),
+                "column {slot} isn't the same"
+            );
+        }
+    }
+    let round = move || {
+        let batch = decoder.decode(stream.clone()).expect("a stream that is well-formed");
+        assert_eq!(batch.rows.len() as u64, STREAMED);
+        black_box(batch);
+    };
     Ok((STREAMED, Box::new(round)))
 }
 
@@ -165,7 +190,7 @@ fn copy_lines() -> Result<Made> {
         state_dir: "/nonexistent".into(),
         passed_over: Arc::default(),
         types: Arc::default(),
-        added: Arc::default(),
+        changes: Arc::default(),
     };
     let mut out = Vec::new();
     let mut round = move || {

@@ -115,9 +115,9 @@ fn a_plugin_on_the_way_into_a_mirror_stops_unless_the_file_says_otherwise() {
 name: shop
 source: { postgres: { url: 'postgres://db/shop', tables: [public.*] } }
 plugins:
-  mask: { module: mask.wasm }
-  told: { module: told.wasm, on_error: dead_letter, on_fault: isolate }
-  other: { module: other.wasm }
+  mask: { module: plugins/mask.wasm }
+  told: { module: plugins/mask.wasm, on_error: dead_letter, on_fault: isolate }
+  other: { module: plugins/mask.wasm }
 routes:
   - { tables: [public.orders], plugins: [mask, told], sinks: [out, mirror] }
   - { tables: [public.items], plugins: [other], sinks: [out, upserted] }

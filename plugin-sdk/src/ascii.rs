@@ -12,7 +12,33 @@ pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
 /// Looks at 32 bytes whatever its length is: no branch hangs on that, which is another from row to row.
 #[inline]
 pub(crate) fn short(bytes: &[u8], start: usize) -> Option<&str> {
-    const LONGEST: usize = 32;
+    let (marker, behind) = bytes.get(start..)?.split_first()?;
+    let (0xa0..=0xbf, block) = (*marker, behind.first_chunk::<LONGEST>()?) else {
+        return None;
+    };
+    let len = usize::from(marker & 0x1f);
+    (!has_high_bit(block, len)).then(|| checked(block.get(..len).unwrap_or_default()))
+}
+
+const LONGEST: usize = 32;
+
+/// Whether one of the first `len` bytes, less than all, is above 127.
+#[cfg(target_feature = "simd128")]
+#[inline]
+fn has_high_bit(block: &[u8; LONGEST], len: usize) -> bool {
+    use std::arch::wasm32::{u8x16_bitmask, u64x2};
+    let word = |at: usize| {
+        let eight = block.as_chunks::<8>().0.get(at);
+        eight.map_or(0, |eight| u64::from_le_bytes(*eight))
+    };
+    let low = u8x16_bitmask(u64x2(word(0), word(1)));
+    let high = u8x16_bitmask(u64x2(word(2), word(3)));
+    (u32::from(low) | u32::from(high) << 16) & ((1 << (len % LONGEST)) - 1) != 0
+}
+
+#[cfg(not(target_feature = "simd128"))]
+#[inline]
+fn has_high_bit(block: &[u8; LONGEST], len: usize) -> bool {
     /// `len` bytes of ones, then zeros, from a window over both.
     static WINDOW: [u8; 2 * LONGEST] = {
         let mut window = [0; 2 * LONGEST];
@@ -23,21 +49,17 @@ pub(crate) fn short(bytes: &[u8], start: usize) -> Option<&str> {
         }
         window
     };
-    let (marker, behind) = bytes.get(start..)?.split_first()?;
-    let (0xa0..=0xbf, block) = (*marker, behind.first_chunk::<LONGEST>()?) else {
-        return None;
+    let Some(mask) = WINDOW
+        .get(LONGEST - len.min(LONGEST)..)
+        .and_then(<[u8]>::first_chunk::<LONGEST>)
+    else {
+        return true;
     };
-    let len = usize::from(marker & 0x1f);
-    let mask = WINDOW.get(LONGEST - len..)?.first_chunk::<LONGEST>()?;
     let word = |bytes: &[u8; LONGEST], at: usize| {
-        bytes
-            .as_chunks::<8>()
-            .0
-            .get(at)
-            .map_or(0, |eight| u64::from_le_bytes(*eight))
+        let eight = bytes.as_chunks::<8>().0.get(at);
+        eight.map_or(0, |eight| u64::from_le_bytes(*eight))
     };
-    let high = (0..LONGEST / 8).fold(0, |high, at| high | word(block, at) & word(mask, at));
-    (high == 0).then(|| checked(block.get(..len).unwrap_or_default()))
+    (0..LONGEST / 8).fold(0, |high, at| high | word(block, at) & word(mask, at)) != 0
 }
 
 #[inline]

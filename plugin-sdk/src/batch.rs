@@ -3,8 +3,12 @@
 use crate::row::{Image, Op, Transaction};
 use rowmill_abi::{Malformed, Reader, ext, image, op, plain_end};
 
-/// Values of a row with such a head.
-pub(crate) const SHORT_VALUES_MAX: usize = 15;
+/// Values of all rows that are found at once: of 17 with 15 columns, as many as a short head tells of.
+const STARTS: usize = 256;
+
+/// Where values begin, row by row. None, or room for [`STARTS`]: a module would carry an array of zeros in its file.
+#[derive(Debug, Default)]
+pub(crate) struct Starts(Vec<u32>);
 
 /// What comes before the values of a row.
 #[derive(Clone, Copy)]
@@ -59,8 +63,8 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// What [`ShortHead`] and [`short_values`] leave: many columns, long or missing values, and what is no row. `offsets` gets where the
-    /// values begin. Returns where the next row begins.
+    /// What [`alike`] leaves: many columns, long or missing values, and what is no row. `offsets` gets where the values
+    /// begin, and something where there is none. Returns where the next row begins.
     #[cold]
     #[inline(never)]
     pub fn any_row(&self, at: usize, offsets: &mut Vec<u32>) -> Result<(Head, usize), Malformed> {
@@ -83,6 +87,9 @@ impl<'a> Rows<'a> {
                 gaps = true;
                 absent |= kind == ext::ABSENT;
             }
+        }
+        if count == 0 {
+            offsets.push(0);
         }
         let head = Head {
             relation: Some(relation),
@@ -156,11 +163,6 @@ impl ShortHead {
         word & self.mask == self.word
     }
 
-    #[inline(always)]
-    pub fn len(self) -> usize {
-        self.len
-    }
-
     /// The head of a row that begins with `word`, should it have a short one.
     pub fn of(word: u64) -> Self {
         let len = match word.to_le_bytes()[1] {
@@ -206,13 +208,98 @@ impl ShortHead {
     }
 }
 
-/// Finds where the values of a row with a short head begin, the first of them at `start`. Returns where the next row
-/// begins; `None` where it can't be told that quickly.
+/// Finds where the values of rows begin that have this head of `count` values, up to `most` of them, the first of which
+/// begins at `at`. Returns those places, one for a row without values, and where the next row begins. No row is found
+/// where that can't be told quickly.
+#[inline(never)]
+pub(crate) fn alike<'s>(
+    bytes: &[u8],
+    at: usize,
+    head: ShortHead,
+    count: usize,
+    most: usize,
+    starts: &'s mut Starts,
+) -> (&'s [u32], usize) {
+    let Starts(places) = starts;
+    if places.is_empty() {
+        places.resize(STARTS, 0);
+    }
+    let mut found = (0, at);
+    if count == 1 {
+        found = alike_of_text(bytes, at, head, places.get_mut(..most.min(STARTS)).unwrap_or_default());
+    }
+    if found.0 == 0 {
+        let rows = places.chunks_exact_mut(count.max(1)).take(most);
+        found = alike_of_any(bytes, at, head, count, rows);
+    }
+    (places.get(..found.0 * count.max(1)).unwrap_or_default(), found.1)
+}
+
+/// Rows of one text of less than 32 bytes, whose marker is always among the first eight of the row.
 #[inline(always)]
-pub(crate) fn short_values(bytes: &[u8], start: usize, offsets: &mut [u32]) -> Option<usize> {
+fn alike_of_text(bytes: &[u8], at: usize, head: ShortHead, places: &mut [u32]) -> (usize, usize) {
+    let mut rest = bytes.get(at..).unwrap_or_default();
+    let mut found = 0;
+    let mut row = |place: &mut u32| {
+        let word = u64::from_le_bytes(*rest.first_chunk()?);
+        let marker = word >> (8 * head.len);
+        if !head.begins(word) || marker & 0xe0 != 0xa0 {
+            return None;
+        }
+        let behind = rest.get(head.len + 1 + (marker & 0x1f) as usize..)?;
+        *place = (bytes.len() - rest.len() + head.len) as u32;
+        rest = behind;
+        found += 1;
+        Some(())
+    };
+    // Four in each round of the loop: a round begins with a look at the clock.
+    let _ = places.as_chunks_mut::<4>().0.iter_mut().try_for_each(|[a, b, c, d]| {
+        row(a)?;
+        row(b)?;
+        row(c)?;
+        row(d)
+    });
+    (found, bytes.len() - rest.len())
+}
+
+/// Rows of whatever values, or of none.
+#[inline(always)]
+fn alike_of_any<'s>(
+    bytes: &[u8],
+    mut at: usize,
+    head: ShortHead,
+    count: usize,
+    rows: impl Iterator<Item = &'s mut [u32]>,
+) -> (usize, usize) {
+    let mut found = 0;
+    for row in rows {
+        if !head.begins(ShortHead::word(bytes, at)) {
+            break;
+        }
+        let Some(end) = short_values(bytes, at + head.len, row.get_mut(..count).unwrap_or_default()) else {
+            break;
+        };
+        at = end;
+        found += 1;
+    }
+    (found, at)
+}
+
+/// Finds where the values of a row begin, the first of them at `start`. Returns where the next row begins; `None` where
+/// it can't be told that quickly.
+#[inline(always)]
+fn short_values(bytes: &[u8], start: usize, offsets: &mut [u32]) -> Option<usize> {
     let mut at = start;
-    for place in offsets {
-        *place = at as u32;
+    // Two in each round, as above.
+    let (pairs, last) = offsets.as_chunks_mut::<2>();
+    for [first, second] in pairs {
+        *first = at as u32;
+        at = plain_end(bytes, at)?;
+        *second = at as u32;
+        at = plain_end(bytes, at)?;
+    }
+    if let [last] = last {
+        *last = at as u32;
         at = plain_end(bytes, at)?;
     }
     // Once for all of them: nothing beyond the bytes was read.
@@ -262,14 +349,68 @@ mod tests {
                 (head.relation, head.op, head.count),
                 (Some(relation as u32), op::UPDATE, 2)
             );
-            assert_eq!(short.len(), values);
+            assert_eq!(short.len, values);
             let mut offsets = [0; 2];
-            assert_eq!(short_values(bytes, short.len(), &mut offsets), Some(bytes.len()));
+            assert_eq!(short_values(bytes, short.len, &mut offsets), Some(bytes.len()));
             assert_eq!(offsets, [values as u32, values as u32 + 4]);
             assert!(short.begins(ShortHead::word(bytes, 0)));
             let mut other = bytes.to_vec();
             other[values - 1] = 0x93;
             assert!(!short.begins(ShortHead::word(&other, 0)), "another number of values");
+        }
+    }
+
+    /// The same places and ends as rows have that are read one by one.
+    #[test]
+    fn rows_that_are_alike_are_found_together() {
+        for count in [0, 1, 2, 3, 7] {
+            for seed in 0..40usize {
+                let mut batch = Writer::new();
+                let (mut places, mut rows) = (Vec::new(), 0);
+                let total = seed % 23;
+                for row in 0..total {
+                    batch.array(4);
+                    batch.uint(9);
+                    batch.uint(op::INSERT.into());
+                    batch.uint(image::NEW.into());
+                    batch.array(count);
+                    for value in 0..count {
+                        places.push(batch.len() as u32);
+                        match (row * 7 + value * 3 + seed) % 11 {
+                            0 => batch.uint(1 << 20),
+                            1 => batch.str(&"long".repeat(12)),
+                            2 => batch.nil(),
+                            3 => batch.f64(1.5),
+                            short => batch.str(&"short text"[..short - 1]),
+                        }
+                    }
+                    rows += 1;
+                }
+                let end = batch.len();
+                // Another row behind them, or the end, and what is no value.
+                match seed % 3 {
+                    0 => batch.raw(&[0x94, 9, op::DELETE, image::NEW, 0x90, 0, 0, 0, 0]),
+                    1 => batch.raw(&[0x94, 9, op::INSERT, image::NEW, 0x90 | count as u8, 0xdb, 0xff, 0xff]),
+                    _ => {}
+                }
+                let bytes = batch.as_slice();
+                let head = ShortHead::of(ShortHead::word(bytes, 0));
+                let (mut at, mut found, mut left) = (0, Vec::new(), rows);
+                let mut starts = Starts::default();
+                while left > 0 {
+                    let (some, next) = alike(bytes, at, head, count, left, &mut starts);
+                    if some.is_empty() {
+                        break;
+                    }
+                    left -= some.len() / count.max(1);
+                    found.extend_from_slice(if count == 0 { &[] } else { some });
+                    at = next;
+                }
+                // The last ones may be too near the end to be found quickly.
+                assert!(left <= 2, "{count} {seed}: {left}");
+                assert_eq!(found, places[..places.len() - left * count], "{count} {seed}");
+                assert!(left > 0 || at == end);
+            }
         }
     }
 }

@@ -87,7 +87,7 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
         } = &mut **buffers;
         let (bytes, count) = (rows.bytes, rows.count);
         bitmap.clear();
-        bitmap.reserve(count.div_ceil(8) as usize);
+        bitmap.resize(count.div_ceil(8) as usize, 0);
         rejects.clear();
         let mut judge = Judge {
             filter: &mut self.0,
@@ -96,23 +96,13 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
             truncated,
             bitmap,
             rejects,
-            matching: 0,
             rejected: 0,
-            eight: 0,
         };
         each(rows, known, offsets, &mut judge)?;
-        let Judge {
-            matching,
-            rejected,
-            eight,
-            ..
-        } = judge;
-        if count % 8 != 0 {
-            bitmap.push(eight);
-        }
-        match matching {
+        let rejected = judge.rejected;
+        match bitmap.iter().map(|eight| eight.count_ones()).sum::<u32>() {
             0 => out.bool(false),
-            _ if matching == count => out.bool(true),
+            matching if matching == count => out.bool(true),
             _ => out.bin(bitmap),
         }
         if rejected == 0 {
@@ -176,12 +166,10 @@ struct Judge<'a, F: Filter> {
     bytes: &'a [u8],
     known: &'a [Known<F::Table>],
     truncated: &'a mut Vec<u32>,
-    bitmap: &'a mut Vec<u8>,
+    /// Of all rows; no bit is set yet.
+    bitmap: &'a mut [u8],
     rejects: &'a mut Writer,
-    matching: u32,
     rejected: usize,
-    /// Verdicts that aren't in the bitmap yet.
-    eight: u8,
 }
 
 impl<F: Filter> Judge<'_, F> {
@@ -192,10 +180,8 @@ impl<F: Filter> Judge<'_, F> {
             reject(self.rejects, index, &error);
             false
         });
-        self.matching += u32::from(matches);
-        self.eight |= u8::from(matches) << (index % 8);
-        if index % 8 == 7 {
-            self.bitmap.push(std::mem::take(&mut self.eight));
+        if let Some(eight) = self.bitmap.get_mut(index as usize / 8) {
+            *eight |= u8::from(matches) << (index % 8);
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Scratch {
     elements: usize,
     /// Which of the first 64 columns were set.
     written: u64,
+    /// Whether anything but columns was said: those two, or another fate.
+    unusual: bool,
     route: Option<Cow<'static, str>>,
     error: Option<Error>,
 }
@@ -129,7 +131,7 @@ impl<'a> Patch<'a> {
                 self.begin_value(index);
                 value.write(self.out);
             }
-            Err(error) => self.scratch.error = Some(error),
+            Err(error) => self.scratch.failed(error),
         }
     }
 
@@ -137,7 +139,7 @@ impl<'a> Patch<'a> {
     #[inline]
     fn begin_value(&mut self, index: u16) {
         let scratch = &mut *self.scratch;
-        if scratch.fate != Fate::Patched {
+        if scratch.unusual && scratch.fate != Fate::Patched {
             scratch.restart(Fate::Patched, self.out);
         }
         if scratch.elements == 0 {
@@ -146,9 +148,10 @@ impl<'a> Patch<'a> {
             scratch.header = self.out.len() - 2;
             if index < 64 {
                 scratch.written = 1 << index;
-                scratch.elements = 2;
+                scratch.elements = FIRST_ELEMENTS;
                 return;
             }
+            scratch.written = 0;
             self.out.truncate(scratch.header + 1);
         }
         let bit = 1u64.checked_shl(index.into()).unwrap_or(0);
@@ -224,6 +227,7 @@ impl<'a> Patch<'a> {
     /// }
     /// ```
     pub fn route(&mut self, route: impl Into<Cow<'static, str>>) {
+        self.scratch.unusual = true;
         self.scratch.route = Some(route.into());
     }
 
@@ -248,9 +252,14 @@ impl Scratch {
         self.fate = Fate::Patched;
         self.start = start;
         self.elements = 0;
-        self.written = 0;
-        self.route = None;
-        self.error = None;
+        self.unusual = false;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn failed(&mut self, error: Error) {
+        self.unusual = true;
+        self.error = Some(error);
     }
 
     /// Forgets what was said of the row.
@@ -258,6 +267,7 @@ impl Scratch {
     fn restart(&mut self, fate: Fate, out: &mut Writer) {
         out.truncate(self.start);
         self.fate = fate;
+        self.unusual = true;
         self.elements = 0;
         self.written = 0;
     }
@@ -283,41 +293,43 @@ impl Scratch {
     /// Completes the action of this row in the reply, where there is one.
     #[inline]
     pub(crate) fn finish(&mut self, row: u32, result: Result<()>, out: &mut Writer) -> bool {
-        if let Some(error) = result.err().or_else(|| self.error.take()) {
+        // What most are. The header says already that there is one column.
+        if result.is_ok() && !self.unusual && self.elements <= FIRST_ELEMENTS {
+            return self.elements != 0;
+        }
+        self.finish_any(row, result, out)
+    }
+
+    #[inline(never)]
+    fn finish_any(&mut self, row: u32, result: Result<()>, out: &mut Writer) -> bool {
+        let (route, error) = (self.route.take(), self.error.take());
+        if let Some(error) = result.err().or(error) {
             out.truncate(self.start);
             reject(out, row, &error);
             return true;
         }
-        // What most are, by comparison: a table of jumps isn't foreseen.
-        if self.fate == Fate::Patched && self.route.is_none() {
-            if self.elements == 0 {
-                return false;
-            }
-            if self.elements < 16 {
-                out.set(self.header, 0x90 | self.elements as u8);
-                return true;
-            }
-        }
-        match self.fate {
-            Fate::Patched if self.route.is_some() => self.finish_route(row, out),
-            Fate::Patched => {
+        match (self.fate, route) {
+            (Fate::Patched, Some(route)) => self.finish_route(row, &route, out),
+            (Fate::Patched, None) if self.elements == 0 => return false,
+            (Fate::Patched, None) if self.elements < 16 => out.set(self.header, ARRAY | self.elements as u8),
+            (Fate::Patched, None) => {
                 out.set(self.header, 0xdc);
                 out.insert(self.header + 1, &(self.elements as u16).to_be_bytes());
             }
-            Fate::FannedOut => out.set_long_array(self.header, self.elements as u32),
-            Fate::Settled => {}
+            (Fate::FannedOut, _) => out.set_long_array(self.header, self.elements as u32),
+            (Fate::Settled, _) => {}
         }
         true
     }
 
     /// Makes a route of what is a patch so far.
     #[cold]
-    fn finish_route(&mut self, row: u32, out: &mut Writer) {
+    fn finish_route(&mut self, row: u32, route: &str, out: &mut Writer) {
         let begin = if self.elements == 0 { out.len() } else { self.header + 1 };
         let columns = out.as_slice().get(begin..).unwrap_or_default().to_vec();
         out.truncate(self.start);
         header(out, row, action::ROUTE, 4);
-        out.str(self.route.as_deref().unwrap_or_default());
+        out.str(route);
         out.array(self.elements);
         out.raw(&columns);
     }
@@ -330,18 +342,25 @@ pub(crate) fn header(out: &mut Writer, row: u32, action: u8, elements: usize) {
     out.uint(action.into());
 }
 
-/// `[row, PATCH, [index` with the header of an array of less than 16 elements, the number of which is filled in later,
-/// and the first of its columns.
+/// The header of an array of less than 16 elements.
+const ARRAY: u8 = 0x90;
+/// The first column of a patch and its value.
+const FIRST_ELEMENTS: usize = 2;
+
+/// `[row, PATCH, [index` with the header of an array of one column and its value; if there are to be more, their number is
+/// filled in later.
 #[inline]
 fn begin_patch(out: &mut Writer, row: u32, index: u8) {
     const ARRAY_OF_3: u8 = 0x93;
-    const ARRAY: u8 = 0x90;
+    const COLUMNS: u8 = ARRAY | FIRST_ELEMENTS as u8;
     let [b0, b1, b2, b3] = row.to_be_bytes();
-    match row {
-        0..=0x7f => out.fixed(&[ARRAY_OF_3, b3, action::PATCH, ARRAY, index]),
-        0x80..=0xffff => out.fixed(&[ARRAY_OF_3, 0xcd, b2, b3, action::PATCH, ARRAY, index]),
-        _ => out.fixed(&[ARRAY_OF_3, 0xce, b0, b1, b2, b3, action::PATCH, ARRAY, index]),
+    if row > 0xffff {
+        return out.fixed(&[ARRAY_OF_3, 0xce, b0, b1, b2, b3, action::PATCH, COLUMNS, index]);
     }
+    // As one number, which is one store.
+    const TEMPLATE: u64 = u64::from_le_bytes([ARRAY_OF_3, 0xcd, 0, 0, action::PATCH, COLUMNS, 0, 0]);
+    let word = TEMPLATE | u64::from((row as u16).swap_bytes()) << 16 | u64::from(index) << 48;
+    out.first_of(7, &word.to_le_bytes());
 }
 
 #[cold]

@@ -140,6 +140,8 @@ fn binary_and_text_write_the_same_lines() {
     cluster.script("postgres", &inserts(&columns, 1000)).unwrap();
     let changes = "
         UPDATE typed SET big = decode(repeat('00ff10', 5000), 'hex') WHERE id % 2 = 0;
+        -- One that isn't made a text of, and is sent again as an old value.
+        UPDATE typed SET big = decode(repeat('00ff10', 400000), 'hex') WHERE id = 1002;
         UPDATE typed SET id = id + 5000 WHERE id % 3 = 0;
         ALTER TABLE typed REPLICA IDENTITY FULL;
         UPDATE typed SET c_bool = NOT c_bool WHERE id >= 1000;

@@ -198,6 +198,146 @@ fn a_route_may_stop_where_its_tables_change_and_goes_on_where_it_was() {
     }
 }
 
+const FOLLOWED: &str = "CREATE TABLE items (id int PRIMARY KEY, n int, price numeric(5,2), label varchar(5),
+    gone text NOT NULL DEFAULT 'g', spare text, made int GENERATED ALWAYS AS (id * 2) STORED);";
+
+/// Each is a transaction with a change of the columns in its midst, and what the target has behind it: rows, then columns.
+const FOLLOWING: [(&str, &str, &str); 6] = [
+    (
+        "INSERT INTO items (id, n) VALUES (10, 1); ALTER TABLE items ALTER COLUMN n TYPE bigint;
+         INSERT INTO items (id, n) VALUES (11, 3000000000)",
+        "10:1, 11:3000000000",
+        "n bigint",
+    ),
+    (
+        "INSERT INTO items (id, label) VALUES (20, 'five5'); ALTER TABLE items ALTER COLUMN label TYPE varchar(20),
+             ALTER COLUMN price TYPE numeric(12,4);
+         INSERT INTO items (id, label, price) VALUES (21, 'longer than five', 12345678.1234)",
+        "20:five5, 21:longer than five 12345678.1234",
+        "label character varying(20)",
+    ),
+    (
+        "INSERT INTO items (id, label) VALUES (30, 'a'); ALTER TABLE items RENAME COLUMN label TO title;
+         INSERT INTO items (id, title) VALUES (31, 'b')",
+        "30:a, 31:b",
+        "title character varying(20)",
+    ),
+    (
+        "INSERT INTO items (id) VALUES (40); ALTER TABLE items DROP COLUMN gone; INSERT INTO items (id, n) VALUES (41, 4)",
+        "40:, 41:4",
+        "gone text",
+    ),
+    // Another column of the same type at the same place: it is no rename.
+    (
+        "INSERT INTO items (id, spare) VALUES (50, 's'); ALTER TABLE items DROP COLUMN spare, ADD COLUMN fresh text;
+         INSERT INTO items (id, fresh) VALUES (51, 'f')",
+        "50:s, 51:f",
+        "fresh text",
+    ),
+    // Twice before a row comes, and to another type.
+    (
+        "INSERT INTO items (id, title) VALUES (60, 'x'); ALTER TABLE items RENAME COLUMN title TO t;
+         ALTER TABLE items ALTER COLUMN t TYPE text; ALTER TABLE items RENAME COLUMN t TO heading;
+         INSERT INTO items (id, heading) VALUES (61, 'a heading of more than twenty')",
+        "60:x, 61:a heading of more than twenty",
+        "heading text",
+    ),
+];
+
+/// Everything of the target's rows, whatever its columns are called by now.
+const ROWS: &str =
+    "SELECT string_agg(id || ':' || concat_ws(' ', r->>'n', coalesce(r->>'label', r->>'title', r->>'heading'),
+        r->>'price', r->>'spare', r->>'fresh'), ', ' ORDER BY id)
+    FROM (SELECT id, to_jsonb(items) AS r FROM items) AS items WHERE id / 10 = ";
+const TARGET_COLUMNS: &str = "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) ||
+        CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END, ', ' ORDER BY attnum)
+    FROM pg_attribute WHERE attrelid = 'items'::regclass AND attnum > 0 AND NOT attisdropped";
+
+#[test]
+fn a_target_follows_renames_wider_types_and_drops_though_the_host_is_killed() {
+    let shop = Shop::with(FOLLOWED).unwrap();
+    let pipeline = pipeline(&shop, "", "warehouse");
+    shop.target("ALTER TABLE items ALTER gone DROP DEFAULT").unwrap();
+    Host::verb(shop.folder(), &pipeline, &["ddl-trigger", "install"], 0).unwrap();
+    shop.source("INSERT INTO items VALUES (1, 1, 1, 'one', 'g', 's')")
+        .unwrap();
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    for (at, (changes, rows, column)) in FOLLOWING.into_iter().enumerate() {
+        change(&shop, changes);
+        if at % 2 == 1 {
+            // At some moment in it; else behind it.
+            host.kill().unwrap();
+            host = Host::run(shop.folder(), &pipeline).unwrap();
+        }
+        shop.wait_target(&mut host, &format!("{ROWS}{}", at + 1), rows).unwrap();
+        let columns = shop.target(TARGET_COLUMNS).unwrap();
+        assert!(
+            columns.split(", ").any(|found| found == column),
+            "{column}: {columns}\n{}",
+            host.log()
+        );
+        if at % 2 == 0 {
+            host.kill().unwrap();
+            host = Host::run(shop.folder(), &pipeline).unwrap();
+        }
+    }
+    // What has gone stays with what it holds.
+    let expected = "id integer NOT NULL, n bigint, price numeric(12,4), heading text, gone text, spare text, made integer, fresh text";
+    assert_eq!(shop.target(TARGET_COLUMNS).unwrap(), expected);
+    let kept = "SELECT concat_ws(' ', id, heading, gone, spare, made) FROM items WHERE id = 1";
+    assert_eq!(shop.target(kept).unwrap(), "1 one g s 2");
+    host.terminate().unwrap();
+}
+
+#[test]
+fn what_a_target_cant_follow_stops_with_the_statement_that_settles_it() {
+    let shop = Shop::with("CREATE TABLE items (id int PRIMARY KEY, n bigint, label varchar(10));").unwrap();
+    let pipeline = pipeline(&shop, "", "warehouse");
+    shop.source("INSERT INTO items VALUES (0, 0, 'old')").unwrap();
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    // A view of the target's own hangs on a column.
+    shop.target("CREATE VIEW labels AS SELECT label FROM items").unwrap();
+    change(
+        &shop,
+        "ALTER TABLE items ALTER label TYPE text; INSERT INTO items VALUES (1, 1, 'more than ten')",
+    );
+    let refused = || Host::verb(shop.folder(), &pipeline, &["run", "--once"], 6).unwrap().1;
+    let said = refused();
+    let fix = r#"ALTER TABLE "public"."items" ALTER COLUMN "label" TYPE text USING "label"::text"#;
+    ensure_all(&said, &["E0419", "column label of public.items", fix, "used by a view"]).unwrap();
+    shop.target("DROP VIEW labels").unwrap();
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    // Values that have nothing to do with those before.
+    change(
+        &shop,
+        "ALTER TABLE items ALTER n TYPE date USING '2026-01-01'; INSERT INTO items VALUES (2, '2026-02-03', 'b')",
+    );
+    let said = refused();
+    ensure_all(
+        &said,
+        &[
+            "E0419",
+            "column n of public.items",
+            "it is bigint here and date at the source",
+        ],
+    )
+    .unwrap();
+    shop.target("ALTER TABLE items ALTER n TYPE date USING NULL").unwrap();
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    // A type that the target's holds needs nothing.
+    change(
+        &shop,
+        "ALTER TABLE items ALTER label TYPE varchar(20); INSERT INTO items VALUES (3, NULL, 'c')",
+    );
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    let rows = "SELECT string_agg(concat_ws(' ', id, n, label), ', ' ORDER BY id) FROM items";
+    assert_eq!(
+        shop.target(rows).unwrap(),
+        "0 old, 1 more than ten, 2 2026-02-03 b, 3 c"
+    );
+}
+
 fn ensure_all(text: &str, parts: &[&str]) -> Result<()> {
     for part in parts {
         ensure!(text.contains(part), "{part} isn't in\n{text}");

@@ -15,10 +15,12 @@ const BUILDS: [(&str, &str); 5] = [
     ("18", "18.4.0-beta.17"),
 ];
 
-/// What runs on each: all types, all messages, and the whole way of a row.
-const TESTS: [(&str, &str); 6] = [
+/// What runs on each: all types, in both forms, all messages, and the whole way of a row.
+const TESTS: [(&str, &str); 8] = [
     ("rowmill-tests", "types"),
     ("rowmill", "decode"),
+    ("rowmill", "binary"),
+    ("rowmill-tests", "binary"),
     ("rowmill-tests", "copied_once"),
     ("rowmill-tests", "streamed"),
     ("rowmill-tests", "two_phase"),

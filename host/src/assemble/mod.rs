@@ -42,7 +42,7 @@ mod spill;
 mod tests;
 mod two_phase;
 
-pub use prepared::begin_prepared;
+pub use prepared::{Ledger, begin_prepared};
 pub use spill::{Full, MEMORY_BYTES, SUB_TRANSACTIONS_MAX, SpillStats, clear};
 pub use two_phase::PreparedLost;
 
@@ -120,7 +120,8 @@ impl Assembler {
     }
 
     /// Keeps prepared transactions, and takes up those that were kept before, where the stream begins at `start`;
-    /// `acknowledged` tells up to where it won't begin again. [`begin_prepared`] has made the folder for them.
+    /// `acknowledged` tells up to where it won't begin again. [`begin_prepared`] has made the folder for them, and `ledger`
+    /// says what must be in it.
     ///
     /// # Errors
     /// A folder that isn't there, and files in it that can't be read.
@@ -129,8 +130,9 @@ impl Assembler {
         state_dir: &Path,
         start: Lsn,
         acknowledged: impl Fn() -> Lsn + Send + 'static,
+        ledger: Ledger,
     ) -> std::io::Result<Self> {
-        let store = PreparedStore::open(state_dir, start, &mut self.spill, Box::new(acknowledged))?;
+        let store = PreparedStore::open(state_dir, start, &mut self.spill, Box::new(acknowledged), ledger)?;
         self.prepared = Some(store);
         Ok(self)
     }

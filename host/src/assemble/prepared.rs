@@ -32,6 +32,29 @@ const MAGIC: &[u8; 8] = b"RWPREP01";
 /// Number of tables, of the frames' bytes, and the magic.
 const FOOTER: usize = 4 + 8 + MAGIC.len();
 
+/// Records ids durably.
+pub type Record = Box<dyn Fn(&[u32]) -> io::Result<()> + Send>;
+
+/// What the state says of prepared transactions.
+pub struct Ledger {
+    /// The ids of those whose files there must be.
+    pub recorded: Vec<u32>,
+    /// In place of those.
+    pub record: Record,
+    /// A transaction that was committed before it may have been handed to somebody else, where the slot was theirs.
+    pub foreign_until: Lsn,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            recorded: Vec::new(),
+            record: Box::new(|_| Ok(())),
+            foreign_until: Lsn(0),
+        }
+    }
+}
+
 /// Makes an empty folder, for a slot that hasn't handed anything over. What lies there is deleted.
 ///
 /// # Errors
@@ -65,6 +88,7 @@ impl Prepared {
 
 /// One that has left, up to this commit's end.
 struct Left {
+    xid: u32,
     path: PathBuf,
     end: Lsn,
     bytes: u64,
@@ -76,6 +100,7 @@ pub(super) struct PreparedStore {
     waiting: FxHashMap<u32, Prepared>,
     left: Vec<Left>,
     acknowledged: Box<dyn Fn() -> Lsn + Send>,
+    ledger: Ledger,
     stats: Arc<SpillStats>,
 }
 
@@ -83,24 +108,28 @@ impl PreparedStore {
     /// Takes up what an earlier session has kept, where the stream begins at `start`.
     ///
     /// # Errors
-    /// A folder that isn't there, and files that no session has written.
+    /// A folder or a file that isn't there though it must be, and files that no session has written.
     pub(super) fn open(
         state_dir: &Path,
         start: Lsn,
         spill: &mut Spill,
         acknowledged: Box<dyn Fn() -> Lsn + Send>,
+        ledger: Ledger,
     ) -> io::Result<Self> {
         let mut store = Self {
             folder: state_dir.join(FOLDER),
             waiting: FxHashMap::default(),
             left: Vec::new(),
             acknowledged,
+            ledger,
             stats: spill.stats(),
         };
+        let mut missing = std::mem::take(&mut store.ledger.recorded);
         for entry in fs::read_dir(&store.folder)? {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_name);
             let Some((xid, end)) = name else { continue };
+            missing.retain(|recorded| *recorded != xid);
             if end.is_some_and(|end| end <= start) {
                 fs::remove_file(&path)?;
                 continue;
@@ -109,6 +138,11 @@ impl PreparedStore {
             spill.found_on_disk(prepared.bytes);
             store.waiting.insert(xid, prepared);
         }
+        if let Some(xid) = missing.first() {
+            let text = format!("the file of prepared transaction {xid}, `{xid:08x}`, is missing");
+            return Err(io::Error::new(io::ErrorKind::NotFound, text));
+        }
+        store.record()?;
         store.count();
         Ok(store)
     }
@@ -134,6 +168,7 @@ impl PreparedStore {
         if let Some(before) = self.waiting.insert(xid, prepared) {
             spill.return_disk(before.bytes);
         }
+        self.record().map_err(Full::Disk)?;
         self.count();
         Ok(())
     }
@@ -148,7 +183,7 @@ impl PreparedStore {
         self.sync()?;
         prepared.path.clone_from(&path);
         let bytes = prepared.bytes;
-        self.left.push(Left { path, end, bytes });
+        self.left.push(Left { xid, path, end, bytes });
         self.count();
         Ok(Some(prepared))
     }
@@ -158,6 +193,8 @@ impl PreparedStore {
         let Some(prepared) = self.waiting.remove(&xid) else {
             return Ok(());
         };
+        // In this order: what is recorded is there.
+        self.record()?;
         fs::remove_file(&prepared.path)?;
         self.sync()?;
         spill.return_disk(prepared.bytes);
@@ -172,11 +209,29 @@ impl PreparedStore {
             return Ok(());
         }
         let acknowledged = (self.acknowledged)();
-        for gone in self.left.extract_if(.., |left| left.end <= acknowledged) {
+        let gone: Vec<Left> = self.left.extract_if(.., |left| left.end <= acknowledged).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.record()?;
+        for gone in gone {
             fs::remove_file(&gone.path)?;
             spill.return_disk(gone.bytes);
         }
         Ok(())
+    }
+
+    /// Whether somebody else may have got the rows of one that is committed there.
+    pub(super) fn is_foreign(&self, commit: Lsn) -> bool {
+        commit < self.ledger.foreign_until
+    }
+
+    /// Records whose files there are, so that one that goes missing is missed.
+    fn record(&self) -> io::Result<()> {
+        let left = self.left.iter().map(|left| left.xid);
+        let mut xids: Vec<u32> = self.waiting.keys().copied().chain(left).collect();
+        xids.sort_unstable();
+        (self.ledger.record)(&xids)
     }
 
     fn sync(&self) -> io::Result<()> {

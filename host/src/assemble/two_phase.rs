@@ -33,6 +33,8 @@ use bytes::Bytes;
 pub struct PreparedLost {
     pub xid: u32,
     pub lsn: Lsn,
+    /// Whether the slot was somebody else's when it was prepared.
+    pub foreign: bool,
 }
 
 /// Behind the kind of P and p, of K, and of r.
@@ -141,9 +143,10 @@ impl Assembler {
         let mut tail = commit(frame.lsn(), flags, commit_lsn, end_lsn, time);
         let Some(prepared) = prepared else {
             let lsn = Lsn(commit_lsn);
+            let foreign = store.is_foreign(lsn);
             // One without a change is committed without having been sent.
-            return match sent_again {
-                true => Err(Stop::Lost(PreparedLost { xid, lsn })),
+            return match sent_again || foreign {
+                true => Err(Stop::Lost(PreparedLost { xid, lsn, foreign })),
                 false => give(Bytes::from([head, tail].concat())).map_err(Stop::Gone),
             };
         };

@@ -107,7 +107,7 @@ impl Cell {
     /// A text of less than 32 bytes with what lies behind it: its length, and 32 bytes that begin with it. `None` for
     /// other values, and at the end of the bytes.
     #[inline]
-    pub(super) fn short_text<'a>(self, bytes: &'a [u8], arena: &'a [u8]) -> Option<(usize, &'a [u8; 32])> {
+    pub(crate) fn short_text<'a>(self, bytes: &'a [u8], arena: &'a [u8]) -> Option<(usize, &'a [u8; 32])> {
         let len = (self.tagged_len & LEN_MASK) as usize;
         if len >= 32 {
             return None;

@@ -161,7 +161,7 @@ const POSTGRES_SOURCE: Block = Block {
             &Shape::Choice(&["true", "false"]),
             "false",
             "Whether prepared transactions are received when they are prepared, and kept on disk until COMMIT PREPARED \
-             lets them leave: a slot of its own kind, PostgreSQL 15 and later.",
+             lets them leave: PostgreSQL 15 and later. A slot that was asked for it can't be asked otherwise any more.",
         ),
         Key::default(
             "spill",
@@ -441,7 +441,8 @@ const POSTGRES_SINK: Block = Block {
             "create_tables",
             &Shape::Choice(&["true", "false"]),
             "false",
-            "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source.",
+            "Whether tables and columns that are missing are made: types, keys and NOT NULL as at the source. \
+             A large table gets its key behind its rows.",
         ),
         Key::default(
             "transactions",

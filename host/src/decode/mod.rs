@@ -20,6 +20,7 @@ mod tuple;
 mod types;
 
 pub use binary::{TypeEntry, Types};
+pub(crate) use binary::{write_f32, write_f64};
 pub use copy::CopyDecoder;
 pub use pgoutput::Decoder;
 pub use relations::{ColumnHint, TableHint};

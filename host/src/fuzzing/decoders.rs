@@ -1,6 +1,6 @@
 //! The server's bytes and a module's.
 
-use crate::assemble::{Assembler, begin_prepared};
+use crate::assemble::{Assembler, Ledger, begin_prepared};
 use crate::batch::{Batch, Column, Lsn, Origin, Part, Relation, ReplicaIdentity, Row, Transaction};
 use crate::decode::{CopyDecoder, Decoder, Types};
 use crate::plugin::fuzzing::{Manifest, ModuleFile};
@@ -41,7 +41,8 @@ fn streamed(frames: &Bytes) {
     };
     // Not always: an fsync costs more than all the rest.
     let mut assembler = if frames.len().is_multiple_of(4) {
-        let kept = begin_prepared(&folder).and_then(|()| assembler.keep_prepared(&folder, Lsn(0), || Lsn(0)));
+        let kept = begin_prepared(&folder)
+            .and_then(|()| assembler.keep_prepared(&folder, Lsn(0), || Lsn(0), Ledger::default()));
         let Ok(assembler) = kept else { return };
         assembler
     } else {

@@ -1,7 +1,7 @@
 //! Which columns of a table may leave through a route. Fails closed: what nobody has decided on stays.
 
 use crate::batch::{Column, Relation, ReplicaIdentity};
-use crate::checkpoint::{RouteShapes, TableShape};
+use crate::checkpoint::{NumberedColumn, RouteShapes, TableShape};
 use crate::config::{OnNewColumn, Route};
 use crate::problem::{Exit, Problem};
 use std::sync::Arc;
@@ -29,6 +29,13 @@ pub trait KnownColumns: Send {
 
     /// Records them durably, all at once.
     fn set_shapes(&mut self, shapes: &[RouteShapes]) -> anyhow::Result<()>;
+
+    /// The columns of a table, by its OID, with their numbers, as the source's DDL trigger has told them; none where it
+    /// hasn't.
+    fn numbers(&mut self, table: u32) -> anyhow::Result<Vec<NumberedColumn>>;
+
+    /// Records them durably.
+    fn set_numbers(&mut self, table: u32, columns: Vec<NumberedColumn>) -> anyhow::Result<()>;
 }
 
 /// The name under which a route's memory is kept: its tables, so that other sinks or plugins don't make it forget.

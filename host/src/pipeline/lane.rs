@@ -103,7 +103,10 @@ impl Lane {
             let mut side = Side::default();
             if route.chain.is_some() && !rows.is_empty() {
                 self.processed.clear();
-                let seen = rows.iter().map(|row| done.batch.transaction(row).commit_lsn).max();
+                let transactions = rows.chunk_by(|one, other| one.transaction == other.transaction);
+                let seen = transactions
+                    .map(|rows| done.batch.transaction(&rows[0]).commit_lsn)
+                    .max();
                 let call = Call {
                     route: at,
                     warden: &self.warden,

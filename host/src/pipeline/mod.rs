@@ -25,6 +25,7 @@ mod lane_put_back;
 mod lane_state;
 mod lanes;
 mod notices;
+mod numbers;
 mod outflow;
 mod probation;
 mod queue;

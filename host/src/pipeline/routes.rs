@@ -1,12 +1,13 @@
 //! Which routes the rows of a relation take, resolved once per relation version.
 
 use super::columns::{KnownColumns, Met, project, route_key};
-use super::shape::Versions;
+use super::numbers;
+use super::shape::{Versions, shape};
 use crate::batch::{Batch, Lsn, Op, Relation, Row, Truncate};
 use crate::checkpoint::STATE_DISK_FULL;
 use crate::config::{OnSchemaChange, Route, TablePattern};
 use crate::problem::{Exit, Problem};
-use crate::sink::AddedColumns;
+use crate::sink::ColumnChanges;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ struct Way {
 /// The relations that rows of a route have had so far in this process, as the route lets them out: what a new version
 /// of its plugins is tried on.
 #[derive(Debug, Default)]
-pub struct LiveRelations(Mutex<BTreeMap<(usize, u32), Arc<Relation>>>, Arc<AddedColumns>);
+pub struct LiveRelations(Mutex<BTreeMap<(usize, u32), Arc<Relation>>>, Arc<ColumnChanges>);
 
 impl LiveRelations {
     pub fn of_route(&self, route: usize) -> Vec<Arc<Relation>> {
@@ -31,8 +32,8 @@ impl LiveRelations {
             .collect()
     }
 
-    /// Columns that have come, and that targets may add.
-    pub fn added(&self) -> Arc<AddedColumns> {
+    /// What has become of columns, for targets that follow.
+    pub fn changes(&self) -> Arc<ColumnChanges> {
         Arc::clone(&self.1)
     }
 
@@ -76,6 +77,7 @@ impl Routes {
     /// Hands every row of the batch to the routes of its relation: `rows[route]` gets its own copy, pointing at the
     /// relation as that route lets it out.
     pub(super) fn assign(&mut self, batch: &mut Batch, rows: &mut [Vec<Row>]) -> Result<(), Box<Problem>> {
+        self.hear(batch)?;
         self.meet(batch)?;
         let mut by_relation: Vec<Vec<(usize, u32)>> = Vec::with_capacity(batch.relations.len());
         for at in 0..batch.relations.len() {
@@ -115,6 +117,28 @@ impl Routes {
         Ok(())
     }
 
+    /// Takes up what the source's DDL trigger says of columns.
+    fn hear(&mut self, batch: &Batch) -> Result<(), Box<Problem>> {
+        if batch.messages.is_empty() {
+            return Ok(());
+        }
+        let (routes, keys) = (&self.routes, &self.keys);
+        let wanted = |schema: &str, table: &str| {
+            let mut patterns = routes.iter().flat_map(|route| &route.tables);
+            patterns.any(|pattern| names(pattern, schema, table))
+        };
+        let heard = numbers::hear(batch, self.known.as_mut(), wanted, |known, oid, table| {
+            for key in keys {
+                if let Some(newest) = known.shapes(key, table)?.pop() {
+                    return Ok(Some(newest));
+                }
+            }
+            // No route has met it before: what comes first in the batch is older than the message, if anything is.
+            Ok(batch.relations.iter().find(|it| it.oid == oid).map(|it| shape(it)))
+        });
+        heard.map_err(forgotten)
+    }
+
     /// Resolves the relations of the batch that are new here.
     fn meet(&mut self, batch: &Batch) -> Result<(), Box<Problem>> {
         let is_new = |relation: &&Arc<Relation>| !self.ways.contains_key(&relation.index);
@@ -146,18 +170,19 @@ impl Routes {
             let index = relation.index;
             let config = &self.routes[route];
             let met = versions.meet(config, &self.keys[route], relation, begins(batch, index));
-            let kept = match met.map_err(forgotten)? {
-                Ok(kept) => kept,
+            let taken = match met.map_err(forgotten)? {
+                Ok(taken) => taken,
                 Err(problem) => {
                     // What came before it counts.
                     versions.record().map_err(forgotten)?;
                     return Err(problem);
                 }
             };
-            let relation = project(config, known, kept.as_deref(), relation)?;
+            self.live.1.note(&relation.full_name(), taken.changes);
+            let relation = project(config, known, taken.kept.as_deref(), relation)?;
             if config.on_schema_change == OnSchemaChange::Evolve {
                 let added = relation.columns.iter().filter(|column| !known.contains(&column.name));
-                added.for_each(|column| self.live.1.insert(&relation, &column.name));
+                added.for_each(|column| self.live.1.add(&relation, &column.name));
             }
             self.live.insert(route, &relation);
             ways.entry(index).or_default().push(Way { route, relation });
@@ -225,8 +250,11 @@ pub fn takes(route: &Route, relation: &Relation) -> bool {
 
 /// Whether a pattern of the configuration names the relation.
 fn matches(pattern: &TablePattern, relation: &Relation) -> bool {
-    glob(pattern.schema.as_bytes(), relation.schema.as_bytes())
-        && glob(pattern.table.as_bytes(), relation.table.as_bytes())
+    names(pattern, &relation.schema, &relation.table)
+}
+
+fn names(pattern: &TablePattern, schema: &str, table: &str) -> bool {
+    glob(pattern.schema.as_bytes(), schema.as_bytes()) && glob(pattern.table.as_bytes(), table.as_bytes())
 }
 
 /// `*` stands for anything, `?` for one byte.

@@ -5,10 +5,12 @@
 //! start before a change that has been taken up doesn't take the old version for another one.
 
 use super::columns::KnownColumns;
+use super::numbers;
 use crate::batch::{Lsn, Relation};
 use crate::checkpoint::{RouteShapes, ShapeColumn, TableShape};
 use crate::config::{OnSchemaChange, Route};
 use crate::problem::{Exit, Problem};
+use crate::sink::{Renamed, TableChanges};
 
 /// Versions that are remembered of a table: more than a start can be behind, as each of them has its DDL.
 const SHAPES_MAX: usize = 64;
@@ -35,8 +37,7 @@ impl<'k> Versions<'k> {
         Self { known, met: Vec::new() }
     }
 
-    /// Takes a version up as the route says. `Some` are the columns that it goes on with; `None` where all that there are
-    /// may leave that otherwise may.
+    /// Takes a version up as the route says.
     ///
     /// # Errors
     /// The inner one is a route's that stops.
@@ -46,7 +47,7 @@ impl<'k> Versions<'k> {
         key: &str,
         relation: &Relation,
         position: Lsn,
-    ) -> anyhow::Result<Result<Option<Vec<String>>, Box<Problem>>> {
+    ) -> anyhow::Result<Result<Taken, Box<Problem>>> {
         let table = relation.full_name();
         let now = shape(relation);
         // The same table again in one batch is one that has changed, which is rare.
@@ -58,24 +59,39 @@ impl<'k> Versions<'k> {
         let ignores = route.on_schema_change == OnSchemaChange::Ignore;
         let Some(newest) = shapes.last() else {
             self.put(key, table, vec![now]);
-            return Ok(Ok(None));
+            return Ok(Ok(Taken::default()));
         };
-        let base = ignores.then(|| newest.0.iter().map(|column| column.name.clone()).collect());
-        if shapes.contains(&now) {
-            return Ok(Ok(base));
+        if ignores {
+            let kept = newest.0.iter().map(|column| column.name.clone()).collect();
+            if !shapes.contains(&now) {
+                Difference::between(newest, &now).tell(&table, position, true, &[]);
+            }
+            let changes = TableChanges::default();
+            let kept = Some(kept);
+            return Ok(Ok(Taken { kept, changes }));
+        }
+        let renamed: Vec<Renamed> = numbers::renamed(&self.known.numbers(relation.oid)?, relation)
+            .map(|(before, now)| Renamed {
+                before,
+                now,
+                version: relation.version,
+            })
+            .collect();
+        if let Some(at) = shapes.iter().position(|known| *known == now) {
+            let changes = since(&shapes[..at], &now, renamed);
+            return Ok(Ok(Taken { kept: None, changes }));
         }
         let difference = Difference::between(newest, &now);
         if route.on_schema_change == OnSchemaChange::Stop {
             return Ok(Err(Box::new(difference.problem(&table, position))));
         }
-        difference.tell(&table, position, ignores);
-        if !ignores {
-            shapes.push(now);
-            let first = shapes.len().saturating_sub(SHAPES_MAX);
-            shapes.drain(..first);
-            self.put(key, table, shapes);
-        }
-        Ok(Ok(base))
+        difference.tell(&table, position, false, &renamed);
+        let changes = since(&shapes, &now, renamed);
+        shapes.push(now);
+        let first = shapes.len().saturating_sub(SHAPES_MAX);
+        shapes.drain(..first);
+        self.put(key, table, shapes);
+        Ok(Ok(Taken { kept: None, changes }))
     }
 
     fn put(&mut self, key: &str, table: String, shapes: Vec<TableShape>) {
@@ -92,7 +108,37 @@ impl<'k> Versions<'k> {
     }
 }
 
-fn shape(relation: &Relation) -> TableShape {
+/// How a route goes on with a version.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// The columns that it goes on with; `None` where all that there are may leave that otherwise may.
+    pub(super) kept: Option<Vec<String>>,
+    /// What targets may follow.
+    pub(super) changes: TableChanges,
+}
+
+/// What has become of the columns of earlier versions. All of them count, and not the last one alone: a target may be
+/// behind by several.
+fn since(before: &[TableShape], now: &TableShape, renamed: Vec<Renamed>) -> TableChanges {
+    let mut changes = TableChanges::default();
+    for old in before.iter().flat_map(|shape| &shape.0) {
+        let moved = renamed.iter().find(|renamed| renamed.before.contains(&old.name));
+        let name = moved.map_or(&old.name, |renamed| &renamed.now);
+        match now.0.iter().find(|column| column.name == *name) {
+            Some(column) if (column.type_oid, column.typmod) != (old.type_oid, old.typmod) => {
+                changes.retyped.insert(name.clone());
+            }
+            Some(_) => {}
+            None => {
+                changes.dropped.insert(name.clone());
+            }
+        }
+    }
+    changes.renamed = renamed;
+    changes
+}
+
+pub(super) fn shape(relation: &Relation) -> TableShape {
     let column = |column: &crate::batch::Column| ShapeColumn {
         name: column.name.clone(),
         type_oid: column.type_oid,
@@ -157,19 +203,24 @@ impl Difference {
     }
 
     /// What targets hold already isn't changed by it, which somebody may want to know.
-    fn tell(&self, table: &str, position: Lsn, ignores: bool) {
+    fn tell(&self, table: &str, position: Lsn, ignores: bool, certain: &[Renamed]) {
         let different = self.parts().join("; ");
-        let advice = match (
-            ignores,
-            self.dropped.is_empty() && self.renamed.is_empty() && self.retyped.is_empty(),
-        ) {
+        let is_certain = |name: &String| {
+            certain
+                .iter()
+                .any(|renamed| name.ends_with(&format!(" -> {}", renamed.now)))
+        };
+        let certain = self.renamed.iter().all(is_certain);
+        let advice = match (ignores, self.added.is_empty()) {
             (true, _) => "the route goes on with the columns that there were",
-            (false, true) => {
-                "rows that are at the targets get values in what was added when they change; `rowmill resync` brings them all"
+            (false, _) if !certain => {
+                "whether a column was renamed, or one dropped and another added, nothing tells without the DDL trigger: it \
+                 counts as the latter, and `rowmill resync` brings the values of rows that are there"
             }
             (false, false) => {
-                "targets keep the columns that they have: rename, drop or retype them there, then `rowmill resync` the table"
+                "rows that are at the targets get values in what was added when they change; `rowmill resync` brings them all"
             }
+            (false, true) => "Postgres targets follow; what was dropped stays there, and may be NULL",
         };
         tracing::warn!(table, %position, different, "the table has other columns: {advice}");
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::batch::{Delivery, Op, Part, Relation};
-use crate::checkpoint::{RouteShapes, TableShape};
+use crate::checkpoint::{NumberedColumn, RouteShapes, TableShape};
 use crate::config::{ByteSize, FilterMode, OnNewColumn, OnSchemaChange, Route, TablePattern};
 use crate::pipeline::columns::Met;
 use crate::pipeline::lane::Later;
@@ -64,6 +64,14 @@ impl KnownColumns for NoMemory {
     }
 
     fn set_shapes(&mut self, _: &[RouteShapes]) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn numbers(&mut self, _: u32) -> anyhow::Result<Vec<NumberedColumn>> {
+        Ok(Vec::new())
+    }
+
+    fn set_numbers(&mut self, _: u32, _: Vec<NumberedColumn>) -> anyhow::Result<()> {
         Ok(())
     }
 }

@@ -91,6 +91,33 @@ impl<'a> Cursor<'a> {
         self.at >= self.bytes.len()
     }
 
+    /// Where it stands.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// To where it stood.
+    pub fn go_to(&mut self, position: usize) {
+        self.at = position;
+    }
+
+    /// An action that patches one column, the number of which is below 128, up to the value: row, column. The row is written
+    /// as a number of 16 bits. `None` says nothing, and leaves the cursor where it is.
+    #[inline(always)]
+    pub fn patch_of_one(&mut self) -> Option<(u32, usize)> {
+        const SHAPE: u64 = u64::from_le_bytes([0x93, 0xcd, 0, 0, action::PATCH, 0x92, 0, 0]);
+        const FIXED: u64 = u64::from_le_bytes([0xff, 0xff, 0, 0, 0xff, 0xff, 0x80, 0]);
+        let word = u64::from_le_bytes(*self.bytes.get(self.at..)?.first_chunk()?);
+        if word & FIXED != SHAPE {
+            return None;
+        }
+        self.at += 7;
+        Some((
+            u32::from((word >> 16) as u16).swap_bytes() >> 16,
+            (word >> 48) as u8 as usize,
+        ))
+    }
+
     /// The beginning of an action, where it has 2 to 4 elements and its row is below 65,536: elements, row. `None` says
     /// nothing, and leaves the cursor where it is.
     #[inline]
@@ -110,7 +137,7 @@ impl<'a> Cursor<'a> {
 
     /// A text of less than 32 bytes, all of them ASCII and none of them NUL: its length, and 32 bytes that begin with it.
     /// `None` says nothing, and leaves the cursor where it is.
-    #[inline]
+    #[inline(always)]
     pub fn short_text(&mut self) -> Option<(usize, &'a [u8; 32])> {
         let (marker, behind) = self.bytes.get(self.at..)?.split_first()?;
         let (0xa0..=0xbf, text) = (*marker, behind.first_chunk::<32>()?) else {
@@ -122,6 +149,17 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1 + len;
         Some((len, text))
+    }
+
+    /// A float of 64 bits. `None` says nothing, and leaves the cursor where it is.
+    #[inline]
+    pub fn short_f64(&mut self) -> Option<f64> {
+        let (0xcb, behind) = self.bytes.get(self.at..)?.split_first()? else {
+            return None;
+        };
+        let value = f64::from_be_bytes(*behind.first_chunk()?);
+        self.at += 9;
+        Some(value)
     }
 
     /// The rest of an action that patches less than eight columns, up to the first of them: how many there are. `None`

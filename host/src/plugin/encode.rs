@@ -4,6 +4,7 @@
 
 use super::error::RowErrorKind;
 use super::plan::{Entry, InUse, Plan};
+use super::short_texts::short_texts;
 use super::values::{Class, Presence, encode};
 use super::wire::{Out, Wire};
 use super::write;
@@ -175,14 +176,16 @@ impl Encoder {
             return 0;
         };
         let (head, head_len) = plan.head.of(wire_op(first.op), image::NEW);
-        let same = |row: &Row| {
-            (row.relation, row.transaction) == (first.relation, first.transaction)
-                && row.op == first.op
-                && row.old.is_none()
-        };
+        let (relation, transaction, op) = (first.relation, first.transaction, first.op);
+        let same =
+            |row: &Row| row.relation == relation && row.transaction == transaction && row.op == op && row.old.is_none();
         let out = &mut self.body;
         let mut count = 0;
-        'rows: for row in rows {
+        if plan.texts_alone {
+            let new_of = |row: &Row| row.new.filter(|_| same(row));
+            count = short_texts(plan, batch, rows, new_of, (&head, head_len), out);
+        }
+        'rows: for row in &rows[count..] {
             let Some(new) = row.new.filter(|_| same(row)) else {
                 break;
             };

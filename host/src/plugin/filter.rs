@@ -154,7 +154,18 @@ pub(crate) fn apply(
     let any_reject = !rejects.is_empty();
     let mut rejects = rejects.into_iter().peekable();
     let mut image = 0;
-    for (at, (row, marks)) in rows.iter().zip(&encoder.marks).enumerate() {
+    let mut next = 0;
+    while let (Some(row), Some(marks)) = (rows.get(next), encoder.marks.get(next)) {
+        let at = next;
+        next += 1;
+        if !any_reject {
+            let simple = simple(&verdicts, image, &rows[at..], &encoder.marks[at..], out);
+            if simple > 0 {
+                image += simple as u32;
+                next = at + simple;
+                continue;
+            }
+        }
         // No image of it was shipped: passed by, or a delete that can't be judged.
         if marks & mark::SHIPPED == 0 {
             if marks & mark::DROP == 0 {
@@ -170,13 +181,6 @@ pub(crate) fn apply(
             verdicts.of(image - 1)
         };
         let (old, new) = (judged(mark::OLD), judged(mark::NEW));
-        // What most are, of which nothing else is to be asked.
-        if matches!(row.op, Op::Insert | Op::Read) && !any_reject {
-            if new == Verdict::Match {
-                out.push(*row);
-            }
-            continue;
-        }
         if any_reject && rejects.peek().is_some_and(|(rejected, _)| *rejected < image) {
             while let Some((_, kind)) = rejects.next_if(|(rejected, _)| *rejected < image) {
                 if refused.list.last().is_none_or(|(last, _)| *last != refused.base + at) {
@@ -195,6 +199,29 @@ pub(crate) fn apply(
         }
     }
     Ok(())
+}
+
+/// Applies verdicts to what most rows are, as many as there are at the beginning: inserted or copied ones, of which nothing
+/// else is to be asked. The first of them is the guest row `image`. Returns how many.
+fn simple(verdicts: &Verdicts<'_>, image: u32, rows: &[Row], marks: &[u8], out: &mut Vec<Row>) -> usize {
+    let is_simple = |(row, marks): &(&Row, &u8)| **marks == mark::NEW && matches!(row.op, Op::Insert | Op::Read);
+    let count = rows.iter().zip(marks).take_while(is_simple).count();
+    let rows = &rows[..count];
+    match verdicts {
+        Verdicts::All(false) => {}
+        Verdicts::All(true) => out.extend_from_slice(rows),
+        Verdicts::Bitmap(bits) => {
+            out.reserve(count);
+            for (image, row) in (image..).zip(rows) {
+                let matches = bits[image as usize / 8] >> (image % 8) & 1;
+                // Taken back where it isn't meant: no branch hangs on what is another from row to row.
+                let len = out.len();
+                out.push(*row);
+                out.truncate(len + usize::from(matches));
+            }
+        }
+    }
+    count
 }
 
 /// The change that a fate makes of a row; `None` where it is to be deleted by a key that it hasn't.

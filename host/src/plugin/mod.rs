@@ -43,6 +43,7 @@ mod plan;
 mod refused;
 mod schema_reply;
 mod shapes;
+mod short_texts;
 mod transform;
 mod values;
 mod wire;

@@ -33,6 +33,21 @@ impl Wire {
         }
     }
 
+    /// At least so many bytes behind what was appended, to be written and then taken by [`Self::advance`].
+    #[inline]
+    pub fn space(&mut self, bytes: usize) -> &mut [u8] {
+        if self.room.len() - self.len < bytes {
+            self.grow(bytes);
+        }
+        &mut self.room[self.len..]
+    }
+
+    /// Takes the first `len` bytes of the space as appended.
+    #[inline]
+    pub fn advance(&mut self, len: usize) {
+        self.len = (self.len + len).min(self.room.len());
+    }
+
     /// Forgets what is beyond `len`.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);

@@ -17,41 +17,32 @@ pub(crate) fn array(out: &mut impl Out, len: usize) {
 
 #[inline]
 pub(crate) fn uint(out: &mut impl Out, value: u64) {
-    if value < 0x80 {
-        out.push(value as u8);
-    } else if value <= u64::from(u8::MAX) {
-        out.extend_from_slice(&[0xcc, value as u8]);
-    } else if value <= u64::from(u16::MAX) {
-        let [a, b] = (value as u16).to_be_bytes();
-        out.extend_from_slice(&[0xcd, a, b]);
-    } else if value <= u64::from(u32::MAX) {
-        let [a, b, c, d] = (value as u32).to_be_bytes();
-        out.extend_from_slice(&[0xce, a, b, c, d]);
-    } else {
-        out.push(0xcf);
-        out.extend_from_slice(&value.to_be_bytes());
+    match value {
+        0..0x80 => out.push(value as u8),
+        0x80..0x100 => number(out, 0xcc, value, 1),
+        0x100..0x1_0000 => number(out, 0xcd, value, 2),
+        0x1_0000..0x1_0000_0000 => number(out, 0xce, value, 4),
+        _ => number(out, 0xcf, value, 8),
     }
 }
 
 #[inline]
 pub(crate) fn int(out: &mut impl Out, value: i64) {
-    if value >= 0 {
-        return uint(out, value as u64);
+    match value {
+        0.. => uint(out, value as u64),
+        -32..0 => out.push(value as u8),
+        -0x80..-32 => number(out, 0xd0, value as u64, 1),
+        -0x8000..-0x80 => number(out, 0xd1, value as u64, 2),
+        -0x8000_0000..-0x8000 => number(out, 0xd2, value as u64, 4),
+        _ => number(out, 0xd3, value as u64, 8),
     }
-    if value >= -32 {
-        out.push(value as u8);
-    } else if value >= i64::from(i8::MIN) {
-        out.extend_from_slice(&[0xd0, value as u8]);
-    } else if value >= i64::from(i16::MIN) {
-        let [a, b] = (value as i16).to_be_bytes();
-        out.extend_from_slice(&[0xd1, a, b]);
-    } else if value >= i64::from(i32::MIN) {
-        let [a, b, c, d] = (value as i32).to_be_bytes();
-        out.extend_from_slice(&[0xd2, a, b, c, d]);
-    } else {
-        out.push(0xd3);
-        out.extend_from_slice(&value.to_be_bytes());
-    }
+}
+
+/// A marker and the last `len` bytes of a number, 1 to 8, as one copy of a fixed size.
+#[inline]
+fn number(out: &mut impl Out, marker: u8, value: u64, len: usize) {
+    let [a, b, c, d, e, f, g, h] = (value << (64 - 8 * len)).to_be_bytes();
+    out.first_of(1 + len, &[marker, a, b, c, d, e, f, g, h]);
 }
 
 /// A text of less than 32 bytes, the first of those that are given.
@@ -92,13 +83,12 @@ pub(crate) fn bin_header(out: &mut impl Out, len: usize) {
 }
 
 pub(crate) fn f32(out: &mut impl Out, value: f32) {
-    out.push(0xca);
-    out.extend_from_slice(&value.to_be_bytes());
+    number(out, 0xca, u64::from(value.to_bits()), 4);
 }
 
+#[inline]
 pub(crate) fn f64(out: &mut impl Out, value: f64) {
-    out.push(0xcb);
-    out.extend_from_slice(&value.to_be_bytes());
+    number(out, 0xcb, value.to_bits(), 8);
 }
 
 #[inline]

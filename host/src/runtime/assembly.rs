@@ -53,7 +53,8 @@ pub(super) fn assembler(process: &Arc<Process>, start: Lsn) -> Result<Assembler,
     }
     let told = Arc::clone(process);
     let acknowledged = move || Lsn(told.status.acknowledged.load(Ordering::Relaxed));
-    let keeping = assembler.keep_prepared(&config.state_dir, start, acknowledged);
+    let ledger = two_phase::ledger(process)?;
+    let keeping = assembler.keep_prepared(&config.state_dir, start, acknowledged, ledger);
     keeping.map_err(|error| Box::new(two_phase::unusable(&error)))
 }
 

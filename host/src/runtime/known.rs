@@ -1,6 +1,6 @@
 //! The columns that a table had when a route first met it, kept in the state store.
 
-use crate::checkpoint::{RouteShapes, StateStore, TableShape};
+use crate::checkpoint::{NumberedColumn, RouteShapes, StateStore, TableShape};
 use crate::pipeline::{KnownColumns, Met};
 use rustc_hash::FxHashMap;
 
@@ -33,6 +33,14 @@ impl KnownColumns for StoredColumns {
 
     fn set_shapes(&mut self, shapes: &[RouteShapes]) -> anyhow::Result<()> {
         Ok(self.0.set_route_shapes(shapes)?)
+    }
+
+    fn numbers(&mut self, table: u32) -> anyhow::Result<Vec<NumberedColumn>> {
+        Ok(self.0.column_numbers(table)?)
+    }
+
+    fn set_numbers(&mut self, table: u32, columns: Vec<NumberedColumn>) -> anyhow::Result<()> {
+        Ok(self.0.set_column_numbers(table, &columns)?)
     }
 }
 

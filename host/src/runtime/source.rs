@@ -118,10 +118,15 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     };
     if start.first_run {
         if config.source.two_phase {
-            two_phase::begin(process, &client, report.slot.is_some()).await?;
+            let hands_over = report.slot.as_ref().is_some_and(|slot| slot.two_phase);
+            two_phase::begin(process, &client, hands_over).await?;
         }
         begin(process, &report.catalog, lsn)?;
     } else {
+        // Until now it has handed nothing over. From this start on it does: the server marks it so.
+        if config.source.two_phase && report.slot.as_ref().is_some_and(|slot| !slot.two_phase) {
+            two_phase::begin(process, &client, false).await?;
+        }
         tables::follow(process, &report.catalog).map_err(boxed)?;
     }
     late_sinks::follow(process, &report.catalog).map_err(boxed)?;

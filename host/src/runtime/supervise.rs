@@ -49,7 +49,7 @@ pub(super) async fn supervise(
     let mut last_reason = String::new();
     let mut taken_since: Option<Instant> = None;
     let mut refusals = 0;
-    let mut altered: VecDeque<Instant> = VecDeque::new();
+    let mut altered = Alterations::default();
     let mut malformed = String::new();
     loop {
         let began = Instant::now();
@@ -82,9 +82,7 @@ pub(super) async fn supervise(
             SessionEnd::Altered(problem) => {
                 taken_since = None;
                 refusals = 0;
-                altered.push_back(began);
-                altered.retain(|at| at.elapsed() < ALTERED_TIME);
-                if altered.len() > ALTERED_MAX {
+                if altered.are_too_many(Instant::now()) {
                     return Err(problem);
                 }
                 process.status.reconnecting(&problem.headline);
@@ -132,7 +130,40 @@ pub(super) async fn supervise(
     }
 }
 
+/// When tables were altered under their copies.
+#[derive(Debug, Default)]
+struct Alterations(VecDeque<Instant>);
+
+impl Alterations {
+    /// Counts one more. Whether that is more than [`ALTERED_MAX`] within [`ALTERED_TIME`].
+    fn are_too_many(&mut self, now: Instant) -> bool {
+        self.0.push_back(now);
+        self.0.retain(|at| now.duration_since(*at) < ALTERED_TIME);
+        self.0.len() > ALTERED_MAX
+    }
+}
+
 fn told(problem: &Problem) -> String {
     let cause = problem.cause.as_deref().unwrap_or_default();
     format!("{}: {cause}", problem.headline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_altered_without_end_ends_the_pipeline_and_a_long_migration_does_not() {
+        let (start, minute) = (Instant::now(), Duration::from_secs(60));
+        let mut migration = Alterations::default();
+        for step in 0..20 {
+            assert!(!migration.are_too_many(start + step * minute), "{step}");
+        }
+        assert!(migration.are_too_many(start + 20 * minute));
+        // The first of them are an hour ago by now.
+        let mut spread = Alterations::default();
+        for step in 0..100 {
+            assert!(!spread.are_too_many(start + 3 * step * minute), "{step}");
+        }
+    }
 }

@@ -112,6 +112,14 @@ pub const CODES: &[Code] = &[
                       doesn't stops the sink (E0410).",
     },
     Code {
+        code: "E0419",
+        title: "a target's column can't follow the source's",
+        explanation: "The route says `on_schema_change: evolve`, and the source has renamed, retyped or dropped a column. \
+                      A target renames it where the DDL trigger says that it is the same one, gives it a wider type, and \
+                      drops NOT NULL where no value comes any more. What would lose values, or what the target refuses, is \
+                      left to you: the fix is the statement. Change its type or its USING as your values need it.",
+    },
+    Code {
         code: "E0420",
         title: "the files belong to another pipeline",
         explanation: "The manifest beside the files names another pipeline, sink or source. Two sinks never share a \

@@ -3,7 +3,7 @@
 //! A sink accepts deliveries in order and says up to which one everything is durable. *Durable* means that a crash
 //! of this process and of the target's loses none of it. It is cumulative: durable up to delivery 7 means 1 to 7.
 
-mod added;
+mod changes;
 mod codes;
 mod discard;
 pub mod driver;
@@ -19,7 +19,7 @@ pub(crate) mod testing;
 #[cfg(feature = "engine")]
 pub(crate) use postgres::measuring;
 
-pub use added::AddedColumns;
+pub use changes::{ColumnChanges, Renamed, TableChanges};
 pub use codes::CODES;
 pub use postgres::{forget, forgetting, skip};
 pub use user_types::{UserType, UserTypeKind, UserTypes};
@@ -46,7 +46,7 @@ pub struct SinkContext {
     pub state_dir: PathBuf,
     pub passed_over: Arc<PassedOver>,
     pub types: Arc<UserTypes>,
-    pub added: Arc<AddedColumns>,
+    pub changes: Arc<ColumnChanges>,
 }
 
 /// Changes that a sink passed over, as its target wasn't what the source had been.
@@ -161,6 +161,16 @@ pub trait Sink: Send {
     /// Makes everything durable that can be, and returns the sequence of the last durable delivery. What belongs to
     /// a transaction that hasn't ended may stay undurable.
     fn flush(&mut self) -> SinkFuture<'_, u64>;
+
+    /// How long nothing comes before [`Self::idle`] is to be called; `None`: there is nothing to do then.
+    fn idle_after(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    /// Does what can wait until nothing comes.
+    fn idle(&mut self) -> SinkFuture<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Flushes and lets go of the target.
     fn close(&mut self) -> SinkFuture<'_, ()>;

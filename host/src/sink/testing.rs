@@ -61,7 +61,7 @@ pub(crate) fn context(sink: &str) -> SinkContext {
         state_dir: std::env::temp_dir(),
         passed_over: Arc::default(),
         types: Arc::default(),
-        added: Arc::default(),
+        changes: Arc::default(),
     }
 }
 

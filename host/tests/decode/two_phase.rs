@@ -2,7 +2,7 @@
 
 use crate::shown::{assert_golden, frame, show, unhex};
 use bytes::Bytes;
-use rowmill::assemble::{Assembler, begin_prepared};
+use rowmill::assemble::{Assembler, Ledger, begin_prepared};
 use rowmill::batch::{Batch, Lsn};
 use rowmill::decode::{DecodeError, Decoder};
 use rowmill_tests::{Cluster, ClusterOptions};
@@ -58,7 +58,9 @@ fn decoded(messages: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     begin_prepared(folder.path()).unwrap();
     let assembler = Assembler::new(folder.path(), 1 << 20, Arc::default()).unwrap();
-    let mut assembler = assembler.keep_prepared(folder.path(), Lsn(0), || Lsn(0)).unwrap();
+    let mut assembler = assembler
+        .keep_prepared(folder.path(), Lsn(0), || Lsn(0), Ledger::default())
+        .unwrap();
     let mut decoder = Decoder::default();
     let mut batches: Vec<Batch> = Vec::new();
     for hex in messages.lines() {

@@ -280,9 +280,9 @@ impl Writer {
         self.first_of(N, bytes);
     }
 
-    /// Appends the first `len` of these.
+    /// Appends the first `len` of these: a store of a fixed size, whatever `len` is.
     #[inline]
-    fn first_of<const N: usize>(&mut self, len: usize, bytes: &[u8; N]) {
+    pub fn first_of<const N: usize>(&mut self, len: usize, bytes: &[u8; N]) {
         loop {
             if let Some(place) = self.room.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut) {
                 *place = *bytes;

@@ -148,11 +148,12 @@ impl<'a> Row<'a> {
     ///     })
     /// }
     /// ```
+    #[inline]
     pub fn value(&self, column: impl ReadKey) -> Result<Value<'a>> {
         let position = column.position(self.read)?;
-        match self.offsets.get(position) {
-            Some(start) => Ok(Value::read(&mut Reader::starting_at(self.bytes, *start as usize))?),
-            None => Err(Error::new("a column that this table's rows don't carry")),
+        match self.start(position).and_then(|start| ascii::short(self.bytes, start)) {
+            Some(text) => Ok(Value::Text(text)),
+            None => unusual::any_value(*self, position),
         }
     }
 

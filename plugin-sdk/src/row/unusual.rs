@@ -4,8 +4,9 @@
 
 use super::Row;
 use crate::postgres::FromText;
+use crate::value::Value;
 use crate::{Error, Result, ascii};
-use rowmill_abi::{Token, ext};
+use rowmill_abi::{Reader, Token, ext};
 
 #[inline(never)]
 pub(super) fn any_text(row: Row<'_>, position: usize) -> Result<Option<&str>> {
@@ -16,6 +17,14 @@ pub(super) fn any_text(row: Row<'_>, position: usize) -> Result<Option<&str>> {
         Token::Str(text) => Ok(Some(std::str::from_utf8(text)?)),
         Token::Nil => Ok(None),
         other => Err(no(row, other, position, "text")),
+    }
+}
+
+#[inline(never)]
+pub(super) fn any_value(row: Row<'_>, position: usize) -> Result<Value<'_>> {
+    match row.offsets.get(position) {
+        Some(start) => Ok(Value::read(&mut Reader::starting_at(row.bytes, *start as usize))?),
+        None => Err(Error::new("a column that this table's rows don't carry")),
     }
 }
 

@@ -5,7 +5,7 @@ use super::messages::{
     rollback_prepared, stream_prepare,
 };
 use super::{ROOMY, fed, rows};
-use crate::assemble::{Assembler, Full, SpillStats, Stop, begin_prepared};
+use crate::assemble::{Assembler, Full, Ledger, SpillStats, Stop, begin_prepared};
 use crate::batch::{Batch, Lsn};
 use crate::decode::Decoder;
 use bytes::Bytes;
@@ -32,7 +32,9 @@ impl Connection {
         let assembler = Assembler::new(state, quota, Arc::clone(&stats)).unwrap();
         let acknowledged_now = move || Lsn(told.load(Ordering::Relaxed));
         Self {
-            assembler: assembler.keep_prepared(state, Lsn(start), acknowledged_now).unwrap(),
+            assembler: assembler
+                .keep_prepared(state, Lsn(start), acknowledged_now, Ledger::default())
+                .unwrap(),
             decoder: Decoder::default(),
             acknowledged,
             stats,
@@ -247,7 +249,7 @@ fn a_file_that_was_cut_is_refused_and_so_is_a_folder_that_isnt_there() {
     drop(connection);
     let open = || {
         let assembler = Assembler::new(state.path(), ROOMY, Arc::default()).unwrap();
-        assembler.keep_prepared(state.path(), Lsn(1), || Lsn(1))
+        assembler.keep_prepared(state.path(), Lsn(1), || Lsn(1), Ledger::default())
     };
     let path = state.path().join("prepared").join(&files(state.path())[0]);
     let whole = std::fs::read(&path).unwrap();
@@ -261,6 +263,66 @@ fn a_file_that_was_cut_is_refused_and_so_is_a_folder_that_isnt_there() {
         open().err().map(|error| error.kind()),
         Some(std::io::ErrorKind::NotFound)
     );
+}
+
+/// What is recorded must be there: kept from before its rows count as received until nothing can ask for them.
+#[test]
+fn a_file_that_is_gone_is_missed() {
+    let state = state();
+    let recorded = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let open = |start: u64| {
+        let assembler = Assembler::new(state.path(), ROOMY, Arc::default()).unwrap();
+        let (known, kept) = (recorded.lock().unwrap().clone(), Arc::clone(&recorded));
+        let ledger = Ledger {
+            recorded: known,
+            record: Box::new(move |xids| {
+                *kept.lock().unwrap() = xids.to_vec();
+                Ok(())
+            }),
+            ..Ledger::default()
+        };
+        assembler.keep_prepared(state.path(), Lsn(start), || Lsn(1000), ledger)
+    };
+    let mut assembler = open(1).unwrap();
+    let prepared = |xid: u32| {
+        [
+            begin_prepare(xid, 10),
+            described(1, "a"),
+            inserted(1, "x"),
+            prepare(xid, 10),
+        ]
+        .concat()
+    };
+    fed(&mut assembler, &[prepared(7), prepared(8), prepared(9)]).unwrap();
+    assert_eq!(*recorded.lock().unwrap(), [7, 8, 9]);
+    fed(&mut assembler, &[rollback_prepared(8, 10, 20), commit_prepared(9, 30)]).unwrap();
+    assert_eq!(*recorded.lock().unwrap(), [7, 9]);
+    // It is swept once its commit is acknowledged.
+    fed(&mut assembler, &[commit_prepared(5, 40)]).unwrap();
+    assert_eq!(*recorded.lock().unwrap(), [7]);
+    drop(assembler);
+    drop(open(1).unwrap());
+    std::fs::remove_file(state.path().join("prepared/00000007")).unwrap();
+    let error = open(1).err().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    assert!(error.to_string().contains("00000007"), "{error}");
+}
+
+/// Where the slot was somebody else's, one that isn't known may be one whose rows they have got.
+#[test]
+fn what_somebody_else_may_have_got_is_told() {
+    let state = state();
+    let assembler = Assembler::new(state.path(), ROOMY, Arc::default()).unwrap();
+    let ledger = Ledger {
+        foreign_until: Lsn(100),
+        ..Ledger::default()
+    };
+    let mut assembler = assembler
+        .keep_prepared(state.path(), Lsn(1), || Lsn(1), ledger)
+        .unwrap();
+    fed(&mut assembler, &[commit_prepared(7, 100)]).unwrap();
+    let stopped = fed(&mut assembler, &[commit_prepared(8, 99)]);
+    assert!(matches!(stopped, Err(Stop::Lost(lost)) if lost.foreign && lost.xid == 8));
 }
 
 /// A connection that doesn't ask for them gets none.

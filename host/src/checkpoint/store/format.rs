@@ -28,6 +28,11 @@ pub(super) fn shapes(route: &str, table: &str) -> String {
     format!("shapes\0{route}\0{table}")
 }
 
+/// The name of the document that has the numbers of a table's columns.
+pub(super) fn numbers(table: u32) -> String {
+    format!("numbers\0{table}")
+}
+
 /// (route, first commit) -> chain version.
 pub(super) const CHAINS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("chains");
 /// table oid -> copy.
@@ -52,6 +57,8 @@ pub(super) type StateValue<'a> = (u32, u64, u64, &'a [u8]);
 pub(super) const POSITION: &str = "position";
 pub(super) const IDENTITY_DOCUMENT: &str = "identity";
 pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
+pub(super) const PREPARED_DOCUMENT: &str = "prepared";
+pub(super) const FOREIGN_UNTIL_DOCUMENT: &str = "foreign_until";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
 

@@ -26,9 +26,9 @@ pub use failure::{STATE_DISK_FULL, STATE_HELD};
 pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
-    ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, PluginEntries, PluginRecord,
-    PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RowsAhead, SetAside, ShapeColumn, TableCopy,
-    TableShape, Turn, same_plugins,
+    ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, NumberedColumn, PluginEntries,
+    PluginRecord, PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RowsAhead, SetAside, ShapeColumn,
+    TableCopy, TableShape, Turn, same_plugins,
 };
 
 use super::Stored;
@@ -160,6 +160,37 @@ impl StateStore {
             }
             Ok(())
         })
+    }
+
+    /// The columns of a table of the source, by its OID; none where nothing has told their numbers.
+    pub fn column_numbers(&self, table: u32) -> Result<Vec<NumberedColumn>, Problem> {
+        let columns = self.read(|transaction| format::document(transaction, &format::numbers(table)))?;
+        Ok(columns.unwrap_or_default())
+    }
+
+    pub fn set_column_numbers(&self, table: u32, columns: &[NumberedColumn]) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, &format::numbers(table), columns))
+    }
+
+    /// The ids of the transactions whose rows lie in the folder of prepared ones.
+    pub fn prepared(&self) -> Result<Vec<u32>, Problem> {
+        let prepared = self.read(|transaction| format::document(transaction, format::PREPARED_DOCUMENT))?;
+        Ok(prepared.unwrap_or_default())
+    }
+
+    pub fn set_prepared(&self, xids: &[u32]) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::PREPARED_DOCUMENT, xids))
+    }
+
+    /// Where the WAL ended at the first start with a slot that may have handed over rows of prepared transactions to
+    /// somebody else; `Lsn(0)` where it hasn't.
+    pub fn foreign_until(&self) -> Result<Lsn, Problem> {
+        let until = self.read(|transaction| format::document(transaction, format::FOREIGN_UNTIL_DOCUMENT))?;
+        Ok(Lsn(until.unwrap_or_default()))
+    }
+
+    pub fn set_foreign_until(&self, until: Lsn) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::FOREIGN_UNTIL_DOCUMENT, &until.0))
     }
 
     fn read<T>(&self, job: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, Problem> {

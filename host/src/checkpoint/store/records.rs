@@ -95,6 +95,14 @@ pub struct ShapeColumn {
     pub typmod: i32,
 }
 
+/// A column with its number in the source's catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberedColumn {
+    pub number: i16,
+    /// The newest last.
+    pub names: Vec<String>,
+}
+
 /// The versions of a table that a route has taken up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteShapes {

@@ -20,6 +20,9 @@ const PROFILE: [&str; 6] = [
     "profile.plugin.strip=\"debuginfo\"",
 ];
 
+/// Texts are looked at 16 bytes at a time. Beside those flags that the crate's own configuration has.
+const FEATURES: &str = "target.wasm32-unknown-unknown.rustflags=[\"-C\", \"target-feature=+simd128\"]";
+
 /// What a transform with a configuration should need at most; a larger module loads slower, and hints at a dependency
 /// too many.
 pub const SIZE_MAX_BYTES: u64 = 200 * 1024;
@@ -95,7 +98,7 @@ fn run_cargo(manifest: &Path) -> anyhow::Result<PathBuf> {
     cargo
         .args(["--message-format", "json-render-diagnostics", "--manifest-path"])
         .arg(manifest);
-    for setting in PROFILE {
+    for setting in PROFILE.into_iter().chain([FEATURES]) {
         cargo.args(["--config", setting]);
     }
     let output = cargo.stderr(Stdio::inherit()).output().map_err(|error| {

@@ -22,7 +22,7 @@ struct Decimal {
     exponent: i32,
 }
 
-pub(super) fn write_f64(value: f64, out: &mut Vec<u8>) {
+pub(crate) fn write_f64(value: f64, out: &mut Vec<u8>) {
     let bits = value.to_bits();
     let (biased, fraction) = ((bits >> 52 & 0x7FF) as i32, bits & ((1 << 52) - 1));
     let parts = Parts {
@@ -48,7 +48,7 @@ pub(super) fn write_f64(value: f64, out: &mut Vec<u8>) {
     );
 }
 
-pub(super) fn write_f32(value: f32, out: &mut Vec<u8>) {
+pub(crate) fn write_f32(value: f32, out: &mut Vec<u8>) {
     let bits = value.to_bits();
     let (biased, fraction) = ((bits >> 23 & 0xFF) as i32, u64::from(bits & ((1 << 23) - 1)));
     let parts = Parts {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   type OID --Types--> Form    once per column
-//!   bytes    --write--> text    at the end of the batch's arena; text, enums and JSON stay where they are
+//!   bytes    --write--> text    at the end of the batch's arena; text, enums, JSON and long bytea stay where they are
 //! ```
 //!
 //! The bytes come from outside: every read is checked, nothing is allocated by a length that they declare.
@@ -23,6 +23,7 @@ mod time;
 mod types;
 
 pub(super) use columns::Columns;
+pub(crate) use float::{write_f32, write_f64};
 pub use types::{TypeEntry, Types};
 
 use crate::batch::Cell;
@@ -99,10 +100,9 @@ pub(super) enum Bad {
     TooLarge,
 }
 
-/// Whether a `bytea` stays in its binary form: its text, of two digits a byte, would be more than the server makes.
-const fn stays_binary(bytes: usize) -> bool {
-    2 + 2 * bytes > Cell::MAX_LEN
-}
+/// From here on a `bytea` stays in its binary form: its text, of two digits a byte, would be two thirds of what the row
+/// takes in memory. Shorter ones are text, which goes by COPY with the others.
+const BINARY_BYTES_MIN: usize = 1 << 20;
 
 /// The cell of a value that lies at `at` of the received bytes. Its text is put into `arena` unless it lies there as it is.
 #[inline]
@@ -110,7 +110,7 @@ pub(super) fn cell(types: &Types, form: Form, value: &[u8], at: usize, arena: &m
     match form {
         Form::Text => Ok(Cell::text(at, value.len())),
         Form::VersionedText => Ok(Cell::text(at + 1, unversioned(value)?.len())),
-        Form::Bytea if stays_binary(value.len()) => Ok(Cell::binary(at, value.len())),
+        Form::Bytea if value.len() >= BINARY_BYTES_MIN => Ok(Cell::binary(at, value.len())),
         _ => {
             let start = arena.len();
             write(types, form, value, 0, arena)?;

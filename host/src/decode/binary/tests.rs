@@ -74,9 +74,17 @@ fn a_type_that_is_not_known_is_named() {
 }
 
 #[test]
-fn a_bytea_whose_text_is_too_long_stays_as_it_is() {
-    assert!(!stays_binary((1 << 29) - 2));
-    assert!(stays_binary((1 << 29) - 1));
+fn a_long_bytea_stays_as_it_is() {
+    let types = Types::of_every_form(150_000);
+    let bytes = vec![0xAB; BINARY_BYTES_MIN];
+    let mut arena = Vec::new();
+    let mut taken = |len: usize| {
+        let taken = cell(&types, Form::Bytea, &bytes[..len], 7, &mut arena).unwrap();
+        (taken, arena.len())
+    };
+    assert_eq!(taken(bytes.len()), (Cell::binary(7, bytes.len()), 0));
+    let short = BINARY_BYTES_MIN - 1;
+    assert_eq!(taken(short), (Cell::arena(0, 2 + 2 * short), 2 + 2 * short));
 }
 
 /// The interval of all bounds is one on older servers; from 17 on it is infinite.

@@ -150,7 +150,12 @@ impl Stage {
         self.entries.clear();
         self.entries.resize(batch.relations.len(), Entry::UNKNOWN);
         let mut found = Found::default();
+        // Its plan is known: mostly all rows are of one relation.
+        let mut last = u32::MAX;
         for row in rows {
+            if row.relation == last && row.op.is_of_a_table() {
+                continue;
+            }
             match row.op {
                 Op::Truncate => {
                     found.any = true;
@@ -163,10 +168,12 @@ impl Stage {
                     }
                 }
                 Op::Message => found.any |= self.encoder.wants.messages,
-                _ if self.entries[row.relation as usize].plan == Entry::UNKNOWN.plan => {
-                    found.any |= self.map_relation(batch, row.relation)?;
+                _ => {
+                    last = row.relation;
+                    if self.entries[row.relation as usize].plan == Entry::UNKNOWN.plan {
+                        found.any |= self.map_relation(batch, row.relation)?;
+                    }
                 }
-                _ => {}
             }
         }
         Ok(found)

@@ -1,5 +1,6 @@
 //! Guests in WebAssembly text with prepared replies, and batches to send through them.
 
+mod alike;
 mod divided;
 mod encoding;
 mod faults;

@@ -5,7 +5,7 @@ use super::{Applied, Apply, Image, Target, breach};
 use crate::batch::{Batch, Cell, OldImage, Op, Row, Tuple, Value};
 use crate::plugin::filter::Unapplied;
 use crate::plugin::plan::{InUse, Output};
-use crate::plugin::values::{Class, Decoded, decode};
+use crate::plugin::values::{Class, Decoded, append_f64, decode};
 use rowmill_abi::{FAN_OUT_MAX, op};
 
 /// What `Cursor::short_text` gives at most.
@@ -84,8 +84,8 @@ impl Apply<'_, '_> {
     }
 
     /// A short text. `None` says nothing, and leaves the reply as it was.
-    #[inline]
-    fn short_value(&mut self) -> Option<Cell> {
+    #[inline(always)]
+    pub(super) fn short_value(&mut self) -> Option<Cell> {
         let arena = &mut self.batch.arena;
         let start = arena.len();
         if start + SHORT_TEXT_MAX > u32::MAX as usize {
@@ -99,7 +99,18 @@ impl Apply<'_, '_> {
     }
 
     #[inline(never)]
-    fn any_value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
+    pub(super) fn any_value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
+        if output.columns[at].class == Class::Float8
+            && let Some(value) = self.cursor.short_f64()
+        {
+            let start = self.batch.arena.len();
+            append_f64(value, &mut self.batch.arena);
+            let end = self.batch.arena.len();
+            if end <= u32::MAX as usize {
+                return Ok(Cell::arena(start, end - start));
+            }
+            return bad_value(output, at, image, "too large");
+        }
         let scalar = self.cursor.scalar()?;
         let what = match decode(output.columns[at].class, scalar, &mut self.batch.arena) {
             Ok(Decoded::Text(start)) => {
@@ -115,8 +126,7 @@ impl Apply<'_, '_> {
             Ok(Decoded::Unchanged | Decoded::Absent) => "none, where one is needed",
             Err(what) => what,
         };
-        let name = &output.relation.columns[at].name;
-        breach(image.index, format!("its value for column {name} is {what}"))
+        bad_value(output, at, image, what)
     }
 
     /// What must hold of an image that may have been written.
@@ -247,6 +257,12 @@ pub(crate) const ROWS_OF_CHANGE_MAX: usize = 1 << 16;
 #[inline]
 pub(super) fn cell(batch: &mut Batch, tuple: Tuple, slot: u16) -> &mut Cell {
     &mut batch.cells[tuple.0 as usize + usize::from(slot)]
+}
+
+#[cold]
+fn bad_value<T>(output: &Output, at: usize, image: Image, what: &str) -> Applied<T> {
+    let name = &output.relation.columns[at].name;
+    breach(image.index, format!("its value for column {name} is {what}"))
 }
 
 fn undeclared<T>(output: &Output, at: usize, image: Image) -> Applied<T> {

@@ -111,6 +111,8 @@ struct Apply<'a, 'r> {
     left: usize,
     /// The guest row that the action at hand is for, and how many elements it has left.
     next: Option<(u32, usize)>,
+    /// Where the action at hand begins.
+    begins: usize,
     images: u32,
     drops: bool,
     batch: &'a mut Batch,
@@ -159,6 +161,7 @@ pub(crate) fn apply(
         cursor,
         left,
         next: None,
+        begins: 0,
         images,
         drops,
         batch,
@@ -207,6 +210,7 @@ impl Apply<'_, '_> {
             return Ok(());
         }
         self.left -= 1;
+        self.begins = self.cursor.position();
         if let Some((len, image)) = self.cursor.short_action() {
             if image < least || image >= self.images {
                 return Ok(self

@@ -2,9 +2,9 @@
 
 use super::Class;
 use super::to_guest::{hex_digit, parse_int};
+use crate::decode::{write_f32, write_f64};
 use crate::plugin::cursor::Scalar;
 use rowmill_abi::ext;
-use std::io::Write;
 
 pub(super) const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -105,64 +105,23 @@ fn append_hex(bytes: &[u8], arena: &mut Vec<u8>) {
     }
 }
 
-/// From these magnitudes on Postgres writes an exponent (float4 and float8 differ in the upper one).
+/// From these magnitudes on Postgres writes an exponent.
 const EXPONENT_BELOW: f64 = 1e-4;
-const EXPONENT_FROM_F32: f32 = 1e6;
 const EXPONENT_FROM_F64: f64 = 1e15;
 
-/// The shortest decimal that reads back as the same number, spelled as Postgres spells it.
-fn append_f64(value: f64, arena: &mut Vec<u8>) {
+/// The shortest decimal that reads back as the same number, spelled as Postgres spells it. In the range in which it writes
+/// no exponent, what others take for the shortest is what it takes: the middles between floats have too many digits there.
+pub(crate) fn append_f64(value: f64, arena: &mut Vec<u8>) {
     let size = value.abs();
-    if !value.is_finite() {
-        arena.extend_from_slice(non_finite(value));
-    } else if size != 0.0 && !(EXPONENT_BELOW..EXPONENT_FROM_F64).contains(&size) {
-        with_exponent(arena, format_args!("{value:e}"));
-    } else {
-        // In this range it writes no exponent, but `.0` behind whole numbers.
-        let mut buffer = zmij::Buffer::new();
-        let text = buffer.format_finite(value);
-        arena.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    if size != 0.0 && !(EXPONENT_BELOW..EXPONENT_FROM_F64).contains(&size) {
+        return write_f64(value, arena);
     }
+    // It has no `.0` behind whole numbers.
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value);
+    arena.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
 }
 
 fn append_f32(value: f32, arena: &mut Vec<u8>) {
-    let size = value.abs();
-    if !value.is_finite() {
-        arena.extend_from_slice(non_finite(f64::from(value)));
-    } else if size != 0.0 && !(EXPONENT_BELOW as f32..EXPONENT_FROM_F32).contains(&size) {
-        with_exponent(arena, format_args!("{value:e}"));
-    } else {
-        plain(arena, format_args!("{value}"));
-    }
-}
-
-fn non_finite(value: f64) -> &'static [u8] {
-    if value.is_nan() {
-        b"NaN"
-    } else if value > 0.0 {
-        b"Infinity"
-    } else {
-        b"-Infinity"
-    }
-}
-
-fn plain(arena: &mut Vec<u8>, number: std::fmt::Arguments<'_>) {
-    // Writing to a Vec can't fail.
-    let _ = arena.write_fmt(number);
-}
-
-/// `1e-5` becomes `1e-05`, `1e15` becomes `1e+15`.
-fn with_exponent(arena: &mut Vec<u8>, number: std::fmt::Arguments<'_>) {
-    let start = arena.len();
-    plain(arena, number);
-    let Some(mark) = arena[start..].iter().position(|byte| *byte == b'e') else {
-        return;
-    };
-    let sign = start + mark + 1;
-    if arena.get(sign) != Some(&b'-') {
-        arena.insert(sign, b'+');
-    }
-    if arena.len() - sign == 2 {
-        arena.insert(sign + 1, b'0');
-    }
+    write_f32(value, arena);
 }

@@ -5,7 +5,7 @@
 mod from_guest;
 mod to_guest;
 
-pub(crate) use from_guest::{Decoded, decode};
+pub(crate) use from_guest::{Decoded, append_f64, decode};
 pub(crate) use to_guest::{Presence, encode};
 
 /// How a column's values cross the boundary.
@@ -191,6 +191,64 @@ mod tests {
             (Class::Text, Scalar::Ext(1, b"x")),
         ] {
             assert!(decode(class, scalar, &mut Vec::new()).is_err(), "{class:?} {scalar:?}");
+        }
+    }
+
+    /// Powers, steps and middles between floats, and many at random, as the server itself writes them.
+    #[test]
+    fn floats_are_spelled_as_the_server_spells_them() {
+        let cluster = rowmill_tests::Cluster::start().unwrap();
+        let mut seed = 7_u64;
+        let mut random = || {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            seed ^ seed >> 29
+        };
+        let powers = (-300..300).flat_map(|power| [format!("1e{power}"), format!("9e{power}"), format!("1.5e{power}")]);
+        let mut wide: Vec<f64> = powers.map(|text| text.parse().unwrap()).collect();
+        wide.extend((-1074..1024).map(|power| f64::from(2).powi(power)));
+        wide.extend([
+            1e23,
+            -1e23,
+            9_007_199_254_740_993.0,
+            5e-324,
+            f64::MAX,
+            f64::INFINITY,
+            f64::NAN,
+            -0.0,
+            1e15,
+            1e-4,
+        ]);
+        wide.extend((0..3000).map(|_| f64::from_bits(random())));
+        wide.extend((0..3000).map(|_| (random() >> 20) as f64 / 1000.0));
+        let mut narrow: Vec<f32> = (-126..128).map(|power| 2_f32.powi(power)).collect();
+        narrow.extend((-37..38).map(|power| format!("1e{power}").parse::<f32>().unwrap()));
+        narrow.extend([1e6, 999_999.9, 1e-4, 9.5e-5, f32::MAX, f32::NEG_INFINITY, -0.0]);
+        narrow.extend((0..3000).map(|_| f32::from_bits(random() as u32)));
+        let asked = |kind: &str, values: Vec<String>| {
+            let sql = format!(
+                "CREATE TABLE of_{kind} AS SELECT * FROM unnest('{{{}}}'::{kind}[]) WITH ORDINALITY AS v (v, n)",
+                values.join(",")
+            );
+            cluster.script("postgres", &sql).unwrap();
+            let select = format!("SELECT v::text FROM of_{kind} ORDER BY n");
+            let answer = cluster.sql("postgres", &select).unwrap();
+            answer.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let spelled = |class, scalar| {
+            let mut arena = Vec::new();
+            decode(class, scalar, &mut arena).unwrap();
+            String::from_utf8(arena).unwrap()
+        };
+        let server = asked("float8", wide.iter().map(|value| format!("{value:e}")).collect());
+        assert_eq!(server.len(), wide.len());
+        for (value, text) in wide.iter().zip(&server) {
+            assert_eq!(spelled(Class::Float8, Scalar::F64(*value)), *text, "{value:e}");
+        }
+        let server = asked("float4", narrow.iter().map(|value| format!("{value:e}")).collect());
+        for (value, text) in narrow.iter().zip(&server) {
+            assert_eq!(spelled(Class::Float4, Scalar::F32(*value)), *text, "{value:e}");
         }
     }
 }

@@ -69,7 +69,13 @@ fn image(batch: &Batch, relation: &Relation, tuple: Tuple) -> Json {
         let json = match value {
             Value::Unchanged | Value::Absent => continue,
             Value::Null => Json::Null,
-            Value::Text(text) | Value::Binary(text) => String::from_utf8_lossy(text).into(),
+            Value::Text(text) => String::from_utf8_lossy(text).into(),
+            // A long `bytea`: as its text.
+            Value::Binary(bytes) => {
+                let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+                let digits = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16));
+                "\\x".chars().chain(digits).collect::<String>().into()
+            }
         };
         values.insert(column.name.clone(), json);
     }

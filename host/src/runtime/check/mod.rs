@@ -14,7 +14,7 @@ use crate::plugin::reload::{ModuleRefusal, read_module};
 use crate::plugin::{Engine, Module};
 use crate::postgres::install_crypto_provider;
 use crate::problem::{Exit, Problem};
-use crate::sink::{self, AddedColumns, SinkContext, SinkError};
+use crate::sink::{self, ColumnChanges, SinkContext, SinkError};
 use crate::source::catalog::Catalog;
 use crate::source::preflight::{Level, Notice};
 use routes::Way;
@@ -77,13 +77,13 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
     };
     let source = source::look(config, &mut checked).await;
     let mut ways = Vec::new();
-    let added = Arc::default();
+    let changes = Arc::default();
     if let Some(source) = &source
         && !started.is_empty()
     {
         let known = |route: &str, table: &str| source.known(route, table);
         let tables = &source.report.catalog.tables;
-        ways = routes::ways(config, tables, &mut started, known, &added, &mut checked.problems);
+        ways = routes::ways(config, tables, &mut started, known, &changes, &mut checked.problems);
         tables_of(config, &source.report.catalog, &ways, &mut checked);
     }
     let system_identifier = source.as_ref().map_or(0, |source| source.system_identifier);
@@ -91,7 +91,7 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
         let relations = routes::relations_for(config, &ways, &of_sink.name);
         let found = sink::check(
             of_sink,
-            &context(config, of_sink, system_identifier, &added),
+            &context(config, of_sink, system_identifier, &changes),
             &relations,
         )
         .await;
@@ -145,13 +145,13 @@ async fn would_take(
     let mut problems = Vec::new();
     let mut started = routes::start(&process.engine, config, module, &mut problems);
     let known = |route: &str, table: &str| process.store.route_columns(route, table).ok().flatten();
-    let added = Arc::default();
-    let ways = routes::ways(config, &catalog.tables, &mut started, known, &added, &mut problems);
+    let changes = Arc::default();
+    let ways = routes::ways(config, &catalog.tables, &mut started, known, &changes, &mut problems);
     for of_sink in &config.sinks {
         let relations = routes::relations_for(config, &ways, &of_sink.name);
         let found = sink::check(
             of_sink,
-            &context(config, of_sink, system_identifier, &added),
+            &context(config, of_sink, system_identifier, &changes),
             &relations,
         )
         .await;
@@ -167,7 +167,7 @@ fn context(
     config: &Pipeline,
     of_sink: &config::Sink,
     system_identifier: u64,
-    added: &Arc<AddedColumns>,
+    changes: &Arc<ColumnChanges>,
 ) -> SinkContext {
     SinkContext {
         pipeline: config.name.clone(),
@@ -178,7 +178,7 @@ fn context(
         state_dir: config.state_dir.clone(),
         passed_over: Arc::default(),
         types: Arc::default(),
-        added: Arc::clone(added),
+        changes: Arc::clone(changes),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::config::{self, OnSchemaChange, Pipeline};
 use crate::pipeline::{project, route_key, takes};
 use crate::plugin::{Chain, ChainOutcome, Engine, Mode, Module, PluginVersion};
 use crate::problem::Problem;
-use crate::sink::AddedColumns;
+use crate::sink::ColumnChanges;
 use crate::source::catalog::Table;
 use std::sync::Arc;
 
@@ -72,13 +72,13 @@ fn versions(
 }
 
 /// Shows every table to the routes that take it. `known` has the columns of a table that a route met before;
-/// `added` gets those that have come since, where targets may add them.
+/// `changes` gets those that have come since, where targets may add them.
 pub(super) fn ways(
     config: &Pipeline,
     tables: &[Table],
     started: &mut [Started],
     known: impl Fn(&str, &str) -> Option<Vec<String>>,
-    added: &AddedColumns,
+    changes: &ColumnChanges,
     problems: &mut Vec<Problem>,
 ) -> Vec<Way> {
     let mut ways = Vec::new();
@@ -99,7 +99,7 @@ pub(super) fn ways(
             };
             if of_route.on_schema_change == OnSchemaChange::Evolve {
                 let come = projected.columns.iter().filter(|column| !known.contains(&column.name));
-                come.for_each(|column| added.insert(&projected, &column.name));
+                come.for_each(|column| changes.add(&projected, &column.name));
             }
             let outputs = outputs(&mut started[route], &projected, problems);
             ways.push(Way {

@@ -77,7 +77,7 @@ pub(super) fn launch(
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
             types: Arc::clone(types),
-            added: process.live.added(),
+            changes: process.live.changes(),
         };
         let told = Arc::clone(&frontier);
         let durable = move |sequence| told.durable(at, sequence);

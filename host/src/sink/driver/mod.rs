@@ -146,7 +146,7 @@ impl Driver {
                     Some(delivery) => delivery,
                     None => {
                         self.flush().await?;
-                        match self.queue.pop().await {
+                        match self.next().await? {
                             Some(delivery) => delivery,
                             None => break,
                         }
@@ -159,6 +159,17 @@ impl Driver {
             self.flush_if_due().await?;
         }
         self.sink.close().await
+    }
+
+    /// The next delivery, however long it takes.
+    async fn next(&mut self) -> Result<Option<Delivery>, SinkError> {
+        while let Some(after) = self.sink.idle_after() {
+            match tokio::time::timeout(after, self.queue.pop()).await {
+                Ok(next) => return Ok(next),
+                Err(_) => self.sink.idle().await?,
+            }
+        }
+        Ok(self.queue.pop().await)
     }
 
     /// What comes while a flush is put off.

@@ -1,11 +1,13 @@
 //! Applies the runs of a delivery inside the open target transaction.
 
 use super::compact;
-use super::create::Maker;
+use super::create::{Maker, has_key};
 use super::encode;
 use super::error;
+use super::follow::{self, Follower};
 use super::group;
-use super::pipeline::Pipeline;
+use super::keys::{Due, is_plain};
+use super::pipeline::{Pipeline, Tail};
 use super::refusal::{AGAIN, incomplete, refused};
 use super::relay;
 use super::run::{Columns, Cutter, Kind, Run};
@@ -41,14 +43,24 @@ pub(super) struct Applier {
     tables: FxHashMap<String, u32>,
     pub(super) targets: FxHashMap<u32, Arc<Target>>,
     statements: FxHashMap<Key, Option<Arc<Prepared>>>,
+    /// Tables that were made without their keys.
+    pub(super) due: Vec<Due>,
     /// How many more runs of a relation avoid COPY.
     pub(super) without_copy: FxHashMap<u32, u32>,
     cutter: Cutter,
     /// Whether a COPY met a row that was there already, which a statement would settle.
     pub(super) copy_met: bool,
+    /// Whether [`Self::apply`] may return before the COPY that rows end with was replied to. Whoever lets it has to see
+    /// to the tail before anything else is sent.
+    pub(super) leaves_tail: bool,
+    pub(super) tail: Option<Tail<Sent>>,
     pub(super) passed_over: PassedOver,
     /// The row that the target takes under no circumstances.
     pub(super) refused: Option<usize>,
+    /// Whether temporary tables may be made, once that was asked.
+    pub(super) temporary: Option<bool>,
+    /// Columns that had been renamed when the targets were looked up.
+    renames: u64,
 }
 
 /// Changes that were passed over since the last commit.
@@ -119,16 +131,21 @@ impl Applier {
             tables: FxHashMap::default(),
             targets: FxHashMap::default(),
             statements: FxHashMap::default(),
+            due: Vec::new(),
             without_copy: FxHashMap::default(),
             cutter: Cutter::new(config.mode),
             copy_met: false,
+            leaves_tail: false,
+            tail: None,
             passed_over: PassedOver::default(),
             refused: None,
+            temporary: None,
+            renames: 0,
         }
     }
 
     /// Sends `begin`, which sets a savepoint, and applies `range` of the rows. On return everything has been replied
-    /// to. Where the target refuses something, the rows are taken back and applied again, in parts; where it was a COPY
+    /// to, but for a tail where one may be left. Where the target refuses something, the rows are taken back and applied again, in parts; where it was a COPY
     /// that met rows of the same keys, all at once by statements.
     pub(super) async fn apply(
         &mut self,
@@ -136,6 +153,7 @@ impl Applier {
         range: Range<usize>,
         begin: &'static str,
     ) -> Result<(), SinkError> {
+        self.tail = None;
         self.look_up(work, range.clone()).await?;
         let before = self.passed_over;
         let mut applied = self.apply_at_once(work, range.clone(), begin, true).await;
@@ -147,6 +165,7 @@ impl Applier {
         match applied {
             Err(error) if error::is_refusal(&error) => {
                 self.passed_over = before;
+                self.leaves_tail = false;
                 self.take_back(work, range.start).await?;
                 let applied = self.apply_in_parts(work, range).await;
                 if applied.is_err() {
@@ -213,7 +232,23 @@ impl Applier {
         let begun = async move { client.batch_execute(begin).await.map(|()| 0) };
         pipeline.send(Sent::uncounted(range.start), begun).await;
         self.apply_as(work, range, by_copy, &mut pipeline).await?;
+        if self.leaves_tail && self.tail.is_some() && pipeline.is_empty() {
+            return Ok(());
+        }
         self.drain(work, &mut pipeline).await
+    }
+
+    /// What has become of the tail, if one was left. Of an error only its kind counts: the rows are to be applied again.
+    pub(super) async fn settle_tail(&mut self, context: &SinkContext) -> Result<(), SinkError> {
+        let Some(tail) = self.tail.take() else {
+            return Ok(());
+        };
+        let (sent, reply) = tail.receive().await;
+        reply.map(|_| ()).map_err(|error| {
+            self.note_copy(sent.copied, &error);
+            self.copy_met = false;
+            error::of(&error, context)
+        })
     }
 
     /// Looks up the tables that rows go to, and makes those that are missing where that is asked for.
@@ -221,33 +256,57 @@ impl Applier {
         if self.targets.len() > TARGETS_MAX {
             self.targets.clear();
         }
+        loop {
+            let renames = work.context.changes.renames();
+            if std::mem::replace(&mut self.renames, renames) != renames {
+                self.targets.clear();
+                self.statements.clear();
+            }
+            self.look_up_all(work, range.clone()).await?;
+            // Versions from before have the old name where they were looked up already.
+            if work.context.changes.renames() == renames {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn look_up_all(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
+        let rows = &work.rows[range];
+        let is_plain = |row: &Row| row.op == Op::Message || is_plain(work.batch, row);
+        let plain = self.creates && rows.iter().all(is_plain);
         let mut last = None;
-        for row in &work.rows[range] {
+        for row in rows {
             match row.op {
                 Op::Message => {}
                 // One that is emptied before its first row comes has to be there, too.
                 Op::Truncate if self.mode == WriteMode::Append || self.creates => {
                     for relation in &work.batch.truncates[row.extra as usize].relations {
-                        self.look_up_one(work, *relation).await?;
+                        self.look_up_one(work, *relation, false).await?;
                     }
                 }
                 Op::Truncate => {}
                 _ if last == Some(row.relation) => {}
                 _ => {
                     last = Some(row.relation);
-                    self.look_up_one(work, row.relation).await?;
+                    self.look_up_one(work, row.relation, plain).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn look_up_one(&mut self, work: Work<'_>, relation: u32) -> Result<(), SinkError> {
+    /// All is forgotten that was known of tables at the target.
+    pub(super) fn forget(&mut self) {
+        self.targets.clear();
+        self.statements.clear();
+    }
+
+    async fn look_up_one(&mut self, work: Work<'_>, relation: u32, plain: bool) -> Result<(), SinkError> {
         let relation = &work.batch.relations[relation as usize];
         if !self.targets.contains_key(&relation.index) {
             let known = self.tables.len() as u32;
             let table = *self.tables.entry(qualified(relation)).or_insert(known);
-            let target = self.look_up_or_make(work, relation, table).await?;
+            let target = self.look_up_or_make(work, relation, table, plain).await?;
             if let Some(relay) = &self.relay {
                 relay::table(work.client, relay, relation, work.context).await?;
             }
@@ -256,8 +315,33 @@ impl Applier {
         Ok(())
     }
 
-    async fn look_up_or_make(&self, work: Work<'_>, relation: &Relation, table: u32) -> Result<Target, SinkError> {
-        let look_up = || Target::look_up(work.client, relation, table, self.mode, work.context);
+    /// `plain`: for rows of units alone, as they were read first.
+    async fn look_up_or_make(
+        &mut self,
+        work: Work<'_>,
+        relation: &Relation,
+        table: u32,
+        plain: bool,
+    ) -> Result<Target, SinkError> {
+        let changes = work.context.changes.of(relation);
+        let relation = match &changes {
+            Some(changes) => {
+                let Work { client, context, .. } = work;
+                Follower { client, context }.follow(relation, changes).await?;
+                follow::called_now(relation, changes)
+            }
+            None => Cow::Borrowed(relation),
+        };
+        let relation = &*relation;
+        let mode = self.mode;
+        let look_up = || Target::look_up(work.client, relation, table, mode, work.context);
+        let look_up_due = || Target::look_up_due(work.client, relation, table, mode, work.context);
+        if self.due.iter().any(|due| due.is_of(relation)) {
+            return look_up_due().await;
+        }
+        // With more copied rows to come the key is built behind them. Whoever follows a relay needs it from the first on.
+        let is_later = plain && work.copying.contains(&relation.oid) && self.relay.is_none();
+        let is_later = is_later && mode != WriteMode::Append;
         let maker = Maker {
             client: work.client,
             context: work.context,
@@ -265,15 +349,20 @@ impl Applier {
         };
         match look_up().await {
             Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_TABLE => {
-                maker.table(relation).await?;
+                let due = (is_later && has_key(relation)).then(|| Due::of(relation));
+                maker.table(relation, due.as_ref()).await?;
+                if let Some(due) = due {
+                    self.due.push(due);
+                    return look_up_due().await;
+                }
             }
             Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_COLUMN => {
                 maker.columns(relation, |_| true).await?;
             }
             Err(SinkError::Definite(problem))
-                if problem.code == MISSING_COLUMN && work.context.added.has_any(relation) =>
+                if problem.code == MISSING_COLUMN && work.context.changes.has_any(relation) =>
             {
-                let has_come = |column: &Column| work.context.added.has(relation, &column.name);
+                let has_come = |column: &Column| work.context.changes.has(relation, &column.name);
                 maker.columns(relation, has_come).await?;
             }
             looked_up => return looked_up,
@@ -290,22 +379,41 @@ impl Applier {
         pipeline: &mut Pipeline<'a, Sent>,
     ) -> Result<(), SinkError> {
         let mut at = range.start;
-        loop {
-            let cut = self.cutter.next(work, at..range.end, &self.targets, by_copy);
-            let Some(run) = cut.map_err(|(row, error)| SinkError::Row {
-                row,
-                error: error.into(),
-            })?
-            else {
-                return Ok(());
-            };
+        while let Some(run) = self.cut(work, at..range.end, by_copy)? {
             at = run.rows.end;
             if by_copy && self.wants_copy(work, &run) {
                 self.copy(work, &run, pipeline).await?;
+            } else if by_copy && run.kind.is_insert() {
+                // A statement takes fewer rows, and no two of the same key.
+                self.insert(work, run.rows, pipeline).await?;
             } else {
                 self.send(work, run, pipeline).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Sends new rows by statements.
+    async fn insert<'a>(
+        &mut self,
+        work: Work<'a>,
+        rows: Range<usize>,
+        pipeline: &mut Pipeline<'a, Sent>,
+    ) -> Result<(), SinkError> {
+        let mut at = rows.start;
+        while let Some(run) = self.cut(work, at..rows.end, false)? {
+            at = run.rows.end;
+            self.send(work, run, pipeline).await?;
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, work: Work<'_>, rows: Range<usize>, by_copy: bool) -> Result<Option<Run>, SinkError> {
+        let cut = self.cutter.next(work, rows, &self.targets, by_copy);
+        cut.map_err(|(row, error)| SinkError::Row {
+            row,
+            error: error.into(),
+        })
     }
 
     /// Sends one run's statement.
@@ -326,20 +434,24 @@ impl Applier {
             return Ok(());
         }
         let kind = run.kind;
-        let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
-            return Ok(());
-        };
-        let arrays = encode::arrays(work, rows, &prepared.sql);
-        let sent = self.expected(kind, first, rows);
-        let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
-        pipeline.send(sent, reply).await;
+        if run.long && self.may_make_tables(work, first, pipeline).await? {
+            self.send_long(work, &run, pipeline).await?;
+        } else {
+            let Some(prepared) = self.prepared(work, &run, false, pipeline).await? else {
+                return Ok(());
+            };
+            let arrays = encode::arrays(work, rows, &prepared.sql);
+            let sent = self.expected(kind, first, rows);
+            let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
+            pipeline.send(sent, reply).await;
+        }
         if kind == Kind::Move {
             self.settle_move(work, run, pipeline).await?;
         }
         Ok(())
     }
 
-    fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {
+    pub(super) fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {
         let changes = rows.iter().filter(|row| row.op != Op::Message).count() as u64;
         let (expected, fewer) = match (kind, self.conflict) {
             (Kind::Add, OnConflict::Skip) => (changes, Fewer::Conflict),
@@ -382,6 +494,14 @@ impl Applier {
 
     /// Waits for all replies.
     pub(super) async fn drain(&mut self, work: Work<'_>, pipeline: &mut Pipeline<'_, Sent>) -> Result<(), SinkError> {
+        // It was sent before all that is in the pipeline.
+        if let Some(tail) = self.tail.take() {
+            let (sent, reply) = tail.receive().await;
+            reply.map_err(|error| {
+                self.note_copy(sent.copied, &error);
+                refused(work, sent.first, &error)
+            })?;
+        }
         while let Some((sent, reply)) = pipeline.receive().await {
             let touched = reply.map_err(|error| {
                 self.note_copy(sent.copied, &error);
@@ -418,7 +538,7 @@ impl Applier {
         let sql = if copy {
             Some(statement::copy(target, run.kind, &run.columns))
         } else {
-            statement::sql(target, run.kind, &run.columns, &run.binary, self.conflict)
+            statement::sql(target, run, self.conflict)
         };
         let prepared = match sql {
             Some(sql) => {

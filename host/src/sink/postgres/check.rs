@@ -1,7 +1,7 @@
 //! Whether a target would take rows, found out by reading its catalog alone.
 
-use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
-use super::{connection, error, shape};
+use super::target::{MISSING_COLUMN, MISSING_KEY, MISSING_TABLE, Target, qualified};
+use super::{connection, error, keys, shape};
 use crate::batch::Relation;
 use crate::config;
 use crate::problem::{Exit, Problem};
@@ -37,9 +37,13 @@ pub(in crate::sink) async fn check(
     for (at, relation) in relations.iter().enumerate() {
         match Target::look_up(&client, relation, at as u32, config.mode, context).await {
             // It will be made.
-            Err(SinkError::Definite(problem)) if problem.code == MISSING_COLUMN && context.added.has_any(relation) => {}
+            Err(SinkError::Definite(problem))
+                if problem.code == MISSING_COLUMN && context.changes.has_any(relation) => {}
             Err(SinkError::Definite(problem))
                 if config.create_tables && [MISSING_TABLE, MISSING_COLUMN].contains(&problem.code) => {}
+            Err(SinkError::Definite(problem))
+                if problem.code == MISSING_KEY
+                    && matches!(keys::is_due(&client, relation, context).await, Ok(true)) => {}
             Err(error) => refusals.push(error),
             Ok(_) if seen.insert(relation.full_name()) => {
                 refusals.extend(privileges(&client, relation, context).await.err());

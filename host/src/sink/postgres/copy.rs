@@ -2,7 +2,7 @@
 
 use super::apply::{Applier, Prepared, Sent, Work};
 use super::encode::Texts;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, Tail};
 use super::refusal::refused;
 use super::run::{Kind, Run};
 use crate::config::OnConflict;
@@ -49,7 +49,7 @@ impl Applier {
         }
     }
 
-    /// Sends a run as a COPY, once everything before has been replied to. Its own reply comes through the pipeline.
+    /// Sends a run as a COPY, once everything before has been replied to. Its own reply is the tail.
     pub(super) async fn copy<'a>(
         &mut self,
         work: Work<'a>,
@@ -71,7 +71,7 @@ impl Applier {
                     ..Sent::uncounted(first)
                 };
                 // It is flushed, so that the end of the COPY is on its way before anything that follows.
-                pipeline.send(sent, async move { copy.as_mut().finish().await }).await;
+                self.tail = Some(Tail::send(sent, async move { copy.as_mut().finish().await }).await);
                 Ok(())
             }
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use super::about::About;
 use super::error;
+use super::keys::Due;
 use super::target::{literal, qualified, quoted};
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::config::WriteMode;
@@ -23,8 +24,8 @@ pub(super) struct Maker<'a> {
 
 impl Maker<'_> {
     /// Makes the table, with its schema, its types, its key and NOT NULL as at the source. A table for changes as rows
-    /// has neither.
-    pub(super) async fn table(&self, relation: &Relation) -> Result<(), SinkError> {
+    /// has neither. Where a key is `due`, it comes later, and that is noted.
+    pub(super) async fn table(&self, relation: &Relation, due: Option<&Due>) -> Result<(), SinkError> {
         self.schema(&relation.schema).await?;
         let appends = self.mode == WriteMode::Append;
         let mut lines = Vec::new();
@@ -36,13 +37,17 @@ impl Maker<'_> {
         if appends {
             let about = About::ALL.iter();
             lines.extend(about.map(|about| format!("{} {}", quoted(about.column()), about.type_name())));
-        } else if has_key(relation) {
+        } else if has_key(relation) && due.is_none() {
             let key: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
             lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
         }
         let name = qualified(relation);
-        self.execute(&format!("CREATE TABLE IF NOT EXISTS {name} ({})", lines.join(", ")))
-            .await?;
+        let note = due.map_or_else(String::new, |due| format!("; {}", due.note(self.context)));
+        self.execute(&format!(
+            "CREATE TABLE IF NOT EXISTS {name} ({}){note}",
+            lines.join(", ")
+        ))
+        .await?;
         tracing::info!(
             sink = self.context.sink,
             table = relation.full_name(),
@@ -194,7 +199,7 @@ impl Maker<'_> {
 }
 
 /// Whether the key can be a primary key. Under REPLICA IDENTITY FULL all columns may stand for one: then there is none.
-fn has_key(relation: &Relation) -> bool {
+pub(super) fn has_key(relation: &Relation) -> bool {
     let key: Vec<&Column> = relation.key_columns().collect();
     let is_whole_row = relation.replica_identity == ReplicaIdentity::Full && key.len() == relation.columns.len();
     !key.is_empty() && !is_whole_row && key.iter().all(|column| !column.nullable)

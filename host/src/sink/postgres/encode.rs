@@ -98,7 +98,8 @@ impl<'a> Texts<'a> {
         Self { batch, context, made }
     }
 
-    fn text(&mut self, row: &Row, image: Image, slot: u16) -> Option<&[u8]> {
+    /// The bytes of a parameter: of one that is `binary`, the value itself, else its text.
+    pub(super) fn text(&mut self, row: &Row, image: Image, slot: u16, binary: bool) -> Option<&[u8]> {
         let batch = self.batch;
         let value = match (image, row.new, row.old) {
             (Image::New, Some(new), _) => batch.value(new, slot),
@@ -114,8 +115,13 @@ impl<'a> Texts<'a> {
             _ => Value::Null,
         };
         match value {
-            // In an array of bytes: a run with one has such a parameter, and never goes by COPY.
-            Value::Binary(bytes) => Some(bytes),
+            Value::Binary(bytes) if binary => Some(bytes),
+            // It tells which row is meant.
+            Value::Binary(bytes) => {
+                self.made.clear();
+                push_hex(bytes, &mut self.made);
+                Some(&self.made)
+            }
             value => value.text(),
         }
     }
@@ -145,7 +151,7 @@ impl<'a> Texts<'a> {
             if at > 0 {
                 out.push(b'\t');
             }
-            match self.text(row, *image, *slot) {
+            match self.text(row, *image, *slot, false) {
                 Some(text) => push_copy_text(out, text),
                 None => out.extend_from_slice(b"\\N"),
             }
@@ -167,11 +173,24 @@ pub(super) fn arrays(work: Work<'_>, rows: &[Row], sql: &Sql) -> Vec<TextArray> 
         })
         .collect();
     for row in rows.iter().filter(|row| row.op != Op::Message) {
-        for (array, (image, slot)) in arrays.iter_mut().zip(&sql.parameters) {
-            array.push(texts.text(row, *image, *slot));
+        for (at, (array, (image, slot))) in arrays.iter_mut().zip(&sql.parameters).enumerate() {
+            array.push(texts.text(row, *image, *slot, sql.binary.contains(at)));
         }
     }
     arrays.into_iter().map(TextArray::finish).collect()
+}
+
+/// Bytes of a `bytea` as text.
+pub(super) const fn hex_bytes(bytes: &[u8]) -> usize {
+    2 + 2 * bytes.len()
+}
+
+fn push_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.reserve(hex_bytes(bytes));
+    out.extend_from_slice(b"\\x");
+    let digits = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    out.extend(bytes.iter().flat_map(digits));
 }
 
 fn push_copy_text(out: &mut Vec<u8>, text: &[u8]) {

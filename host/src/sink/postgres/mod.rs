@@ -14,7 +14,7 @@
 //!
 //! Rows are applied in their order, in runs: neighbours that do the same to the same columns of the same table are one
 //! statement, with an array per column that the server unnests. A key occurs once per run. Long runs of inserts go by
-//! COPY. `compact` leaves out what nobody could see.
+//! COPY, and a row too long for parameters by way of a temporary table (`long`). `compact` leaves out what nobody could see.
 //!
 //! Where foreign keys and ordinary triggers don't act (`session_replication_role`), the order between tables can't be
 //! seen inside a target transaction: rows are then brought together by table, so that small transactions over several
@@ -49,7 +49,10 @@ mod copy;
 mod create;
 mod encode;
 mod error;
+mod follow;
 mod group;
+mod keys;
+mod long;
 mod pipeline;
 mod position;
 mod refusal;
@@ -60,6 +63,7 @@ mod session;
 mod shape;
 mod statement;
 mod target;
+mod widens;
 #[cfg(feature = "engine")]
 pub(crate) mod measuring;
 mod window;
@@ -107,7 +111,9 @@ impl PostgresSink {
     }
 
     async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
-        self.session = None;
+        if let Some(copying) = self.session.take().and_then(|session| session.copying) {
+            self.predecessors.extend(copying.opened);
+        }
         let (client, independent) = match connection::connect(&self.config.url, context, &mut self.predecessors).await {
             Err(SinkError::Definite(problem)) if connection::is_of_the_login(&problem) => {
                 return Err(self.refused(problem));
@@ -126,6 +132,7 @@ impl PostgresSink {
             None => None,
         };
         let ahead = Ahead::read(&client, context, position).await?;
+        keys::open(&client, context).await?;
         let relaxed = match self.config.relaxed {
             Some(connections) if independent && trail.is_none() => {
                 let own = &mut self.predecessors;
@@ -136,6 +143,10 @@ impl PostgresSink {
         let applier = Applier::new(&self.config, independent);
         let mut session = Session::open(client, context.clone(), identity, applier, self.durable).await?;
         session.trail = trail;
+        let copies_beside = independent && session.trail.is_none() && self.config.mode != config::WriteMode::Append;
+        if self.config.relaxed.is_none() && copies_beside {
+            session.copying = Some(session::Copying::new(&self.config));
+        }
         session.relaxed = relaxed;
         session.ahead = ahead;
         session.reached = position.unwrap_or_default();
@@ -188,6 +199,15 @@ impl Sink for PostgresSink {
             self.durable = self.session()?.flush().await?;
             Ok(self.durable)
         })
+    }
+
+    fn idle_after(&self) -> Option<Duration> {
+        let due = self.session.as_ref().is_some_and(Session::has_due);
+        due.then_some(keys::IDLE)
+    }
+
+    fn idle(&mut self) -> SinkFuture<'_, ()> {
+        Box::pin(async { self.session()?.idle().await })
     }
 
     fn close(&mut self) -> SinkFuture<'_, ()> {

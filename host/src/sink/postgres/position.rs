@@ -192,7 +192,7 @@ fn context_of(pipeline: &str, sink: &str) -> SinkContext {
         state_dir: std::path::PathBuf::new(),
         passed_over: Arc::default(),
         types: Arc::default(),
-        added: Arc::default(),
+        changes: Arc::default(),
     }
 }
 

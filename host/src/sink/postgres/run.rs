@@ -1,8 +1,10 @@
 //! Cuts rows into runs: neighbours that one statement can apply.
 
 use super::apply::Work;
+use super::encode::hex_bytes;
+use super::long::LONG_BYTES;
 use super::target::Target;
-use crate::batch::{Batch, Op, Origin, Row, Tuple, Value};
+use crate::batch::{Batch, Cell, Op, Origin, Row, Tuple, Value};
 use crate::config::WriteMode;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::hash::Hasher;
@@ -96,8 +98,10 @@ pub(super) struct Run {
     /// Index into the batch's relations.
     pub(super) relation: u32,
     pub(super) columns: Columns,
-    /// Those of them whose value is too long for a text: it goes to the target in binary form, in a run of its own.
+    /// Those of them whose value came in binary form: it goes to the target in it, in a run of its own.
     pub(super) binary: Columns,
+    /// Whether it is one row, too long for parameters.
+    pub(super) long: bool,
     /// Which of the delivery's rows.
     pub(super) rows: Range<usize>,
 }
@@ -141,7 +145,10 @@ impl Cutter {
     ) -> Result<Option<Run>, (usize, Unusable)> {
         self.keys.clear();
         let mut run: Option<Run> = None;
+        // Two new rows of the same key are no matter of COPY's: it takes both, or none.
+        let is_apart = |kind: Kind| by_copy && kind.is_insert();
         let mut rows_max = 1;
+        let may_be_long = work.batch.bytes.len().max(work.batch.arena.len()) >= LONG_BYTES / 2;
         for at in rows {
             let row = &work.rows[at];
             if row.op == Op::Message {
@@ -152,16 +159,20 @@ impl Cutter {
                 continue;
             }
             let (kind, key) = self.classify(work, row, targets).map_err(|unusable| (at, unusable))?;
+            let long = may_be_long && value_bytes(work, row, targets) >= LONG_BYTES;
             let Some(run) = &mut run else {
-                self.keys.insert(key);
+                if !is_apart(kind) {
+                    self.keys.insert(key);
+                }
                 run = Some(Run {
                     kind,
                     relation: row.relation,
                     columns: self.columns.clone(),
                     binary: self.binary.clone(),
+                    long,
                     rows: at..at + 1,
                 });
-                rows_max = match self.is_watched(work, row, targets) || !self.binary.is_empty() {
+                rows_max = match self.is_watched(work, row, targets) || !self.binary.is_empty() || long {
                     true => 1,
                     false => kind.rows_max(by_copy),
                 };
@@ -173,8 +184,9 @@ impl Cutter {
             let same = run.kind == kind
                 && run.relation == row.relation
                 && run.columns == self.columns
-                && self.binary.is_empty();
-            if !same || run.rows.len() >= rows_max || !self.keys.insert(key) {
+                && self.binary.is_empty()
+                && !long;
+            if !same || run.rows.len() >= rows_max || !is_apart(kind) && !self.keys.insert(key) {
                 break;
             }
             run.rows.end = at + 1;
@@ -240,7 +252,7 @@ impl Cutter {
         }
         let exact = self.is_exact(work, row);
         if inserts {
-            let kind = if exact { Kind::Add } else { Kind::Insert };
+            let kind = if exact || target.due { Kind::Add } else { Kind::Insert };
             return Ok((kind, key_hash(batch, target, new, None)?));
         }
         if let Some(old) = row.old
@@ -290,10 +302,30 @@ impl Cutter {
     }
 }
 
+/// Bytes of the values that a row brings; none of a truncate, whose row names no table.
+fn value_bytes(work: Work<'_>, row: &Row, targets: &FxHashMap<u32, Arc<Target>>) -> usize {
+    if !row.op.is_of_a_table() {
+        return 0;
+    }
+    let columns = &targets[&work.batch.relation(row).index].columns;
+    let images = [row.new, row.old].into_iter().flatten();
+    let values = images.flat_map(|image| columns.iter().map(move |column| work.batch.value(image, column.slot)));
+    let bytes = |value| match value {
+        Value::Text(bytes) | Value::Binary(bytes) => bytes.len(),
+        Value::Null | Value::Unchanged | Value::Absent => 0,
+    };
+    values.map(bytes).sum()
+}
+
+/// Whether a value has no text that the target takes: its digits are more than a field holds.
+fn has_no_text(value: Value<'_>) -> bool {
+    matches!(value, Value::Binary(bytes) if hex_bytes(bytes) > Cell::MAX_LEN)
+}
+
 /// 0 where every value can be compared as text.
 fn all_text(batch: &Batch, target: &Target, image: Tuple) -> Result<u64, Unusable> {
     let mut values = target.columns.iter().map(|column| batch.value(image, column.slot));
-    match values.any(|value| matches!(value, Value::Binary(_))) {
+    match values.any(has_no_text) {
         true => Err(Unusable::Binary),
         false => Ok(0),
     }
@@ -316,7 +348,11 @@ pub(super) fn key_hash(batch: &Batch, target: &Target, image: Tuple, old: Option
                 hasher.write_u8(0xFF);
             }
             Value::Null => hasher.write_u8(0xFE),
-            Value::Binary(_) => return Err(Unusable::Binary),
+            value @ Value::Binary(_) if has_no_text(value) => return Err(Unusable::Binary),
+            Value::Binary(bytes) => {
+                hasher.write(bytes);
+                hasher.write_u8(0xFD);
+            }
             Value::Unchanged | Value::Absent => return Err(Unusable::NoKey),
         }
     }

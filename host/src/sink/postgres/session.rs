@@ -1,6 +1,8 @@
 //! Target transactions: when one begins, and when it is committed with the position.
 
+mod copying;
 mod divided;
+mod pending;
 
 use super::apply::{Applier, PassedOver, Work};
 use super::audit::Trail;
@@ -13,12 +15,17 @@ use super::window::{Joint, Window};
 use crate::batch::{Delivery, Lsn, Origin, Part, Transaction};
 use crate::sink::driver;
 use crate::sink::{SinkContext, SinkError};
+pub(super) use copying::Copying;
+use copying::is_copied;
+use pending::Pending;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use tokio_postgres::{Client, Statement};
 
 /// Bytes of deliveries in one target transaction of several source transactions.
 const TRANSACTION_BYTES: usize = 64 * 1024 * 1024;
+/// The same of copied rows: the source reads on when they are durable (`snapshot::Plan::units_under_way`).
+const COPIED_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) struct Session {
     client: Client,
@@ -28,11 +35,14 @@ pub(super) struct Session {
     applier: Applier,
     /// Takes the applier's place in an audit trail.
     pub(super) trail: Option<Trail>,
-    /// The connections that write beside this one, where transactions may be seen in parts.
+    /// The connections that write beside this one, where transactions may be seen in parts, and while rows are copied.
     pub(super) relaxed: Option<Relaxed>,
+    /// Where they do so for copied rows alone.
+    pub(super) copying: Option<Copying>,
     /// What is there beyond the position.
     pub(super) ahead: Option<Ahead>,
     window: Window,
+    pending: Option<Pending>,
     /// Whether a target transaction is open, and what went into it.
     open: bool,
     bytes: usize,
@@ -69,8 +79,10 @@ impl Session {
             applier,
             trail: None,
             relaxed: None,
+            copying: None,
             ahead: None,
             window: Window::default(),
+            pending: None,
             open: false,
             bytes: 0,
             position: None,
@@ -92,6 +104,7 @@ impl Session {
         if !self.window.takes(delivery, |index| targets.contains_key(&index)) {
             self.apply_window().await?;
         }
+        self.applier.note_over(delivery);
         self.window.push(delivery);
         if self.window.is_due() {
             self.apply_window().await?;
@@ -118,6 +131,10 @@ impl Session {
 
     async fn apply_joint(&mut self, joint: &Joint) -> Result<(), SinkError> {
         let delivery = &joint.delivery;
+        self.settle_pending().await?;
+        if self.bytes >= COPIED_BYTES && !self.inside && is_copied(delivery) {
+            self.commit().await?;
+        }
         let mut start = 0;
         let mut end = 0;
         let mut begun = None;
@@ -157,9 +174,44 @@ impl Session {
         self.apply_window().await?;
         if !self.inside {
             self.commit().await?;
+            self.build_keys(false).await?;
         }
         self.settle_empty();
         Ok(self.durable)
+    }
+
+    /// Whether a table waits for its key.
+    pub(super) fn has_due(&self) -> bool {
+        !self.applier.due.is_empty()
+    }
+
+    /// Nothing has come for a while.
+    pub(super) async fn idle(&mut self) -> Result<(), SinkError> {
+        if !self.inside {
+            self.commit().await?;
+            self.build_keys(true).await?;
+        }
+        Ok(())
+    }
+
+    /// Builds the keys that are due, for rows that need them. `before` is the position without the delivery's
+    /// transactions.
+    async fn give_keys(&mut self, before: Option<Lsn>) -> Result<(), SinkError> {
+        if self.relaxed.as_ref().is_some_and(|relaxed| relaxed.open) {
+            self.settle(before).await?;
+        }
+        self.build_keys(true).await
+    }
+
+    async fn build_keys(&mut self, all: bool) -> Result<(), SinkError> {
+        let before = self.applier.due.len();
+        self.applier
+            .build_keys(&self.client, &self.context, (self.open, all))
+            .await?;
+        if let Some(relaxed) = self.relaxed.as_mut().filter(|_| self.applier.due.len() < before) {
+            relaxed.forget();
+        }
+        Ok(())
     }
 
     /// Where no row waits for its commit, everything is durable as it is: there was nothing to write.
@@ -171,9 +223,17 @@ impl Session {
 
     /// `before` is the position without the delivery's transactions.
     async fn apply(&mut self, delivery: &Delivery, range: Range<usize>, before: Option<Lsn>) -> Result<(), SinkError> {
-        match self.relaxed {
-            Some(_) => self.apply_relaxed(delivery, range, before).await,
-            None => self.apply_alone(delivery, range, before).await,
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.settle_pending().await?;
+        let divides = self.divides_copied(delivery, before).await?;
+        if self.applier.need_keys(&delivery.batch, &delivery.rows[range.clone()]) {
+            self.give_keys(before).await?;
+        }
+        match divides {
+            true => self.apply_relaxed(delivery, range, before).await,
+            false => self.apply_alone(delivery, range, before, true).await,
         }
     }
 
@@ -182,9 +242,12 @@ impl Session {
         delivery: &Delivery,
         range: Range<usize>,
         before: Option<Lsn>,
+        leaves_tail: bool,
     ) -> Result<(), SinkError> {
         let start = range.start;
-        match self.try_apply(delivery, range).await {
+        let passed_over = self.applier.passed_over;
+        self.applier.leaves_tail = leaves_tail;
+        match self.try_apply(delivery, range.clone()).await {
             Err(error) => {
                 let refused = match &error {
                     SinkError::Row { row, .. } => Some(*row),
@@ -195,7 +258,10 @@ impl Session {
                 }
                 Err(error)
             }
-            applied => applied,
+            Ok(()) => {
+                self.leave(delivery, range, before, (passed_over, false));
+                Ok(())
+            }
         }
     }
 
@@ -222,6 +288,7 @@ impl Session {
         let own = own.take_while(|row| row.transaction == refused.transaction).count();
         let back = self.client.batch_execute(refusal::BACK).await;
         back.map_err(|error| error::of(&error, &self.context))?;
+        self.applier.leaves_tail = false;
         self.try_apply(delivery, rows.start..rows.end - own).await?;
         let moving = whole.iter().filter(|transaction| moves_position(transaction));
         self.position = before.max(moving.map(|transaction| transaction.end_lsn).max());
@@ -274,6 +341,7 @@ impl Session {
     }
 
     async fn commit_open(&mut self) -> Result<(), SinkError> {
+        self.settle_pending().await?;
         let position = self.position.take();
         self.commit_others(position).await?;
         let client = &self.client;
@@ -295,6 +363,7 @@ impl Session {
         self.open = false;
         self.bytes = 0;
         self.settle_others(position);
+        self.close_beside();
         self.count_passed_over();
         Ok(())
     }

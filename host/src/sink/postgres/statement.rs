@@ -2,7 +2,7 @@
 
 use super::about::About;
 use super::apply::Work;
-use super::run::{Columns, Kind};
+use super::run::{Columns, Kind, Run};
 use super::target::{Target, TargetColumn, literal, qualified};
 use crate::batch::{Batch, Row, Truncate};
 use crate::config::OnConflict;
@@ -41,6 +41,8 @@ struct Source<'a> {
     /// The columns whose newest value comes in binary form.
     binary: &'a Columns,
     parameters: Vec<(Image, u16)>,
+    /// The table that holds the rows, where they aren't parameters.
+    table: Option<&'static str>,
 }
 
 impl<'a> Source<'a> {
@@ -68,6 +70,9 @@ impl<'a> Source<'a> {
     /// In the select list the arrays are gone through in step; in FROM each would be put by first, which takes twice as
     /// long.
     fn rows(&self) -> String {
+        if let Some(table) = self.table {
+            return format!("{table} AS s");
+        }
         let arrays = (1..=self.parameters.len()).map(|at| {
             let element = if self.is_binary(at - 1) { "bytea" } else { "text" };
             format!("unnest(${at}::{element}[]) AS v{at}")
@@ -144,21 +149,25 @@ fn moved(source: &mut Source<'_>) -> String {
 }
 
 /// The statement that applies a run; `None` where there is nothing to set.
-pub(super) fn sql(
-    target: &Target,
-    kind: Kind,
-    columns: &Columns,
-    binary: &Columns,
-    conflict: OnConflict,
-) -> Option<Sql> {
+pub(super) fn sql(target: &Target, run: &Run, conflict: OnConflict) -> Option<Sql> {
+    made(target, run, conflict, None)
+}
+
+/// The same where the rows lie in a table, whose columns are called `v1`, `v2` and so on in the parameters' order.
+pub(super) fn sql_from(table: &'static str, target: &Target, run: &Run, conflict: OnConflict) -> Option<Sql> {
+    made(target, run, conflict, Some(table))
+}
+
+fn made(target: &Target, run: &Run, conflict: OnConflict, table: Option<&'static str>) -> Option<Sql> {
     let mut source = Source {
         target,
-        columns,
-        binary,
+        columns: &run.columns,
+        binary: &run.binary,
         parameters: Vec::new(),
+        table,
     };
     let name = &target.name;
-    let text = match kind {
+    let text = match run.kind {
         Kind::Add if conflict == OnConflict::Skip => insert(&mut source) + " ON CONFLICT DO NOTHING",
         Kind::Add if conflict == OnConflict::Error => insert(&mut source),
         Kind::Add | Kind::Insert | Kind::Upsert => upsert(&mut source),
@@ -224,7 +233,7 @@ fn insert(source: &mut Source<'_>) -> String {
 fn upsert(source: &mut Source<'_>) -> String {
     let target = source.target;
     let insert = insert(source);
-    if !target.keyed {
+    if !target.keyed || target.due {
         return insert;
     }
     let key: Vec<&str> = source.key().map(|column| column.name.as_str()).collect();
@@ -268,6 +277,7 @@ pub(super) fn copy(target: &Target, kind: Kind, columns: &Columns) -> Sql {
         columns,
         binary: &Columns::default(),
         parameters: Vec::new(),
+        table: None,
     };
     let mut names = Vec::new();
     let image = match kind {

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 
 pub(super) const MISSING_TABLE: &str = "E0402";
 pub(super) const MISSING_COLUMN: &str = "E0403";
+pub(super) const MISSING_KEY: &str = "E0404";
 
 /// OID of `character`, the one type whose name without a length means something else.
 const BPCHAR: u32 = 1042;
@@ -19,7 +20,7 @@ const TEXT: u32 = 25;
 /// uuid.
 const TOLD_BY_TEXT: [u32; 11] = [16, 20, 21, 23, TEXT, 26, VARCHAR, 1082, 1114, 1184, 2950];
 /// A character type's typmod is its length and the size of a header.
-const TYPMOD_HEADER: i32 = 4;
+pub(super) const TYPMOD_HEADER: i32 = 4;
 
 /// A column that is there on both sides.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(super) struct Target {
     pub(super) about: Vec<(About, TargetColumn)>,
     /// Whether rows are found by key; else by all their columns.
     pub(super) keyed: bool,
+    /// Whether it gets the key later (`keys`): no statement may name it yet.
+    pub(super) due: bool,
     /// Whether COPY may be used.
     pub(super) copy: bool,
     /// Whether triggers of its own act on what arrives: ENABLE ALWAYS or REPLICA ones.
@@ -119,6 +122,27 @@ impl Target {
         mode: WriteMode,
         context: &SinkContext,
     ) -> Result<Self, SinkError> {
+        Self::find(client, relation, (table, false), mode, context).await
+    }
+
+    /// The same of one that gets the relation's key later.
+    pub(super) async fn look_up_due(
+        client: &Client,
+        relation: &Relation,
+        table: u32,
+        mode: WriteMode,
+        context: &SinkContext,
+    ) -> Result<Self, SinkError> {
+        Self::find(client, relation, (table, true), mode, context).await
+    }
+
+    async fn find(
+        client: &Client,
+        relation: &Relation,
+        (table, due): (u32, bool),
+        mode: WriteMode,
+        context: &SinkContext,
+    ) -> Result<Self, SinkError> {
         let failed = |error| error::of(&error, context);
         let select = "SELECT c.oid, NOT pg_catalog.row_security_active(c.oid), EXISTS (\
                 SELECT FROM pg_catalog.pg_trigger WHERE tgenabled IN ('A', 'R') AND (tgrelid = c.oid OR tgrelid IN (\
@@ -147,8 +171,13 @@ impl Target {
             target.about = about(relation, &found, context)?;
             return Ok(target);
         }
-        let key = key(relation, &unique, context)?;
-        Self::matched(relation, &found, key, table, traits, context)
+        let key = match due {
+            true => relation.key_columns().map(|column| column.name.clone()).collect(),
+            false => key(relation, &unique, context)?,
+        };
+        let mut target = Self::matched(relation, &found, key, table, traits, context)?;
+        target.due = due;
+        Ok(target)
     }
 
     /// The table's columns, and the columns of each of its unique indexes, the primary key first.
@@ -223,6 +252,7 @@ impl Target {
             columns,
             about: Vec::new(),
             keyed: !key.is_empty(),
+            due: false,
             copy: traits.copy,
             triggers: traits.triggers,
             compacts,
@@ -258,7 +288,7 @@ fn key(relation: &Relation, unique: &[Unique], context: &SinkContext) -> Result<
     let headline = format!("{} at sink {} has no unique key", relation.full_name(), context.sink);
     let help = format!("ALTER TABLE {} ADD UNIQUE ({})", qualified(relation), names.join(", "));
     let cause = format!("rows are found by ({}), which no unique index has", names.join(", "));
-    Err(Problem::new("E0404", Exit::Sink, headline, help)
+    Err(Problem::new(MISSING_KEY, Exit::Sink, headline, help)
         .with_cause(cause)
         .into())
 }

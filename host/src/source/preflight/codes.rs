@@ -88,11 +88,9 @@ codes! {
     /// The pipeline asks for values in binary form, and a column is of a type whose text can't be told from it: `regclass` and
     /// its like, extensions' types that Rowmill doesn't know. Or the server sends none.
     BINARY = "E0243";
-    /// The pipeline asks for two_phase, and the slot was made without.
-    SLOT_ONE_PHASE = "E0246";
     /// The server is too old for two_phase.
     TWO_PHASE_VERSION = "E0247";
-    /// An adopted slot may have handed over the rows of a transaction that is prepared and not yet committed.
+    /// An adopted slot may have handed over the rows of a prepared transaction to somebody else.
     PREPARED_BEFORE = "E0248";
     /// The server refuses to install the DDL trigger or to take it down: that takes a superuser.
     DDL_TRIGGER_REFUSED = "E0249";

@@ -8,8 +8,9 @@ use crate::source::slot::SlotState;
 /// The first whose pgoutput has protocol 3.
 const VERSION_FIRST: i32 = 150_000;
 
-/// A slot remembers whether it sends a transaction at its PREPARE. One that was asked now so and now otherwise would
-/// leave out what was prepared in between, so a slot stays what it was made as.
+/// A slot remembers whether it sends a transaction at its PREPARE. One that doesn't begins to with the first stream that
+/// asks for it, and sends what was prepared before at its commit. One that does would leave out what was prepared in
+/// between if it were asked now so and now otherwise, so it is never asked otherwise.
 pub(super) fn check(server: &Server, slot: Option<&SlotState>, request: &Request<'_>, findings: &mut Findings) {
     if server.version < VERSION_FIRST {
         if request.two_phase {
@@ -17,27 +18,21 @@ pub(super) fn check(server: &Server, slot: Option<&SlotState>, request: &Request
         }
         return;
     }
-    let Some(slot) = slot.filter(|slot| slot.two_phase != request.two_phase) else {
+    let Some(slot) = slot.filter(|slot| slot.two_phase && !request.two_phase) else {
         return;
     };
-    let name = shown(&slot.name);
-    findings.problem(if slot.two_phase {
+    findings.problem(
         Problem::new(
             codes::SLOT_TWO_PHASE,
             Exit::Preflight,
-            headline(format!("replication slot {name} was made with two_phase")),
+            headline(format!(
+                "replication slot {} was made with two_phase",
+                shown(&slot.name)
+            )),
             "set `two_phase: true` under source.postgres",
         )
-        .with_cause("what is prepared while it isn't asked for would be left out once it is asked for again")
-    } else {
-        Problem::new(
-            codes::SLOT_ONE_PHASE,
-            Exit::Preflight,
-            headline(format!("replication slot {name} was made without two_phase")),
-            "take `two_phase: true` out of source.postgres",
-        )
-        .with_cause("with `two_phase: true` a pipeline needs a slot that was made so")
-    });
+        .with_cause("what is prepared while it isn't asked for would be left out once it is asked for again"),
+    );
 }
 
 fn too_old(version: i32) -> Problem {

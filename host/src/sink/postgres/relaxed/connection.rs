@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Statement};
 
 pub(super) struct Connection {
     client: Client,
-    applier: Applier,
+    pub(super) applier: Applier,
     update: Statement,
     /// Whether a target transaction is open.
     pub(super) open: bool,
@@ -70,6 +70,7 @@ impl Connection {
         };
         self.open = true;
         let client = &self.client;
+        self.applier.leaves_tail = true;
         let applied = self
             .applier
             .apply(Work { client, rows, ..work }, 0..rows.len(), begin)
@@ -81,6 +82,7 @@ impl Connection {
     /// Takes back what was done of the last delivery.
     pub(super) async fn take_back(&mut self, context: &SinkContext) -> Result<(), SinkError> {
         self.applier.passed_over = self.before;
+        self.applier.tail = None;
         if self.open {
             let back = self.client.batch_execute(refusal::BACK).await;
             back.map_err(|error| error::of(&error, context))?;

@@ -213,6 +213,18 @@ impl Relaxed {
         if errors.is_empty() {
             return Ok(true);
         }
+        self.back(first, work, errors, before).await?;
+        Ok(false)
+    }
+
+    /// Takes back what was applied last, unless it failed for a reason that one connection alone would meet, too.
+    pub(super) async fn back(
+        &mut self,
+        first: &mut Applier,
+        work: Work<'_>,
+        errors: Vec<SinkError>,
+        before: PassedOver,
+    ) -> Result<(), SinkError> {
         if errors.iter().any(error::is_blocked) {
             let sink = &work.context.sink;
             tracing::warn!(
@@ -228,12 +240,29 @@ impl Relaxed {
         }
         first.passed_over = before;
         first.refused = None;
+        first.tail = None;
         let back = work.client.batch_execute(refusal::BACK).await;
         back.map_err(|error| error::of(&error, work.context))?;
         for other in &mut self.others {
             other.take_back(work.context).await?;
         }
-        Ok(false)
+        Ok(())
+    }
+
+    /// The other connections look at tables anew.
+    pub(super) fn forget(&mut self) {
+        self.others.iter_mut().for_each(|other| other.applier.forget());
+    }
+
+    /// Whether another connection than the first has left something to be replied to.
+    pub(super) fn has_tail(&self) -> bool {
+        self.others.iter().any(|other| other.applier.tail.is_some())
+    }
+
+    /// What has become of the other connections' tails.
+    pub(super) async fn settle_tails(&mut self, context: &SinkContext) -> Vec<SinkError> {
+        let settled = self.others.iter_mut().map(|other| other.applier.settle_tail(context));
+        join_all(settled).await.into_iter().filter_map(Result::err).collect()
     }
 
     /// Commits what the other connections have, with `bound` as their shares' position where there is one.

@@ -16,12 +16,13 @@ impl Session {
     ) -> Result<(), SinkError> {
         let cut = self.cut(delivery, range, before).await?;
         for (piece, divided) in &cut.pieces {
+            self.settle_pending().await?;
             let before = before.max(ended_before(delivery, piece.start));
             if !divided || !self.apply_shares(delivery, &cut, piece.clone(), before).await? {
                 if self.relaxed.as_ref().is_some_and(|relaxed| relaxed.open) {
                     self.settle(before).await?;
                 }
-                self.apply_alone(delivery, piece.clone(), before).await?;
+                self.apply_alone(delivery, piece.clone(), before, true).await?;
             }
             self.note_applied(delivery, piece.clone());
         }
@@ -67,9 +68,12 @@ impl Session {
         let work = work(&self.client, &self.context, delivery);
         self.open = true;
         self.bytes += delivery.batch.size_bytes();
-        let applied = relaxed.apply(&mut self.applier, work, cut, piece).await?;
-        if !applied {
-            self.settle(before).await?;
+        let passed_over = self.applier.passed_over;
+        self.applier.leaves_tail = true;
+        let applied = relaxed.apply(&mut self.applier, work, cut, piece.clone()).await?;
+        match applied {
+            true => self.leave(delivery, piece, before, (passed_over, true)),
+            false => self.settle(before).await?,
         }
         Ok(applied)
     }
@@ -99,7 +103,7 @@ impl Session {
     }
 
     /// Commits what was applied, though more may come of the same transaction.
-    async fn settle(&mut self, before: Option<Lsn>) -> Result<(), SinkError> {
+    pub(super) async fn settle(&mut self, before: Option<Lsn>) -> Result<(), SinkError> {
         if self.open {
             let position = std::mem::replace(&mut self.position, before);
             self.commit_open().await?;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 mod driven;
 mod exact;
 mod exactly_once;
+mod long;
+mod made;
 mod model;
 mod refused;
 mod relaxed;
