@@ -4,7 +4,7 @@
 //! assertions have them: a release knows nothing of the variable.
 
 /// All points, from the server to the report back to it.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 13] = [
     AFTER_RECEIVE,
     AFTER_DECODE,
     AFTER_STAGE,
@@ -16,6 +16,8 @@ pub const ALL: [&str; 11] = [
     AFTER_CHECKPOINT,
     BEFORE_FEEDBACK,
     AFTER_FEEDBACK,
+    AFTER_COPY_PLANNED,
+    AFTER_COPY_JOINED,
 ];
 
 /// Bytes were received.
@@ -40,6 +42,10 @@ pub(crate) const AFTER_CHECKPOINT: &str = "after_checkpoint";
 pub(crate) const BEFORE_FEEDBACK: &str = "before_feedback";
 /// It was told.
 pub(crate) const AFTER_FEEDBACK: &str = "after_feedback";
+/// A copy that begins beside the stream is in the ledger, and has yet to join it.
+pub(crate) const AFTER_COPY_PLANNED: &str = "after_copy_planned";
+/// It has joined, and what empties the targets is on its way.
+pub(crate) const AFTER_COPY_JOINED: &str = "after_copy_joined";
 
 /// Passes a point.
 #[inline]

@@ -1,5 +1,6 @@
 //! The instruments of the tests: private Postgres clusters, the binary as a child process, writers under load.
 
+mod beat;
 pub mod chaos;
 mod cluster;
 mod console;
@@ -18,6 +19,7 @@ mod typed;
 mod watched;
 mod workload;
 
+pub use beat::{BEAT, Beat};
 pub use cluster::{Cluster, ClusterOptions};
 pub use console::get;
 pub use disk::SmallDisk;

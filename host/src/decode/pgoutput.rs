@@ -40,6 +40,11 @@ impl Decoder {
         decoder
     }
 
+    /// What the catalog knows of a table that has come, or is another by now: from the next batch on.
+    pub fn hint(&mut self, hint: TableHint) {
+        self.relations.hint(hint);
+    }
+
     /// The same for a stream in binary form, whose values become text.
     #[must_use]
     pub fn with_binary(mut self, types: Arc<Types>) -> Self {

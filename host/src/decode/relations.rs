@@ -52,8 +52,23 @@ pub(super) struct Relations {
 }
 
 impl Relations {
+    /// Between two batches: from the next one on the table is described by it.
     pub(super) fn hint(&mut self, hint: TableHint) {
-        self.hints.insert(hint.oid, hint);
+        let oid = hint.oid;
+        self.hints.insert(oid, hint);
+        let Some(known) = self.newest.get(&oid) else {
+            return;
+        };
+        let known = Arc::clone(&known.relation);
+        let described = known.columns.iter().map(|column| Described {
+            name: column.name.clone(),
+            type_oid: column.type_oid,
+            typmod: column.typmod,
+            // On the wire all columns are, whatever the catalog's primary key.
+            identity: column.key || known.replica_identity == ReplicaIdentity::Full,
+        });
+        let described = described.collect();
+        self.describe(oid, &known.schema, &known.table, known.replica_identity, described);
     }
 
     pub(super) fn name_type(&mut self, oid: u32, schema: &str, name: &str) {
@@ -180,5 +195,54 @@ impl Relations {
         }
         let named = self.type_names.get(&column.type_oid);
         named.cloned().unwrap_or_else(|| format!("oid:{}", column.type_oid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table that streamed before the catalog was asked: from the next batch on its rows are known by the primary key.
+    #[test]
+    fn a_hint_that_comes_later_counts_from_the_next_batch_on() {
+        let mut relations = Relations::default();
+        let columns = || {
+            let described = ["id", "v"].map(|name| Described {
+                name: name.to_owned(),
+                type_oid: 23,
+                typmod: -1,
+                identity: true,
+            });
+            described.into()
+        };
+        let keys = |relations: &mut Relations| {
+            let mut listed = Vec::new();
+            relations.next_batch();
+            relations.index_in(7, &mut listed);
+            let keys: Vec<String> = listed[0].key_columns().map(|column| column.name.clone()).collect();
+            (keys, listed[0].index, listed[0].columns[1].nullable)
+        };
+        relations.describe(7, "public", "t", ReplicaIdentity::Full, columns());
+        let (before, index, nullable) = keys(&mut relations);
+        assert_eq!((before, nullable), (vec!["id".to_owned(), "v".to_owned()], true));
+        let hint = |name: &str, primary_key| ColumnHint {
+            name: name.to_owned(),
+            type_oid: 23,
+            type_name: "integer".to_owned(),
+            nullable: false,
+            primary_key,
+        };
+        let of_table = TableHint {
+            oid: 7,
+            columns: vec![hint("id", true), hint("v", false)],
+        };
+        relations.hint(of_table.clone());
+        let (behind, newer, nullable) = keys(&mut relations);
+        assert_eq!((behind, nullable), (vec!["id".to_owned()], false));
+        assert_ne!(newer, index, "another version");
+        // The server repeats itself, and so may a hint.
+        relations.describe(7, "public", "t", ReplicaIdentity::Full, columns());
+        relations.hint(of_table);
+        assert_eq!(keys(&mut relations).1, newer);
     }
 }

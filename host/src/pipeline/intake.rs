@@ -20,9 +20,10 @@ use crate::batch::{Batch, Lsn, Row};
 use crate::checkpoint::{ChainVersion, CopiedRange, CopiedUnit, Frontier, Mark, RowsAhead, StateStore, Turn};
 use crate::config;
 use crate::dead_letter::{self, DeadLetters, RouteId};
+use crate::failpoint;
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
-use crate::snapshot::{Ahead, CountedUnit, Merger, TableProgress};
+use crate::snapshot::{Ahead, CountedUnit, Merger, Mergers, TableEpoch, TableProgress};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -40,6 +41,8 @@ const IDLE_POLL: Duration = Duration::from_secs(1);
 pub enum Input {
     Batch(Batch),
     Swap(Box<Swap>),
+    /// A copy that is to begin here, or at the next commit's end.
+    Copy(Box<Merger>),
     /// A version's probation has ended in the first lane.
     Probation {
         route: usize,
@@ -151,13 +154,14 @@ pub struct Intake {
     states: Vec<RouteState>,
     /// `None` where they couldn't be started.
     lanes: Option<Lanes>,
-    merger: Merger,
+    copies: Mergers,
     store: StateStore,
     letters: DeadLetters,
     stats: Arc<LaneStats>,
     copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     swaps: VecDeque<Box<Swap>>,
-    /// A position that isn't stored before rows have been read again, see [`Merger::owes`]; 0 where there is none.
+    joining: VecDeque<Box<Merger>>,
+    /// A position that isn't stored before rows have been read again, see [`Mergers::owes`]; 0 where there is none.
     owed: Lsn,
     position: Lsn,
     resent_until: Lsn,
@@ -223,12 +227,13 @@ impl Intake {
             routes,
             states,
             lanes: Some(Lanes::new(chains, &parts.metrics, &Arc::new(warden), outflow)?),
-            merger: parts.merger,
+            copies: Mergers::new(parts.merger),
             store: parts.store,
             letters: parts.letters,
             stats: parts.stats,
             copied: parts.copied,
             swaps: VecDeque::new(),
+            joining: VecDeque::new(),
             owed: Lsn(0),
             position: parts.position,
             resent_until: parts.resent_until,
@@ -254,20 +259,21 @@ impl Intake {
         self.empty_targets()?;
         loop {
             let wait = match () {
-                () if !self.merger.is_done() => UNIT_POLL,
+                () if !self.copies.is_done() => UNIT_POLL,
                 () if self.hold.is_held() => CHECKPOINT_IDLE,
                 () => IDLE_POLL,
             };
             match self.queue.pop(wait) {
                 Popped::Item(Input::Batch(batch)) => self.streamed(batch)?,
                 Popped::Item(Input::Swap(swap)) => self.swaps.push_back(swap),
+                Popped::Item(Input::Copy(copy)) => self.joining.push_back(copy),
                 Popped::Item(Input::Probation { route, id, end }) => self.probation_ended(route, id, &end)?,
                 Popped::Item(Input::Finish) | Popped::Closed => {
                     self.checkpoint()?;
                     return Ok(LaneEnd::Finished);
                 }
                 // While tables are copied, the silence is one between two units.
-                Popped::TimedOut if self.merger.is_done() || self.hold.is_due(&self.stats.states) => {
+                Popped::TimedOut if self.copies.is_done() || self.hold.is_due(&self.stats.states) => {
                     self.checkpoint()?
                 }
                 Popped::TimedOut => {}
@@ -281,7 +287,12 @@ impl Intake {
 
     /// Tables that are copied again begin from nothing at the targets. The marks say that it needn't be done again.
     fn empty_targets(&mut self) -> Result<(), LaneEnd> {
-        for (table, batch) in self.merger.to_empty(self.position) {
+        let emptying = self.copies.to_empty(self.position);
+        self.empty(emptying)
+    }
+
+    fn empty(&mut self, emptying: Vec<(TableEpoch, Batch)>) -> Result<(), LaneEnd> {
+        for (table, batch) in emptying {
             self.pass_on(batch)?;
             self.mark(vec![Mark::Emptied {
                 table_oid: table.oid,
@@ -291,14 +302,24 @@ impl Intake {
         Ok(())
     }
 
+    /// A copy begins here. All other tables stream on.
+    fn join(&mut self, copy: Merger) -> Result<(), LaneEnd> {
+        let emptying = self.copies.join(copy, self.position);
+        self.stats.copying.store(true, Ordering::Release);
+        (self.copied)(self.copies.progress());
+        self.empty(emptying)?;
+        failpoint::pass(failpoint::AFTER_COPY_JOINED);
+        Ok(())
+    }
+
     /// A batch of the replication stream.
     fn streamed(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         self.between_transactions = batch.ends_at_commit();
         self.position = self.position.max(batch.end);
         self.stats.received(&batch, self.position);
-        self.merger.stream(&mut batch).map_err(LaneEnd::Problem)?;
+        self.copies.stream(&mut batch).map_err(LaneEnd::Problem)?;
         self.restart_copies()?;
-        if self.merger.owes() {
+        if self.copies.owes() {
             self.owed = self.owed.max(std::mem::take(&mut batch.end));
         }
         self.pass_on(batch)
@@ -309,31 +330,34 @@ impl Intake {
         while let Some(swap) = self.swaps.pop_front() {
             self.swap(*swap)?;
         }
+        while let Some(copy) = self.joining.pop_front() {
+            self.join(*copy)?;
+        }
         self.replay()?;
-        if self.merger.is_done() {
+        if self.copies.is_done() {
             return Ok(());
         }
         if self.waits_for_version() {
             return Ok(());
         }
-        let units = self.merger.at_boundary(self.position).map_err(LaneEnd::Problem)?;
+        let units = self.copies.at_boundary(self.position).map_err(LaneEnd::Problem)?;
         self.restart_copies()?;
-        let ahead = self.merger.ahead();
+        let ahead = self.copies.ahead();
         if !ahead.is_empty() {
             let stored = self
                 .store
                 .add_ahead(&ahead.into_iter().map(rows_ahead).collect::<Vec<_>>());
             stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
         }
-        (self.copied)(self.merger.progress());
-        self.stats.copying.store(!self.merger.is_done(), Ordering::Release);
+        (self.copied)(self.copies.progress());
+        self.stats.copying.store(!self.copies.is_done(), Ordering::Release);
         for batch in units.into_iter().flat_map(|unit| unit.batches) {
             self.stats
                 .rows_copied
                 .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
             self.pass_on(batch)?;
         }
-        if self.owed > Lsn(0) && !self.merger.owes() {
+        if self.owed > Lsn(0) && !self.copies.owes() {
             let end = std::mem::take(&mut self.owed);
             self.pass_on(Batch {
                 end,
@@ -345,7 +369,7 @@ impl Intake {
 
     /// The ledger forgets the tables whose copy has started over, before anything of the new one goes out.
     fn restart_copies(&mut self) -> Result<(), LaneEnd> {
-        for table in self.merger.restarted() {
+        for table in self.copies.restarted() {
             let stored = self.store.restart_copy(table.oid, table.epoch);
             stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
         }
@@ -363,12 +387,13 @@ impl Intake {
     /// What the stream has passed of the copies is entered in the ledger, behind all that was sent before. A start
     /// before that copies it again, rather than to meet changes that its rows are ahead of.
     fn count_copied(&mut self) -> Result<(), LaneEnd> {
-        let units = self.merger.counted().into_iter().map(unit_done);
+        let units = self.copies.counted().into_iter().map(unit_done);
         let mut marks: Vec<Mark> = units.collect();
-        marks.extend(self.merger.over().into_iter().map(|table| Mark::TableDone {
+        marks.extend(self.copies.over().into_iter().map(|table| Mark::TableDone {
             table_oid: table.oid,
             epoch: table.epoch,
         }));
+        self.copies.let_go();
         self.mark(marks)
     }
 
@@ -384,7 +409,7 @@ impl Intake {
     /// Whether what the plugins keep may be stored now: between two transactions, and with all copied rows counted that
     /// they have met.
     fn may_checkpoint(&self) -> bool {
-        self.between_transactions && self.owed == Lsn(0) && self.merger.is_even()
+        self.between_transactions && self.owed == Lsn(0) && self.copies.is_even()
     }
 
     /// Lets go of what is held where the stream is silent or ends.
@@ -420,8 +445,8 @@ impl Intake {
         let several = self.lanes.as_ref().is_some_and(Lanes::are_several);
         let job = Job {
             waiting: self.waiting(&batch, &rows),
-            copying: self.tables_where(&batch, Merger::is_copying),
-            spared: self.tables_where(&batch, Merger::fills_in),
+            copying: self.tables_where(&batch, Mergers::is_copying),
+            spared: self.tables_where(&batch, Mergers::fills_in),
             batch,
             rows,
             keep_rows: several || !self.letters.is_empty(),
@@ -446,12 +471,12 @@ impl Intake {
     }
 
     /// The tables of a batch of which this is so, while any is copied.
-    fn tables_where(&self, batch: &Batch, is_so: fn(&Merger, u32) -> bool) -> Vec<u32> {
-        if self.merger.is_done() {
+    fn tables_where(&self, batch: &Batch, is_so: fn(&Mergers, u32) -> bool) -> Vec<u32> {
+        if self.copies.is_done() {
             return Vec::new();
         }
         let tables = batch.relations.iter().map(|relation| relation.oid);
-        tables.filter(|oid| is_so(&self.merger, *oid)).collect()
+        tables.filter(|oid| is_so(&self.copies, *oid)).collect()
     }
 
     fn lanes(&mut self) -> Result<&mut Lanes, LaneEnd> {

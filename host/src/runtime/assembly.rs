@@ -2,12 +2,12 @@
 //! and for the queue behind it, and receiving never does.
 
 use super::process::Process;
-use super::receive::{Onward, ReceiveEnd, decoded};
+use super::receive::{Onward, ReceiveEnd, Received, decoded};
 use super::two_phase;
 use crate::assemble::{Assembler, Stop};
 use crate::batch::Lsn;
 use crate::decode::{DecodeError, Decoder};
-use crate::pipeline::{Input, Popped, Queue};
+use crate::pipeline::{Closed, Input, Popped, Queue};
 use crate::problem::{Exit, Problem};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// The thread, seen from the session.
 pub(super) struct Assembly {
-    received: Arc<Queue<Bytes>>,
+    received: Arc<Queue<Received>>,
     /// `None` once it has been told.
     end: Option<oneshot::Receiver<ReceiveEnd>>,
 }
@@ -121,7 +121,7 @@ impl Assembly {
 struct Thread {
     assembler: Assembler,
     decoder: Decoder,
-    received: Arc<Queue<Bytes>>,
+    received: Arc<Queue<Received>>,
     queue: Arc<Queue<Input>>,
     workers: tokio::runtime::Handle,
 }
@@ -130,7 +130,11 @@ impl Thread {
     fn run(&mut self) -> ReceiveEnd {
         loop {
             let bytes = match self.received.pop(IDLE) {
-                Popped::Item(bytes) => bytes,
+                Popped::Item(Received::Bytes(bytes)) => bytes,
+                Popped::Item(Received::Joined(joined)) => match joined.pass(&mut self.decoder, &self.queue) {
+                    Ok(()) => continue,
+                    Err(Closed) => return ReceiveEnd::Ended,
+                },
                 Popped::TimedOut => continue,
                 Popped::Closed => return ReceiveEnd::Ended,
             };

@@ -2,14 +2,16 @@
 
 use super::copy_order::{self, Order};
 use super::process::Process;
-use super::source::Ready;
+use super::source::{Ready, Streamed};
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::checkpoint::{self, CopiedRange, CopyState, RowsAhead};
+use crate::config::Pipeline;
 use crate::decode::{ColumnHint, TableHint};
 use crate::postgres::Reader;
 use crate::problem::Problem;
 use crate::snapshot::{self, Ahead, Copier, KeyRange, Merger, NotASnapshot, Plan, Tally};
 use crate::source::catalog::Table;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,27 +26,75 @@ const UNITS_UNDER_WAY: usize = 4;
 /// Starts to copy what isn't copied yet, on the workers. A copy that was cut off goes on with the ranges of the key that
 /// aren't counted yet: what it left of those at the sinks is overwritten by key.
 pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Merger), Box<Problem>> {
-    let config = process.config();
-    let is_filtered = |relation: &Relation| {
-        let mut routes = config.routes.iter().filter(|route| !route.plugins.is_empty());
-        routes.any(|route| crate::pipeline::takes(route, relation))
-    };
-    let (mut tables, mut patient) = (Vec::new(), false);
+    let streamed = ready.streamed();
+    let mut planned = Planned::default();
     for copy in process.store.copies()? {
         if copy.state != CopyState::Planned {
             continue;
         }
-        let Some(table) = ready.catalog.tables.iter().find(|table| table.oid == copy.table_oid) else {
+        let Some(table) = streamed.table(copy.table_oid) else {
             tracing::warn!(table = copy.table, "the table is gone; its copy is given up");
             process.store.remove_copy(copy.table_oid)?;
             continue;
         };
+        planned.add(process, copy, table, &streamed)?;
+    }
+    process
+        .stats
+        .copying
+        .store(!planned.tables.is_empty(), std::sync::atomic::Ordering::Release);
+    let _runtime = process.workers.enter();
+    let (copier, merger) = snapshot::start(planned.plan(process), connect(process));
+    process.status.copies(merger.progress());
+    Ok((copier, merger))
+}
+
+/// The copies in the ledger that no session has planned yet.
+pub(super) fn fresh(process: &Process) -> Result<Vec<checkpoint::TableCopy>, Problem> {
+    let mut copies = process.store.copies()?;
+    copies.retain(|copy| copy.state == CopyState::Planned && copy.basis.is_empty());
+    Ok(copies)
+}
+
+/// Plans those for the running session: they are read once the merger has joined the stream. What an earlier copy let out
+/// before the stream had passed it is gone with what the targets had, see `snapshot/mod.rs`.
+pub(super) fn beside(
+    process: &Arc<Process>,
+    copies: Vec<checkpoint::TableCopy>,
+    streamed: &Streamed<'_>,
+) -> Result<(Copier, Merger), Box<Problem>> {
+    let mut planned = Planned::default();
+    for copy in copies {
+        if let Some(table) = streamed.table(copy.table_oid) {
+            planned.add(process, copy, table, streamed)?;
+        }
+    }
+    planned.tables.iter_mut().for_each(|table| table.ahead.clear());
+    let _runtime = process.workers.enter();
+    Ok(snapshot::prepare(planned.plan(process), connect(process)))
+}
+
+/// Tables that are to be copied, as the ledger has them by now.
+#[derive(Default)]
+struct Planned {
+    tables: Vec<snapshot::TableCopy>,
+    patient: bool,
+}
+
+impl Planned {
+    fn add(
+        &mut self,
+        process: &Process,
+        copy: checkpoint::TableCopy,
+        table: &Table,
+        streamed: &Streamed<'_>,
+    ) -> Result<(), Box<Problem>> {
         // What is stored is the copy under way: the marks that say how far it has come name it by this number.
         let epoch = copy.epoch + 1;
-        let Order { basis, file } = copy_order::of(table, &copy.basis, process, ready);
+        let Order { basis, file } = copy_order::of(table, &copy.basis, process, streamed);
         let ranges = copied_before(process, &copy, &basis)?;
         let planned = snapshot::TableCopy {
-            types: ready.types.clone(),
+            types: streamed.types.cloned(),
             ..table_copy(table, epoch, ranges.clone())
         };
         let ahead = process.store.rows_ahead(copy.table_oid)?;
@@ -53,7 +103,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         // The stream may still be before what made it another.
         let altered =
             copy.altered || !copy.basis.is_empty() && copy_order::differ_in_more_than_file(&copy.basis, &basis);
-        patient |= copy.joined;
+        self.patient |= copy.joined;
         let copy = checkpoint::TableCopy {
             epoch,
             basis,
@@ -63,39 +113,45 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
         };
         process.store.set_copy(&copy, &ranges)?;
         let ahead = ahead.into_iter().filter(|rows| !rows.keys.is_empty());
-        tables.push(snapshot::TableCopy {
+        self.tables.push(snapshot::TableCopy {
             ahead: ahead.map(rows_ahead).collect::<Result<_, _>>()?,
             empties,
             altered,
             file,
             late: !copy.reach.only.is_empty(),
-            filtered: is_filtered(&planned.relation),
+            filtered: is_filtered(&process.config(), &planned.relation),
             ..planned
         });
+        Ok(())
     }
-    process
-        .stats
-        .copying
-        .store(!tables.is_empty(), std::sync::atomic::Ordering::Release);
-    let settings = &config.source.snapshot;
-    let plan = Plan {
-        tables,
-        connections: settings.connections,
-        unit_rows: settings.unit_rows.div_ceil(UNITS_UNDER_WAY),
-        units_under_way: UNITS_UNDER_WAY,
-        patience: UNIT_PATIENCE,
-        pace: Arc::clone(&process.pace),
-        patient,
-    };
-    let application = process.application_name();
-    let _runtime = process.workers.enter();
-    let of = Arc::clone(process);
-    let (copier, merger) = snapshot::start(plan, move || {
+
+    fn plan(self, process: &Process) -> Plan {
+        let settings = &process.config().source.snapshot;
+        Plan {
+            tables: self.tables,
+            connections: settings.connections,
+            unit_rows: settings.unit_rows.div_ceil(UNITS_UNDER_WAY),
+            units_under_way: UNITS_UNDER_WAY,
+            patience: UNIT_PATIENCE,
+            pace: Arc::clone(&process.pace),
+            patient: self.patient,
+        }
+    }
+}
+
+fn is_filtered(config: &Pipeline, relation: &Relation) -> bool {
+    let mut routes = config.routes.iter().filter(|route| !route.plugins.is_empty());
+    routes.any(|route| crate::pipeline::takes(route, relation))
+}
+
+type Connecting = Pin<Box<dyn Future<Output = anyhow::Result<Reader>> + Send>>;
+
+fn connect(process: &Arc<Process>) -> impl Fn() -> Connecting + Send + Sync + use<> {
+    let (of, application) = (Arc::clone(process), process.application_name());
+    move || {
         let (source, application) = (of.source(), application.clone());
-        async move { Ok(Reader::connect(&source, &application).await?) }
-    });
-    process.status.copies(merger.progress());
-    Ok((copier, merger))
+        Box::pin(async move { Ok(Reader::connect(&source, &application).await?) })
+    }
 }
 
 /// A copy met a table that was altered: those that aren't through wait until the stream has passed where the next session

@@ -2,7 +2,7 @@
 
 use super::copies::{key, relation};
 use super::process::Process;
-use super::source::Ready;
+use super::source::Streamed;
 use crate::config::{Pipeline, SinkKind, WriteMode};
 use crate::pipeline::takes;
 use crate::source::catalog::Table;
@@ -26,12 +26,12 @@ pub(super) struct Order {
 
 /// In the order of its heap where that can be, which costs the server least by far. Ranges that are copied already, with
 /// the basis `stored`, go on as what they are.
-pub(super) fn of(table: &Table, stored: &str, process: &Process, ready: &Ready) -> Order {
+pub(super) fn of(table: &Table, stored: &str, process: &Process, streamed: &Streamed<'_>) -> Order {
     let config = process.config();
     let mut sinks: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     sinks.sort_unstable();
     let sinks = sinks.join(", ");
-    let has_places = has_places(table, ready.sends_updates, ready.connection.server_version())
+    let has_places = has_places(table, streamed.sends_updates, streamed.server_version)
         && (key(table).is_empty() || may_repeat(table, process, &config));
     choose(table, stored, &sinks, has_places)
 }

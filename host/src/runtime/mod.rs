@@ -28,6 +28,7 @@ mod failure;
 mod heartbeat;
 mod known;
 mod late_sinks;
+mod live_copies;
 mod metrics;
 mod modules;
 mod partitions;

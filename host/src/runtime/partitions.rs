@@ -9,8 +9,12 @@ use super::process::Process;
 use crate::checkpoint::{Partition, Partitions};
 use crate::problem::Problem;
 use crate::source::catalog::Catalog;
+use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+
+/// Soon enough for people, seldom enough for the catalog.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Everything below the tables, with the file of each. A partition that was made as one has its columns from the same
 /// command as `tableoid`, which no later command touches; ATTACH has written them all anew.
@@ -43,8 +47,18 @@ struct Below {
     attached: bool,
 }
 
+/// Looks now and then. Never returns.
+pub(super) async fn watch(process: &Process, client: &Client, streamed: &Catalog) {
+    loop {
+        if let Err(problem) = look(process, client, streamed).await {
+            tracing::debug!(cause = problem.cause, "{}", problem.headline);
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
 /// Tells what has happened to partitions since the last look.
-pub(super) async fn look(process: &Process, client: &Client, streamed: &Catalog) -> Result<(), Problem> {
+async fn look(process: &Process, client: &Client, streamed: &Catalog) -> Result<(), Problem> {
     let roots: Vec<_> = streamed.tables.iter().filter(|table| table.partitioned).collect();
     if roots.is_empty() {
         return Ok(());

@@ -14,8 +14,9 @@ use crate::postgres::Conninfo;
 use crate::snapshot::Pace;
 use crate::source::catalog::Catalog;
 use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub(crate) struct Process {
     pub(super) name: String,
@@ -48,6 +49,10 @@ pub(crate) struct Process {
     pub(super) watcher: OnceLock<Weak<Mutex<Option<ModuleWatcher>>>>,
     /// Counted up where the session is to end in order and the next one to begin: tables or settings have changed.
     pub(super) again: watch::Sender<u64>,
+    /// Told where a copy has been planned that the running session may begin, or a table may have come.
+    pub(super) asked_for_copies: Notify,
+    /// Counted up where the settings change that a session has taken up: what it has is not theirs any more.
+    pub(super) settings: AtomicU64,
     /// Rows as they leave, as JSON lines, rendered only while somebody listens.
     pub(super) tail: Tail,
     /// Where sinks, copies and the console run: not on the source's thread.

@@ -2,10 +2,11 @@
 
 use crate::assemble::{Full, PreparedLost};
 use crate::batch::{Batch, Lsn};
-use crate::decode::{DecodeError, Decoder};
+use crate::decode::{DecodeError, Decoder, TableHint};
 use crate::failpoint;
 use crate::pipeline::{Closed, Input, LaneStats, Queue};
 use crate::runtime::stop::{Stop, StopRequest};
+use crate::snapshot::Merger;
 use crate::source::replication::{ReceiveError, Receiver};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -36,12 +37,34 @@ pub(super) enum ReceiveEnd {
     PreparedLost(PreparedLost),
 }
 
+/// A copy that begins between what was received before and what comes next.
+pub(super) struct Joined {
+    /// Tables that the stream describes from here on, as the catalog has them now.
+    pub(super) hints: Vec<TableHint>,
+    /// `None` where nothing is copied.
+    pub(super) merger: Option<Box<Merger>>,
+}
+
+impl Joined {
+    /// It stands before what `decoder` decodes next.
+    pub(super) fn pass(self, decoder: &mut Decoder, queue: &Queue<Input>) -> Result<(), Closed> {
+        self.hints.into_iter().for_each(|hint| decoder.hint(hint));
+        self.merger.map_or(Ok(()), |merger| queue.push_now(Input::Copy(merger)))
+    }
+}
+
 /// Where received bytes go.
 pub(super) enum Onward {
     /// They are decoded here, which costs less than to hand them over.
     Decode(Box<Decoder>, Arc<Queue<Input>>),
     /// Blocks of transactions in progress are among them: they are assembled first, see [`super::assembly`].
-    Assemble(Arc<Queue<Bytes>>),
+    Assemble(Arc<Queue<Received>>),
+}
+
+/// What is assembled, in its order.
+pub(super) enum Received {
+    Bytes(Bytes),
+    Joined(Box<Joined>),
 }
 
 /// What was received, ready to be pushed.
@@ -63,6 +86,13 @@ impl Onward {
         }
     }
 
+    fn join(&mut self, joined: Joined) -> Result<(), Closed> {
+        match self {
+            Self::Decode(decoder, queue) => joined.pass(decoder, queue),
+            Self::Assemble(queue) => queue.push_now(Received::Joined(Box::new(joined))),
+        }
+    }
+
     async fn push(&self, step: Step) -> Result<(), Closed> {
         match (self, step) {
             (Self::Decode(_, queue), Step::Batch(batch)) => {
@@ -71,7 +101,7 @@ impl Onward {
             }
             (Self::Assemble(queue), Step::Bytes(bytes)) => {
                 let size = bytes.len();
-                queue.push(bytes, size).await
+                queue.push(Received::Bytes(bytes), size).await
             }
             (_, _) => Err(Closed),
         }
@@ -97,6 +127,8 @@ pub(super) struct Until<'a> {
     pub(super) ended: &'a Notify,
     /// Changes where another session is to begin.
     pub(super) again: &'a mut watch::Receiver<u64>,
+    /// Copies that begin while it runs.
+    pub(super) joins: &'a mut mpsc::Receiver<Joined>,
     /// Where a bounded run ends, once nothing is being copied any more.
     pub(super) bound: Option<Lsn>,
 }
@@ -120,6 +152,12 @@ pub(super) async fn receive(
             _ = look.tick(), if until.bound.is_some() => {
                 if caught_up(until.bound, stats) {
                     return ReceiveEnd::CaughtUp;
+                }
+                continue;
+            }
+            Some(joined) = until.joins.recv() => {
+                if onward.join(joined).is_err() {
+                    return ReceiveEnd::Ended;
                 }
                 continue;
             }

@@ -8,8 +8,10 @@
 //! ```
 //!
 //! Everything that a start would refuse is looked at beforehand, beside the running stream. Then the session ends in
-//! order, and the next one begins with the new configuration at the stored position.
+//! order, and the next one begins with the new configuration at the stored position. Where the file only names more tables,
+//! for routes that are there, the running one takes them up.
 
+use super::live_copies::are_tables_alone;
 use super::modules::Taken;
 use super::process::Process;
 use super::{check, reload};
@@ -20,6 +22,7 @@ use crate::problem::{Exit, Problem};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// Takes up the file as it is now, and says what was different. Blocks; not to be called on a runtime's thread.
@@ -30,6 +33,7 @@ pub(super) fn reconfigure(process: &Arc<Process>) -> Result<Value, Vec<Problem>>
     let outcome = take_up(process);
     match &outcome {
         Ok(changes) if changes.is_empty() => tracing::info!("pipeline.yaml was read again: nothing is different"),
+        Ok(changes) if are_tables_alone(changes) => process.asked_for_copies.notify_one(),
         Ok(_) => process.begin_again("pipeline.yaml has changed"),
         Err(problems) => {
             for problem in problems {
@@ -65,6 +69,9 @@ fn take_up(process: &Arc<Process>) -> Result<Vec<String>, Vec<Problem>> {
     let problems = process.workers.block_on(check::beside(process, &fresh, module));
     if !problems.is_empty() {
         return Err(problems);
+    }
+    if !are_tables_alone(&changes) {
+        process.settings.fetch_add(1, Ordering::AcqRel);
     }
     apply(process, fresh, taken);
     Ok(changes)

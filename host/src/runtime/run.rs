@@ -115,6 +115,8 @@ pub(super) fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Probl
         streamed: Mutex::default(),
         watcher: OnceLock::new(),
         again: tokio::sync::watch::Sender::new(0),
+        asked_for_copies: tokio::sync::Notify::new(),
+        settings: Default::default(),
         tail,
         workers: tokio::runtime::Handle::current(),
     };

@@ -8,7 +8,7 @@ use crate::config::Pipeline;
 use crate::decode::Types;
 use crate::postgres::{ConnectError, Conninfo, QueryError, install_crypto_provider, sql};
 use crate::problem::{Exit, Problem};
-use crate::source::catalog::Catalog;
+use crate::source::catalog::{Catalog, Table};
 use crate::source::preflight::{self, Level, Notice};
 use crate::source::replication::Connection;
 use crate::source::{monitor, publication, slot};
@@ -47,6 +47,32 @@ pub(super) struct Ready {
     pub(super) start: Lsn,
     /// How far the server's WAL was flushed just now.
     pub(super) flushed: Lsn,
+}
+
+/// What the server sends, as far as copies have to know.
+pub(super) struct Streamed<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) types: Option<&'a Arc<Types>>,
+    pub(super) sends_updates: bool,
+    pub(super) server_version: u32,
+}
+
+impl<'a> Streamed<'a> {
+    /// The table with this OID, where it is streamed.
+    pub(super) fn table(&self, oid: u32) -> Option<&'a Table> {
+        self.catalog.tables.iter().find(|table| table.oid == oid)
+    }
+}
+
+impl Ready {
+    pub(super) fn streamed(&self) -> Streamed<'_> {
+        Streamed {
+            catalog: &self.catalog,
+            types: self.types.as_ref(),
+            sends_updates: self.sends_updates,
+            server_version: self.connection.server_version(),
+        }
+    }
 }
 
 pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {

@@ -3,17 +3,17 @@
 use rustc_hash::FxHashMap;
 
 /// By the source's OIDs. Empty where no sink makes tables.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct UserTypes(pub FxHashMap<u32, UserType>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserType {
     pub schema: String,
     pub name: String,
     pub kind: UserTypeKind,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserTypeKind {
     /// Its labels in order.
     Enum(Vec<String>),

@@ -101,6 +101,33 @@ impl Merger {
         merger
     }
 
+    /// The stream stands where the copy begins: from here on every batch comes by, and the tables are read.
+    pub(super) fn begin(&self) {
+        self.shared.is_begun.send_replace(true);
+    }
+
+    /// The OIDs of its tables.
+    pub(super) fn oids(&self) -> impl Iterator<Item = u32> {
+        self.tables.iter().map(|table| table.copy.relation.oid)
+    }
+
+    /// Another copy of the table begins here: nothing of this one goes out any more, and nothing of it counts.
+    pub(super) fn give_up(&mut self, oid: u32) {
+        let of_oid = |table: &Table| table.copy.relation.oid == oid;
+        let Some(at) = self.tables.iter().position(of_oid) else {
+            return;
+        };
+        self.tables[at].give_up();
+        self.shared.give_up(at);
+        self.uncounted.retain(|unit| unit.record.unit.table_oid != oid);
+        self.over.retain(|table| table.oid != oid);
+        self.restarted.retain(|table| table.oid != oid);
+        self.ahead.retain(|ahead| ahead.table_oid != oid);
+        if self.by_oid.remove(&oid).is_some() {
+            self.say_if_done();
+        }
+    }
+
     /// The tables whose targets are to be emptied, each once. That has to go out before the first batch of the stream and
     /// before any unit: every snapshot sees what was delivered before, and the units bring it again.
     pub fn to_empty(&mut self, position: Lsn) -> Vec<(TableEpoch, Batch)> {
@@ -178,6 +205,9 @@ impl Merger {
     /// The table lies in another file: its ranges of the heap mean nothing any more. What was streamed of it and what went
     /// out stay as they are.
     fn rewritten(&mut self, at: usize) {
+        if self.tables[at].given_up {
+            return;
+        }
         self.tables[at].read_anew();
         self.starts_over(at);
         let table = self.tables[at].copy.relation.full_name();
@@ -222,13 +252,14 @@ impl Merger {
                 out.push(merged);
             }
         }
-        for at in 0..self.tables.len() {
-            // Before, rows may come that don't know their key as what would be read knows it.
-            if !self.tables[at].held {
-                out.extend(self.repair(at, position)?);
-            }
-            if let Some(begun) = self.shared.begun.get() {
-                self.tables[at].passed(position, *begun);
+        // Nothing can be read before, and who waited for it would hold up the stream of all tables.
+        if let Some(begun) = self.shared.begun.get().copied() {
+            for at in 0..self.tables.len() {
+                // Before, rows may come that don't know their key as what would be read knows it.
+                if !self.tables[at].held {
+                    out.extend(self.repair(at, position)?);
+                }
+                self.tables[at].passed(position, begun);
             }
         }
         self.end_tables(position);
@@ -287,7 +318,8 @@ impl Merger {
     }
 
     pub fn progress(&self) -> Vec<TableProgress> {
-        self.tables.iter().map(|table| table.progress.clone()).collect()
+        let own = self.tables.iter().filter(|table| !table.given_up);
+        own.map(|table| table.progress.clone()).collect()
     }
 
     fn receive(&mut self) -> Result<(), Box<Problem>> {

@@ -126,20 +126,38 @@
 //! stream is where it was. For each worker there are a few turns (`Plan::units_under_way`), each kept by a unit until
 //! it counts: so a crash costs so many units per worker.
 //!
-//! # Tables that are copied again, and tables that come
+//! # Copies that begin while the stream runs
 //!
-//! Both are planned in the ledger, and begin with a session: the running one ends in order, the next begins at the stored
-//! position R. For the tables that are copied everything above holds as on a first run; the others go on at R.
+//! Tables that are copied again, and tables that come, are planned in the ledger and then join the running stream, at a
+//! commit's end where it stands at a position J (`Mergers::join`). For these tables J is what the stream's beginning is
+//! for the others, and everything above holds with J in its place; those go on meanwhile. What that rests on:
+//!
+//! - *Every S sees what was streamed before J.* `barrier` begins when the stream stands at J (`Merger::begin`), and not when
+//!   the copy was planned: what was streamed by then is in the WAL, and so it is visible, or runs and is waited for. A barrier
+//!   that is through before would let S miss a commit between the two, which nobody remembers.
+//! - *What was delivered before J stays before the copy*: both go through the same queue, lanes and sinks, in order.
+//! - *What the sinks are ahead of J*, while the stream brings what they had before a crash, had committed before the
+//!   session began, and `barrier` began later.
+//! - *Nothing of an earlier copy of these tables goes out behind J* (`Merger::give_up`): no unit on its way, no key that is to
+//!   be read again, no cover. None of it is needed: what the targets had is emptied at J. Its marks may arrive later; they
+//!   name an earlier epoch, and the ledger passes them over.
+//! - *The decoder knows the table from J on as the catalog has it*: the copy goes the way of the bytes. So a key that only
+//!   the catalog tells is the same in copy and stream.
+//!
+//! Until the barrier is through, which may take as long as a transaction that sits idle, no key is read again: who
+//! waited for that would hold up all tables. Positions wait instead (`Merger::owes`).
+//!
+//! A session begins with all copies in the ledger, those that should have joined the one before among them.
 //!
 //! *Again*: the targets have rows that nothing else would take away, those that the source lost while nobody told. So
-//! before the first batch of the stream and before any unit a TRUNCATE goes out that the source never made. What was
-//! delivered before it is gone with it, and every S sees all of that: it committed before R, or as sinks may be ahead
-//! of R, before the session began, and `barrier` waits for both. What comes behind it is merged as ever. The ledger has
-//! it as due until it is durable everywhere, in one transaction with the position, and counts no unit before: a start in
-//! between empties once more, and copies all of it.
+//! at J, before any unit and any later batch, a TRUNCATE goes out that the source never made. What was
+//! delivered before it is gone with it, and every S sees all of that. What comes behind it is merged as ever. The
+//! ledger has it as due from before the copy joins until it is durable everywhere, in one transaction with the position, and
+//! counts no unit before: a start in between empties at R, and copies all of it. What an earlier copy had ahead is restored by
+//! such a start though it is gone from the targets. That is harmless: S of the new copy is newer, so it sees what is dropped.
 //!
 //! *New*: what the server sends of a table begins where the publication has it, as of the decoded position. The
-//! publication has it before the session begins, so every S sees that, and with it all that committed before. But a
+//! publication has it before the copy joins, so every S sees that, and with it all that committed before. But a
 //! transaction may have changed the table before and commit behind it, with nothing of it in the stream. `barrier`
 //! waits for those that are idle too then (`Plan::patient`), as the server does when it makes a slot.
 //!
@@ -173,6 +191,7 @@ mod merge;
 #[cfg(test)]
 mod merge_model;
 mod merger;
+mod mergers;
 mod outgoing;
 mod pace;
 mod parts;
@@ -190,7 +209,8 @@ mod worker;
 pub use codes::CODES;
 pub use fault::ALTERED;
 pub use merger::{CountedUnit, MergedUnit, Merger, TableEpoch};
+pub use mergers::Mergers;
 pub use pace::Pace;
 pub use plan::{Ahead, KeyRange, Plan, TableCopy, TableProgress, Tally, UnitRecord};
-pub use start::{Copier, start};
+pub use start::{Copier, prepare, start};
 pub use visibility::{NotASnapshot, Snapshot};

@@ -75,6 +75,8 @@ pub(super) struct Shared {
     pub patience: Duration,
     pub pace: Arc<Pace>,
     pub patient: bool,
+    /// The stream stands where the copy begins. Nothing is asked of the server before.
+    pub is_begun: watch::Sender<bool>,
     /// Where the server's WAL ended when the copy began: no earlier run has read anything that shows more.
     pub begun: OnceLock<Lsn>,
     pub connect: Connect,
@@ -104,6 +106,7 @@ impl Shared {
             patience: plan.patience,
             pace: plan.pace,
             patient: plan.patient,
+            is_begun: watch::Sender::new(false),
             begun: OnceLock::new(),
             connect,
             floors: Mutex::new(Floors::new(newest)),
@@ -127,6 +130,13 @@ impl Shared {
     pub(super) fn let_go(&self, table: usize) {
         self.tables[table].held.store(false, Ordering::SeqCst);
         self.is_done.send_replace(false);
+    }
+
+    /// Nothing of the table is read any more; units that are on their way are of a generation that is over.
+    pub(super) fn give_up(&self, table: usize) {
+        self.tables[table].held.store(true, Ordering::SeqCst);
+        self.tables[table].generation.fetch_add(1, Ordering::SeqCst);
+        self.floors().end_all(|open| open.table == table);
     }
 
     pub(super) fn name_unit(&self, id: UnitId) -> CopyUnit {

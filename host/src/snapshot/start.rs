@@ -25,6 +25,13 @@ pub struct Copier {
     tasks: JoinHandle<()>,
 }
 
+impl Copier {
+    /// Whether nothing is read any more.
+    pub fn is_over(&self) -> bool {
+        self.tasks.is_finished()
+    }
+}
+
 impl Drop for Copier {
     fn drop(&mut self) {
         self.tasks.abort();
@@ -35,6 +42,18 @@ impl Drop for Copier {
 /// fixed) and before the first batch of the stream is passed on. `connect` makes ordinary connections to the primary
 /// with the settings that all have, an empty search_path among them.
 pub fn start<C, F>(plan: Plan, connect: C) -> (Copier, Merger)
+where
+    C: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = anyhow::Result<Reader>> + Send + 'static,
+{
+    let (copier, merger) = prepare(plan, connect);
+    merger.begin();
+    (copier, merger)
+}
+
+/// As [`start`], for a copy that begins while the stream runs: nothing is asked of the server before it has been joined
+/// to the others, see [`super::Mergers::join`].
+pub fn prepare<C, F>(plan: Plan, connect: C) -> (Copier, Merger)
 where
     C: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = anyhow::Result<Reader>> + Send + 'static,
@@ -62,6 +81,8 @@ async fn supervise(
     if workers == 0 {
         return;
     }
+    // It can't fail: the sender is what is shared.
+    let _ = shared.is_begun.subscribe().wait_for(|is_begun| *is_begun).await;
     if let Err(problem) = wait_for_start(&shared).await {
         let _ = events.send(Event::Failed(problem));
         return;

@@ -38,6 +38,8 @@ pub(super) struct Table {
     pub progress: TableProgress,
     /// Rows of columns that it doesn't have any more may come; nothing is read before they have.
     pub held: bool,
+    /// Another copy of it has begun.
+    pub given_up: bool,
     slots: FxHashMap<u32, Option<Box<[u16]>>>,
     key: Vec<u8>,
     old_key: Vec<u8>,
@@ -72,6 +74,7 @@ impl Table {
             repairs: 0,
             progress,
             held: copy.altered,
+            given_up: false,
             slots: FxHashMap::default(),
             key: Vec::new(),
             old_key: Vec::new(),
@@ -96,6 +99,13 @@ impl Table {
         (self.merged, self.units) = (0, None);
         self.progress.restarts += 1;
         (self.progress.units, self.progress.done) = (0, false);
+    }
+
+    /// Another copy of it has begun: nothing of this one goes out any more.
+    pub(super) fn give_up(&mut self) {
+        self.generation += 1;
+        self.changes = Changes::Keyed(KeyedMerge::default());
+        (self.given_up, self.held) = (true, false);
     }
 
     /// Judges a streamed row, changes it where only one half of it goes out, and says whether it is kept.

@@ -30,13 +30,17 @@ impl StateStore {
         })
     }
 
-    /// The copy of the table starts over, as this epoch. Rows ahead stay: a start may come before what made it do so.
+    /// The copy of the table starts over, as this epoch, unless it has been given up for a later one. Rows ahead stay: a
+    /// start may come before what made it do so.
     pub fn restart_copy(&self, table_oid: u32, epoch: u32) -> Result<(), Problem> {
         self.write(|transaction| {
             let mut copies = transaction.open_table(COPIES)?;
             let Some(mut copy) = stored_copy(&copies, table_oid)? else {
                 return Ok(());
             };
+            if copy.epoch > epoch {
+                return Ok(());
+            }
             copy.epoch = epoch;
             copies.insert(table_oid, encode(&copy)?.as_slice())?;
             let mut ranges = transaction.open_table(RANGES)?;

@@ -4,7 +4,7 @@ use super::{HOLD_POLL, Intake, LaneEnd, RouteState};
 use crate::batch::{Batch, Row};
 use crate::dead_letter::Held;
 use crate::pipeline::job::Job;
-use crate::snapshot::Merger;
+use crate::snapshot::Mergers;
 
 impl Intake {
     /// Dead letters that somebody wants to be sent again. Where the store says so, the stream waits until that is
@@ -29,8 +29,8 @@ impl Intake {
             released = self.hold.checkpoint();
         }
         let job = Job {
-            copying: self.tables_where(&batch, Merger::is_copying),
-            spared: self.tables_where(&batch, Merger::fills_in),
+            copying: self.tables_where(&batch, Mergers::is_copying),
+            spared: self.tables_where(&batch, Mergers::fills_in),
             batch,
             rows,
             waiting: Vec::new(),

@@ -1,0 +1,275 @@
+//! Copies that the running session begins: of a table that is to be copied again, and of one that has come.
+//!
+//! ```text
+//!   resync, a new table --> ledger --> planned --> the receiving loop --> queue --> intake: joins at a commit's end
+//!                             |           |              |                            |
+//!                          durable     durable      the decoder knows          from here on the tables are under copy,
+//!                                                    the table                 and only now they are read
+//! ```
+//!
+//! The way through the receiving loop is that of the bytes: what was decoded before joins before, and what is decoded
+//! later knows the table as the catalog has it. The ledger has the copy before anything of it happens, so a session that
+//! ends anywhere in between leaves it to the next.
+//!
+//! A session ends for a copy only where it lacks what the copy needs: see [`Joining::lacks`].
+
+use super::copies;
+use super::process::Process;
+use super::receive::Joined;
+use super::source::Streamed;
+use super::{late_sinks, tables, types};
+use crate::checkpoint::TableCopy;
+use crate::failpoint;
+use crate::problem::Problem;
+use crate::sink::UserTypes;
+use crate::snapshot::{Copier, Merger};
+use crate::source::catalog::{self, Catalog};
+use crate::source::preflight::{self, Report, Request, codes};
+use crate::source::publication;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_postgres::Client;
+
+/// How often a session looks for tables that have come: soon enough for people, seldom enough for the catalog.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Looks after which a table that was refused is tried again.
+const LOOKS_PER_TRY: u32 = 12;
+/// Copies under way in one session. Each has connections of its own, as many as `snapshot.connections`: those that come
+/// beyond share them, in another session.
+const COPIES_MAX: usize = 4;
+
+/// The tasks that read what is copied, which end with the session.
+#[derive(Debug, Default)]
+pub(super) struct Copiers(Arc<Mutex<Vec<Copier>>>);
+
+impl Copiers {
+    pub(super) fn new(first: Copier) -> Self {
+        Self(Arc::new(Mutex::new(vec![first])))
+    }
+
+    fn added_to(&self) -> Weak<Mutex<Vec<Copier>>> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+/// What a session has that a copy needs to join it.
+pub(super) struct Joining {
+    streamed: HashSet<u32>,
+    /// The settings that the session has taken up, see [`Process::settings`].
+    settings: u64,
+    types: Arc<UserTypes>,
+    /// Tables whose copied rows go to some of their sinks alone.
+    only: Vec<u32>,
+    /// Gone with the session.
+    copiers: Weak<Mutex<Vec<Copier>>>,
+    joins: mpsc::Sender<Joined>,
+}
+
+impl Joining {
+    pub(super) fn new(
+        catalog: &Catalog,
+        settings: u64,
+        types: Arc<UserTypes>,
+        only: Vec<u32>,
+        copiers: &Copiers,
+        joins: mpsc::Sender<Joined>,
+    ) -> Self {
+        Self {
+            streamed: oids(catalog),
+            settings,
+            types,
+            only,
+            copiers: copiers.added_to(),
+            joins,
+        }
+    }
+
+    /// Looks for copies that are wanted and tables that have come, and takes up those that can be. Never returns.
+    pub(super) async fn watch(mut self, process: &Arc<Process>, client: &Client) {
+        let mut refused = HashSet::new();
+        for look in 1_u32.. {
+            let asked = tokio::select! {
+                () = process.asked_for_copies.notified() => true,
+                () = tokio::time::sleep(LOOK_INTERVAL) => false,
+            };
+            let config = process.config();
+            let source = &config.source;
+            let found = catalog::selected(client, &source.tables, source.publication.as_deref()).await;
+            let (Ok(found), Ok(wanted)) = (found, copies::fresh(process)) else {
+                continue;
+            };
+            let came = found.into_iter().filter(|oid| !self.streamed.contains(oid));
+            let missing: Vec<u32> = came.chain(wanted.iter().map(|copy| copy.table_oid)).collect();
+            let is_known = !asked && missing.iter().all(|oid| refused.contains(oid));
+            if missing.is_empty() || is_known && !look.is_multiple_of(LOOKS_PER_TRY) {
+                continue;
+            }
+            match self.take_up(process, client).await {
+                Ok(None) => refused.clear(),
+                Ok(Some(_)) if is_known => {}
+                Ok(Some(problem)) => {
+                    tracing::warn!(
+                        code = problem.code,
+                        cause = problem.cause,
+                        help = problem.help,
+                        "a table has come that can't be streamed: {}",
+                        problem.headline
+                    );
+                    refused.extend(missing);
+                }
+                Err(problem) => tracing::debug!(cause = problem.cause, "{}", problem.headline),
+            }
+        }
+    }
+
+    /// Has the copies join, or lets another session begin that has what they need. Returns what stands in the way of the
+    /// tables: another session would end by it, and with it all other tables.
+    async fn take_up(&mut self, process: &Arc<Process>, client: &Client) -> Result<Option<Problem>, Box<Problem>> {
+        let report = look(process, client).await?;
+        let in_the_way = |problem: &&Problem| !codes::OF_RUNNING.contains(&problem.code);
+        if let Some(problem) = report.problems.iter().find(in_the_way) {
+            return Ok(Some(problem.clone()));
+        }
+        if !self.has_settings_of(process) {
+            // Another session is about to begin, and will find them.
+            return Ok(None);
+        }
+        let config = process.config();
+        let user_types = types::load(client, &config).await;
+        let user_types = user_types.map_err(|error| Box::new(unreadable(&error)))?;
+        if let Some(reason) = self.lacks(process, &report.catalog, &user_types)? {
+            process.begin_again(reason);
+            return Ok(None);
+        }
+        let adopted = config.source.publication.as_deref();
+        let publication = publication::ensure(client, &config.name, adopted, &report.catalog.tables, true).await?;
+        self.join(process, report, publication.updates).await?;
+        Ok(None)
+    }
+
+    /// Why another session has to begin for these tables.
+    fn lacks(
+        &self,
+        process: &Process,
+        catalog: &Catalog,
+        user_types: &UserTypes,
+    ) -> Result<Option<&'static str>, Problem> {
+        let found = oids(catalog);
+        let wanted: HashSet<u32> = copies::fresh(process)?.iter().map(|copy| copy.table_oid).collect();
+        let is_new = |oid: &u32| wanted.contains(oid) || !self.streamed.contains(oid);
+        let mut tables = catalog.tables.iter().filter(|table| is_new(&table.oid));
+        let are_known = *self.types == *user_types;
+        let is_known = |oid: &u32| are_known || !user_types.0.contains_key(oid);
+        let under_way = self.copiers.upgrade().map_or(0, |copiers| under_way(&copiers));
+        Ok(match () {
+            () if self.streamed.iter().any(|oid| !found.contains(oid)) => Some("tables have come and others have gone"),
+            // Where their rows go is fixed for a session.
+            () if wanted.iter().any(|oid| self.only.contains(oid)) => {
+                Some("a table is copied again that is being copied for sinks that have come")
+            }
+            () if !tables.all(|table| table.columns.iter().all(|column| is_known(&column.type_oid))) => {
+                Some("a table has types that the sinks don't know yet")
+            }
+            () if under_way >= COPIES_MAX => Some("many copies are under way: they go on as one"),
+            () => None,
+        })
+    }
+
+    async fn join(&mut self, process: &Arc<Process>, report: Report, sends_updates: bool) -> Result<(), Box<Problem>> {
+        let streamed = oids(&report.catalog);
+        let (of, before) = (Arc::clone(process), self.streamed.clone());
+        let planning = tokio::task::spawn_blocking(move || plan(&of, &report, sends_updates, &before));
+        let planned = planning.await;
+        let planned = planned.unwrap_or_else(|error| Err(Box::new(super::failure::bug(&format!("planning: {error}")))));
+        let (joined, copier) = planned?;
+        if !self.has_settings_of(process) {
+            return Ok(());
+        }
+        // Where the session ends, the next one finds them in the ledger.
+        let Some(copiers) = self.copiers.upgrade() else {
+            return Ok(());
+        };
+        let mut copiers = copiers.lock().unwrap_or_else(PoisonError::into_inner);
+        copiers.retain(|copier| !copier.is_over());
+        copiers.extend(copier);
+        drop(copiers);
+        if self.joins.try_send(joined).is_err() {
+            process.begin_again("the session takes no copies up");
+        }
+        self.streamed = streamed;
+        Ok(())
+    }
+
+    fn has_settings_of(&self, process: &Process) -> bool {
+        process.settings.load(Ordering::Acquire) == self.settings
+    }
+}
+
+/// Enters in the ledger what has come, and plans what no session has planned. Blocks.
+fn plan(
+    process: &Arc<Process>,
+    report: &Report,
+    sends_updates: bool,
+    before: &HashSet<u32>,
+) -> Result<(Joined, Option<Copier>), Box<Problem>> {
+    let catalog = &report.catalog;
+    tables::follow(process, catalog)?;
+    late_sinks::follow(process, catalog)?;
+    let wanted: Vec<TableCopy> = copies::fresh(process)?;
+    let names: Vec<&str> = wanted.iter().map(|copy| copy.table.as_str()).collect();
+    tracing::info!(tables = ?names, "copied beside the running stream");
+    let is_wanted = |oid| wanted.iter().any(|copy| copy.table_oid == oid);
+    let of_catalog = catalog.tables.iter();
+    let new = of_catalog.filter(|table| is_wanted(table.oid) || !before.contains(&table.oid));
+    let hints = new.map(copies::hint).collect();
+    let streamed = Streamed {
+        catalog,
+        types: report.types.as_ref(),
+        sends_updates,
+        server_version: u32::try_from(report.server.version).unwrap_or_default(),
+    };
+    let (copier, merger) = match wanted.is_empty() {
+        true => (None, None),
+        false => {
+            let (copier, merger): (Copier, Merger) = copies::beside(process, wanted, &streamed)?;
+            (Some(copier), Some(Box::new(merger)))
+        }
+    };
+    failpoint::pass(failpoint::AFTER_COPY_PLANNED);
+    process.streams(catalog);
+    Ok((Joined { hints, merger }, copier))
+}
+
+/// All that a start would look at.
+async fn look(process: &Process, client: &Client) -> Result<Report, Box<Problem>> {
+    let (config, slot) = (process.config(), process.slot());
+    let copied = copies::finished(process)?;
+    let request = Request {
+        copied: &copied,
+        adjusts: true,
+        ..Request::of(&config.name, &config.source, &slot, None)
+    };
+    preflight::run(client, &request).await
+}
+
+fn oids(catalog: &Catalog) -> HashSet<u32> {
+    catalog.tables.iter().map(|table| table.oid).collect()
+}
+
+fn under_way(copiers: &Mutex<Vec<Copier>>) -> usize {
+    let copiers = copiers.lock().unwrap_or_else(PoisonError::into_inner);
+    copiers.iter().filter(|copier| !copier.is_over()).count()
+}
+
+fn unreadable(error: &tokio_postgres::Error) -> Problem {
+    super::failure::bug(&format!("the source's types can't be read: {error}"))
+}
+
+/// Whether a changed pipeline.yaml may be taken up without another session: it only names tables more, for routes that
+/// are there.
+pub(super) fn are_tables_alone(changes: &[String]) -> bool {
+    changes.iter().all(|change| change.starts_with("+ table "))
+}

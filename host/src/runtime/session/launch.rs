@@ -1,0 +1,155 @@
+//! What runs beside the receiving loop, and how it is started.
+
+use crate::batch::Lsn;
+use crate::checkpoint::Frontier;
+use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue};
+use crate::problem::Problem;
+use crate::runtime::acknowledge::acknowledge;
+use crate::runtime::live_copies::Copiers;
+use crate::runtime::process::Process;
+use crate::runtime::source::{Ready, database};
+use crate::runtime::{chains, copies, known, late_sinks, reload, tap};
+use crate::sink::driver::{Driver, Outcome};
+use crate::sink::{self, SinkContext, UserTypes};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// Bytes of decoded batches that wait for the lane. Enough for some tens of milliseconds at full speed.
+const QUEUE_BYTES: usize = 32 << 20;
+
+/// Tells that a part has ended, however it ends: by a panic too.
+struct Tell(Arc<Notify>);
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// What runs beside the receiving loop.
+pub(super) struct Running {
+    pub(super) queue: Arc<Queue<Input>>,
+    pub(super) lane: oneshot::Receiver<LaneEnd>,
+    pub(super) drivers: Vec<JoinHandle<Outcome>>,
+    pub(super) acknowledging: JoinHandle<Result<(), Box<Problem>>>,
+    /// Dropped to let the acknowledging task end.
+    pub(super) acknowledging_stop: watch::Sender<()>,
+    /// Told when the lane or a sink has ended by itself.
+    pub(super) ended: Arc<Notify>,
+    /// Read what is copied, for as long as this lives.
+    pub(super) copiers: Copiers,
+    /// Tables whose copied rows go to some of their sinks alone.
+    pub(super) only: Vec<u32>,
+}
+
+pub(super) fn launch(
+    process: &Arc<Process>,
+    ready: &Ready,
+    types: &Arc<UserTypes>,
+    acks: watch::Sender<Lsn>,
+) -> Result<Running, Box<Problem>> {
+    let config = &process.config();
+    let frontier = Arc::new(Frontier::new(config.sinks.len()));
+    process.dead_letters.begin_session();
+    let queue = Arc::new(Queue::new(QUEUE_BYTES));
+    let ended = Arc::new(Notify::new());
+    // The lane's counters outlive it: a bounded run must not take an earlier session's position for this one's.
+    process.stats.position.store(ready.start.0, Ordering::Release);
+    // Before versions are chosen: a plugin that changes from now on finds the queue that its swap belongs into.
+    process.modules.running(Arc::clone(&queue));
+    process.status.forget_sinks();
+    let prepared = chains::routes(process, ready.start, ready.flushed)
+        .and_then(|routes| Ok((routes, copies::start(process, ready)?, late_sinks::only(process)?)));
+    let (routes, (copier, merger), only) = prepared.inspect_err(|_| process.modules.stopped())?;
+
+    let only_tables = only.keys().copied().collect();
+    let mut outlets = Vec::new();
+    let mut drivers = Vec::new();
+    for (at, of_sink) in config.sinks.iter().enumerate() {
+        let context = SinkContext {
+            pipeline: config.name.clone(),
+            slot: ready.slot.clone(),
+            sink: of_sink.name.clone(),
+            system_identifier: ready.system_identifier,
+            source_database: database(config),
+            state_dir: config.state_dir.clone(),
+            passed_over: Arc::default(),
+            types: Arc::clone(types),
+            changes: process.live.changes(),
+        };
+        let told = Arc::clone(&frontier);
+        let durable = move |sequence| told.durable(at, sequence);
+        let interval = sink::flush_interval(of_sink);
+        let (handle, driver) = Driver::new(sink::build(of_sink), context, of_sink.queue, interval, durable);
+        process.status.sink(at, &of_sink.name, handle.clone());
+        outlets.push(Outlet::new(handle).with_schema_messages(of_sink.schema_messages));
+        let tell = Tell(Arc::clone(&ended));
+        drivers.push(process.workers.spawn(async move {
+            let _tell = tell;
+            driver.run().await
+        }));
+    }
+
+    let parts = Parts {
+        queue: Arc::clone(&queue),
+        lanes: config.lanes,
+        routes,
+        outlets,
+        known: Box::new(known::StoredColumns(process.store.clone())),
+        live: Arc::clone(&process.live),
+        merger,
+        only,
+        frontier: Arc::clone(&frontier),
+        store: process.store.clone(),
+        letters: process.dead_letters.clone(),
+        stats: Arc::clone(&process.stats),
+        metrics: Arc::clone(&process.metrics),
+        tap: tap::tap(process, ready.system_identifier),
+        copied: {
+            let process = Arc::clone(process);
+            Box::new(move |progress| process.status.copies(progress))
+        },
+        position: ready.start,
+        resent_until: ready.flushed,
+        probation: ProbationLimits {
+            time: config.reload.probation.0,
+            batches: config.reload.probation_batches as u64,
+        },
+        probation_told: reload::probation_told(process),
+        recent: Arc::clone(&process.recent),
+    };
+    let lane = spawn_intake(parts, Arc::clone(&ended));
+    let (acknowledging_stop, stopped) = watch::channel(());
+    let acknowledging = acknowledge(frontier, acks, Arc::clone(process), stopped);
+    let tell = Tell(Arc::clone(&ended));
+    let acknowledging = process.workers.spawn(async move {
+        let _tell = tell;
+        acknowledging.await
+    });
+    Ok(Running {
+        queue,
+        lane,
+        drivers,
+        acknowledging,
+        acknowledging_stop,
+        ended,
+        copiers: Copiers::new(copier),
+        only: only_tables,
+    })
+}
+
+fn spawn_intake(parts: Parts, ended: Arc<Notify>) -> oneshot::Receiver<LaneEnd> {
+    let (send, receive) = oneshot::channel();
+    let intake = std::thread::Builder::new().name("intake".into());
+    let spawned = intake.spawn(move || {
+        let _tell = Tell(ended);
+        let _ = send.send(Intake::new(parts).map_or_else(|end| end, Intake::run));
+    });
+    if let Err(error) = spawned {
+        // The sender is gone with the closure, so whoever waits for the lane's end sees that there is none.
+        tracing::error!(%error, "no thread for the intake");
+    }
+    receive
+}
