@@ -30,6 +30,8 @@ pub struct Pipeline {
     pub file: PathBuf,
     /// The folder of pipeline.yaml: relative paths start here.
     pub base_dir: PathBuf,
+    /// Where plugins' modules have to lie, with all links followed; [`Self::base_dir`] but in the demo.
+    pub module_root: PathBuf,
 }
 
 impl Pipeline {

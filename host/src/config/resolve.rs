@@ -54,6 +54,7 @@ pub(super) fn pipeline(root: &Item, file: &Path, base: &Path) -> Option<Pipeline
         drain_timeout: root.duration("drain_timeout")?,
         file: file.to_owned(),
         base_dir: base.to_owned(),
+        module_root: base.to_owned(),
         state_dir,
         name,
     })

@@ -61,6 +61,8 @@ impl Swap {
         };
         swap.put(&swap.original).map_err(codes::folder)?;
         plugin.module.clone_from(&swap.copy);
+        // The copy lies in the demo's own folder, the other modules beside the user's file.
+        pipeline.module_root = PathBuf::from("/");
         Ok(Some(swap))
     }
 

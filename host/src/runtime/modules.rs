@@ -35,6 +35,8 @@ pub(super) struct Modules {
     store: ModuleStore,
     pub(super) key: ConfigKey,
     base: PathBuf,
+    /// Where modules have to lie.
+    root: PathBuf,
     inner: Mutex<Inner>,
     /// Held while a version is tried, swapped or gone back from: one after the other.
     pub(super) changing: Mutex<()>,
@@ -70,6 +72,7 @@ impl Modules {
             store: kept,
             key: ConfigKey::of(state)?,
             base: config.base_dir.clone(),
+            root: config.module_root.clone(),
             inner: Mutex::default(),
             changing: Mutex::default(),
         };
@@ -87,7 +90,7 @@ impl Modules {
         state: &StateStore,
     ) -> Result<Taken, Box<Problem>> {
         let refused = |refusal: ModuleRefusal| Box::new(refusal.into_problem(&plugin.name, &plugin.module));
-        let (bytes, hash) = read_module(&plugin.module, Some(&self.base), plugin.limits.module.0).map_err(refused)?;
+        let (bytes, hash) = read_module(&plugin.module, Some(&self.root), plugin.limits.module.0).map_err(refused)?;
         let record = state.plugin_record(&plugin.name).map_err(Box::new)?;
         let hex = plugin::reload::hash_hex(&hash);
         if let Some(before) = self.instead(engine, plugin, &hex, &record)? {

@@ -238,7 +238,7 @@ fn modules(config: &Pipeline, checked: &mut Checked) -> Option<(Arc<Engine>, Mod
     let mut modules = Modules::new();
     for plugin in &config.plugins {
         let path = plugin.module.display();
-        match load(&engine, plugin, &config.base_dir) {
+        match load(&engine, plugin, &config.module_root) {
             Ok(module) => {
                 checked.line(
                     "plugin",

@@ -17,7 +17,7 @@ pub(in crate::runtime) fn watch(process: &Arc<Process>) -> std::io::Result<Modul
     let settings = WatchSettings {
         settle: config.reload.settle.0,
         interval: config.reload.interval.0,
-        root: Some(config.base_dir.clone()),
+        root: Some(config.module_root.clone()),
         ..WatchSettings::default()
     };
     let of_event = Arc::clone(process);
