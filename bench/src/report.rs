@@ -146,7 +146,12 @@ pub fn compare(case: &str, rows: u64, ours: &Side, theirs: &Side) -> Compared {
     let rate = median(ratios);
     let cpu = ours.cpu_per_million(rows) / theirs.cpu_per_million(rows);
     let memory = ours.peak_memory_mib() / theirs.peak_memory_mib();
-    println!("rate {rate:.2} x (pairs {low:.2} to {high:.2}), CPU per row {cpu:.3} x, memory {memory:.2} x");
+    print!("rate {rate:.2} x (pairs {low:.2} to {high:.2})");
+    match theirs.peak_memory_mib() > 0.0 {
+        true => println!(", CPU per row {cpu:.3} x, memory {memory:.2} x"),
+        // A peer inside the server has no process of its own.
+        false => println!(),
+    }
     let value = json!({
         "case": case,
         "rows": rows,
