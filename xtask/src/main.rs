@@ -52,7 +52,7 @@ enum Task {
     },
     /// Fuzzes the decoders of foreign bytes, one target or all, and prints what they have come to so far
     Fuzz {
-        /// guest_reply, module_bytes, manifest, pgoutput, copy_row or pipeline_yaml
+        /// guest_reply, module_bytes, manifest, pgoutput, copy_row, binary_value or pipeline_yaml
         target: Option<String>,
         /// How long each target runs
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
