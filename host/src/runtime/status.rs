@@ -2,6 +2,7 @@
 
 use super::copy_progress::{CopyProgress, CopyTotals};
 use super::process::Process;
+use super::wal_pressure::SlotRisk;
 use crate::batch::Lsn;
 use crate::pipeline::StateSize;
 use crate::plugin::Module;
@@ -44,6 +45,7 @@ struct Inner {
     sinks: BTreeMap<usize, (String, SinkHandle)>,
     plugins: BTreeMap<String, PluginStatus>,
     copies: CopyProgress,
+    slot: SlotRisk,
 }
 
 pub(super) struct StatusBoard {
@@ -119,6 +121,11 @@ impl StatusBoard {
     /// report waits in between.
     pub(super) fn health(&self) -> SlotHealth {
         self.health.borrow().clone()
+    }
+
+    /// How the slot's WAL is now; tells whether that is news.
+    pub(super) fn slot_is(&self, risk: SlotRisk) -> bool {
+        std::mem::replace(&mut self.lock().slot, risk) != risk
     }
 
     /// A version runs: the first one, or one that took over.
