@@ -28,7 +28,14 @@ pub(super) async fn drop_lost(
 ) -> Result<(), Box<Problem>> {
     let is_lost = |problem: &Problem| problem.code == codes::SLOT_LOST;
     let stored = process.store.stored().map_err(Box::new)?;
-    if !report.problems.iter().any(is_lost) || !is_accepted(stored.as_ref(), options) {
+    let Some(lost) = report.problems.iter_mut().find(|problem| is_lost(problem)) else {
+        return Ok(());
+    };
+    if !is_accepted(stored.as_ref(), options) {
+        if let (Some(stored), Some(cause)) = (stored, &mut lost.cause) {
+            // The slot's own may be behind it.
+            cause.push_str(&format!("; the position here is {}", stored.lsn));
+        }
         return Ok(());
     }
     slot::drop(client, &process.slot()).await?;
