@@ -154,7 +154,7 @@ fn s17_s18_a_slot_at_risk_is_told_while_it_runs_and_once_lost_left_behind_by_con
     let (_, refused) = Host::verb(shop.folder(), &text, &["run", "--accept-gap", "0/1"], 4).unwrap();
     assert!(refused.contains("E0207"), "{refused}");
     let (_, not_moved) = Host::verb(shop.folder(), &text, &["slot", "skip", "--to", "now"], 2).unwrap();
-    assert!(not_moved.contains("E0518"), "{not_moved}");
+    assert!(not_moved.contains("E0519"), "{not_moved}");
     let from = position(&refused, "the position here is ");
     let mut host = Host::start(shop.folder(), &text, &["run", "--accept-gap", &from]).unwrap();
     shop.wait_for(&mut host, "another slot is there", || {
@@ -222,7 +222,7 @@ fn s18_a_sink_that_holds_back_a_slot_at_risk_is_detached_and_comes_back() {
     assert!(attach(2).1.contains("E0501"), "a host runs");
     host.terminate().unwrap();
     attach(0);
-    assert!(attach(2).1.contains("E0519"), "it isn't detached any more");
+    assert!(attach(2).1.contains("E0520"), "it isn't detached any more");
     let mut host = Host::run(shop.folder(), &text).unwrap();
     shop.wait_equal(&mut host).unwrap();
     host.terminate().unwrap();
@@ -234,7 +234,7 @@ fn s24_what_cant_be_streamed_is_skipped() {
     let shop = Shop::new().unwrap();
     let (text, _) = pipeline(&shop);
     let skip = |to: &str, code| Host::verb(shop.folder(), &text, &["slot", "skip", "--to", to], code).unwrap();
-    assert!(skip("now", 2).1.contains("E0518"), "it has never run");
+    assert!(skip("now", 2).1.contains("E0519"), "it has never run");
     let mut host = Host::run(shop.folder(), &text).unwrap();
     insert(&shop, 1);
     shop.wait_equal(&mut host).unwrap();
@@ -246,7 +246,7 @@ fn s24_what_cant_be_streamed_is_skipped() {
     shop.cluster.script("source", changes).unwrap();
     assert_eq!(host.wait(LONG).unwrap().code(), Some(4), "{}", host.log());
     assert!(host.log().contains("E0263"), "{}", host.log());
-    assert!(skip("FFFFFFFF/0", 2).1.contains("E0518"), "beyond the end");
+    assert!(skip("FFFFFFFF/0", 2).1.contains("E0519"), "beyond the end");
     let (said, _) = skip("now", 0);
     assert!(said.contains("won't be streamed"), "{said}");
 

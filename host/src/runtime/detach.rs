@@ -12,7 +12,7 @@ use crate::sink::driver::SinkHandle;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-pub(crate) const NOT_ATTACHED: &str = "E0519";
+pub(crate) const NOT_ATTACHED: &str = "E0520";
 
 /// The configuration without the sinks that are detached.
 pub(super) fn without(mut config: Pipeline, store: &StateStore) -> Result<Pipeline, Problem> {

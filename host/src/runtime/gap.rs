@@ -7,7 +7,7 @@
 use super::process::Process;
 use super::supervise::RunOptions;
 use crate::batch::Lsn;
-use crate::checkpoint::{SlotState, StartAt, Stored};
+use crate::checkpoint::{LastCommit, SlotState, StartAt, Stored};
 use crate::problem::Problem;
 use crate::source::preflight::{Report, codes};
 use crate::source::slot;
@@ -68,5 +68,5 @@ pub(super) fn pass(process: &Process, to: Lsn) -> Result<(), Problem> {
         help = "`rowmill resync TABLE` copies a table anew",
         "a gap is accepted: changes that were committed in between are missing at the sinks"
     );
-    process.store.advance(Some(to), &[])
+    process.store.advance_behind(Some(to), &[], LastCommit::Unknown)
 }

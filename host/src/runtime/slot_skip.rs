@@ -2,7 +2,7 @@
 
 use super::source::connect_source;
 use crate::batch::Lsn;
-use crate::checkpoint::StateStore;
+use crate::checkpoint::{LastCommit, StateStore};
 use crate::config::Pipeline;
 use crate::problem::{Exit, Problem};
 use crate::source::server_text;
@@ -10,7 +10,7 @@ use crate::source::slot;
 use tokio_postgres::Client;
 use tokio_postgres::types::{PgLsn, Type};
 
-pub(crate) const NOT_SKIPPED: &str = "E0518";
+pub(crate) const NOT_SKIPPED: &str = "E0519";
 
 /// What isn't streamed any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub async fn skip_slot(config: &Pipeline, to: Option<Lsn>) -> Result<SlotSkipped
         Some(confirmed) if confirmed >= to => confirmed,
         _ => advance(&client, &name, to).await.map_err(refused)?,
     };
-    store.advance(Some(to), &[])?;
+    store.advance_behind(Some(to), &[], LastCommit::Unknown)?;
     Ok(SlotSkipped { from, to })
 }
 

@@ -2,7 +2,7 @@
 
 use super::process::Process;
 use super::supervise::RunOptions;
-use super::{check, copies, gap, late_sinks, renamed, tables, two_phase};
+use super::{check, copies, gap, history, late_sinks, renamed, tables, two_phase};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, Stored, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -109,6 +109,9 @@ pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Re
         None => compared.map_err(boxed)?,
     };
     start.warnings.iter().for_each(warn);
+    let last = process.store.last_commit().map_err(boxed)?;
+    let seen = history::compare(&client, report.slot.as_ref(), stored.as_ref(), last).await;
+    seen.map_err(NotReady::Problem)?;
 
     if start.first_run {
         let problems = check::first_run(process, &report.catalog, system.system_identifier).await;

@@ -64,6 +64,8 @@ pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
 pub(super) const OWN_SLOT_DOCUMENT: &str = "own_slot";
 pub(super) const DETACHED_DOCUMENT: &str = "detached_sinks";
 pub(super) const PREPARED_DOCUMENT: &str = "prepared";
+/// The last commit with rows before the position, where it is known.
+pub(super) const LAST_COMMIT_DOCUMENT: &str = "last_commit";
 pub(super) const FOREIGN_UNTIL_DOCUMENT: &str = "foreign_until";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
