@@ -10,7 +10,7 @@ const PIPELINE: &str = "plugins:
 routes:
   - { tables: [public.items], plugins: [picky], sinks: [warehouse] }";
 /// Loops: each is tried alone, and in a batch before. Together they take far longer than the server waits.
-const LOOPS: u32 = 40;
+const LOOPS: u32 = 15;
 const GREEDY: u32 = 8;
 /// What the host may take beyond what it has, where the plugin of its only lane may have 64 MiB.
 const MORE_BYTES: u64 = 80 << 20;
