@@ -6,6 +6,8 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+const PAGE: u64 = 4096;
+
 /// Mounted at a folder until it is dropped.
 #[derive(Debug)]
 pub struct SmallDisk {
@@ -43,11 +45,12 @@ impl SmallDisk {
         Ok(())
     }
 
-    /// Leaves no byte free, whatever its size: it becomes as large as what lies on it.
+    /// Leaves no byte free, whatever its size: it becomes as large as what lies on it; one page where that is nothing, for no
+    /// size is no limit.
     pub fn shrink(&self) -> Result<()> {
         // What is written meanwhile may make it larger than was asked for.
         let mut tries = 0;
-        while let Err(error) = self.resize(self.used()?) {
+        while let Err(error) = self.resize(self.used()?.max(PAGE)) {
             tries += 1;
             ensure!(tries < 100, "{error:#}");
         }
