@@ -110,6 +110,61 @@ fn s22_s41_s42_a_standby_is_followed_where_it_had_all() {
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4,5");
 }
 
+/// S22, S42: a copy of the server's folder with its slot, of the same timeline, which was written to until it was beyond our
+/// position. Nothing but its transactions tells it from the server that it was made of.
+#[test]
+fn s22_s42_a_copy_of_the_server_that_went_on_by_itself_is_refused() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.source("CREATE TABLE unpublished (note text)").unwrap();
+    shop.source("INSERT INTO orders VALUES (1)").unwrap();
+    once(&shop, &pipeline(&shop), 0);
+    shop.source("INSERT INTO orders VALUES (2)").unwrap();
+    once(&shop, &pipeline(&shop), 0);
+    let primary = &shop.cluster;
+    let copy = || {
+        primary.stop_server("fast").unwrap();
+        let copy = primary.copied(&[], &[]).unwrap();
+        primary.start_server().unwrap();
+        copy
+    };
+    let much = "INSERT INTO unpublished SELECT repeat('x', 100) FROM generate_series(1, 20000) n";
+    let went_on = |copy: &Cluster| {
+        copy.start_server().unwrap();
+        copy.sql("source", "INSERT INTO orders VALUES (100)").unwrap();
+        for _ in 0..2 {
+            copy.sql("source", much).unwrap();
+        }
+        refused(&shop, copy, &["E0518", "another history"]);
+        copy.stop_server("fast").unwrap();
+    };
+
+    // The server that it was made of wrote, too.
+    let cloned = copy();
+    shop.source("INSERT INTO orders VALUES (3)").unwrap();
+    once(&shop, &pipeline(&shop), 0);
+    went_on(&cloned);
+
+    // The server that it was made of wrote nothing that we have.
+    let cloned = copy();
+    for _ in 0..2 {
+        shop.source(much).unwrap();
+        once(&shop, &pipeline(&shop), 0);
+    }
+    cloned.start_server().unwrap();
+    cloned.sql("source", much).unwrap();
+    cloned.stop_server("fast").unwrap();
+    went_on(&cloned);
+
+    // A crash puts the slot back on the server itself, and it goes on.
+    shop.source("INSERT INTO orders VALUES (4)").unwrap();
+    once(&shop, &pipeline(&shop), 0);
+    primary.stop_server("immediate").unwrap();
+    primary.start_server().unwrap();
+    shop.source("INSERT INTO orders VALUES (5)").unwrap();
+    once(&shop, &pipeline(&shop), 0);
+    assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4,5");
+}
+
 /// S41: a slot that the standby keeps, from version 17 on, is there when the standby is promoted: the stream goes on with what
 /// hadn't left yet. Older servers have no such slots, and say so where one is asked for.
 #[test]

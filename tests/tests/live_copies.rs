@@ -166,6 +166,46 @@ fn the_stream_of_the_others_never_stops() {
         .unwrap();
 }
 
+/// A table without a key is in the publication some seconds before a session knows of it: what the stream brings of it
+/// meanwhile is delivered, and comes with its copy as well. It is there once all the same, though the host is killed before.
+#[test]
+fn what_was_streamed_of_a_keyless_table_before_its_copy_is_there_once() {
+    let shop = Shop::with(&tables()).unwrap();
+    let came = ["diary", "ledger"];
+    for table in came {
+        for database in ["source", "target"] {
+            let table = format!("CREATE TABLE {table} (n bigint, v text); ALTER TABLE {table} REPLICA IDENTITY FULL");
+            shop.cluster.sql(database, &table).unwrap();
+        }
+    }
+    let pipeline = pipeline(&shop, free_port().unwrap());
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    wait_equal(&shop, &mut host, "notes");
+    let insert = |table: &str, v: &str| {
+        let rows = format!("INSERT INTO {table} SELECT n % 20, '{v}' FROM generate_series(1, 40) n");
+        shop.source(&rows).unwrap();
+    };
+    for table in came {
+        insert(table, "before");
+        shop.source(&format!("ALTER PUBLICATION mine ADD TABLE {table}"))
+            .unwrap();
+        insert(table, "behind");
+        // Streamed, unless the session has looked in between.
+        let at_least = format!("SELECT count(*) >= 40 FROM {table} WHERE v = 'behind'");
+        shop.wait_target(&mut host, &at_least, "t").unwrap();
+        if table == "ledger" {
+            host.kill().unwrap();
+            host = Host::run(shop.folder(), &pipeline).unwrap();
+        }
+        let both = format!("SELECT count(*) >= 80 FROM {table}");
+        shop.wait_target(&mut host, &both, "t").unwrap();
+        wait_equal(&shop, &mut host, table);
+        insert(table, "later");
+        wait_equal(&shop, &mut host, table);
+    }
+    host.terminate().unwrap();
+}
+
 #[test]
 fn a_table_that_the_file_names_later_joins_where_a_route_takes_it() {
     let shop = Shop::with(&tables()).unwrap();

@@ -93,6 +93,51 @@ routes:
 }
 
 #[test]
+fn columns_of_a_route_and_a_plugins_config_change_under_the_running_stream() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let port = free_port().unwrap();
+    let with = |columns: &str, method: &str| {
+        let rest = format!(
+            "plugins:
+  mask_pii: {{ module: mask_pii.wasm, config: {{ columns: {{ email: {method} }}, salt: pepper }} }}
+routes:
+  - {{ tables: [public.first], columns: [{columns}], sinks: [warehouse] }}
+  - {{ tables: [public.people], plugins: [mask_pii], sinks: [warehouse] }}"
+        );
+        pipeline(&shop, port, "public.first, public.people", &rest)
+    };
+    let mut host = Host::run(shop.folder(), &with("id", "hash")).unwrap();
+    let insert = |host: &mut Host, id: u32, v: &str, email: &str| {
+        shop.source(&format!(
+            "INSERT INTO first VALUES ({id}, 'v'); INSERT INTO people VALUES ({id}, 'ada@example.com')"
+        ))
+        .unwrap();
+        let query = format!("SELECT first.v IS {v}, email {email} FROM first JOIN people USING (id) WHERE id = {id}");
+        shop.wait_target(host, &query, "t|t").unwrap();
+    };
+    insert(&mut host, 1, "NULL", "~ '^[0-9a-f]{8,}$'");
+    let walsender = || shop.source("SELECT active_pid FROM pg_replication_slots").unwrap();
+    let connection = walsender();
+
+    write(&shop, &with("id, v", "redact"));
+    let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    assert!(changes.contains("~ route public.first"), "{changes}");
+    insert(&mut host, 2, "NOT NULL", "!~ '^[0-9a-f]{8,}$'");
+    // What the plugin refuses changes nothing, the route's columns included.
+    write(&shop, &with("id", "scramble"));
+    Host::verb_of(shop.folder(), &["reload"], 2).unwrap();
+    insert(&mut host, 3, "NOT NULL", "!~ '^[0-9a-f]{8,}$'");
+    write(&shop, &with("id", "hash"));
+    Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    insert(&mut host, 4, "NULL", "~ '^[0-9a-f]{8,}$'");
+
+    assert_eq!(walsender(), connection, "{}", host.log());
+    assert_eq!(host.log().matches("\"streaming\"").count(), 1, "{}", host.log());
+    host.terminate().unwrap();
+}
+
+#[test]
 fn what_a_start_would_refuse_changes_nothing() {
     let shop = Shop::with(TABLES).unwrap();
     let port = free_port().unwrap();

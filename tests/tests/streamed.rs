@@ -278,37 +278,100 @@ fn transactions_beyond_the_quota_are_left_to_the_server() {
     lines.streamed_once().unwrap();
 }
 
-/// What a transaction of so many rows costs in memory: `ROWMILL_ROWS=10000000` for other figures.
-fn peak_of_a_large_transaction(streaming: &str) {
+/// What large transactions cost in memory.
+struct Large {
+    cluster: Cluster,
+    run: Run,
+    idle_mib: u64,
+    rows: u64,
+    streaming: &'static str,
+}
+
+impl Large {
+    fn start(streaming: &'static str) -> Self {
+        let cluster = cluster();
+        let text =
+            pipeline(&cluster, "large", streaming, "off").replace("{ file: { path: out/feed.jsonl } }", "discard");
+        let mut run = Run::start(&text);
+        run.wait_streaming(&cluster, "rowmill_large");
+        let idle_mib = resident_mib(&run, "VmRSS:");
+        Self {
+            cluster,
+            run,
+            idle_mib,
+            rows: 0,
+            streaming,
+        }
+    }
+
+    /// One of so many rows of 200 bytes, until it is acknowledged. The most over idle that the process has taken so far, in
+    /// MiB.
+    fn peak_mib_with(&mut self, rows: u64) -> u64 {
+        let (first, last) = (self.rows + 1, self.rows + rows);
+        self.rows = last;
+        let insert = format!("INSERT INTO orders SELECT n, repeat('x', 160) FROM generate_series({first}, {last}) n");
+        let end = self
+            .cluster
+            .sql("postgres", &format!("{insert}; SELECT pg_current_wal_lsn()"))
+            .unwrap();
+        let query = format!(
+            "SELECT confirmed_flush_lsn >= '{end}' FROM pg_replication_slots WHERE slot_name = 'rowmill_large'"
+        );
+        let patience = std::time::Duration::from_secs(60 + rows / 10_000);
+        wait_until("all is acknowledged", patience, || {
+            self.run.host.must_run()?;
+            Ok((self.cluster.sql("postgres", &query)? == "t").then_some(()))
+        })
+        .unwrap();
+        let (idle, streaming) = (self.idle_mib, self.streaming);
+        let peak = resident_mib(&self.run, "VmHWM:").saturating_sub(idle);
+        println!("{rows} rows in one transaction{streaming}: idle {idle} MiB, at most {peak} MiB more");
+        peak
+    }
+}
+
+/// `VmRSS`, or `VmHWM` for the most that it was.
+fn resident_mib(run: &Run, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", run.host.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// Memory doesn't grow with the transaction: one of five times as many rows takes no more than the queues may hold.
+fn memory_is_flat(streaming: &'static str) {
+    const ROWS: u64 = 100_000;
+    /// Of the 80 MB that the second is larger by.
+    const GROWTH_MIB_MAX: u64 = 24;
+    let mut large = Large::start(streaming);
+    let small = large.peak_mib_with(ROWS);
+    let growth = large.peak_mib_with(5 * ROWS) - small;
+    println!("{} bytes for each row more", (growth << 20) / (4 * ROWS));
+    assert!(
+        growth < GROWTH_MIB_MAX,
+        "{growth} MiB more than with a fifth of the rows"
+    );
+    large.run.host.terminate().unwrap();
+}
+
+#[test]
+fn memory_does_not_grow_with_a_transaction() {
+    memory_is_flat("");
+}
+
+#[test]
+fn memory_does_not_grow_with_a_streamed_transaction() {
+    memory_is_flat(ON);
+}
+
+/// `ROWMILL_ROWS=10000000` for other figures.
+fn peak_of_a_large_transaction(streaming: &'static str) {
     /// Over idle. Queues are 72 MiB at most, and the allocator keeps some more.
     const PEAK_MIB_MAX: u64 = 100;
-    let rows: u64 = std::env::var("ROWMILL_ROWS").map_or(1_000_000, |text| text.parse().unwrap());
-    let cluster = cluster();
-    let text = pipeline(&cluster, "large", streaming, "off").replace("{ file: { path: out/feed.jsonl } }", "discard");
-    let mut run = Run::start(&text);
-    run.wait_streaming(&cluster, "rowmill_large");
-    let resident = |run: &Run, name: &str| -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", run.host.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-    };
-    let idle = resident(&run, "VmRSS:");
-    let insert = format!("INSERT INTO orders SELECT n, repeat('x', 160) FROM generate_series(1, {rows}) n");
-    let end = cluster
-        .sql("postgres", &format!("{insert}; SELECT pg_current_wal_lsn()"))
-        .unwrap();
-    let query =
-        format!("SELECT confirmed_flush_lsn >= '{end}' FROM pg_replication_slots WHERE slot_name = 'rowmill_large'");
-    let minutes = std::time::Duration::from_secs(60 + rows / 10_000);
-    wait_until("all is acknowledged", minutes, || {
-        run.host.must_run()?;
-        Ok((cluster.sql("postgres", &query)? == "t").then_some(()))
-    })
-    .unwrap();
-    let peak = resident(&run, "VmHWM:").saturating_sub(idle);
-    println!("{rows} rows in one transaction{streaming}: idle {idle} MiB, at most {peak} MiB more");
+    let rows = std::env::var("ROWMILL_ROWS").map_or(1_000_000, |text| text.parse().unwrap());
+    let mut large = Large::start(streaming);
+    let peak = large.peak_mib_with(rows);
     assert!(peak < PEAK_MIB_MAX, "{peak} MiB over idle");
-    run.host.terminate().unwrap();
+    large.run.host.terminate().unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ const BUILDS: [(&str, &str); 5] = [
 ];
 
 /// What runs on each: all types, in both forms, all messages, and the whole way of a row.
-const TESTS: [(&str, &str); 10] = [
+const TESTS: [(&str, &str); 11] = [
     ("rowmill-tests", "types"),
     ("rowmill", "decode"),
     ("rowmill", "binary"),
@@ -27,6 +27,7 @@ const TESTS: [(&str, &str); 10] = [
     ("rowmill-tests", "schema_messages"),
     ("rowmill-tests", "generated"),
     ("rowmill-tests", "failover"),
+    ("rowmill-tests", "reshaped"),
 ];
 
 /// Installs the versions named, or all, and runs the tests on each. One that fails doesn't keep the others from running.

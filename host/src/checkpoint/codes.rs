@@ -85,4 +85,11 @@ pub const CODES: &[Code] = &[
         title: "a gap: the timelines part before the position",
         explanation: "The server was promoted at an earlier point than what was delivered.",
     },
+    Code {
+        code: "E0518",
+        title: "a gap: the server is a copy with another history",
+        explanation: "It has the system identifier, the timeline and the slot of the server that the state belongs to, and \
+                      other transactions before our position: a restored volume or a clone that has been written to. \
+                      Is the server that it was still there, name that in `source.postgres.url` instead.",
+    },
 ];

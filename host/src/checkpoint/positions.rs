@@ -229,7 +229,7 @@ fn in_order(slot_name: &str, stored: &Stored, slot: &SlotState, server: &ServerS
     Ok(())
 }
 
-fn gap(code: &'static str, headline: String, cause: String) -> Problem {
+pub(super) fn gap(code: &'static str, headline: String, cause: String) -> Problem {
     Problem::new(code, Exit::Gap, headline, COPY_ANEW).with_cause(cause)
 }
 

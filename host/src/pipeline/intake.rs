@@ -1,33 +1,33 @@
 //! The intake: one thread that takes batches off the queue, merges copied units into them, finds their routes, and
 //! hands them to the lanes.
 
+mod copying;
 mod letters;
+mod parts;
 mod versions;
 
-use super::columns::{KnownColumns, route_key};
+pub use parts::{Input, LaneEnd, Parts, RouteParts, Swap, Tap, Waiting};
+
+use super::columns::route_key;
 use super::hold::{CHECKPOINT_IDLE, Hold, Released};
 use super::job::Job;
-use super::lane::{LaneChain, LaneVersion};
+use super::lane::LaneChain;
 use super::lanes::Lanes;
 use super::notices::Notices;
-use super::outflow::{Outflow, Outlet};
-use super::probation::{ProbationEnd, ProbationLimits, ProbationTold, Warden};
+use super::outflow::Outflow;
+use super::probation::Warden;
 use super::queue::{Popped, Queue};
 use super::recent::Recent;
-use super::routes::{LiveRelations, Routes};
+use super::routes::Routes;
 use super::stats::LaneStats;
 use crate::batch::{Batch, Lsn, Row};
-use crate::checkpoint::{ChainVersion, CopiedRange, CopiedUnit, Frontier, Mark, RowsAhead, StateStore, Turn};
+use crate::checkpoint::{Frontier, Mark, StateStore};
 use crate::config;
 use crate::dead_letter::{self, DeadLetters, RouteId};
-use crate::failpoint;
-use crate::plugin::{Chain, GuestMetrics};
-use crate::problem::Problem;
-use crate::snapshot::{Ahead, CountedUnit, Merger, Mergers, TableEpoch, TableProgress};
-use rustc_hash::FxHashMap;
+use crate::plugin::Chain;
+use crate::snapshot::{Merger, Mergers, TableProgress};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often the intake looks for copied units that are ready while the stream is silent.
@@ -36,97 +36,6 @@ const UNIT_POLL: Duration = Duration::from_millis(2);
 const HOLD_POLL: Duration = Duration::from_millis(1);
 /// How long it sleeps at most when there is nothing to look for.
 const IDLE_POLL: Duration = Duration::from_secs(1);
-
-/// What the intake is told.
-pub enum Input {
-    Batch(Batch),
-    Swap(Box<Swap>),
-    /// A copy that is to begin here, or at the next commit's end.
-    Copy(Box<Merger>),
-    /// A version's probation has ended in the first lane.
-    Probation {
-        route: usize,
-        id: u64,
-        end: ProbationEnd,
-    },
-    /// No more will come: what is there goes on, then everything ends.
-    Finish,
-}
-
-/// A new version of a route's chain, ready to run.
-pub struct Swap {
-    pub route: usize,
-    /// One for each lane.
-    pub chains: Vec<Chain>,
-    /// With what it gives way to, where it is to be on probation.
-    pub version: ChainVersion,
-    /// Told the position from which on the chain counts; or why it doesn't: its plugins don't take what the running
-    /// ones keep.
-    pub done: tokio::sync::oneshot::Sender<Result<Lsn, Box<Problem>>>,
-}
-
-/// A route as the pipeline runs it.
-pub struct RouteParts {
-    pub config: Arc<config::Route>,
-    /// One for each lane.
-    pub lanes: Vec<LaneChain>,
-    /// For the lanes but the first, where the newest version is on probation in that one.
-    pub waiting: Option<Waiting>,
-    /// Indexes of its sinks.
-    pub sinks: Vec<usize>,
-    /// The name under which what its plugins keep is stored.
-    pub state_name: String,
-}
-
-/// A version that is on probation in the first lane, for the others.
-pub struct Waiting {
-    pub version: LaneVersion,
-    pub chains: Vec<Chain>,
-}
-
-/// Called with what a sink is about to get.
-pub type Tap = Box<dyn Fn(&Batch, &[Row]) + Send>;
-
-/// Why the pipeline ended.
-#[derive(Debug)]
-pub enum LaneEnd {
-    /// It was told to finish, and everything has been handed to the sinks.
-    Finished,
-    /// A sink takes nothing any more; its driver says why.
-    SinkGone,
-    Problem(Box<Problem>),
-}
-
-/// What a pipeline is made of.
-pub struct Parts {
-    pub queue: Arc<Queue<Input>>,
-    /// How many batches go through the plugins at the same time; at least 1.
-    pub lanes: usize,
-    pub routes: Vec<RouteParts>,
-    pub outlets: Vec<Outlet>,
-    pub known: Box<dyn KnownColumns>,
-    pub live: Arc<LiveRelations>,
-    pub merger: Merger,
-    /// Tables whose copied rows go to these sinks alone, by their OIDs.
-    pub only: FxHashMap<u32, Vec<usize>>,
-    pub frontier: Arc<Frontier<Mark>>,
-    pub store: StateStore,
-    pub letters: DeadLetters,
-    pub stats: Arc<LaneStats>,
-    /// Given what the plugins count.
-    pub metrics: Arc<GuestMetrics>,
-    pub tap: Tap,
-    /// Told how far the copies have come.
-    pub copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
-    /// Where the stream starts.
-    pub position: Lsn,
-    /// Where the server's WAL ended at the start: what committed before may have been delivered by an earlier run.
-    pub resent_until: Lsn,
-    pub probation: ProbationLimits,
-    pub probation_told: ProbationTold,
-    /// Given some of the batches, for rehearsals.
-    pub recent: Arc<Recent>,
-}
 
 /// What is known of a route here; its plugins are in the lanes.
 struct RouteState {
@@ -161,6 +70,7 @@ pub struct Intake {
     copied: Box<dyn Fn(Vec<TableProgress>) + Send>,
     swaps: VecDeque<Box<Swap>>,
     joining: VecDeque<Box<Merger>>,
+    changed: VecDeque<(usize, Arc<config::Route>)>,
     /// A position that isn't stored before rows have been read again, see [`Mergers::owes`]; 0 where there is none.
     owed: Lsn,
     position: Lsn,
@@ -234,6 +144,7 @@ impl Intake {
             copied: parts.copied,
             swaps: VecDeque::new(),
             joining: VecDeque::new(),
+            changed: VecDeque::new(),
             owed: Lsn(0),
             position: parts.position,
             resent_until: parts.resent_until,
@@ -267,6 +178,7 @@ impl Intake {
                 Popped::Item(Input::Batch(batch)) => self.streamed(batch)?,
                 Popped::Item(Input::Swap(swap)) => self.swaps.push_back(swap),
                 Popped::Item(Input::Copy(copy)) => self.joining.push_back(copy),
+                Popped::Item(Input::Routes(routes)) => self.changed.extend(routes),
                 Popped::Item(Input::Probation { route, id, end }) => self.probation_ended(route, id, &end)?,
                 Popped::Item(Input::Finish) | Popped::Closed => {
                     self.checkpoint()?;
@@ -283,33 +195,6 @@ impl Intake {
                 self.at_boundary()?;
             }
         }
-    }
-
-    /// Tables that are copied again begin from nothing at the targets. The marks say that it needn't be done again.
-    fn empty_targets(&mut self) -> Result<(), LaneEnd> {
-        let emptying = self.copies.to_empty(self.position);
-        self.empty(emptying)
-    }
-
-    fn empty(&mut self, emptying: Vec<(TableEpoch, Batch)>) -> Result<(), LaneEnd> {
-        for (table, batch) in emptying {
-            self.pass_on(batch)?;
-            self.mark(vec![Mark::Emptied {
-                table_oid: table.oid,
-                epoch: table.epoch,
-            }])?;
-        }
-        Ok(())
-    }
-
-    /// A copy begins here. All other tables stream on.
-    fn join(&mut self, copy: Merger) -> Result<(), LaneEnd> {
-        let emptying = self.copies.join(copy, self.position);
-        self.stats.copying.store(true, Ordering::Release);
-        (self.copied)(self.copies.progress());
-        self.empty(emptying)?;
-        failpoint::pass(failpoint::AFTER_COPY_JOINED);
-        Ok(())
     }
 
     /// A batch of the replication stream.
@@ -330,71 +215,15 @@ impl Intake {
         while let Some(swap) = self.swaps.pop_front() {
             self.swap(*swap)?;
         }
+        while let Some((at, route)) = self.changed.pop_front() {
+            tracing::info!(route = self.states[at].key, position = %self.position, "the route lets out what the file says now");
+            self.routes.change(at, route);
+        }
         while let Some(copy) = self.joining.pop_front() {
             self.join(*copy)?;
         }
         self.replay()?;
-        if self.copies.is_done() {
-            return Ok(());
-        }
-        if self.waits_for_version() {
-            return Ok(());
-        }
-        let units = self.copies.at_boundary(self.position).map_err(LaneEnd::Problem)?;
-        self.restart_copies()?;
-        let ahead = self.copies.ahead();
-        if !ahead.is_empty() {
-            let stored = self
-                .store
-                .add_ahead(&ahead.into_iter().map(rows_ahead).collect::<Vec<_>>());
-            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
-        }
-        (self.copied)(self.copies.progress());
-        self.stats.copying.store(!self.copies.is_done(), Ordering::Release);
-        for batch in units.into_iter().flat_map(|unit| unit.batches) {
-            self.stats
-                .rows_copied
-                .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
-            self.pass_on(batch)?;
-        }
-        if self.owed > Lsn(0) && !self.copies.owes() {
-            let end = std::mem::take(&mut self.owed);
-            self.pass_on(Batch {
-                end,
-                ..Batch::default()
-            })?;
-        }
-        self.count_copied()
-    }
-
-    /// The ledger forgets the tables whose copy has started over, before anything of the new one goes out.
-    fn restart_copies(&mut self) -> Result<(), LaneEnd> {
-        for table in self.copies.restarted() {
-            let stored = self.store.restart_copy(table.oid, table.epoch);
-            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
-        }
-        Ok(())
-    }
-
-    /// Whether the stream has still to come to where a recorded version begins. Copied rows are read now, and nothing of
-    /// them is replayed; but rows that go out again, as their unit doesn't count yet, may have been through that version,
-    /// and must not be overwritten by an older one. So they go out behind it, as before.
-    fn waits_for_version(&self) -> bool {
-        let begins_later = |state: &RouteState| state.has_plugins && state.newest_from > self.position;
-        self.states.iter().any(begins_later)
-    }
-
-    /// What the stream has passed of the copies is entered in the ledger, behind all that was sent before. A start
-    /// before that copies it again, rather than to meet changes that its rows are ahead of.
-    fn count_copied(&mut self) -> Result<(), LaneEnd> {
-        let units = self.copies.counted().into_iter().map(unit_done);
-        let mut marks: Vec<Mark> = units.collect();
-        marks.extend(self.copies.over().into_iter().map(|table| Mark::TableDone {
-            table_oid: table.oid,
-            epoch: table.epoch,
-        }));
-        self.copies.let_go();
-        self.mark(marks)
+        self.let_out_copied()
     }
 
     /// Marks without a batch, to be stored behind what was sent before.
@@ -426,6 +255,14 @@ impl Intake {
     fn pass_on(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
+        // Their copy was planned when the route had no plugins.
+        if batch.straight {
+            let with_plugins = self.states.iter().zip(&rows).filter(|(state, _)| state.has_plugins);
+            let read: Vec<Row> = with_plugins.flat_map(|(_, rows)| rows).copied().collect();
+            if !read.is_empty() {
+                batch = outflow::as_text(&batch, &read)?;
+            }
+        }
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);
         self.recent.keep(&batch, &rows, of_plugins);
         let stateful = self.has_state(&rows);
@@ -470,43 +307,9 @@ impl Intake {
         self.lanes()?.process(job, pinned)
     }
 
-    /// The tables of a batch of which this is so, while any is copied.
-    fn tables_where(&self, batch: &Batch, is_so: fn(&Mergers, u32) -> bool) -> Vec<u32> {
-        if self.copies.is_done() {
-            return Vec::new();
-        }
-        let tables = batch.relations.iter().map(|relation| relation.oid);
-        tables.filter(|oid| is_so(&self.copies, *oid)).collect()
-    }
-
     fn lanes(&mut self) -> Result<&mut Lanes, LaneEnd> {
         self.lanes.as_mut().ok_or(LaneEnd::SinkGone)
     }
-}
-
-fn rows_ahead(ahead: Ahead) -> RowsAhead {
-    RowsAhead {
-        table_oid: ahead.table_oid,
-        snapshot: ahead.snapshot.to_string(),
-        finish: ahead.finish,
-        keys: ahead.keys,
-        repair: ahead.repair,
-    }
-}
-
-fn unit_done(CountedUnit { record, turn }: CountedUnit) -> Mark {
-    Mark::UnitDone(Arc::new(CopiedUnit {
-        unit: record.unit,
-        range: CopiedRange {
-            place: record.place,
-            after: record.range.after,
-            up_to: record.range.up_to,
-            units: 1,
-            rows: record.rows,
-            bytes: record.bytes,
-        },
-        turn: turn.map(Turn::new).unwrap_or_default(),
-    }))
 }
 
 impl RouteState {

@@ -16,6 +16,7 @@
 
 mod codes;
 mod columns;
+mod commits;
 mod hold;
 mod intake;
 mod job;
@@ -38,6 +39,7 @@ mod stats;
 
 pub use codes::CODES;
 pub use columns::{KnownColumns, Met, project, route_key};
+pub use commits::Commits;
 pub use intake::{Input, Intake, LaneEnd, Parts, RouteParts, Swap, Tap, Waiting};
 pub use lane::{LaneChain, LaneVersion, Later};
 pub use names::{RENAMED, renamed};

@@ -140,7 +140,7 @@ impl Outflow {
                 .fetch_add(rows.len() as u64, Ordering::Relaxed);
             (self.tap)(&batch, &rows);
             let batch = match batch.straight && !outlet.takes_binary {
-                true => as_text(&batch, &rows)?,
+                true => Arc::new(as_text(&batch, &rows)?),
                 false => Arc::clone(&batch),
             };
             let copying = copying.clone();
@@ -168,8 +168,8 @@ impl Outflow {
     }
 }
 
-/// For a sink that has come since the copy was planned.
-fn as_text(batch: &Batch, rows: &[Row]) -> Result<Arc<Batch>, LaneEnd> {
+/// For plugins and sinks that have come since the copy was planned.
+pub(super) fn as_text(batch: &Batch, rows: &[Row]) -> Result<Batch, LaneEnd> {
     let told = straight::as_text(batch, rows).map_err(|(at, error)| {
         let table = batch.relation(&rows[at]).full_name();
         let headline = format!("the copy of table {table} broke off");
@@ -177,7 +177,7 @@ fn as_text(batch: &Batch, rows: &[Row]) -> Result<Arc<Batch>, LaneEnd> {
         let problem = Problem::new("E0602", Exit::Preflight, headline, help);
         LaneEnd::Problem(Box::new(problem.with_cause(error.to_string())))
     })?;
-    Ok(Arc::new(told.into_owned()))
+    Ok(told.into_owned())
 }
 
 /// However it ends, by a panic too: nobody waits for it any more.

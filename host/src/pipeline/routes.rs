@@ -33,6 +33,12 @@ impl LiveRelations {
             .collect()
     }
 
+    /// Whether rows of the table with this OID have gone the way of any route.
+    pub(super) fn has(&self, oid: u32) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.keys().any(|(_, live)| *live == oid)
+    }
+
     /// What has become of columns, for targets that follow.
     pub fn changes(&self) -> Arc<ColumnChanges> {
         Arc::clone(&self.1)
@@ -80,6 +86,19 @@ impl Routes {
             live,
             messages,
         })
+    }
+
+    /// From the next batch on a route lets out what this says; its tables, plugins and sinks are what they were.
+    pub(super) fn change(&mut self, at: usize, route: Arc<Route>) {
+        if let Some(before) = self.routes.get_mut(at) {
+            *before = route;
+            self.ways.clear();
+        }
+    }
+
+    /// Whether rows of the table have gone the way of any route.
+    pub(super) fn has_met(&self, oid: u32) -> bool {
+        self.live.has(oid)
     }
 
     /// Whether logical messages go to the route.

@@ -1,5 +1,6 @@
 //! What the pipeline counts.
 
+use super::commits::Commits;
 use super::state_stats::StateStats;
 use crate::batch::{Batch, Lsn};
 use crate::plugin::Counts;
@@ -28,6 +29,7 @@ pub struct LaneStats {
     pub commit_us: AtomicU64,
     /// What the plugins keep.
     pub states: StateStats,
+    pub commits: Commits,
 }
 
 impl LaneStats {
@@ -48,6 +50,7 @@ impl LaneStats {
         self.transactions.fetch_add(transactions as u64, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.position.store(position.0, Ordering::Relaxed);
+        self.commits.received(batch);
         if let Some(last) = batch.transactions.last() {
             self.commit_us.store(last.commit_us as u64, Ordering::Relaxed);
         }

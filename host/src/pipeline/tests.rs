@@ -1,9 +1,11 @@
 use super::*;
 use crate::batch::{Delivery, Op, Part, Relation};
-use crate::checkpoint::{NumberedColumn, RouteShapes, RoutedTable, TableShape};
+use crate::checkpoint::{ChainVersion, NumberedColumn, RouteShapes, RoutedTable, TableShape};
 use crate::config::{ByteSize, FilterMode, OnNewColumn, OnSchemaChange, Route, TablePattern};
-use crate::pipeline::columns::Met;
-use crate::pipeline::lane::Later;
+use crate::pipeline::columns::{KnownColumns, Met};
+use crate::pipeline::lane::{LaneVersion, Later};
+use crate::pipeline::outflow::Outlet;
+use crate::pipeline::probation::ProbationLimits;
 use crate::plugin::tests::{chain_that, chain_that_counts};
 use crate::sink::driver::Driver;
 use crate::sink::testing::{Builder, context, orders, relation, text};

@@ -2,7 +2,7 @@
 
 use super::process::Process;
 use crate::batch::Lsn;
-use crate::checkpoint::{Advance, Frontier, Mark, STATE_DISK_FULL};
+use crate::checkpoint::{Advance, Frontier, LastCommit, Mark, STATE_DISK_FULL};
 use crate::dead_letter::Ticket;
 use crate::failpoint;
 use crate::problem::Problem;
@@ -70,8 +70,12 @@ pub(super) async fn acknowledge(
 
 async fn store(process: &Process, lsn: Option<Lsn>, marks: Vec<Mark>) -> Result<(), Problem> {
     let store = process.store.clone();
-    let stored = tokio::task::spawn_blocking(move || store.advance(lsn, &marks)).await;
-    stored.unwrap_or_else(|error| Err(super::failure::bug(&format!("the state store: {error}"))))
+    let commits = &process.stats.commits;
+    let last = lsn.map_or(LastCommit::Same, |lsn| commits.up_to(lsn));
+    let stored = tokio::task::spawn_blocking(move || store.advance_behind(lsn, &marks, last)).await;
+    stored.unwrap_or_else(|error| Err(super::failure::bug(&format!("the state store: {error}"))))?;
+    lsn.inspect(|lsn| commits.forget(*lsn));
+    Ok(())
 }
 
 /// Dead letters that were sent again and are durable now are gone. Of those that are gone, what the server doesn't send

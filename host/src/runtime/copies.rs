@@ -98,8 +98,11 @@ impl Planned {
             ..table_copy(table, epoch, ranges.clone())
         };
         let ahead = process.store.rows_ahead(copy.table_oid)?;
-        // Rows of a table without a key are out, and nothing would tell them from those that are read now.
-        let empties = copy.empties || planned.key.is_empty() && !ahead.is_empty();
+        // Rows of a table without a key are out, and nothing would tell them from those that are read now. One that has come
+        // may have been streamed before anybody knew of it.
+        let is_keyless = planned.key.is_empty();
+        let is_out = is_keyless && (!ahead.is_empty() || copy.joined && process.store.has_met(&copy.table)?);
+        let empties = copy.empties || is_out;
         // The stream may still be before what made it another.
         let altered =
             copy.altered || !copy.basis.is_empty() && copy_order::differ_in_more_than_file(&copy.basis, &basis);

@@ -267,9 +267,3 @@ fn under_way(copiers: &Mutex<Vec<Copier>>) -> usize {
 fn unreadable(error: &tokio_postgres::Error) -> Problem {
     super::failure::bug(&format!("the source's types can't be read: {error}"))
 }
-
-/// Whether a changed pipeline.yaml may be taken up without another session: it only names tables more, for routes that
-/// are there.
-pub(super) fn are_tables_alone(changes: &[String]) -> bool {
-    changes.iter().all(|change| change.starts_with("+ table "))
-}

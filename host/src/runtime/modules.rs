@@ -242,6 +242,12 @@ impl Modules {
         &self.store
     }
 
+    /// Gives the present session's intake something; false where there is none.
+    pub(super) fn hand_over(&self, input: Input) -> bool {
+        let inner = self.lock();
+        inner.lane.as_ref().is_some_and(|lane| lane.push_now(input).is_ok())
+    }
+
     /// The intake of a session that begins.
     pub(super) fn running(&self, lane: Arc<Queue<Input>>) {
         self.lock().lane = Some(lane);

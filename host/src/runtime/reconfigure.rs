@@ -8,12 +8,13 @@
 //! ```
 //!
 //! Everything that a start would refuse is looked at beforehand, beside the running stream. Then the session ends in
-//! order, and the next one begins with the new configuration at the stored position. Where the file only names more tables,
-//! for routes that are there, the running one takes them up.
+//! order, and the next one begins with the new configuration at the stored position, unless the running one can take up
+//! what is different by itself (`live_settings`).
 
-use super::live_copies::are_tables_alone;
+use super::live_settings::{self, Live};
 use super::modules::Taken;
 use super::process::Process;
+use super::reload::Trust;
 use super::{check, reload};
 use crate::config::{self, Pipeline, Plugin, Route, Sink, SinkKind, Source};
 use crate::pipeline::route_key;
@@ -33,8 +34,7 @@ pub(super) fn reconfigure(process: &Arc<Process>) -> Result<Value, Vec<Problem>>
     let outcome = take_up(process);
     match &outcome {
         Ok(changes) if changes.is_empty() => tracing::info!("pipeline.yaml was read again: nothing is different"),
-        Ok(changes) if are_tables_alone(changes) => process.asked_for_copies.notify_one(),
-        Ok(_) => process.begin_again("pipeline.yaml has changed"),
+        Ok(_) => {}
         Err(problems) => {
             for problem in problems {
                 let (code, cause, help) = (problem.code, &problem.cause, &problem.help);
@@ -70,11 +70,35 @@ fn take_up(process: &Arc<Process>) -> Result<Vec<String>, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    if !are_tables_alone(&changes) {
-        process.settings.fetch_add(1, Ordering::AcqRel);
+    match live_settings::of(&running, &fresh, &changes, &taken) {
+        Some(live) => take_up_live(process, fresh, taken, live)?,
+        None => {
+            process.settings.fetch_add(1, Ordering::AcqRel);
+            apply(process, fresh, taken);
+            process.begin_again("pipeline.yaml has changed");
+        }
+    }
+    Ok(changes)
+}
+
+/// The running session goes on with the new file.
+///
+/// # Errors
+/// The plugin that has changed is refused. Nothing has changed then.
+fn take_up_live(
+    process: &Arc<Process>,
+    fresh: Pipeline,
+    mut taken: Vec<Taken>,
+    mut live: Live,
+) -> Result<(), Vec<Problem>> {
+    if let Some(plugin) = live.plugin.take() {
+        // What is taken up is its own business from here on: it may be on probation, and go back.
+        taken.retain(|other| other.plugin.name != plugin.plugin.name);
+        reload::take_up(process, plugin, Trust::Probation).map_err(|problem| vec![*problem])?;
     }
     apply(process, fresh, taken);
-    Ok(changes)
+    live_settings::hand_over(process, live);
+    Ok(())
 }
 
 /// From here on nothing fails.

@@ -1,7 +1,7 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
 use super::process::Process;
-use super::{check, copies, late_sinks, renamed, tables, two_phase};
+use super::{check, copies, history, late_sinks, renamed, tables, two_phase};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, Stored, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -101,6 +101,9 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     };
     let start = checkpoint::compare(&slot_name, stored.as_ref(), slot.as_ref(), &server).map_err(boxed)?;
     start.warnings.iter().for_each(warn);
+    let last = process.store.last_commit().map_err(boxed)?;
+    let seen = history::compare(&client, report.slot.as_ref(), stored.as_ref(), last).await;
+    seen.map_err(NotReady::Problem)?;
 
     if start.first_run {
         let problems = check::first_run(process, &report.catalog, system.system_identifier).await;

@@ -22,7 +22,10 @@ pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem
     for copy in &known {
         let is_there = catalog.tables.iter().any(|table| table.oid == copy.table_oid);
         if !is_there && copy.state != CopyState::Left {
-            tracing::info!(table = copy.table, "the table isn't streamed any more");
+            tracing::warn!(
+                table = copy.table,
+                "the table isn't streamed any more: what the targets have of it grows old, and is copied anew if it comes back"
+            );
             let left = TableCopy {
                 state: CopyState::Left,
                 ..copy.clone()

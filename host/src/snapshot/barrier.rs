@@ -28,6 +28,10 @@ const QUIET: Duration = Duration::from_secs(2);
 /// begun another transaction is visible by then.
 const IDLE: &str = "SELECT backend_xid::text FROM pg_catalog.pg_stat_activity \
      WHERE backend_xid IS NOT NULL AND state LIKE 'idle in transaction%'";
+/// Sessions of which the server doesn't say what they do: other roles' for a role without `pg_read_all_stats`, and all
+/// without `track_activities`. Idle ones among them are waited for, too.
+const UNSEEN: &str = "SELECT backend_xid::text FROM pg_catalog.pg_stat_activity \
+     WHERE backend_xid IS NOT NULL AND COALESCE(state, 'disabled') = 'disabled'";
 
 /// Waits until snapshots see everything that the stream won't bring; where it is `patient`, for idle transactions too.
 /// `saw` gets those that were taken on the way.
@@ -53,10 +57,22 @@ pub(super) async fn wait(reader: &mut Reader, patient: bool, saw: impl Fn(&Snaps
         }
         if begun.elapsed() > QUIET && !said {
             said = true;
-            tracing::info!(
-                transactions = running.len(),
-                "the copy begins when transactions that run now have ended"
-            );
+            let unseen = column(reader, UNSEEN).await?.into_iter();
+            let unseen = unseen.filter_map(|xid| xid.parse().ok());
+            let unseen = unseen.filter(|xid| running.contains(xid)).count();
+            if unseen > 0 && !patient {
+                tracing::warn!(
+                    transactions = running.len(),
+                    unseen,
+                    "the copy begins when transactions that run now have ended; it wouldn't wait for idle ones if it could see \
+                     which are: `GRANT pg_read_all_stats` to the source's role, and set `track_activities = on`"
+                );
+            } else {
+                tracing::info!(
+                    transactions = running.len(),
+                    "the copy begins when transactions that run now have ended"
+                );
+            }
         }
         tokio::time::sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);

@@ -111,6 +111,18 @@ impl Merger {
         self.tables.iter().map(|table| table.copy.relation.oid)
     }
 
+    /// The OIDs of those that have no key.
+    pub fn keyless(&self) -> impl Iterator<Item = u32> {
+        let keyless = self.tables.iter().filter(|table| table.copy.key.is_empty());
+        keyless.map(|table| table.copy.relation.oid)
+    }
+
+    /// Has the targets of a table emptied before anything else is sent of it. Says whether they wouldn't have been.
+    pub fn empty_first(&mut self, oid: u32) -> bool {
+        let table = self.tables.iter_mut().find(|table| table.copy.relation.oid == oid);
+        table.is_some_and(|table| !std::mem::replace(&mut table.copy.empties, true))
+    }
+
     /// Another copy of the table begins here: nothing of this one goes out any more, and nothing of it counts.
     pub(super) fn give_up(&mut self, oid: u32) {
         let of_oid = |table: &Table| table.copy.relation.oid == oid;

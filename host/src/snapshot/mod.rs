@@ -160,6 +160,9 @@
 //! publication has it before the copy joins, so every S sees that, and with it all that committed before. But a
 //! transaction may have changed the table before and commit behind it, with nothing of it in the stream. `barrier`
 //! waits for those that are idle too then (`Plan::patient`), as the server does when it makes a slot.
+//! What was streamed of it before J went out, as nobody knew of the table yet, and the copy brings it once more. By a key that
+//! is written over; without one the table is copied *again*, as above, where any of its rows have gone out
+//! (`Merger::empty_first`).
 //!
 //! # Tables that are altered
 //!

@@ -3,10 +3,11 @@
 //!
 //! [`catalog`] reads the selected tables, [`preflight`] says all that stands in the way and changes nothing,
 //! [`publication`] makes what is missing, [`slot`] and [`monitor`] tell how the slot fares, [`replication`] receives
-//! the stream, [`remove`] takes it all down again.
+//! the stream, [`history`] what the slot would send before a position, [`remove`] takes it all down again.
 
 pub mod catalog;
 pub mod ddl_trigger;
+pub mod history;
 pub mod preflight;
 pub mod publication;
 pub mod slot;

@@ -77,6 +77,18 @@ impl StateStore {
         })
     }
 
+    /// The targets of the copy under way are to be emptied before its first row goes out.
+    pub fn empty_first(&self, table_oid: u32) -> Result<(), Problem> {
+        self.write(|transaction| {
+            let mut copies = transaction.open_table(COPIES)?;
+            if let Some(mut copy) = stored_copy(&copies, table_oid)? {
+                copy.empties = true;
+                copies.insert(table_oid, encode(&copy)?.as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
     /// Forgets the table, as if it had never been copied.
     pub fn remove_copy(&self, table_oid: u32) -> Result<(), Problem> {
         self.write(|transaction| {

@@ -62,6 +62,8 @@ pub(super) const ROUTED_DOCUMENT: &str = "routed_tables";
 pub(super) const PARTITIONS_DOCUMENT: &str = "partitions";
 pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
 pub(super) const PREPARED_DOCUMENT: &str = "prepared";
+/// The last commit with rows before the position, where it is known.
+pub(super) const LAST_COMMIT_DOCUMENT: &str = "last_commit";
 pub(super) const FOREIGN_UNTIL_DOCUMENT: &str = "foreign_until";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";

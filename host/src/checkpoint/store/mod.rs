@@ -31,13 +31,13 @@ pub use records::{
     RowsAhead, SetAside, ShapeColumn, TableCopy, TableShape, Turn, same_plugins,
 };
 
-use super::Stored;
+use super::{Commit, LastCommit, Stored};
 use crate::batch::Lsn;
 use crate::failpoint;
 use crate::problem::Problem;
 use failure::Failure;
 use folder::StateFolder;
-use format::{IDENTITY_DOCUMENT, NUMBERS, POSITION};
+use format::{IDENTITY_DOCUMENT, LAST_COMMIT_DOCUMENT, NUMBERS, POSITION};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 use std::fs;
 use std::path::Path;
@@ -79,8 +79,16 @@ impl StateStore {
         self.read(|transaction| format::document(transaction, IDENTITY_DOCUMENT))
     }
 
+    /// What the last commit was is forgotten where another publication counts from now on: it says which transactions
+    /// bring rows.
     pub fn set_identity(&self, identity: &Identity) -> Result<(), Problem> {
-        self.write(|transaction| format::put_document(transaction, IDENTITY_DOCUMENT, identity))
+        let before = self.identity()?;
+        self.write(|transaction| {
+            if before.is_some_and(|before| before.publication != identity.publication) {
+                forget_last_commit(transaction)?;
+            }
+            format::put_document(transaction, IDENTITY_DOCUMENT, identity)
+        })
     }
 
     /// The position up to which everything is durable everywhere, as it was last stored.
@@ -107,6 +115,11 @@ impl StateStore {
 
     /// Stores what the frontier has passed, as one durable transaction. A position never goes back.
     pub fn advance(&self, lsn: Option<Lsn>, marks: &[Mark]) -> Result<(), Problem> {
+        self.advance_behind(lsn, marks, LastCommit::Same)
+    }
+
+    /// The same, with the last commit that brought rows before `lsn`.
+    pub fn advance_behind(&self, lsn: Option<Lsn>, marks: &[Mark], last: LastCommit) -> Result<(), Problem> {
         if lsn.is_none() && marks.is_empty() {
             return Ok(());
         }
@@ -116,12 +129,34 @@ impl StateStore {
                 let stored = numbers.get(POSITION)?.map_or(0, |stored| stored.value());
                 if lsn.0 > stored {
                     numbers.insert(POSITION, lsn.0)?;
+                    match last {
+                        LastCommit::Same => {}
+                        LastCommit::Is(commit) => format::put_document(transaction, LAST_COMMIT_DOCUMENT, &commit)?,
+                        LastCommit::Unknown => forget_last_commit(transaction)?,
+                    }
                 }
             }
             plugin_states::apply(transaction, marks)?;
             copies::apply(transaction, marks)?;
             failpoint::pass(failpoint::IN_CHECKPOINT);
             Ok(())
+        })
+    }
+
+    /// The last commit that brought rows before the position; `None` where it isn't known.
+    pub fn last_commit(&self) -> Result<Option<Commit>, Problem> {
+        self.read(|transaction| format::document(transaction, LAST_COMMIT_DOCUMENT))
+    }
+
+    /// Whether rows of `table` ("schema.table") have gone the way of any route.
+    pub fn has_met(&self, table: &str) -> Result<bool, Problem> {
+        self.read(|transaction| {
+            for entry in transaction.open_table(format::ROUTE_COLUMNS)?.iter()? {
+                if entry?.0.value().1 == table {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })
     }
 
@@ -255,6 +290,13 @@ fn write<T>(database: &Database, job: impl FnOnce(&WriteTransaction) -> Result<T
     let value = job(&transaction)?;
     transaction.commit()?;
     Ok(value)
+}
+
+fn forget_last_commit(transaction: &WriteTransaction) -> Result<(), Failure> {
+    transaction
+        .open_table(format::DOCUMENTS)?
+        .remove(LAST_COMMIT_DOCUMENT)?;
+    Ok(())
 }
 
 fn position(transaction: &ReadTransaction) -> Result<Option<Lsn>, Failure> {

@@ -206,6 +206,40 @@ fn h7_a_full_disk_keeps_the_old_position_and_passes() {
 }
 
 #[test]
+fn the_last_commit_is_that_of_the_position_and_of_the_publication() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let commit = |end_lsn| Commit {
+        lsn: end_lsn - 8,
+        end_lsn,
+        time_us: -1,
+    };
+    store.set_identity(&identity()).unwrap();
+    store
+        .advance_behind(Some(Lsn(0x20)), &[], LastCommit::Is(commit(0x20)))
+        .unwrap();
+    store
+        .advance_behind(Some(Lsn(0x10)), &[], LastCommit::Is(commit(0x10)))
+        .unwrap();
+    store.advance(Some(Lsn(0x30)), &[]).unwrap();
+    store.set_identity(&identity()).unwrap();
+    drop(store);
+    let store = bench.open();
+    assert_eq!(store.last_commit().unwrap(), Some(commit(0x20)));
+    let other = Identity {
+        publication: "other".into(),
+        ..identity()
+    };
+    store.set_identity(&other).unwrap();
+    assert_eq!(store.last_commit().unwrap(), None);
+    store
+        .advance_behind(Some(Lsn(0x40)), &[], LastCommit::Is(commit(0x40)))
+        .unwrap();
+    store.advance_behind(Some(Lsn(0x50)), &[], LastCommit::Unknown).unwrap();
+    assert_eq!(store.last_commit().unwrap(), None);
+}
+
+#[test]
 fn a_position_never_goes_back() {
     let bench = Bench::new();
     let store = bench.open();

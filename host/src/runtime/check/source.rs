@@ -1,11 +1,11 @@
 //! The source as a start would find it: connections, preflight, and the position that the state has.
 
-use super::super::copies;
 use super::super::process::Process;
 use super::super::source::{slot_state, switched_at};
+use super::super::{copies, history};
 use super::Checked;
 use crate::batch::Lsn;
-use crate::checkpoint::{self, ServerState, StateStore, Stored};
+use crate::checkpoint::{self, Commit, ServerState, StateStore, Stored};
 use crate::config::Pipeline;
 use crate::pipeline::{route_key, takes};
 use crate::postgres::{Conninfo, sql};
@@ -107,7 +107,7 @@ async fn look_or(config: &Pipeline, checked: &mut Checked) -> Result<Source, Box
             (Some(_), false) => format!("{slot}: is there"),
         },
     );
-    let (stored, known) = memory(config, &report, checked);
+    let (stored, last, known) = memory(config, &report, checked);
     let mut system_identifier = 0;
     if report.problems.is_empty() && !running {
         match identify(&conninfo, &application, stored.as_ref()).await {
@@ -115,6 +115,10 @@ async fn look_or(config: &Pipeline, checked: &mut Checked) -> Result<Source, Box
                 system_identifier = system.system_identifier;
                 let problem = position(&slot, stored.as_ref(), &report, &system, switched_at);
                 report.problems.extend(problem);
+                if report.problems.is_empty() {
+                    let seen = history::compare(&client, report.slot.as_ref(), stored.as_ref(), last).await;
+                    report.problems.extend(seen.err().map(|problem| *problem));
+                }
             }
             Err(problem) => report.problems.push(*problem),
         }
@@ -166,34 +170,35 @@ fn position(
 }
 
 type Known = HashMap<(String, String), Vec<String>>;
+type Memory = (Option<Stored>, Option<Commit>, Known);
 
 /// What an earlier run has left; nothing is made where there is nothing. A running host holds its state, and then
 /// checks its position itself.
-fn memory(config: &Pipeline, report: &preflight::Report, checked: &mut Checked) -> (Option<Stored>, Known) {
+fn memory(config: &Pipeline, report: &preflight::Report, checked: &mut Checked) -> Memory {
     let folder = config.state_dir.display();
     if !config.state_dir.join(StateStore::FILE).exists() {
         checked.line("state", format!("{folder}: none yet, a first run"));
-        return (None, Known::new());
+        return Memory::default();
     }
     match read_memory(config, report) {
-        Ok((stored, known)) => {
+        Ok((stored, last, known)) => {
             let position = stored.as_ref().map(|stored| stored.lsn.to_string());
             let position = position.unwrap_or_else(|| "none".to_owned());
             checked.line("state", format!("{folder}: position {position}"));
-            (stored, known)
+            (stored, last, known)
         }
         Err(problem) if problem.code == checkpoint::STATE_HELD => {
             checked.line("state", format!("{folder}: held by a running rowmill"));
-            (None, Known::new())
+            Memory::default()
         }
         Err(problem) => {
             checked.problems.push(problem);
-            (None, Known::new())
+            Memory::default()
         }
     }
 }
 
-fn read_memory(config: &Pipeline, report: &preflight::Report) -> Result<(Option<Stored>, Known), Problem> {
+fn read_memory(config: &Pipeline, report: &preflight::Report) -> Result<Memory, Problem> {
     let store = StateStore::open(&config.state_dir, &config.name)?;
     let mut known = Known::new();
     for table in &report.catalog.tables {
@@ -205,5 +210,5 @@ fn read_memory(config: &Pipeline, report: &preflight::Report) -> Result<(Option<
             }
         }
     }
-    Ok((store.stored()?, known))
+    Ok((store.stored()?, store.last_commit()?, known))
 }

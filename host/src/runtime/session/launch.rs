@@ -57,6 +57,7 @@ pub(super) fn launch(
     let ended = Arc::new(Notify::new());
     // The lane's counters outlive it: a bounded run must not take an earlier session's position for this one's.
     process.stats.position.store(ready.start.0, Ordering::Release);
+    process.stats.commits.begin();
     // Before versions are chosen: a plugin that changes from now on finds the queue that its swap belongs into.
     process.modules.running(Arc::clone(&queue));
     process.status.forget_sinks();

@@ -1,0 +1,151 @@
+//! Tables that are copied, on their way through the intake.
+
+use super::{Intake, LaneEnd, RouteState};
+use crate::batch::{Batch, Lsn};
+use crate::checkpoint::{CopiedRange, CopiedUnit, Mark, RowsAhead, Turn};
+use crate::failpoint;
+use crate::snapshot::{Ahead, CountedUnit, Merger, Mergers, TableEpoch};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Intake {
+    /// Copied units that are ready go out.
+    pub(super) fn let_out_copied(&mut self) -> Result<(), LaneEnd> {
+        if self.copies.is_done() {
+            return Ok(());
+        }
+        if self.waits_for_version() {
+            return Ok(());
+        }
+        let units = self.copies.at_boundary(self.position).map_err(LaneEnd::Problem)?;
+        self.restart_copies()?;
+        let ahead = self.copies.ahead();
+        if !ahead.is_empty() {
+            let stored = self
+                .store
+                .add_ahead(&ahead.into_iter().map(rows_ahead).collect::<Vec<_>>());
+            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        }
+        (self.copied)(self.copies.progress());
+        self.stats.copying.store(!self.copies.is_done(), Ordering::Release);
+        for batch in units.into_iter().flat_map(|unit| unit.batches) {
+            self.stats
+                .rows_copied
+                .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+            self.pass_on(batch)?;
+        }
+        if self.owed > Lsn(0) && !self.copies.owes() {
+            let end = std::mem::take(&mut self.owed);
+            self.pass_on(Batch {
+                end,
+                ..Batch::default()
+            })?;
+        }
+        self.count_copied()
+    }
+
+    /// Tables that are copied again begin from nothing at the targets. The marks say that it needn't be done again.
+    pub(super) fn empty_targets(&mut self) -> Result<(), LaneEnd> {
+        let emptying = self.copies.to_empty(self.position);
+        self.empty(emptying)
+    }
+
+    pub(super) fn empty(&mut self, emptying: Vec<(TableEpoch, Batch)>) -> Result<(), LaneEnd> {
+        for (table, batch) in emptying {
+            self.pass_on(batch)?;
+            self.mark(vec![Mark::Emptied {
+                table_oid: table.oid,
+                epoch: table.epoch,
+            }])?;
+        }
+        Ok(())
+    }
+
+    /// A copy begins here. All other tables stream on.
+    pub(super) fn join(&mut self, mut copy: Merger) -> Result<(), LaneEnd> {
+        self.empty_what_came(&mut copy)?;
+        let emptying = self.copies.join(copy, self.position);
+        self.stats.copying.store(true, Ordering::Release);
+        (self.copied)(self.copies.progress());
+        self.empty(emptying)?;
+        failpoint::pass(failpoint::AFTER_COPY_JOINED);
+        Ok(())
+    }
+
+    /// Rows of a table that has come may have been streamed before the copy was planned, or since. Without a key nothing tells
+    /// them from those that the copy brings, so it begins from nothing at the targets, which a start has to know.
+    pub(super) fn empty_what_came(&mut self, copy: &mut Merger) -> Result<(), LaneEnd> {
+        let came: Vec<u32> = copy.keyless().filter(|oid| self.routes.has_met(*oid)).collect();
+        for oid in came {
+            if copy.empty_first(oid) {
+                let stored = self.store.empty_first(oid);
+                stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ledger forgets the tables whose copy has started over, before anything of the new one goes out.
+    pub(super) fn restart_copies(&mut self) -> Result<(), LaneEnd> {
+        for table in self.copies.restarted() {
+            let stored = self.store.restart_copy(table.oid, table.epoch);
+            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the stream has still to come to where a recorded version begins. Copied rows are read now, and nothing of
+    /// them is replayed; but rows that go out again, as their unit doesn't count yet, may have been through that version,
+    /// and must not be overwritten by an older one. So they go out behind it, as before.
+    pub(super) fn waits_for_version(&self) -> bool {
+        let begins_later = |state: &RouteState| state.has_plugins && state.newest_from > self.position;
+        self.states.iter().any(begins_later)
+    }
+
+    /// What the stream has passed of the copies is entered in the ledger, behind all that was sent before. A start
+    /// before that copies it again, rather than to meet changes that its rows are ahead of.
+    pub(super) fn count_copied(&mut self) -> Result<(), LaneEnd> {
+        let units = self.copies.counted().into_iter().map(unit_done);
+        let mut marks: Vec<Mark> = units.collect();
+        marks.extend(self.copies.over().into_iter().map(|table| Mark::TableDone {
+            table_oid: table.oid,
+            epoch: table.epoch,
+        }));
+        self.copies.let_go();
+        self.mark(marks)
+    }
+
+    /// The tables of a batch of which this is so, while any is copied.
+    pub(super) fn tables_where(&self, batch: &Batch, is_so: fn(&Mergers, u32) -> bool) -> Vec<u32> {
+        if self.copies.is_done() {
+            return Vec::new();
+        }
+        let tables = batch.relations.iter().map(|relation| relation.oid);
+        tables.filter(|oid| is_so(&self.copies, *oid)).collect()
+    }
+}
+
+fn rows_ahead(ahead: Ahead) -> RowsAhead {
+    RowsAhead {
+        table_oid: ahead.table_oid,
+        snapshot: ahead.snapshot.to_string(),
+        finish: ahead.finish,
+        keys: ahead.keys,
+        repair: ahead.repair,
+    }
+}
+
+fn unit_done(CountedUnit { record, turn }: CountedUnit) -> Mark {
+    Mark::UnitDone(Arc::new(CopiedUnit {
+        unit: record.unit,
+        range: CopiedRange {
+            place: record.place,
+            after: record.range.after,
+            up_to: record.range.up_to,
+            units: 1,
+            rows: record.rows,
+            bytes: record.bytes,
+        },
+        turn: turn.map(Turn::new).unwrap_or_default(),
+    }))
+}
