@@ -14,7 +14,7 @@ use super::job::Job;
 use super::lane::LaneChain;
 use super::lanes::Lanes;
 use super::notices::Notices;
-use super::outflow::Outflow;
+use super::outflow::{self, Outflow};
 use super::probation::Warden;
 use super::queue::{Popped, Queue};
 use super::recent::Recent;
