@@ -256,12 +256,9 @@ impl Intake {
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
         // Their copy was planned when the route had no plugins.
-        if batch.straight {
-            let with_plugins = self.states.iter().zip(&rows).filter(|(state, _)| state.has_plugins);
-            let read: Vec<Row> = with_plugins.flat_map(|(_, rows)| rows).copied().collect();
-            if !read.is_empty() {
-                batch = outflow::as_text(&batch, &read)?;
-            }
+        let mut with_plugins = self.states.iter().zip(&rows);
+        if batch.straight && with_plugins.any(|(state, rows)| state.has_plugins && !rows.is_empty()) {
+            batch = outflow::as_text(&batch, &rows.concat())?;
         }
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);
         self.recent.keep(&batch, &rows, of_plugins);
