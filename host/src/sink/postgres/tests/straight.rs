@@ -96,7 +96,7 @@ async fn unit(cluster: &Cluster, relation: &Arc<Relation>, condition: &str, sequ
     let mut reader = Reader::connect(&Conninfo::parse(&cluster.url("postgres")).unwrap(), "rowmill test")
         .await
         .unwrap();
-    let copy = format!("COPY (SELECT * FROM things WHERE {condition} ORDER BY id) TO STDOUT (FORMAT binary)");
+    let copy = format!("COPY (SELECT * FROM public.things WHERE {condition} ORDER BY id) TO STDOUT (FORMAT binary)");
     let (_, mut frames) = reader.copy_out(&copy).await.unwrap();
     let mut decoder = CopyDecoder::new(Arc::clone(relation)).straight(&["id".to_owned()]);
     let transaction = Transaction {
