@@ -280,6 +280,12 @@ fn killed_under_load_the_trail_has_every_change_once() {
     assert_eq!(shop.target(silent).unwrap(), "0");
 }
 
+/// What Bemi's clients write to.
+const BEMIS_TABLES: &str = "
+    CREATE TABLE todos (id serial PRIMARY KEY, task text NOT NULL, done bool NOT NULL DEFAULT false);
+    CREATE TABLE prices (sku text, country text, amount numeric NOT NULL, PRIMARY KEY (sku, country));
+    ALTER TABLE todos REPLICA IDENTITY FULL;";
+
 /// Bemi's own client and migration write the context on a real server.
 #[test]
 fn what_bemis_client_says_is_in_the_trail() {
@@ -291,10 +297,7 @@ fn what_bemis_client_says_is_in_the_trail() {
         return;
     }
     let shop = Shop::with("SELECT 1").unwrap();
-    let tables = "CREATE TABLE todos (id serial PRIMARY KEY, task text NOT NULL, done bool NOT NULL DEFAULT false);
-        CREATE TABLE prices (sku text, country text, amount numeric NOT NULL, PRIMARY KEY (sku, country));
-        ALTER TABLE todos REPLICA IDENTITY FULL;";
-    shop.cluster.script("source", tables).unwrap();
+    shop.cluster.script("source", BEMIS_TABLES).unwrap();
     // The package's command writes its migration into the folder that it is called in.
     std::fs::create_dir_all(shop.folder().join("prisma/migrations")).unwrap();
     let node = |arguments: &[PathBuf]| {
@@ -336,5 +339,38 @@ fn what_bemis_client_says_is_in_the_trail() {
         r#"CREATE|public.todos|2|{}|{"id": 2, "done": false, "task": "by hand"}|{}"#.to_owned(),
     ];
     let told = shop.target(TRAIL).unwrap();
+    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+}
+
+/// The same with Bemi's client for SQLAlchemy, which tells the statement, too.
+#[test]
+fn what_bemis_client_for_sqlalchemy_says_is_in_the_trail() {
+    let bemi = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bemi");
+    if !bemi.join("venv/done").exists() {
+        println!("skipped: Bemi's client for SQLAlchemy needs Python; `cargo xtask test` installs it");
+        return;
+    }
+    let shop = Shop::with("SELECT 1").unwrap();
+    shop.cluster.script("source", BEMIS_TABLES).unwrap();
+    let pipeline = pipeline(&shop, "public.*", ALL, "");
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    let output = Command::new(bemi.join("venv/bin/python"))
+        .arg(bemi.join("write.py"))
+        .env("DATABASE_URL", shop.cluster.url("source"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+
+    let trail = "SELECT operation, \"table\", primary_key, context->>'userID', context->>'SQL' FROM changes
+        ORDER BY position, ordinal, fan_out";
+    let expected = [
+        "CREATE|todos|1|187234|INSERT INTO todos (task, done) VALUES ('Eat', false) RETURNING todos.id",
+        "UPDATE|todos|1|7|UPDATE todos SET task='Eat & repeat ''it''', done=true WHERE todos.id = 1",
+        r#"CREATE|prices|["a","de"]|7|INSERT INTO prices (sku, country, amount) VALUES ('a', 'de', 9.5), ('b', 'de', 1)"#,
+        r#"CREATE|prices|["b","de"]|7|INSERT INTO prices (sku, country, amount) VALUES ('a', 'de', 9.5), ('b', 'de', 1)"#,
+        "DELETE|todos|1|7|DELETE FROM todos WHERE todos.id = 1",
+    ];
+    let told = shop.target(trail).unwrap();
     assert_eq!(told.lines().collect::<Vec<_>>(), expected);
 }

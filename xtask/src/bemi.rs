@@ -1,4 +1,4 @@
-//! Bemi's own client package, which writes context on the source of a test: `tests/bemi`.
+//! Bemi's own client packages, which write context on the source of a test: `tests/bemi`.
 
 use crate::run::{answers, command, root, run};
 
@@ -30,6 +30,27 @@ pub fn client() {
     for step in [&mut npm, &mut generate] {
         if let Err(cause) = run(step.current_dir(&folder)) {
             println!("skipped: tests/bemi, {cause:#}");
+            return;
+        }
+    }
+}
+
+/// The one for SQLAlchemy from PyPI, at the versions of requirements.txt, in an environment of its own. Says so and goes on
+/// where that can't be.
+pub fn sqlalchemy() {
+    let folder = root().join("tests/bemi");
+    // Written last, so that it tells whether all of it was done.
+    let done = folder.join("venv/done");
+    if done.exists() {
+        return;
+    }
+    println!("Bemi's client for SQLAlchemy is missing: installing it from PyPI");
+    let mut make = command("python3", &["-m", "venv", "venv"]);
+    let mut install = command("venv/bin/pip", &["install", "--quiet", "-r", "requirements.txt"]);
+    let mut note = command("touch", &["venv/done"]);
+    for step in [&mut make, &mut install, &mut note] {
+        if let Err(cause) = run(step.current_dir(&folder)) {
+            println!("skipped: tests/bemi with SQLAlchemy, {cause:#}");
             return;
         }
     }

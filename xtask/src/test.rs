@@ -10,6 +10,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
     check()?;
     plugins::all(true)?;
     bemi::client();
+    bemi::sqlalchemy();
     run(&mut cargo(&["build", "--quiet", "--package", "rowmill"]))?;
     let nextest = install::nextest();
     let mut runner = if nextest {

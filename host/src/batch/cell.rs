@@ -98,6 +98,13 @@ impl Cell {
         (self.tagged_len >> KIND_SHIFT == TEXT).then(|| start..start + (self.tagged_len & LEN_MASK) as usize)
     }
 
+    /// Where a value in binary form lies in the received bytes.
+    #[inline]
+    pub(crate) fn binary_range(self) -> Option<std::ops::Range<usize>> {
+        let start = self.start as usize;
+        (self.tagged_len >> KIND_SHIFT == BINARY).then(|| start..start + (self.tagged_len & LEN_MASK) as usize)
+    }
+
     /// The same value where what lies in the arena from `arena` on lies so much behind.
     pub(crate) fn moved_behind(self, arena: usize, by: u32) -> Self {
         let moves = self.tagged_len >> KIND_SHIFT == ARENA && self.start as usize >= arena;

@@ -45,6 +45,7 @@ impl Joined {
         let (truncates, messages) = (to.truncates.len() as u32, to.messages.len() as u32);
         self.bytes.extend_from_slice(&from.bytes);
         to.binary |= from.binary;
+        to.straight |= from.straight;
         to.arena.extend_from_slice(&from.arena);
         to.cells.extend(from.cells.iter().map(|cell| cell.moved(bytes, arena)));
         let relations: Vec<u32> = from.relations.iter().map(|it| to.relation_index(it)).collect();

@@ -132,6 +132,9 @@ pub struct Batch {
     pub bytes: Bytes,
     /// Whether copied rows among it came in binary form, so that nothing of the bytes is a line of COPY.
     pub binary: bool,
+    /// Whether its rows are copied ones of which all but the key is as the source's binary COPY wrote it, and no text yet
+    /// (`decode::straight`). Behind the cells of each tuple one more spans the whole row.
+    pub straight: bool,
     /// Values that were made here. Less than 4 GiB.
     pub arena: Vec<u8>,
     pub cells: Vec<Cell>,
@@ -218,6 +221,20 @@ impl Batch {
             }
         }
         self.bytes.get(line?)
+    }
+
+    /// A row of a straight batch as a binary COPY has it, the number of its fields first, which are in the order of their
+    /// slots. `None` where it has others than the relation has columns.
+    #[inline]
+    pub fn straight_row(&self, tuple: Tuple, relation: &Relation) -> Option<&[u8]> {
+        if !self.straight {
+            return None;
+        }
+        let Value::Binary(row) = self.value(tuple, relation.slots) else {
+            return None;
+        };
+        let fields = u16::from_be_bytes(*row.first_chunk()?);
+        (usize::from(fields) == relation.columns.len()).then_some(row)
     }
 
     /// The values of a tuple in the order of the relation's columns.

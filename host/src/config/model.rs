@@ -294,6 +294,16 @@ pub enum SinkKind {
     Discard,
 }
 
+impl Sink {
+    /// Whether it writes copied rows in the binary form in which another Postgres has sent them.
+    pub fn takes_binary(&self) -> bool {
+        match &self.kind {
+            SinkKind::Postgres(sink) => sink.audit.is_none() && sink.mode != WriteMode::Append,
+            SinkKind::File(_) | SinkKind::Stdout | SinkKind::Discard => false,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct PostgresSink {
     pub url: Secret,

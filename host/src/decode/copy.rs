@@ -4,6 +4,7 @@
 use super::DecodeError;
 use super::binary::Types;
 use super::copy_binary::BinaryRows;
+use super::straight::Straight;
 use crate::batch::{Batch, Cell, OldImage, Op, Relation, Row, Transaction, Tuple};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -42,6 +43,15 @@ impl CopyDecoder {
     #[must_use]
     pub fn with_binary(mut self, types: Arc<Types>) -> Self {
         self.binary = Some(BinaryRows::new(types));
+        self
+    }
+
+    /// The same where the values of all columns but these stay as they came: see [`super::straight`]. All of the columns'
+    /// types are alike everywhere.
+    #[must_use]
+    pub fn straight(mut self, key: &[String]) -> Self {
+        let straight = Straight::new(&self.relation, key);
+        self.binary = Some(BinaryRows::straight(straight));
         self
     }
 
@@ -140,6 +150,7 @@ impl CopyDecoder {
         let mut batch = std::mem::take(&mut self.batch);
         batch.bytes = Bytes::from(std::mem::take(&mut self.bytes));
         batch.binary = self.binary.is_some();
+        batch.straight = self.binary.as_ref().is_some_and(BinaryRows::is_straight);
         batch.relations.push(Arc::clone(&self.relation));
         batch.transactions.push(transaction);
         batch

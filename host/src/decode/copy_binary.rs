@@ -1,9 +1,10 @@
 //! Rows of `COPY ... TO STDOUT (FORMAT binary)`: <https://www.postgresql.org/docs/current/sql-copy.html>, binary format.
 
 use super::DecodeError;
-use super::binary::{Columns, Types};
+use super::binary::{Columns, Types, standard};
 use super::copy::row;
 use super::cursor::Cursor;
+use super::straight::{Straight, as_it_came};
 use crate::batch::{Batch, Cell, Lsn, Relation};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ const NULL: u32 = 0xFFFF_FFFF;
 #[derive(Debug)]
 pub(super) struct BinaryRows {
     columns: Columns,
+    straight: Option<Straight>,
     has_begun: bool,
 }
 
@@ -24,8 +26,20 @@ impl BinaryRows {
     pub(super) fn new(types: Arc<Types>) -> Self {
         Self {
             columns: Columns::new(types),
+            straight: None,
             has_begun: false,
         }
+    }
+
+    pub(super) fn straight(straight: Straight) -> Self {
+        Self {
+            straight: Some(straight),
+            ..Self::new(Arc::clone(standard()))
+        }
+    }
+
+    pub(super) fn is_straight(&self) -> bool {
+        self.straight.is_some()
     }
 
     /// Takes the message from `begin` to `end` of the batch's bytes; its rows are numbered from `ordinal` on. Returns the
@@ -45,8 +59,11 @@ impl BinaryRows {
             self.has_begun = true;
         }
         let columns = self.columns.of(relation);
+        let straight = self.straight.as_ref();
+        let slots = usize::from(relation.slots);
         let Batch { cells, arena, rows, .. } = batch;
         while cursor.position() < end {
+            let begin = cursor.position();
             let count = cursor.u16("the number of columns of a row")?;
             if count == TRAILER {
                 continue;
@@ -58,7 +75,7 @@ impl BinaryRows {
                 });
             }
             let start = cells.len();
-            cells.resize(start + usize::from(relation.slots), Cell::ABSENT);
+            cells.resize(start + slots, Cell::ABSENT);
             for (at, column) in relation.columns.iter().enumerate() {
                 let len = cursor.u32("the length of a value")?;
                 cells[start + usize::from(column.slot)] = match len {
@@ -66,9 +83,15 @@ impl BinaryRows {
                     len => {
                         let position = cursor.position();
                         let value = cursor.take(len as usize, "the end of a value")?;
-                        columns.cell(at, value, position, arena)?
+                        match straight {
+                            Some(straight) if !straight.is_text(at) => as_it_came(position, value.len())?,
+                            _ => columns.cell(at, value, position, arena)?,
+                        }
                     }
                 };
+            }
+            if straight.is_some() {
+                cells.push(as_it_came(begin, cursor.position() - begin)?);
             }
             rows.push(row(start, ordinal));
             ordinal += 1;

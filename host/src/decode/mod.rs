@@ -16,10 +16,11 @@ mod cursor;
 mod open;
 mod pgoutput;
 mod relations;
+pub mod straight;
 mod tuple;
 mod types;
 
-pub use binary::{TypeEntry, Types};
+pub use binary::{TypeEntry, Types, is_alike_everywhere};
 pub(crate) use binary::{write_f32, write_f64};
 pub use copy::CopyDecoder;
 pub use pgoutput::Decoder;

@@ -14,7 +14,7 @@ use super::job::Job;
 use super::lane::LaneChain;
 use super::lanes::Lanes;
 use super::notices::Notices;
-use super::outflow::Outflow;
+use super::outflow::{self, Outflow};
 use super::probation::Warden;
 use super::queue::{Popped, Queue};
 use super::recent::Recent;
@@ -255,6 +255,11 @@ impl Intake {
     fn pass_on(&mut self, mut batch: Batch) -> Result<(), LaneEnd> {
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
+        // Their copy was planned when the route had no plugins.
+        let mut with_plugins = self.states.iter().zip(&rows);
+        if batch.straight && with_plugins.any(|(state, rows)| state.has_plugins && !rows.is_empty()) {
+            batch = outflow::as_text(&batch, &rows.concat())?;
+        }
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);
         self.recent.keep(&batch, &rows, of_plugins);
         let stateful = self.has_state(&rows);

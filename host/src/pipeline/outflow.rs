@@ -8,8 +8,9 @@ use super::stats::LaneStats;
 use crate::batch::{Batch, DDL_PREFIX, Delivery, Lsn, Op, Origin, Row};
 use crate::checkpoint::{Frontier, Mark};
 use crate::dead_letter::{self, Cause, DeadLetters, PluginName, ReplayBatch, RouteId};
+use crate::decode::straight;
 use crate::plugin::{Aside, AsideCause};
-use crate::problem::Problem;
+use crate::problem::{Exit, Problem};
 use crate::sink::driver::SinkHandle;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub struct Outlet {
     /// Whether it was given a part of a transaction that hasn't ended.
     inside: bool,
     schema_messages: bool,
+    takes_binary: bool,
 }
 
 impl Outlet {
@@ -29,7 +31,13 @@ impl Outlet {
             handle,
             inside: false,
             schema_messages: false,
+            takes_binary: false,
         }
+    }
+
+    /// Whether it takes copied rows in binary form.
+    pub fn with_binary(self, takes_binary: bool) -> Self {
+        Self { takes_binary, ..self }
     }
 
     /// Whether it gets the messages of the source's DDL trigger.
@@ -131,7 +139,11 @@ impl Outflow {
                 .rows_delivered
                 .fetch_add(rows.len() as u64, Ordering::Relaxed);
             (self.tap)(&batch, &rows);
-            let (batch, copying) = (Arc::clone(&batch), copying.clone());
+            let batch = match batch.straight && !outlet.takes_binary {
+                true => Arc::new(as_text(&batch, &rows)?),
+                false => Arc::clone(&batch),
+            };
+            let copying = copying.clone();
             let delivery = Delivery {
                 sequence,
                 batch,
@@ -154,6 +166,18 @@ impl Outflow {
         self.sequence += 1;
         self.frontier.sent(self.sequence, [], Lsn(0), marks);
     }
+}
+
+/// For plugins and sinks that have come since the copy was planned.
+pub(super) fn as_text(batch: &Batch, rows: &[Row]) -> Result<Batch, LaneEnd> {
+    let told = straight::as_text(batch, rows).map_err(|(at, error)| {
+        let table = batch.relation(&rows[at]).full_name();
+        let headline = format!("the copy of table {table} broke off");
+        let help = "start again once the server answers: the copy goes on where it was";
+        let problem = Problem::new("E0602", Exit::Preflight, headline, help);
+        LaneEnd::Problem(Box::new(problem.with_cause(error.to_string())))
+    })?;
+    Ok(told.into_owned())
 }
 
 /// However it ends, by a panic too: nobody waits for it any more.

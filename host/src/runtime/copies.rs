@@ -6,7 +6,7 @@ use super::source::{Ready, Streamed};
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::checkpoint::{self, CopiedRange, CopyState, RowsAhead};
 use crate::config::Pipeline;
-use crate::decode::{ColumnHint, TableHint};
+use crate::decode::{ColumnHint, TableHint, is_alike_everywhere};
 use crate::postgres::Reader;
 use crate::problem::Problem;
 use crate::snapshot::{self, Ahead, Copier, KeyRange, Merger, NotASnapshot, Plan, Tally};
@@ -123,6 +123,7 @@ impl Planned {
             file,
             late: !copy.reach.only.is_empty(),
             filtered: is_filtered(&process.config(), &planned.relation),
+            straight: goes_straight(&process.config(), &planned),
             ..planned
         });
         Ok(())
@@ -145,6 +146,24 @@ impl Planned {
 fn is_filtered(config: &Pipeline, relation: &Relation) -> bool {
     let mut routes = config.routes.iter().filter(|route| !route.plugins.is_empty());
     routes.any(|route| crate::pipeline::takes(route, relation))
+}
+
+/// Whether nothing between the source and its targets looks at more of the table's copied rows than the key.
+fn goes_straight(config: &Pipeline, copy: &snapshot::TableCopy) -> bool {
+    let relation = &copy.relation;
+    let takes_binary = |name: &String| {
+        config
+            .sinks
+            .iter()
+            .any(|sink| sink.name == *name && sink.takes_binary())
+    };
+    let mut routes = config
+        .routes
+        .iter()
+        .filter(|route| crate::pipeline::takes(route, relation));
+    let plain = routes.all(|route| route.plugins.is_empty() && route.sinks.iter().all(takes_binary));
+    let mut columns = relation.columns.iter();
+    plain && !copy.key.is_empty() && columns.all(|column| is_alike_everywhere(column.type_oid))
 }
 
 type Connecting = Pin<Box<dyn Future<Output = anyhow::Result<Reader>> + Send>>;
@@ -235,6 +254,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         late: false,
         filtered: false,
         types: None,
+        straight: false,
         filter: table.row_filter.clone(),
         condition: table.condition.clone(),
         copied: copied

@@ -37,7 +37,7 @@ impl Fault {
         let name = table.relation.full_name();
         let cause = format!("{} (SQLSTATE {code})", error.message);
         let problem = match code {
-            _ if error.is_too_large() => too_large(&name, table.types.is_some()),
+            _ if error.is_too_large() => too_large(&name, table.types.is_some() || table.straight),
             INSUFFICIENT_PRIVILEGE => Problem::new(
                 "E0601",
                 Exit::Preflight,

@@ -49,6 +49,9 @@ pub struct TableCopy {
     pub filtered: bool,
     /// Where it is read in binary form: the source's types.
     pub types: Option<Arc<Types>>,
+    /// Whether its units leave as they are read, in binary form: nothing on their way looks at more than the key, and all
+    /// columns are of types whose form is alike everywhere.
+    pub straight: bool,
     /// What its rows must meet, as SQL: others never leave, since the stream doesn't bring them either.
     pub filter: Option<String>,
     /// What rows must meet to be copied. A row that is read again for the stream's sake need not: the stream brings all.

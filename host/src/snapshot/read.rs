@@ -107,7 +107,7 @@ impl<'t, 'r> Rows<'t, 'r> {
         sql: &str,
     ) -> Result<Self, Fault> {
         let (_, frames) = reader.copy_out(sql).await.map_err(|error| Fault::of(table, error))?;
-        Ok(Self::new(table, unit, frames))
+        Ok(Self::new(table, unit, frames, false))
     }
 
     /// The same as a whole transaction, at once: a server far away is waited for once. It is committed when the last of
@@ -121,12 +121,17 @@ impl<'t, 'r> Rows<'t, 'r> {
         let sql = format!("{}; {copy}; COMMIT", sql::begin(&table.copy));
         let begun = reader.copy_out(&sql).await;
         let (rows, frames) = begun.map_err(|error| Fault::of(&table.copy, error))?;
-        Ok((view(table, &rows)?, Self::new(&table.copy, unit, frames)))
+        Ok((
+            view(table, &rows)?,
+            Self::new(&table.copy, unit, frames, table.copy.straight),
+        ))
     }
 
-    fn new(table: &'t TableCopy, unit: CopyUnit, frames: Frames<'r>) -> Self {
+    fn new(table: &'t TableCopy, unit: CopyUnit, frames: Frames<'r>, straight: bool) -> Self {
         let mut decoder = CopyDecoder::new(table.relation.clone());
-        if let Some(types) = &table.types {
+        if straight {
+            decoder = decoder.straight(&table.key);
+        } else if let Some(types) = &table.types {
             decoder = decoder.with_binary(Arc::clone(types));
         }
         let transaction = Transaction {

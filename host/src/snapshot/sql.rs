@@ -111,7 +111,7 @@ pub(super) fn copy_range(table: &TableCopy, key: &[KeyColumn], range: &KeyRange)
         // A comment at its end must not take the bracket with it.
         let _ = write!(conditions, " {keyword} ({filter}\n)");
     }
-    copy(table, &conditions)
+    copy(table, &conditions, table.straight)
 }
 
 /// The rows with these keys, and maybe such whose keys are equal to one of them but written differently.
@@ -131,11 +131,12 @@ pub(super) fn copy_keys(table: &TableCopy, key: &[KeyColumn], keys: &[Vec<String
     };
     let filter = table.filter.as_ref();
     let filter = filter.map_or_else(String::new, |filter| format!(" AND ({filter}\n)"));
-    copy(table, &format!(" WHERE ({condition}){filter}"))
+    copy(table, &format!(" WHERE ({condition}){filter}"), false)
 }
 
-fn copy(table: &TableCopy, condition: &str) -> String {
-    let is_sent_as_text = |oid| table.types.as_ref().is_some_and(|types| types.is_sent_as_text(oid));
+fn copy(table: &TableCopy, condition: &str, straight: bool) -> String {
+    let types = table.types.as_ref().filter(|_| !straight);
+    let is_sent_as_text = |oid| types.is_some_and(|types| types.is_sent_as_text(oid));
     let columns = table.relation.columns.iter().map(|column| {
         let name = identifier(&column.name);
         match is_sent_as_text(column.type_oid) {
@@ -145,7 +146,8 @@ fn copy(table: &TableCopy, condition: &str) -> String {
         }
     });
     let columns: Vec<String> = columns.collect();
-    let form = if table.types.is_some() { " (FORMAT binary)" } else { "" };
+    let is_binary = straight || types.is_some();
+    let form = if is_binary { " (FORMAT binary)" } else { "" };
     let rows = rows_of(table);
     format!(
         "COPY (SELECT {} FROM {rows}{condition}) TO STDOUT{form}",

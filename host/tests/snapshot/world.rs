@@ -77,6 +77,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         late: false,
         filtered: false,
         types: None,
+        straight: false,
         filter: None,
         condition: None,
     }

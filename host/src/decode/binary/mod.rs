@@ -19,11 +19,14 @@ mod geometry;
 mod network;
 mod number;
 mod search;
+mod standard;
 mod time;
 mod types;
 
 pub(super) use columns::Columns;
 pub(crate) use float::{write_f32, write_f64};
+pub use standard::is_alike_everywhere;
+pub(super) use standard::standard;
 pub use types::{TypeEntry, Types};
 
 use crate::batch::Cell;

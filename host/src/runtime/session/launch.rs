@@ -85,7 +85,8 @@ pub(super) fn launch(
         let interval = sink::flush_interval(of_sink);
         let (handle, driver) = Driver::new(sink::build(of_sink), context, of_sink.queue, interval, durable);
         process.status.sink(at, &of_sink.name, handle.clone());
-        outlets.push(Outlet::new(handle).with_schema_messages(of_sink.schema_messages));
+        let outlet = Outlet::new(handle).with_binary(of_sink.takes_binary());
+        outlets.push(outlet.with_schema_messages(of_sink.schema_messages));
         let tell = Tell(Arc::clone(&ended));
         drivers.push(process.workers.spawn(async move {
             let _tell = tell;

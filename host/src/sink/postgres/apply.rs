@@ -1,22 +1,21 @@
 //! Applies the runs of a delivery inside the open target transaction.
 
 use super::compact;
-use super::create::{Maker, has_key};
 use super::encode;
 use super::error;
-use super::follow::{self, Follower};
+use super::facts::Facts;
 use super::group;
-use super::keys::{Due, is_plain};
+use super::keys::Due;
 use super::pipeline::{Pipeline, Tail};
 use super::refusal::{AGAIN, incomplete, refused};
-use super::relay;
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
-use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
-use crate::batch::{Batch, Column, Op, Relation, Row};
+use super::straight;
+use super::target::Target;
+use crate::batch::{Batch, Op, Row};
 use crate::config::{self, OnConflict, WriteMode};
 use crate::sink::{SinkContext, SinkError};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,8 +23,6 @@ use tokio_postgres::{Client, Statement};
 
 /// Prepared statements kept on both sides before all are let go.
 const STATEMENTS_MAX: usize = 500;
-/// Looked-up tables kept before all are looked up again.
-const TARGETS_MAX: usize = 10_000;
 
 /// Which statement: of which relation, doing what to which columns, which of them in binary form. `true` for COPY.
 type Key = (u32, Kind, Columns, Columns, bool);
@@ -34,33 +31,38 @@ type Key = (u32, Kind, Columns, Columns, bool);
 pub(super) struct Applier {
     pub(super) mode: WriteMode,
     /// Whether tables and columns are made where they are missing.
-    creates: bool,
+    pub(super) creates: bool,
     pub(super) conflict: OnConflict,
-    relay: Option<config::Relay>,
+    pub(super) relay: Option<config::Relay>,
     /// Whether foreign keys and ordinary triggers don't act, so that the order between tables can't be seen.
     pub(super) independent: bool,
     /// Numbers of tables, by their quoted names.
-    tables: FxHashMap<String, u32>,
+    pub(super) tables: FxHashMap<String, u32>,
     pub(super) targets: FxHashMap<u32, Arc<Target>>,
-    statements: FxHashMap<Key, Option<Arc<Prepared>>>,
+    pub(super) statements: FxHashMap<Key, Option<Arc<Prepared>>>,
     /// Tables that were made without their keys.
     pub(super) due: Vec<Due>,
     /// How many more runs of a relation avoid COPY.
     pub(super) without_copy: FxHashMap<u32, u32>,
+    /// Relations whose rows the target doesn't take as they came.
+    pub(super) without_binary: FxHashSet<u32>,
     cutter: Cutter,
-    /// Whether a COPY met a row that was there already, which a statement would settle.
+    /// Whether a COPY met a row that was there already, or bytes that aren't what its columns take: what a statement with
+    /// texts would settle.
     pub(super) copy_met: bool,
     /// Whether [`Self::apply`] may return before the COPY that rows end with was replied to. Whoever lets it has to see
     /// to the tail before anything else is sent.
     pub(super) leaves_tail: bool,
     pub(super) tail: Option<Tail<Sent>>,
     pub(super) passed_over: PassedOver,
+    /// What has to hold of tables until the commit.
+    pub(super) facts: Facts,
     /// The row that the target takes under no circumstances.
     pub(super) refused: Option<usize>,
     /// Whether temporary tables may be made, once that was asked.
     pub(super) temporary: Option<bool>,
     /// Columns that had been renamed when the targets were looked up.
-    renames: u64,
+    pub(super) renames: u64,
 }
 
 /// Changes that were passed over since the last commit.
@@ -95,6 +97,8 @@ pub(super) struct Sent {
     pub(super) fewer: Fewer,
     /// The relation's index where it is a COPY after which the rows may be tried otherwise.
     pub(super) copied: Option<u32>,
+    /// The same where the rows went as they came.
+    pub(super) straight: Option<u32>,
 }
 
 /// What it means that fewer rows than expected were touched.
@@ -116,6 +120,7 @@ impl Sent {
             expected: 0,
             fewer: Fewer::Missing,
             copied: None,
+            straight: None,
         }
     }
 }
@@ -133,11 +138,13 @@ impl Applier {
             statements: FxHashMap::default(),
             due: Vec::new(),
             without_copy: FxHashMap::default(),
+            without_binary: FxHashSet::default(),
             cutter: Cutter::new(config.mode),
             copy_met: false,
             leaves_tail: false,
             tail: None,
             passed_over: PassedOver::default(),
+            facts: Facts::default(),
             refused: None,
             temporary: None,
             renames: 0,
@@ -155,8 +162,25 @@ impl Applier {
     ) -> Result<(), SinkError> {
         self.tail = None;
         self.look_up(work, range.clone()).await?;
+        self.facts.rest_on(work.batch, &self.targets);
         let before = self.passed_over;
-        let mut applied = self.apply_at_once(work, range.clone(), begin, true).await;
+        let mut begin = begin;
+        let mut by_copy = true;
+        if let Some(runs) = self.straight_runs(work, range.clone()) {
+            let Err(error) = self.apply_straight(work, &runs, begin).await else {
+                return Ok(());
+            };
+            by_copy = !std::mem::take(&mut self.copy_met);
+            if by_copy && !error::is_refusal(&error) {
+                return Err(error);
+            }
+            self.passed_over = before;
+            self.take_back(work, range.start).await?;
+            begin = AGAIN;
+        }
+        let told = straight::as_text(work, range.clone())?;
+        let work = Work { batch: &told, ..work };
+        let mut applied = self.apply_at_once(work, range.clone(), begin, by_copy).await;
         if std::mem::take(&mut self.copy_met) && applied.is_err() {
             self.passed_over = before;
             self.take_back(work, range.start).await?;
@@ -245,129 +269,19 @@ impl Applier {
         };
         let (sent, reply) = tail.receive().await;
         reply.map(|_| ()).map_err(|error| {
-            self.note_copy(sent.copied, &error);
-            self.copy_met = false;
-            error::of(&error, context)
+            self.note_copy(&sent, &error);
+            match std::mem::take(&mut self.copy_met) && sent.straight.is_some() {
+                true => straight::not_taken(context).into(),
+                false => error::of(&error, context),
+            }
         })
     }
 
-    /// Looks up the tables that rows go to, and makes those that are missing where that is asked for.
-    pub(super) async fn look_up(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
-        if self.targets.len() > TARGETS_MAX {
-            self.targets.clear();
-        }
-        loop {
-            let renames = work.context.changes.renames();
-            if std::mem::replace(&mut self.renames, renames) != renames {
-                self.targets.clear();
-                self.statements.clear();
-            }
-            self.look_up_all(work, range.clone()).await?;
-            // Versions from before have the old name where they were looked up already.
-            if work.context.changes.renames() == renames {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn look_up_all(&mut self, work: Work<'_>, range: Range<usize>) -> Result<(), SinkError> {
-        let rows = &work.rows[range];
-        let is_plain = |row: &Row| row.op == Op::Message || is_plain(work.batch, row);
-        let plain = self.creates && rows.iter().all(is_plain);
-        let mut last = None;
-        for row in rows {
-            match row.op {
-                Op::Message => {}
-                // One that is emptied before its first row comes has to be there, too.
-                Op::Truncate if self.mode == WriteMode::Append || self.creates => {
-                    for relation in &work.batch.truncates[row.extra as usize].relations {
-                        self.look_up_one(work, *relation, false).await?;
-                    }
-                }
-                Op::Truncate => {}
-                _ if last == Some(row.relation) => {}
-                _ => {
-                    last = Some(row.relation);
-                    self.look_up_one(work, row.relation, plain).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// All is forgotten that was known of tables at the target.
-    pub(super) fn forget(&mut self) {
-        self.targets.clear();
-        self.statements.clear();
-    }
-
-    async fn look_up_one(&mut self, work: Work<'_>, relation: u32, plain: bool) -> Result<(), SinkError> {
-        let relation = &work.batch.relations[relation as usize];
-        if !self.targets.contains_key(&relation.index) {
-            let known = self.tables.len() as u32;
-            let table = *self.tables.entry(qualified(relation)).or_insert(known);
-            let target = self.look_up_or_make(work, relation, table, plain).await?;
-            if let Some(relay) = &self.relay {
-                relay::table(work.client, relay, relation, work.context).await?;
-            }
-            self.targets.insert(relation.index, Arc::new(target));
-        }
-        Ok(())
-    }
-
-    /// `plain`: for rows of units alone, as they were read first.
-    async fn look_up_or_make(
-        &mut self,
-        work: Work<'_>,
-        relation: &Relation,
-        table: u32,
-        plain: bool,
-    ) -> Result<Target, SinkError> {
-        let changes = work.context.changes.of(relation);
-        let relation = match &changes {
-            Some(changes) => {
-                let Work { client, context, .. } = work;
-                Follower { client, context }.follow(relation, changes).await?;
-                follow::called_now(relation, changes)
-            }
-            None => Cow::Borrowed(relation),
-        };
-        let relation = &*relation;
-        let mode = self.mode;
-        let look_up = || Target::look_up(work.client, relation, table, mode, work.context);
-        let look_up_due = || Target::look_up_due(work.client, relation, table, mode, work.context);
-        if self.due.iter().any(|due| due.is_of(relation)) {
-            return look_up_due().await;
-        }
-        // With more copied rows to come the key is built behind them. Whoever follows a relay needs it from the first on.
-        let is_later = plain && work.copying.contains(&relation.oid) && self.relay.is_none();
-        let is_later = is_later && mode != WriteMode::Append;
-        let maker = Maker {
-            client: work.client,
-            context: work.context,
-            mode: self.mode,
-        };
-        match look_up().await {
-            Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_TABLE => {
-                let due = (is_later && has_key(relation)).then(|| Due::of(relation));
-                maker.table(relation, due.as_ref()).await?;
-                if let Some(due) = due {
-                    self.due.push(due);
-                    return look_up_due().await;
-                }
-            }
-            Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_COLUMN => {
-                maker.columns(relation, |_| true).await?;
-            }
-            Err(SinkError::Definite(problem))
-                if problem.code == MISSING_COLUMN && work.context.changes.has_any(relation) =>
-            {
-                let has_come = |column: &Column| work.context.changes.has(relation, &column.name);
-                maker.columns(relation, has_come).await?;
-            }
-            looked_up => return looked_up,
-        }
-        look_up().await
+    /// The text of what has been prepared.
+    #[cfg(test)]
+    pub(super) fn statements(&self) -> impl Iterator<Item = &str> {
+        let prepared = self.statements.values().flatten();
+        prepared.map(|prepared| prepared.sql.text.as_str())
     }
 
     /// Sends what applies the runs of `range`.
@@ -467,6 +381,7 @@ impl Applier {
             expected,
             fewer,
             copied: None,
+            straight: None,
         }
     }
 
@@ -498,13 +413,13 @@ impl Applier {
         if let Some(tail) = self.tail.take() {
             let (sent, reply) = tail.receive().await;
             reply.map_err(|error| {
-                self.note_copy(sent.copied, &error);
+                self.note_copy(&sent, &error);
                 refused(work, sent.first, &error)
             })?;
         }
         while let Some((sent, reply)) = pipeline.receive().await {
             let touched = reply.map_err(|error| {
-                self.note_copy(sent.copied, &error);
+                self.note_copy(&sent, &error);
                 refused(work, sent.first, &error)
             })?;
             let lacking = sent.expected.saturating_sub(touched);
@@ -536,7 +451,7 @@ impl Applier {
         }
         let target = &self.targets[&index];
         let sql = if copy {
-            Some(statement::copy(target, run.kind, &run.columns))
+            Some(statement::copy(target, run.kind, &run.columns, &run.binary))
         } else {
             statement::sql(target, run, self.conflict)
         };

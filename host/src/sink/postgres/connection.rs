@@ -9,10 +9,10 @@ use std::time::SystemTime;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-/// Values are text, so the session reads them the way the source wrote them. Plans for arrays of unknown length must
+/// What other sessions have committed is seen by each statement (`facts`). Values are text, so the session reads them the way the source wrote them. Plans for arrays of unknown length must
 /// look rows up by key, whatever the statistics of a table that has just been made. A dead connection must let go of
 /// its locks soon.
-const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; \
+const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET default_transaction_isolation = 'read committed'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; \
     SET TimeZone = 'UTC'; SET extra_float_digits = 3; SET search_path = ''; \
     SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0; \
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \

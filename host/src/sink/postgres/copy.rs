@@ -5,6 +5,7 @@ use super::encode::Texts;
 use super::pipeline::{Pipeline, Tail};
 use super::refusal::refused;
 use super::run::{Kind, Run};
+use super::straight::{self, is_malformed};
 use crate::config::OnConflict;
 use crate::sink::SinkError;
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use tokio_postgres::{CopyInSink, Error};
 /// From here on COPY is faster than a statement with arrays, its round trips included.
 const COPY_ROWS_MIN: usize = 64;
 /// Bytes of lines that are sent together.
-const COPY_PIECE_BYTES: usize = 64 * 1024;
+pub(super) const COPY_PIECE_BYTES: usize = 64 * 1024;
 /// Runs of a table that go as upserts after a COPY met a row that was there; then COPY gets another chance.
 const RUNS_WITHOUT_COPY: u32 = 16;
 
@@ -63,30 +64,35 @@ impl Applier {
         self.drain(work, pipeline).await?;
         let first = run.rows.start;
         let index = work.batch.relations[run.relation as usize].index;
-        let copied = (run.kind == Kind::Insert || self.settles(index)).then_some(index);
+        let sent = Sent {
+            copied: (run.kind == Kind::Insert || self.settles(index)).then_some(index),
+            straight: (!run.binary.is_empty()).then_some(index),
+            ..Sent::uncounted(first)
+        };
         match copy_in(work, run, &prepared).await {
             Ok(mut copy) => {
-                let sent = Sent {
-                    copied,
-                    ..Sent::uncounted(first)
-                };
                 // It is flushed, so that the end of the COPY is on its way before anything that follows.
                 self.tail = Some(Tail::send(sent, async move { copy.as_mut().finish().await }).await);
                 Ok(())
             }
             Err(error) => {
-                self.note_copy(copied, &error);
+                self.note_copy(&sent, &error);
                 Err(refused(work, first, &error))
             }
         }
     }
 
-    /// Remembers that COPY won't do for a relation for a while, as rows of the same keys are there.
-    pub(super) fn note_copy(&mut self, copied: Option<u32>, error: &Error) {
-        if let Some(index) = copied
+    /// Remembers that COPY won't do for a relation for a while, as rows of the same keys are there; and that its rows
+    /// won't do as they came.
+    pub(super) fn note_copy(&mut self, sent: &Sent, error: &Error) {
+        if let Some(index) = sent.copied
             && error.code() == Some(&SqlState::UNIQUE_VIOLATION)
         {
             self.without_copy.insert(index, RUNS_WITHOUT_COPY);
+            self.copy_met = true;
+        }
+        if let Some(index) = sent.straight.filter(|_| is_malformed(error)) {
+            self.without_binary.insert(index);
             self.copy_met = true;
         }
     }
@@ -95,6 +101,10 @@ impl Applier {
 /// Sends the lines: encodes a piece while the server reads the one before.
 async fn copy_in(work: Work<'_>, run: &Run, prepared: &Prepared) -> Result<Pin<Box<CopyInSink<Bytes>>>, Error> {
     let mut copy = Box::pin(work.client.copy_in::<_, Bytes>(&prepared.statement).await?);
+    if !run.binary.is_empty() {
+        straight::send(work, run, &mut copy).await?;
+        return Ok(copy);
+    }
     let mut texts = Texts::new(work);
     let mut lines = Vec::with_capacity(COPY_PIECE_BYTES);
     for row in &work.rows[run.rows.clone()] {

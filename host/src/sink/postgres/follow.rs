@@ -5,6 +5,7 @@
 //! it, or by hand.
 
 use super::error;
+use super::keys::Due;
 use super::target::{TYPMOD_HEADER, qualified, quoted};
 use super::widens::{Kind, widens};
 use crate::batch::{Column, Relation};
@@ -52,12 +53,17 @@ pub(super) struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    /// Has the table follow.
+    /// Has the table follow, and with it the key that it is to get.
     ///
     /// # Errors
     /// What it can't follow without loss, and what the target refuses.
-    pub(super) async fn follow(&self, relation: &Relation, changes: &TableChanges) -> Result<(), SinkError> {
-        if self.rename(relation, changes).await? {
+    pub(super) async fn follow(
+        &self,
+        relation: &Relation,
+        changes: &TableChanges,
+        due: Option<&mut Due>,
+    ) -> Result<(), SinkError> {
+        if self.rename(relation, changes, due).await? {
             self.context.changes.count_rename();
         }
         for column in self.columns(relation).await? {
@@ -75,7 +81,12 @@ impl Follower<'_> {
     }
 
     /// Whether any has another name now.
-    async fn rename(&self, relation: &Relation, changes: &TableChanges) -> Result<bool, SinkError> {
+    async fn rename(
+        &self,
+        relation: &Relation,
+        changes: &TableChanges,
+        mut due: Option<&mut Due>,
+    ) -> Result<bool, SinkError> {
         let mut any = false;
         // By a version from before, too: its rows may come first, and the name is looked up as it will be.
         let names_it = |column: &Column, renamed: &Renamed| changes.name_now(relation, &column.name) == renamed.now;
@@ -93,7 +104,12 @@ impl Follower<'_> {
                 continue;
             }
             let what = format!("RENAME COLUMN {} TO {}", quoted(before), quoted(&renamed.now));
-            self.alter(relation, &renamed.now, &what).await?;
+            let key = due.as_deref().map(|due| due.renamed(before, &renamed.now));
+            let note = key.as_ref().map(|key| key.note(self.context));
+            self.alter(relation, &renamed.now, &what, note).await?;
+            if let (Some(due), Some(key)) = (&mut due, key) {
+                **due = key;
+            }
             let (sink, table) = (&self.context.sink, relation.full_name());
             tracing::info!(sink, table, column = before, now = renamed.now, "a column was renamed");
             any = true;
@@ -122,7 +138,7 @@ impl Follower<'_> {
             );
             return Err(self.cannot(relation, &known.name, &what, cause));
         }
-        self.alter(relation, &known.name, &what).await?;
+        self.alter(relation, &known.name, &what, None).await?;
         let (sink, table, column) = (&self.context.sink, relation.full_name(), &known.name);
         tracing::info!(
             sink,
@@ -142,7 +158,7 @@ impl Follower<'_> {
             let cause = "the source has dropped it, and it is part of the target's primary key";
             return Err(self.cannot(relation, &here.name, &what, cause.to_owned()));
         }
-        self.alter(relation, &here.name, &what).await?;
+        self.alter(relation, &here.name, &what, None).await?;
         let (sink, table, column) = (&self.context.sink, relation.full_name(), &here.name);
         tracing::warn!(
             sink,
@@ -176,8 +192,16 @@ impl Follower<'_> {
         Ok(rows.iter().map(here).collect())
     }
 
-    async fn alter(&self, relation: &Relation, column: &str, what: &str) -> Result<(), SinkError> {
-        let text = format!("ALTER TABLE {} {what}", qualified(relation));
+    /// What is to be noted is so together with it, or not at all.
+    async fn alter(
+        &self,
+        relation: &Relation,
+        column: &str,
+        what: &str,
+        note: Option<String>,
+    ) -> Result<(), SinkError> {
+        let note = note.unwrap_or_default();
+        let text = format!("ALTER TABLE {} {what}; {note}", qualified(relation));
         let altered = self.client.batch_execute(&text).await;
         altered.map_err(|error| match error::of(&error, self.context) {
             SinkError::Definite(problem) => {

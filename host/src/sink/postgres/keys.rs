@@ -46,20 +46,29 @@ pub(super) struct Due {
     oid: u32,
     /// Quoted, with schema.
     name: String,
-    /// The key's columns, quoted.
-    key: String,
+    /// The key's columns, quoted; of one that an earlier session has left, all of them as one.
+    key: Vec<String>,
     /// Whether all of its copied rows have come.
     over: bool,
 }
 
 impl Due {
     pub(super) fn of(relation: &Relation) -> Self {
-        let key: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
         Self {
             oid: relation.oid,
             name: qualified(relation),
-            key: key.join(", "),
+            key: relation.key_columns().map(|column| quoted(&column.name)).collect(),
             over: false,
+        }
+    }
+
+    /// The same where a column has got another name.
+    pub(super) fn renamed(&self, before: &str, now: &str) -> Self {
+        let (before, now) = (quoted(before), quoted(now));
+        let called = |column: &String| if *column == before { now.clone() } else { column.clone() };
+        Self {
+            key: self.key.iter().map(called).collect(),
+            ..self.clone()
         }
     }
 
@@ -70,7 +79,7 @@ impl Due {
     /// What says so at the target, to be run together with what makes the table.
     pub(super) fn note(&self, context: &SinkContext) -> String {
         let [pipeline, sink, name, key] =
-            [&context.pipeline, &context.sink, &self.name, &self.key].map(|text| literal(text));
+            [&context.pipeline, &context.sink, &self.name, &self.key.join(", ")].map(|text| literal(text));
         format!(
             "{CREATE}; INSERT INTO rowmill.keys_due VALUES ({pipeline}, {sink}, {name}, {key}) \
              ON CONFLICT (pipeline, sink, table_name) DO UPDATE SET key = EXCLUDED.key"
@@ -82,7 +91,8 @@ impl Due {
         let failed = |error: Error| error::of(&error, context);
         let lacks = "SELECT pg_catalog.to_regclass($1::text) IS NOT NULL AND NOT EXISTS (\
             SELECT FROM pg_catalog.pg_index WHERE indisprimary AND indrelid = pg_catalog.to_regclass($1::text))";
-        let Self { name, key, .. } = self;
+        let Self { name, .. } = self;
+        let key = self.key.join(", ");
         let lacks: bool = client.query_one(lacks, &[name]).await.map_err(failed)?.get(0);
         let add = match lacks {
             true => format!("ALTER TABLE {name} ADD PRIMARY KEY ({key});"),
@@ -149,7 +159,7 @@ async fn left(client: &Client, context: &SinkContext) -> Result<Vec<Due>, SinkEr
     let due = |row: &tokio_postgres::Row| Due {
         oid: 0,
         name: row.get(0),
-        key: row.get(1),
+        key: vec![row.get(1)],
         over: true,
     };
     Ok(rows.map_err(failed)?.iter().map(due).collect())

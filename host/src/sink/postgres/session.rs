@@ -7,6 +7,7 @@ mod pending;
 use super::apply::{Applier, PassedOver, Work};
 use super::audit::Trail;
 use super::error;
+use super::facts::{self, Failed, HOLD};
 use super::pipeline::Pipeline;
 use super::position::{Identity, UPDATE};
 use super::refusal;
@@ -32,6 +33,7 @@ pub(super) struct Session {
     context: SinkContext,
     identity: Identity,
     update_position: Statement,
+    hold: Statement,
     applier: Applier,
     /// Takes the applier's place in an audit trail.
     pub(super) trail: Option<Trail>,
@@ -67,15 +69,15 @@ impl Session {
         applier: Applier,
         durable: u64,
     ) -> Result<Self, SinkError> {
-        let update_position = client
-            .prepare(UPDATE)
-            .await
-            .map_err(|error| error::of(&error, &context))?;
+        let failed = |error| error::of(&error, &context);
+        let update_position = client.prepare(UPDATE).await.map_err(failed)?;
+        let hold = client.prepare(HOLD).await.map_err(failed)?;
         Ok(Self {
             client,
             context,
             identity,
             update_position,
+            hold,
             applier,
             trail: None,
             relaxed: None,
@@ -114,6 +116,11 @@ impl Session {
             self.flush().await?;
         }
         Ok(self.durable)
+    }
+
+    #[cfg(test)]
+    pub(super) fn applier(&self) -> &Applier {
+        &self.applier
     }
 
     async fn apply_window(&mut self) -> Result<(), SinkError> {
@@ -345,19 +352,22 @@ impl Session {
         let position = self.position.take();
         self.commit_others(position).await?;
         let client = &self.client;
-        let mut pipeline = Pipeline::new();
+        let mut pipeline: Pipeline<'_, Failed> = Pipeline::new();
         if let (Some(relaxed), Some(part)) = (&self.relaxed, self.part_beyond(position)) {
             relaxed.send_all(client, part, &self.identity, &mut pipeline).await;
+        }
+        if let Some(hold) = self.applier.facts.hold(client, &self.hold) {
+            pipeline.send(facts::changed, hold).await;
         }
         if let Some(position) = position {
             let (statement, parameters) = (&self.update_position, self.identity.parameters(position));
             let update = async move { client.execute_raw(statement, parameters).await };
-            pipeline.send((), update).await;
+            pipeline.send(error::of, update).await;
         }
         let commit = async move { client.batch_execute("COMMIT").await.map(|()| 0) };
-        pipeline.send((), commit).await;
-        while let Some(((), reply)) = pipeline.receive().await {
-            reply.map_err(|error| error::of(&error, &self.context))?;
+        pipeline.send(error::of, commit).await;
+        while let Some((failed, reply)) = pipeline.receive().await {
+            reply.map_err(|error| failed(&error, &self.context))?;
         }
         drop(pipeline);
         self.open = false;

@@ -271,7 +271,8 @@ fn appended(source: &mut Source<'_>) -> String {
     )
 }
 
-pub(super) fn copy(target: &Target, kind: Kind, columns: &Columns) -> Sql {
+/// With columns in `binary`, the rows come as a binary COPY has them.
+pub(super) fn copy(target: &Target, kind: Kind, columns: &Columns, binary: &Columns) -> Sql {
     let mut source = Source {
         target,
         columns,
@@ -294,7 +295,10 @@ pub(super) fn copy(target: &Target, kind: Kind, columns: &Columns) -> Sql {
             source.parameters.push((Image::About(*about), 0));
         }
     }
-    let text = format!("COPY {} ({}) FROM STDIN", target.name, names.join(", "));
+    let mut text = format!("COPY {} ({}) FROM STDIN", target.name, names.join(", "));
+    if !binary.is_empty() {
+        text.push_str(" (FORMAT binary)");
+    }
     source.done(text)
 }
 

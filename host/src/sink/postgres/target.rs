@@ -38,6 +38,7 @@ pub(super) struct TargetColumn {
 
 #[derive(Debug)]
 pub(super) struct Target {
+    pub(super) oid: u32,
     /// A number that is the same for all versions of a table.
     pub(super) table: u32,
     /// Quoted, with schema.
@@ -51,6 +52,9 @@ pub(super) struct Target {
     pub(super) due: bool,
     /// Whether COPY may be used.
     pub(super) copy: bool,
+    /// Whether it has all of the relation's columns, of the same types, and these are in the order of their slots: then
+    /// rows may come in binary form.
+    pub(super) straight: bool,
     /// Whether triggers of its own act on what arrives: ENABLE ALWAYS or REPLICA ones.
     pub(super) triggers: bool,
     /// Whether nobody could tell that a row had other values meanwhile.
@@ -233,10 +237,12 @@ impl Target {
     ) -> Result<Self, SinkError> {
         let mut columns = Vec::with_capacity(relation.columns.len());
         let mut told_by_text = true;
+        let mut straight = relation.columns.is_sorted_by_key(|column| column.slot);
         for column in &relation.columns {
             let Some(at) = found.iter().find(|found| found.name == column.name) else {
                 return Err(missing_column(relation, column, context).into());
             };
+            straight &= at.type_oid == column.type_oid && !at.generated;
             // The target computes it.
             if at.generated {
                 continue;
@@ -247,6 +253,7 @@ impl Target {
         }
         let compacts = !key.is_empty() && traits.one_unique && !traits.triggers;
         Ok(Self {
+            oid: traits.oid,
             table,
             name: qualified(relation),
             columns,
@@ -254,6 +261,7 @@ impl Target {
             keyed: !key.is_empty(),
             due: false,
             copy: traits.copy,
+            straight,
             triggers: traits.triggers,
             compacts,
             divides: compacts && told_by_text,

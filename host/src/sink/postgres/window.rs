@@ -38,6 +38,7 @@ impl Window {
         let is_known = |index: u32| self.relations.contains(&index) || is_known(index);
         self.bytes + delivery.batch.size_bytes() <= WINDOW_BYTES
             && last.copying == delivery.copying
+            && last.batch.straight == delivery.batch.straight
             && is_alike(last, delivery)
             && delivery.batch.relations.iter().all(|it| is_known(it.index))
     }

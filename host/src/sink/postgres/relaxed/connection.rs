@@ -5,6 +5,8 @@ use crate::batch::Row;
 use crate::config;
 use crate::sink::postgres::apply::{Applier, PassedOver, Work};
 use crate::sink::postgres::connection::{self, Predecessor};
+use crate::sink::postgres::facts::{self, Failed, HOLD};
+use crate::sink::postgres::keys::Due;
 use crate::sink::postgres::pipeline::Pipeline;
 use crate::sink::postgres::target::Target;
 use crate::sink::postgres::{error, refusal};
@@ -17,6 +19,7 @@ pub(super) struct Connection {
     client: Client,
     pub(super) applier: Applier,
     update: Statement,
+    hold: Statement,
     /// Whether a target transaction is open.
     pub(super) open: bool,
     /// What was passed over before the last delivery.
@@ -34,6 +37,7 @@ impl Connection {
         let own = connection::predecessor(&client).await.map_err(failed)?;
         let connection = Self {
             update: client.prepare(ahead::UPDATE).await.map_err(failed)?,
+            hold: client.prepare(HOLD).await.map_err(failed)?,
             client,
             applier: Applier::new(config, independent),
             open: false,
@@ -42,17 +46,20 @@ impl Connection {
         Ok((connection, own))
     }
 
-    /// Applies its share of a delivery, whose tables the first connection has looked up.
+    /// Applies its share of a delivery, whose tables the first connection has looked up. Where those are looked up again,
+    /// as a column has been renamed, some may still be without their keys.
     pub(super) async fn apply(
         &mut self,
         work: Work<'_>,
         rows: &[Row],
         targets: &FxHashMap<u32, Arc<Target>>,
+        due: &[Due],
     ) -> Result<(), SinkError> {
         self.before = self.applier.passed_over;
         if rows.is_empty() {
             return Ok(());
         }
+        self.applier.due = due.to_vec();
         let mut last = None;
         for row in rows
             .iter()
@@ -97,15 +104,18 @@ impl Connection {
         context: &SinkContext,
     ) -> Result<PassedOver, SinkError> {
         let (client, update) = (&self.client, &self.update);
-        let mut pipeline = Pipeline::new();
+        let mut pipeline: Pipeline<'_, Failed> = Pipeline::new();
+        if let Some(hold) = self.applier.facts.hold(client, &self.hold) {
+            pipeline.send(facts::changed, hold).await;
+        }
         if let Some(parameters) = moved {
             let update = async move { client.execute_raw(update, parameters).await };
-            pipeline.send((), update).await;
+            pipeline.send(error::of, update).await;
         }
         let commit = async move { client.batch_execute("COMMIT").await.map(|()| 0) };
-        pipeline.send((), commit).await;
-        while let Some(((), reply)) = pipeline.receive().await {
-            reply.map_err(|error| error::of(&error, context))?;
+        pipeline.send(error::of, commit).await;
+        while let Some((failed, reply)) = pipeline.receive().await {
+            reply.map_err(|error| failed(&error, context))?;
         }
         drop(pipeline);
         self.open = false;

@@ -35,6 +35,7 @@ pub(super) use ahead::{Ahead, Bound};
 
 use super::apply::{Applier, PassedOver, Work};
 use super::connection::Predecessor;
+use super::facts::Failed;
 use super::pipeline::Pipeline;
 use super::position::Identity;
 use super::{error, refusal};
@@ -204,9 +205,9 @@ impl Relaxed {
             refusal::BEGIN_BESIDE
         };
         self.open = true;
-        let targets = first.targets.clone();
+        let (targets, due) = (first.targets.clone(), first.due.clone());
         let others = self.others.iter_mut().zip(&shares[1..]);
-        let others = others.map(|(other, rows)| other.apply(work, rows, &targets));
+        let others = others.map(|(other, rows)| other.apply(work, rows, &targets, &due));
         let own = apply_own(first, work, &shares[0], begin);
         let (own, others) = tokio::join!(own, join_all(others));
         let errors: Vec<SinkError> = others.into_iter().chain([own]).filter_map(Result::err).collect();
@@ -294,11 +295,11 @@ impl Relaxed {
         client: &'a Client,
         bound: Bound,
         identity: &Identity,
-        pipeline: &mut Pipeline<'a, ()>,
+        pipeline: &mut Pipeline<'a, Failed>,
     ) {
         let parameters = ahead::parameters(identity, (0, self.others.len()), &self.division, bound);
         let update = async move { client.execute_raw(&self.update, parameters).await };
-        pipeline.send((), update).await;
+        pipeline.send(error::of, update).await;
     }
 
     /// Everything is committed.

@@ -185,3 +185,52 @@ async fn of_rows_with_the_same_key_the_last_one_stays() {
     assert_eq!(found(&cluster), "t|0|300|300|the same");
     sink.close().await.unwrap();
 }
+
+/// The source's key column gets another name while the target's key is due: the key is that column's, now and after a
+/// crash.
+#[tokio::test]
+async fn a_key_that_is_due_follows_its_column() {
+    for crashes in [false, true] {
+        let cluster = Cluster::start().unwrap();
+        let context = context("warehouse");
+        let config = config::PostgresSink {
+            create_tables: true,
+            mode: WriteMode::Mirror,
+            ..sink_to(cluster.url("postgres"))
+        };
+        let mut sink = PostgresSink::new(&config);
+        sink.open(&context).await.unwrap();
+        let orders = orders();
+        deliver(&mut sink, &unit(1, &orders, 0..300)).await;
+
+        let mut columns = orders.columns.clone();
+        columns[0].name = "number".to_owned();
+        let renamed = Arc::new(Relation {
+            index: Relation::next_index(),
+            version: 2,
+            columns,
+            ..(*orders).clone()
+        });
+        let mut changes = crate::sink::TableChanges::default();
+        changes.renamed.push(crate::sink::Renamed {
+            before: vec!["id".to_owned()],
+            now: "number".to_owned(),
+            version: 2,
+        });
+        context.changes.note(&orders.full_name(), changes);
+        deliver(&mut sink, &unit(2, &renamed, 300..400)).await;
+        if crashes {
+            drop(sink);
+            sink = PostgresSink::new(&config);
+            sink.open(&context).await.unwrap();
+        } else {
+            sink.idle().await.unwrap();
+        }
+        let select =
+            "SELECT (SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+            WHERE indrelid = 'orders'::regclass AND indisprimary), (SELECT count(*) FROM rowmill.keys_due),
+            count(DISTINCT number) FROM orders";
+        assert_eq!(cluster.sql("postgres", select).unwrap(), "number|0|400");
+        sink.close().await.unwrap();
+    }
+}

@@ -9,12 +9,14 @@ use std::sync::Arc;
 mod driven;
 mod exact;
 mod exactly_once;
+mod facts;
 mod long;
 mod made;
 mod model;
 mod refused;
 mod relaxed;
 mod speed;
+mod straight;
 
 const NULL: Value<'static> = Value::Null;
 const UNCHANGED: Value<'static> = Value::Unchanged;
