@@ -22,7 +22,7 @@ mod search;
 mod time;
 mod types;
 
-pub(super) use columns::Columns;
+pub(super) use columns::{Columns, OfRelation};
 pub(crate) use float::{write_f32, write_f64};
 pub use types::{TypeEntry, Types};
 
