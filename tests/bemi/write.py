@@ -20,7 +20,7 @@ class Price(Base):
     country = Column(Text, primary_key=True)
     amount = Column(Numeric)
 
-engine = create_engine(os.environ["DATABASE_URL"].replace("postgres://", "postgresql+psycopg2://"))
+engine = create_engine("postgresql+psycopg2://" + os.environ["DATABASE_URL"].split("://", 1)[1])
 with engine.begin() as connection:
     with Operations.context(MigrationContext.configure(connection)):
         Bemi.migration_upgrade()

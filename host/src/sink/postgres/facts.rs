@@ -67,7 +67,7 @@ impl Facts {
         let of = |tables: &mut BTreeSet<u32>| std::mem::take(tables).into_iter().collect::<Vec<u32>>();
         let tables = [of(&mut self.without_triggers), of(&mut self.one_unique)];
         let rests_on_any = tables.iter().any(|tables| !tables.is_empty());
-        rests_on_any.then(|| async move { client.execute_raw(hold, tables).await })
+        rests_on_any.then_some(async move { client.execute_raw(hold, tables).await })
     }
 }
 
