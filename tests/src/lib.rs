@@ -20,6 +20,7 @@ mod strace;
 mod tagger;
 mod totals;
 mod typed;
+mod usage;
 mod watched;
 mod workload;
 
@@ -37,8 +38,11 @@ pub use ports::free_port;
 pub use proxy::{Fault, Proxy};
 pub use shop::{LONG, Shop};
 pub use strace::Injection;
-pub use tagger::{live_trapping_tagger, tag, tagger, trapping_tagger, wide_trapping_tagger};
+pub use tagger::{
+    large_tagger, live_trapping_tagger, looping_tagger, tag, tagger, trapping_tagger, wide_trapping_tagger,
+};
 pub use totals::{Columns, Keeps, POISON, totals, totals_breaking};
 pub use typed::{Oracle, number};
+pub use usage::{Flat, Usage};
 pub use watched::{WATCH, WATCHED};
 pub use workload::{Random, SHOP, Writers};

@@ -60,6 +60,7 @@ use Work::{Ignored, Own};
 const PARTS: [(&str, Work); 21] = [
     ("instructions", Own(|_| gate::gate(false))),
     ("new plugins", Ignored("rowmill", "new_plugin")),
+    ("10,000 swaps", Ignored("rowmill", "swaps")),
     ("100 kills during copies", Ignored("rowmill-tests", "consistency")),
     (
         "20 kills of copies that join the stream",
