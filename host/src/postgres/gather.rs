@@ -1,44 +1,100 @@
 //! A TCP stream that lets bytes gather while the server is sending all it can.
 //!
-//! A walsender writes every message with a system call of its own and over TCP spends most of its time waking the
-//! receiver. While the stream is saturated the socket's low-water mark is therefore raised, so that the receiver is
-//! woken once per 64 KiB. A timer bounds the wait; what it finds is read from the socket itself, since the runtime
-//! only knows that the mark has not been reached. As soon as little comes, the mark is 1 again: a lone row is read
-//! when it arrives.
+//! A walsender writes every message with a system call of its own and over TCP spends much of its time on segments of
+//! a message each, and on waking whoever waits for them. As soon as much comes, the stream is therefore *raised*:
+//!
+//! - A server on the same machine has a small window to fill (`narrow_window`). While raised the socket isn't watched at
+//!   all: it is read every 2 ms until nothing more is there. The window is full long before, what the server writes
+//!   from then on is joined to long segments in its send buffer, and nobody is woken.
+//! - Any other server is too far away for a window that small. While raised the socket's low-water mark is 64 KiB: the
+//!   receiver is woken that seldom, and a timer of 2 ms bounds the wait.
+//!
+//! As soon as little comes, the stream is lowered: a lone row is read when it arrives.
 
 use super::socket;
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, Sleep};
 
-/// Low-water mark while saturated. Half of it costs 1.5 times the CPU; with more, the default receive buffer is
+/// Low-water mark while raised. Half of it costs 1.5 times the CPU; with more, the default receive buffer is
 /// nearly full when the wake-up comes, and the server gets slower.
 const RAISED_MARK: usize = 64 << 10;
-/// The longest that bytes wait below the mark.
+/// The receive buffer for a server on the same machine; the kernel makes it twice of that, and the window about 63 KB.
+/// With less, every few messages cost a read; with twice as much, four times as many segments are of one message.
+const NEAR_BUFFER_BYTES: usize = 32 << 10;
+/// The longest segment from a server on the same machine; the loopback's own would be longer than the window.
+const NEAR_SEGMENT_BYTES: usize = 16 << 10;
+/// A read of less than this found all that was there: long segments would have filled it.
+const SHORT_READ_BYTES: usize = 12 << 10;
+/// The longest that bytes wait while raised.
 const GATHER_TIME: Duration = Duration::from_millis(2);
-/// The span over which arriving bytes are counted while the mark is 1.
+/// The span over which arriving bytes are counted while lowered.
 const WINDOW: Duration = Duration::from_millis(2);
-/// So many bytes in one window raise the mark: 8 MB/s, far above what single small transactions make.
+/// So many bytes in one window raise the stream: 8 MB/s, far above what single small transactions make.
 const RAISE_BYTES: usize = 16 << 10;
 /// So many reads in one window raise it too. Where every message wakes the receiver, and it the threads behind, the
 /// server has too little of the machine left to send as many bytes as it could.
 const RAISE_READS: u32 = 16;
-/// A timer that finds fewer bytes than this lowers the mark: the stream has caught up.
+/// A wait of [`GATHER_TIME`] that brings fewer bytes than this lowers the stream: it has caught up.
 const LOWER_BYTES: usize = 2 << 10;
 
+/// Opens a connection. To a server on the same machine with a small window.
+pub(super) async fn connect(address: std::net::SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address.is_ipv4() {
+        true => TcpSocket::new_v4()?,
+        false => TcpSocket::new_v6()?,
+    };
+    if address.ip().is_loopback() {
+        socket::narrow_window(socket.as_fd(), NEAR_BUFFER_BYTES, NEAR_SEGMENT_BYTES)?;
+    }
+    socket.connect(address).await
+}
+
+/// Who watches the socket.
+enum Tcp {
+    Watched(TcpStream),
+    /// Nobody: it is read by the clock.
+    Clocked(std::net::TcpStream),
+    /// Only while it changes hands, or when that failed.
+    Gone,
+}
+
+impl Tcp {
+    fn watched(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        match self {
+            Self::Watched(tcp) => Ok(Pin::new(tcp)),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn handle(&self) -> io::Result<BorrowedFd<'_>> {
+        match self {
+            Self::Watched(tcp) => Ok(tcp.as_fd()),
+            Self::Clocked(tcp) => Ok(tcp.as_fd()),
+            Self::Gone => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
 pub(crate) struct Gathering {
-    tcp: TcpStream,
+    tcp: Tcp,
+    /// The server is on the same machine.
+    near: bool,
     raised: bool,
     /// While raised: set when a wait began.
     timer: Pin<Box<Sleep>>,
     timing: bool,
+    /// While clocked: the last read found all that was there.
+    drained: bool,
+    /// Bytes since the clock struck, and while lowered since the window began.
+    bytes: usize,
     window_start: Instant,
-    window_bytes: usize,
     window_reads: u32,
     reads: u64,
 }
@@ -46,12 +102,14 @@ pub(crate) struct Gathering {
 impl Gathering {
     pub(super) fn new(tcp: TcpStream) -> Self {
         Self {
-            tcp,
+            near: tcp.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()),
+            tcp: Tcp::Watched(tcp),
             raised: false,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timing: false,
+            drained: true,
+            bytes: 0,
             window_start: Instant::now(),
-            window_bytes: 0,
             window_reads: 0,
             reads: 0,
         }
@@ -62,52 +120,127 @@ impl Gathering {
         self.reads
     }
 
-    fn set_mark(&mut self, raised: bool) -> io::Result<()> {
-        let bytes = if raised { RAISED_MARK } else { 1 };
-        socket::set_low_water_mark(self.tcp.as_fd(), bytes)?;
-        self.raised = raised;
+    fn raise(&mut self) -> io::Result<()> {
+        if !self.near {
+            socket::set_low_water_mark(self.tcp.handle()?, RAISED_MARK)?;
+        } else if let Tcp::Watched(tcp) = std::mem::replace(&mut self.tcp, Tcp::Gone) {
+            self.tcp = Tcp::Clocked(tcp.into_std()?);
+        }
+        self.raised = true;
+        self.timing = false;
+        self.drained = true;
+        Ok(())
+    }
+
+    fn lower(&mut self) -> io::Result<()> {
+        if !self.near {
+            socket::set_low_water_mark(self.tcp.handle()?, 1)?;
+        } else if let Tcp::Clocked(tcp) = std::mem::replace(&mut self.tcp, Tcp::Gone) {
+            self.tcp = Tcp::Watched(TcpStream::from_std(tcp)?);
+        }
+        self.raised = false;
         self.begin_window(0);
         Ok(())
     }
 
     fn begin_window(&mut self, bytes: usize) {
         self.window_start = Instant::now();
-        self.window_bytes = bytes;
+        self.bytes = bytes;
         self.window_reads = u32::from(bytes > 0);
     }
 
-    /// While the mark is 1: raises it when much came in a short time.
+    /// While lowered: raises the stream when much came in a short time.
     fn count(&mut self, bytes: usize) -> io::Result<()> {
         if self.window_start.elapsed() > WINDOW {
             self.begin_window(bytes);
             return Ok(());
         }
-        self.window_bytes += bytes;
+        self.bytes += bytes;
         self.window_reads += 1;
-        if self.window_bytes >= RAISE_BYTES || self.window_reads >= RAISE_READS {
-            return self.set_mark(true);
+        if self.bytes >= RAISE_BYTES || self.window_reads >= RAISE_READS {
+            return self.raise();
         }
         Ok(())
     }
 
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.timing {
+            self.timing = true;
+            self.timer.as_mut().reset(Instant::now() + GATHER_TIME);
+        }
+        ready!(self.timer.as_mut().poll(context));
+        self.timing = false;
+        Poll::Ready(())
+    }
+
+    fn poll_watched(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        if self.tcp.watched()?.poll_read(context, buffer)?.is_ready() {
+            self.timing = false;
+            self.reads += 1;
+            if !self.raised {
+                self.count(buffer.filled().len() - before)?;
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if !self.raised {
+            return Poll::Pending;
+        }
+        ready!(self.poll_timer(context));
+        match self.read_below_mark(buffer) {
+            // The poll above has left a waker for the mark, which is 1 now.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(()) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// The wait is over: whatever is there, asked of the kernel.
-    fn read_below_mark(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
-        // Hardly more than the mark is there, and all of it has to be initialised first.
-        let length = buffer.remaining().min(RAISED_MARK);
-        let read = match socket::receive_now(self.tcp.as_fd(), buffer.initialize_unfilled_to(length)) {
+    fn read_below_mark(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
+        let read = match socket::receive_now(self.tcp.handle()?, buffer, usize::MAX) {
             Ok(read) => read,
             // The kernel reports what arrives in between as soon as the mark is lowered.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.set_mark(false)?;
+                self.lower()?;
                 return Err(error);
             }
             Err(error) => return Err(error),
         };
-        buffer.advance(read);
+        self.reads += 1;
         if read < LOWER_BYTES {
-            self.set_mark(false)?;
+            self.lower()?;
         }
-        Ok(read)
+        Ok(())
+    }
+
+    /// Reads all that is there each time that the clock strikes.
+    fn poll_clocked(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.drained {
+                ready!(self.poll_timer(context));
+                self.drained = false;
+                self.bytes = 0;
+            }
+            let length = buffer.remaining();
+            match socket::receive_now(self.tcp.handle()?, buffer, length) {
+                Ok(read) => {
+                    self.reads += 1;
+                    self.bytes += read;
+                    self.drained = read < length.min(SHORT_READ_BYTES);
+                    if self.drained && self.bytes < LOWER_BYTES {
+                        self.lower()?;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.bytes < LOWER_BYTES => {
+                    self.lower()?;
+                    return self.poll_watched(context, buffer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 }
 
@@ -117,49 +250,35 @@ impl AsyncRead for Gathering {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buffer.filled().len();
-        if Pin::new(&mut this.tcp).poll_read(context, buffer)?.is_ready() {
-            this.timing = false;
-            this.reads += 1;
-            let read = buffer.filled().len() - before;
-            if !this.raised {
-                this.count(read)?;
-            }
-            return Poll::Ready(Ok(()));
-        }
-        if !this.raised {
-            return Poll::Pending;
-        }
-        if !this.timing {
-            this.timing = true;
-            this.timer.as_mut().reset(Instant::now() + GATHER_TIME);
-        }
-        ready!(this.timer.as_mut().poll(context));
-        this.timing = false;
-        match this.read_below_mark(buffer) {
-            // The poll above has left a waker for the mark, which is 1 now.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-            Ok(_) => {
-                this.reads += 1;
-                Poll::Ready(Ok(()))
-            }
+        match self.tcp {
+            Tcp::Clocked(_) => self.poll_clocked(context, buffer),
+            _ => self.poll_watched(context, buffer),
         }
     }
 }
 
 impl AsyncWrite for Gathering {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(context, bytes)
+        if let Tcp::Clocked(tcp) = &mut self.tcp {
+            match tcp.write(bytes) {
+                // Only a socket that is watched tells when there is room again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.lower()?,
+                other => return Poll::Ready(other),
+            }
+        }
+        self.tcp.watched()?.poll_write(context, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
+    /// Nothing is held back.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
+        match &mut self.tcp {
+            Tcp::Clocked(tcp) => Poll::Ready(tcp.shutdown(Shutdown::Write)),
+            tcp => tcp.watched()?.poll_shutdown(context),
+        }
     }
 }
 
@@ -169,70 +288,107 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    async fn pair() -> (TcpStream, Gathering) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (far, _) = listener.accept().await.unwrap();
-        far.set_nodelay(true).unwrap();
-        (far, Gathering::new(near))
-    }
-
-    #[tokio::test]
-    async fn bytes_below_a_raised_mark_arrive_after_the_timer_and_lower_it() {
-        let (mut far, mut near) = pair().await;
-        near.set_mark(true).unwrap();
-        far.write_all(b"lone").await.unwrap();
-        let mut buffer = [0; 16];
-        let read = tokio::time::timeout(Duration::from_secs(5), near.read(&mut buffer))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(&buffer[..read], b"lone");
-        assert!(!near.raised);
-    }
-
-    #[tokio::test]
-    async fn an_empty_wait_lowers_the_mark_and_the_next_byte_wakes() {
-        let (mut far, mut near) = pair().await;
-        near.set_mark(true).unwrap();
-        let reader = tokio::spawn(async move {
-            let mut buffer = [0; 16];
-            let read = near.read(&mut buffer).await.unwrap();
-            (near.raised, buffer[..read].to_vec())
-        });
-        // Longer than the wait: not a race but the case under test.
-        tokio::time::sleep(GATHER_TIME * 5).await;
-        far.write_all(b"x").await.unwrap();
-        let (raised, bytes) = tokio::time::timeout(Duration::from_secs(5), reader)
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(bytes, b"x");
-        assert!(!raised);
-    }
-
-    #[tokio::test]
-    async fn a_flood_raises_the_mark_and_every_byte_arrives_in_order() {
-        const BYTES: usize = 8 << 20;
-        let (mut far, mut near) = pair().await;
-        let writer = tokio::spawn(async move {
-            let all: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
-            far.write_all(&all).await.unwrap();
-        });
-        let (mut buffer, mut at, mut raised) = (vec![0; 1 << 20], 0_usize, false);
-        loop {
-            let read = near.read(&mut buffer).await.unwrap();
-            if read == 0 {
-                break;
-            }
-            raised |= near.raised;
-            for byte in &buffer[..read] {
-                assert_eq!(usize::from(*byte), at % 251);
-                at += 1;
-            }
+    /// A server, and the stream from it as from the same machine and as from another one.
+    async fn pairs() -> [(TcpStream, Gathering); 2] {
+        let mut pairs = Vec::new();
+        for near in [true, false] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mine = connect(listener.local_addr().unwrap()).await.unwrap();
+            let (far, _) = listener.accept().await.unwrap();
+            far.set_nodelay(true).unwrap();
+            let mut gathering = Gathering::new(mine);
+            assert!(gathering.near);
+            gathering.near = near;
+            pairs.push((far, gathering));
         }
-        writer.await.unwrap();
-        assert_eq!(at, BYTES);
-        assert!(raised);
+        pairs.try_into().ok().unwrap()
+    }
+
+    #[tokio::test]
+    async fn few_bytes_arrive_after_the_wait_and_lower_the_stream() {
+        for (mut far, mut near) in pairs().await {
+            near.raise().unwrap();
+            far.write_all(b"lone").await.unwrap();
+            let mut buffer = [0; 16];
+            let read = tokio::time::timeout(Duration::from_secs(5), near.read(&mut buffer))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(&buffer[..read], b"lone");
+            assert!(!near.raised);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_wait_lowers_the_stream_and_the_next_byte_wakes() {
+        for (mut far, mut near) in pairs().await {
+            near.raise().unwrap();
+            let reader = tokio::spawn(async move {
+                let mut buffer = [0; 16];
+                let read = near.read(&mut buffer).await.unwrap();
+                (near.raised, buffer[..read].to_vec())
+            });
+            // Longer than the wait: not a race but the case under test.
+            tokio::time::sleep(GATHER_TIME * 5).await;
+            far.write_all(b"x").await.unwrap();
+            let (raised, bytes) = tokio::time::timeout(Duration::from_secs(5), reader)
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(bytes, b"x");
+            assert!(!raised);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_raises_the_stream_and_every_byte_arrives_in_order() {
+        const BYTES: usize = 8 << 20;
+        for (mut far, mut near) in pairs().await {
+            let writer = tokio::spawn(async move {
+                let all: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
+                far.write_all(&all).await.unwrap();
+            });
+            let (mut buffer, mut at, mut raised) = (vec![0; 1 << 20], 0_usize, false);
+            loop {
+                let read = near.read(&mut buffer).await.unwrap();
+                if read == 0 {
+                    break;
+                }
+                raised |= near.raised;
+                for byte in &buffer[..read] {
+                    assert_eq!(usize::from(*byte), at % 251);
+                    at += 1;
+                }
+            }
+            writer.await.unwrap();
+            assert_eq!(at, BYTES);
+            assert!(raised);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_raised_stream_is_written_to_however_slowly_the_server_reads() {
+        const BYTES: usize = 16 << 20;
+        for (mut far, mut near) in pairs().await {
+            near.raise().unwrap();
+            let writer = tokio::spawn(async move {
+                near.write_all(&vec![7; BYTES]).await.unwrap();
+                near.shutdown().await.unwrap();
+            });
+            let mut all = Vec::new();
+            let read = tokio::time::timeout(Duration::from_secs(30), far.read_to_end(&mut all)).await;
+            assert_eq!(read.unwrap().unwrap(), BYTES);
+            writer.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_raised_stream_is_seen() {
+        for (far, mut near) in pairs().await {
+            near.raise().unwrap();
+            drop(far);
+            let read = tokio::time::timeout(Duration::from_secs(5), near.read(&mut [0; 16])).await;
+            assert_eq!(read.unwrap().unwrap(), 0);
+        }
     }
 }

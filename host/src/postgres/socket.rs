@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
+use tokio::io::ReadBuf;
 
 /// A peer that is silent for so long is asked whether it is there, every [`PROBE_INTERVAL`].
 #[cfg(target_os = "linux")]
@@ -46,13 +47,35 @@ fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, val
     }
 }
 
-/// A read that asks the kernel, where the runtime's own `try_read` would answer from its cached readiness.
-pub(super) fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+/// A read that asks the kernel, where the runtime's own `try_read` would answer from its cached readiness: at most
+/// `at_most` bytes, which count as filled afterwards.
+pub(super) fn receive_now(socket: BorrowedFd<'_>, buffer: &mut ReadBuf<'_>, at_most: usize) -> io::Result<usize> {
     #[expect(unsafe_code, reason = "the runtime offers no read past its cached readiness")]
-    // SAFETY: the socket is open, for it is borrowed; pointer and length are those of one live slice.
-    let read = unsafe {
-        let pointer = buffer.as_mut_ptr().cast();
-        libc::recv(socket.as_raw_fd(), pointer, buffer.len(), libc::MSG_DONTWAIT)
-    };
-    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+    // SAFETY: the socket is open, for it is borrowed; pointer and length are those of one live slice, which is only
+    // written to; as many of its bytes as the kernel says that it wrote are initialised.
+    unsafe {
+        let spare = buffer.unfilled_mut();
+        let length = spare.len().min(at_most);
+        let read = libc::recv(
+            socket.as_raw_fd(),
+            spare.as_mut_ptr().cast(),
+            length,
+            libc::MSG_DONTWAIT,
+        );
+        let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+        buffer.assume_init(read);
+        buffer.advance(read);
+        Ok(read)
+    }
+}
+
+/// Makes the window that the server may fill small. Before the connection is made: what has been offered once can't
+/// be taken back.
+pub(super) fn narrow_window(socket: BorrowedFd<'_>, bytes: usize, segment_bytes: usize) -> io::Result<()> {
+    let number = |bytes: usize| libc::c_int::try_from(bytes).map_err(io::Error::other);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, number(bytes)?)?;
+    // No segment may be larger than the window: it would wait for a window that never comes.
+    #[cfg(target_os = "linux")]
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_MAXSEG, number(segment_bytes)?)?;
+    Ok(())
 }

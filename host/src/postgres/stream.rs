@@ -3,7 +3,7 @@
 use super::certificate;
 use super::conninfo::{Conninfo, RootCertificate, SslMode};
 use super::error::{ConnectError, Reason};
-use super::gather::Gathering;
+use super::gather::{self, Gathering};
 use super::host::Host;
 use super::{socket, tls};
 use bytes::BytesMut;
@@ -98,10 +98,18 @@ async fn dial(host: &Host) -> io::Result<TcpStream> {
         Host::Tcp { name, port, .. } => tokio::net::lookup_host((name.as_str(), *port)).await?.collect(),
         Host::Unix { .. } => Vec::new(),
     };
-    let tcp = TcpStream::connect(addresses.as_slice()).await?;
-    tcp.set_nodelay(true)?;
-    socket::keep_alive(tcp.as_fd())?;
-    Ok(tcp)
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match gather::connect(address).await {
+            Ok(tcp) => {
+                tcp.set_nodelay(true)?;
+                socket::keep_alive(tcp.as_fd())?;
+                return Ok(tcp);
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 /// The server's one-byte answer to SSLRequest. Not a byte more is read: what comes after is TLS or nothing.
