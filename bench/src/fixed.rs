@@ -55,11 +55,16 @@ pub fn batch(columns: usize) -> Result<Batch, DecodeError> {
     Decoder::new([]).decode(inserts(columns))
 }
 
-/// The same rows as lines of COPY.
-pub fn copy_lines() -> Vec<Vec<u8>> {
-    (0..ROWS)
-        .map(|row| (values(row).join("\t") + "\n").into_bytes())
-        .collect()
+/// The same rows as `COPY ... TO STDOUT` sends them: a frame for each line.
+pub fn copy_frames() -> Bytes {
+    let mut frames = Vec::new();
+    for row in 0..ROWS {
+        let line = values(row).join("\t") + "\n";
+        frames.push(b'd');
+        frames.extend_from_slice(&(4 + line.len() as u32).to_be_bytes());
+        frames.extend_from_slice(line.as_bytes());
+    }
+    frames.into()
 }
 
 struct Frames {

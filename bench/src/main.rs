@@ -4,6 +4,7 @@ mod binary_form;
 mod capture;
 mod counted;
 mod debezium;
+mod divided;
 mod dumped;
 mod engine;
 mod file;
@@ -82,7 +83,7 @@ enum Benchmark {
     },
     /// Nanoseconds per row of a filter, a mask, a typed transform and a chain, beside rows as maps, on one core
     Plugin {
-        #[arg(long, default_value_t = 7)]
+        #[arg(long, default_value_t = 25)]
         rounds: usize,
         /// Those cases alone whose names hold this; nothing is stored then
         #[arg(long)]

@@ -32,15 +32,18 @@ pub struct Part {
     make: fn() -> Result<Made>,
 }
 
-pub const PARTS: [Part; 10] = [
+pub const PARTS: [Part; 13] = [
     part("frames", frames),
     part("decode", decode),
     part("decode_binary", decode_binary),
+    part("decode_wide", decode_wide),
     part("decode_copy", decode_copy),
     part("encode", encode),
     part("plugin_filter", || plugin("filter_one", json!({}))),
     part("plugin_mask", || plugin("mask_one", json!({"column": "email"}))),
     part("plugin_typed", || plugin("typed_six", json!({}))),
+    part("apply_filter", || apply("filter_one", json!({}))),
+    part("apply_mask", || apply("mask_one", json!({"column": "email"}))),
     part("json_lines", json_lines),
     part("copy_lines", copy_lines),
 ];
@@ -119,17 +122,29 @@ pub fn decode_columns(columns: usize) -> impl FnMut() {
     }
 }
 
+/// Of as many columns as nobody reads all of.
+const WIDE: usize = 200;
+
+fn decode_wide() -> Result<Made> {
+    let mut round = decode_columns(WIDE);
+    round();
+    Ok((ROWS, Box::new(round)))
+}
+
+/// As a first copy has them: the very frames that a COPY sends, one for each line.
 fn decode_copy() -> Result<Made> {
-    let (batch, lines) = (fixed::batch(COLUMNS.len())?, fixed::copy_lines());
-    let relation = Arc::clone(&batch.relations[0]);
+    let batch = fixed::batch(COLUMNS.len())?;
     let transaction: Transaction = *batch.transactions.first().context("a transaction")?;
-    let round = move || {
-        let mut decoder = CopyDecoder::new(Arc::clone(&relation));
-        for line in &lines {
-            decoder.push(line).expect("a line that is well-formed");
-        }
-        black_box(decoder.finish(transaction));
+    let frames = fixed::copy_frames();
+    let mut decoder = CopyDecoder::new(Arc::clone(&batch.relations[0]));
+    let mut round = move || {
+        let batch = decoder.decode(frames.clone(), transaction);
+        assert_eq!(
+            black_box(batch).expect("lines that are well-formed").rows.len() as u64,
+            ROWS
+        );
     };
+    round();
     Ok((ROWS, Box::new(round)))
 }
 
@@ -140,6 +155,22 @@ fn encode() -> Result<Made> {
     let round = move || {
         black_box(rows.encode(&batch).expect("a plugin that has taken the table"));
     };
+    Ok((ROWS, Box::new(round)))
+}
+
+/// A plugin's reply, checked and applied: what a call does behind the guest.
+fn apply(guest: &str, config: serde_json::Value) -> Result<Made> {
+    let (engine, batch) = (Engine::new(None)?, fixed::batch(COLUMNS.len())?);
+    let reply = measuring::Reply::new(&engine, &version(&engine, guest, &config)?, &batch)?;
+    let mut reply = reply.context("a plugin that takes every row")?;
+    let mut through = batch.clone();
+    let mut round = move || {
+        through.cells.truncate(batch.cells.len());
+        through.arena.truncate(batch.arena.len());
+        through.relations.truncate(batch.relations.len());
+        assert!(reply.apply(&batch.rows, &mut through) > 0);
+    };
+    round();
     Ok((ROWS, Box::new(round)))
 }
 

@@ -53,10 +53,11 @@ impl Workplace {
         Ok(command)
     }
 
-    /// The compiled plugins of this run serve all later ones.
+    /// The compiled plugins of this run, where it had any, serve all later ones.
     pub fn keep_compiled(&self, name: &str) -> Result<()> {
         let made = self.path().join(format!("state_{name}/compiled"));
-        if made.exists() && !self.path().join("compiled").exists() {
+        let is_filled = std::fs::read_dir(&made).is_ok_and(|mut modules| modules.next().is_some());
+        if is_filled && !self.path().join("compiled").exists() {
             Command::new("cp").arg("-a").arg(made).arg(self.path()).status()?;
         }
         Ok(())

@@ -4,7 +4,8 @@
 //! assertions have them: a release knows nothing of the variable.
 
 /// All points, from the server to the report back to it.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 14] = [
+    AFTER_SLOT_MADE,
     AFTER_RECEIVE,
     AFTER_DECODE,
     AFTER_STAGE,
@@ -20,6 +21,8 @@ pub const ALL: [&str; 13] = [
     AFTER_COPY_JOINED,
 ];
 
+/// The slot was made, and no position in it is stored.
+pub(crate) const AFTER_SLOT_MADE: &str = "after_slot_made";
 /// Bytes were received.
 pub(crate) const AFTER_RECEIVE: &str = "after_receive";
 /// They are a batch.

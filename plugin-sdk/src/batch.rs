@@ -240,13 +240,15 @@ pub(crate) fn alike<'s>(
 fn alike_of_text(bytes: &[u8], at: usize, head: ShortHead, places: &mut [u32]) -> (usize, usize) {
     let mut rest = bytes.get(at..).unwrap_or_default();
     let mut found = 0;
+    // The head and the marker's kind as one.
+    let shift = 8 * head.len;
+    let (mask, begins) = (head.mask | 0xe0 << shift, head.word | 0xa0 << shift);
     let mut row = |place: &mut u32| {
         let word = u64::from_le_bytes(*rest.first_chunk()?);
-        let marker = word >> (8 * head.len);
-        if !head.begins(word) || marker & 0xe0 != 0xa0 {
+        if word & mask != begins {
             return None;
         }
-        let behind = rest.get(head.len + 1 + (marker & 0x1f) as usize..)?;
+        let behind = rest.get(head.len + 1 + ((word >> shift) & 0x1f) as usize..)?;
         *place = (bytes.len() - rest.len() + head.len) as u32;
         rest = behind;
         found += 1;

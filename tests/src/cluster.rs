@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// What a cluster starts with besides the defaults.
@@ -215,6 +215,17 @@ impl Cluster {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(String::from_utf8(output.stdout)?.trim_end_matches('\n').to_owned())
+    }
+
+    /// Starts SQL through psql and doesn't wait for its end: what holds a lock for a while.
+    pub fn start_sql(&self, database: &str, sql: &str) -> Result<Child> {
+        let child = Command::new("psql")
+            .args(["-X", "-q", "-d", &self.url(database), "-c", sql])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        child.context("psql")
     }
 
     /// Runs a script, each statement in a transaction of its own unless it says BEGIN.

@@ -6,10 +6,13 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+const PAGE: u64 = 4096;
+
 /// Mounted at a folder until it is dropped.
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: PathBuf,
+    bytes: u64,
 }
 
 impl SmallDisk {
@@ -20,6 +23,7 @@ impl SmallDisk {
         mount(&path, bytes, 0)?;
         Ok(Self {
             folder: folder.to_path_buf(),
+            bytes,
         })
     }
 
@@ -39,6 +43,32 @@ impl SmallDisk {
             while filler.write_all(&vec![0; size]).is_ok() {}
         }
         Ok(())
+    }
+
+    /// Leaves no byte free, whatever its size: it becomes as large as what lies on it; one page where that is nothing, for no
+    /// size is no limit.
+    pub fn shrink(&self) -> Result<()> {
+        // What is written meanwhile may make it larger than was asked for.
+        let mut tries = 0;
+        while let Err(error) = self.resize(self.used()?.max(PAGE)) {
+            tries += 1;
+            ensure!(tries < 100, "{error:#}");
+        }
+        Ok(())
+    }
+
+    /// Makes it as large again as it was mounted.
+    pub fn grow(&self) -> Result<()> {
+        self.resize(self.bytes)
+    }
+
+    fn used(&self) -> Result<u64> {
+        let path = CString::new(self.folder.as_os_str().as_bytes())?;
+        // SAFETY: all zeros are a value of it.
+        let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: the path is a terminated string, and `found` is of the type that is filled in.
+        ensure!(unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } == 0, "statvfs");
+        Ok((found.f_blocks - found.f_bfree) * found.f_frsize)
     }
 
     /// Gives the room back that [`Self::fill`] took.

@@ -64,6 +64,13 @@ impl Host {
         Self::start_with(folder, pipeline, &["run"], variables)
     }
 
+    /// As [`Self::run`] with at most so many open files.
+    pub fn run_with_files(folder: &Path, pipeline: &str, files: u64) -> Result<Self> {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}:{files}")).arg(binary()?);
+        Self::spawn(folder, pipeline, command.args(["run", "pipeline.yaml"]))
+    }
+
     /// Starts another verb; `pipeline.yaml` is its last argument.
     pub fn start(folder: &Path, pipeline: &str, arguments: &[&str]) -> Result<Self> {
         Self::start_with(folder, pipeline, arguments, &[])

@@ -50,6 +50,28 @@ pub fn live_trapping_tagger(number: u64, column: u8, too_many: u32) -> Result<Ve
     assemble(&trapping(&live, init), number, column, ABI)
 }
 
+/// A tagger of a megabyte, nearly all of it functions that do something.
+pub fn large_tagger(number: u64, column: u8) -> Result<Vec<u8>> {
+    let step = "(local.set 0 (i32.add (i32.mul (local.get 0) (local.get 1)) (i32.load8_u (local.get 1))))";
+    let mut functions = String::new();
+    for at in 0..2_000 {
+        let steps = step.repeat(40);
+        functions.push_str(&format!(
+            "(func (param i32 i32) (result i32) {steps} (i32.const {at}))\n"
+        ));
+    }
+    let end = TEMPLATE.rfind(')').unwrap_or_default();
+    let (text, last) = TEMPLATE.split_at(end);
+    assemble(&format!("{text}{functions}{last}"), number, column, ABI)
+}
+
+/// A tagger that never comes back from its start.
+pub fn looping_tagger(number: u64, column: u8) -> Result<Vec<u8>> {
+    let looping =
+        "(func (export \"rowmill_init\") (param i32 i32) (result i64) (loop $again (br $again)) (unreachable))";
+    assemble(&TEMPLATE.replacen(INIT, looping, 1), number, column, ABI)
+}
+
 fn at_least(local: &str, limit: u32) -> String {
     format!("(i32.ge_u (local.get ${local}) (i32.const {limit}))")
 }

@@ -1,39 +1,7 @@
-//! S44: the wall clock jumps while the pipeline runs. A library in front of the C library's clock shifts what the
-//! process sees; the server's own clock stays as it is.
+//! S44: the wall clock jumps while the pipeline runs.
 
-use rowmill_tests::{Host, Lines, Shop, tag, tagger};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use rowmill_tests::{Clock, Host, Lines, Shop, tag, tagger};
 use std::time::{Duration, Instant};
-
-/// Reads seconds to be added from a file that is mapped: no call of the system per look at the clock.
-const CLOCK: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/time.h>
-#include <time.h>
-static long shift(void) {
-    static volatile long *shared;
-    if (!shared) {
-        const char *path = getenv("ROWMILL_CLOCK");
-        int file = path ? open(path, O_RDONLY) : -1;
-        void *mapped = file < 0 ? MAP_FAILED : mmap(0, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
-        static long none;
-        shared = mapped == MAP_FAILED ? &none : mapped;
-    }
-    return *shared;
-}
-int clock_gettime(clockid_t clock, struct timespec *time) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
-    int failed = real(clock, time);
-    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) time->tv_sec += shift();
-    return failed;
-}
-"#;
 
 const TABLES: &str = "
     CREATE TABLE events (id bigint PRIMARY KEY, txn bigint, n int, tag text);
@@ -49,30 +17,6 @@ const ABI: i32 = 0x1_0000;
 /// Waits that a jump leaves alone end far earlier, those that wait for an hour to pass far later.
 const SOON: Duration = Duration::from_secs(45);
 
-/// A clock that the host looks at, and that can be set.
-struct Clock(PathBuf);
-
-impl Clock {
-    fn new(folder: &Path) -> Self {
-        std::fs::write(folder.join("clock.c"), CLOCK).unwrap();
-        let build = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o", "clock.so", "clock.c", "-ldl"])
-            .current_dir(folder)
-            .status();
-        assert!(build.unwrap().success(), "cc");
-        let clock = Self(folder.join("clock"));
-        std::fs::write(&clock.0, 0_i64.to_ne_bytes()).unwrap();
-        clock
-    }
-
-    /// Seconds from the true time. In place: the file is mapped.
-    fn set(&self, seconds: i64) {
-        use std::os::unix::fs::FileExt;
-        let file = std::fs::File::options().write(true).open(&self.0).unwrap();
-        file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
-    }
-}
-
 fn install(shop: &Shop, version: u64) {
     let new = shop.folder().join("tagger.wasm.new");
     std::fs::write(&new, tagger(version, TAG, ABI).unwrap()).unwrap();
@@ -82,11 +26,10 @@ fn install(shop: &Shop, version: u64) {
 #[test]
 fn s44_the_wall_clock_jumps() {
     let shop = Shop::with(TABLES).unwrap();
-    let clock = Clock::new(shop.folder());
+    let clock = Clock::new(shop.folder()).unwrap();
     install(&shop, 0);
-    let library = shop.folder().join("clock.so").display().to_string();
-    let file = clock.0.display().to_string();
-    let variables = [("LD_PRELOAD", library.as_str()), ("ROWMILL_CLOCK", &file)];
+    let variables = clock.variables();
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
     let mut host = Host::run_in(shop.folder(), &shop.pipeline_of("public.events", REST), &variables).unwrap();
     let began = shop.source("SELECT floor(extract(epoch FROM now()))::bigint").unwrap();
     let mut id = 0;
@@ -99,7 +42,7 @@ fn s44_the_wall_clock_jumps() {
     };
     row_with(&mut host, 0);
     for (jump, version) in [(86_400, 1), (-3_600, 2), (0, 3)] {
-        clock.set(jump);
+        clock.set(jump).unwrap();
         let jumped = Instant::now();
         row_with(&mut host, version - 1);
         // Backoff, deadlines of the new connection.

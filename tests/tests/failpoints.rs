@@ -1,22 +1,7 @@
 //! The host ends at each step of the flow, each n-th time that it comes there: nothing is lost, nothing twice.
 
-use rowmill_tests::{Host, LONG, Lines, Shop, Writers};
+use rowmill_tests::{Host, LONG, Lines, POINTS, Shop, Writers};
 use std::os::unix::process::ExitStatusExt;
-
-/// As in `host/src/failpoint.rs`, in the order of the flow.
-const POINTS: [&str; 11] = [
-    "after_receive",
-    "after_decode",
-    "after_stage",
-    "before_sink_write",
-    "after_sink_write",
-    "after_sink_flush",
-    "before_checkpoint",
-    "in_checkpoint",
-    "after_checkpoint",
-    "before_feedback",
-    "after_feedback",
-];
 
 /// Which times: `ROWMILL_HITS=20` for the first twenty, else few enough for every day.
 fn hits() -> Vec<u64> {

@@ -1,8 +1,7 @@
-//! H5, H16, S33, S34: too little memory, very many tables, huge transactions, huge rows.
+//! H5, H14, H16, S33, S34: too little memory, too few descriptors, very many tables, huge transactions, huge rows.
 
-use rowmill_tests::{Host, LONG, Shop, wait_until};
+use rowmill_tests::{Host, LONG, MemoryGroup, Shop, free_port, memory, wait_until};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// What the process may take beyond what it has: less than one of the rows.
@@ -13,36 +12,6 @@ const TABLES: u64 = 10_000;
 const UP: Duration = Duration::from_secs(10);
 const UNOPTIMISED: u32 = 3;
 
-/// A memory cgroup of version 1 or 2, which root may make.
-struct Group(PathBuf);
-
-impl Group {
-    fn new(name: &str, bytes: u64) -> std::io::Result<Self> {
-        let first = PathBuf::from("/sys/fs/cgroup/memory");
-        let is_first = first.exists();
-        let folder = if is_first { first } else { "/sys/fs/cgroup".into() }.join(name);
-        std::fs::create_dir(&folder)?;
-        let group = Self(folder);
-        let limit = if is_first {
-            "memory.limit_in_bytes"
-        } else {
-            "memory.max"
-        };
-        std::fs::write(group.0.join(limit), bytes.to_string())?;
-        Ok(group)
-    }
-
-    fn take(&self, pid: u32) -> std::io::Result<()> {
-        std::fs::write(self.0.join("cgroup.procs"), pid.to_string())
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 /// H5: the kernel ends the process for want of memory, amid a row; the next start has everything.
 #[test]
 fn h5_killed_for_want_of_memory() {
@@ -52,7 +21,7 @@ fn h5_killed_for_want_of_memory() {
     shop.wait_equal(&mut host).unwrap();
     let name = format!("rowmill-h5-{}", host.pid());
     // What it has taken so far counts elsewhere.
-    let group = match Group::new(&name, MORE_BYTES).and_then(|group| group.take(host.pid()).map(|()| group)) {
+    let group = match MemoryGroup::new(&name, MORE_BYTES).and_then(|group| group.take(host.pid()).map(|()| group)) {
         Ok(group) => group,
         Err(error) => return println!("skipped, only root makes memory cgroups: {error}"),
     };
@@ -72,13 +41,6 @@ fn h5_killed_for_want_of_memory() {
 /// up to 32 MiB each, and some more of the allocator's.
 const WORKING_BYTES: u64 = 160 << 20;
 
-/// Memory of a process in bytes: `VmRSS`, or `VmHWM` for the most that it was.
-fn memory(host: &Host, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
 /// 240 MB of committed rows, and as many of sub-transactions that were rolled back.
 fn huge_transaction(streaming: bool) {
     const ROWS: u64 = 24_000;
@@ -93,11 +55,11 @@ fn huge_transaction(streaming: bool) {
     shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
     shop.wait_equal(&mut host).unwrap();
     let name = format!("rowmill-s33-{}", host.pid());
-    let group = Group::new(&name, WORKING_BYTES).and_then(|group| group.take(host.pid()).map(|()| group));
+    let group = MemoryGroup::new(&name, WORKING_BYTES).and_then(|group| group.take(host.pid()).map(|()| group));
     if let Err(error) = &group {
         println!("without a bound by the kernel, only root makes memory cgroups: {error}");
     }
-    let idle = memory(&host, "VmRSS:");
+    let idle = memory(host.pid(), "VmRSS:").unwrap();
     let part = |first: u64, rows: u64, kept: bool| {
         let end = if kept { "RELEASE a" } else { "ROLLBACK TO a" };
         format!(
@@ -122,7 +84,7 @@ fn huge_transaction(streaming: bool) {
     shop.wait_equal(&mut host).unwrap();
     // The server waits 5 s for a sign of life.
     assert!(!host.log().contains("begun again"), "{}", host.log());
-    let most = memory(&host, "VmHWM:").saturating_sub(idle);
+    let most = memory(host.pid(), "VmHWM:").unwrap().saturating_sub(idle);
     println!("{} MiB over idle at most", most >> 20);
     assert!(most < WORKING_BYTES, "{most} bytes over idle");
     host.terminate().unwrap();
@@ -158,7 +120,7 @@ fn s34_a_row_beyond_the_limit_is_told_and_not_taken_in() {
     };
     insert(1, 3);
     shop.wait_equal(&mut host).unwrap();
-    let before = memory(&host, "VmHWM:");
+    let before = memory(host.pid(), "VmHWM:").unwrap();
     insert(2, 24);
     insert(3, 1);
     // How much it has taken is looked at for as long as it can be.
@@ -193,7 +155,7 @@ const BESIDE_ROW_BYTES: u64 = 100 << 20;
 
 /// Prints and checks the most that the process has taken, with a row of `row_bytes` as it is received.
 fn takes_one_row(host: &Host, idle: u64, row_bytes: u64) {
-    let most = memory(host, "VmHWM:");
+    let most = memory(host.pid(), "VmHWM:").unwrap();
     println!(
         "{row_bytes} bytes received: {} MiB at most, {} at rest",
         most >> 20,
@@ -223,7 +185,7 @@ fn s34_a_row_of_a_hundred_megabytes() {
     insert(0, 1);
     let same = "SELECT string_agg(md5(body), ' ' ORDER BY id) FROM blobs";
     shop.wait_target(&mut host, same, &shop.source(same).unwrap()).unwrap();
-    let idle = memory(&host, "VmRSS:");
+    let idle = memory(host.pid(), "VmRSS:").unwrap();
     insert(1, 100_000_000);
     let expected = shop.source(same).unwrap();
     shop.wait_target(&mut host, same, &expected).unwrap();
@@ -255,7 +217,7 @@ fn s34_a_row_too_large_as_text_comes_in_binary_form() {
     };
     let arrives = |count: u32| {
         let mut host = Host::run(shop.folder(), &binary).unwrap();
-        let idle = memory(&host, "VmRSS:");
+        let idle = memory(host.pid(), "VmRSS:").unwrap();
         let found = "SELECT count(*), count(DISTINCT md5(body)), min(length(body)) FROM blobs";
         let expected = format!("{count}|1|600000000");
         wait_until("it arrives", 5 * LONG, || {
@@ -272,6 +234,38 @@ fn s34_a_row_too_large_as_text_comes_in_binary_form() {
     insert(2);
     refused();
     arrives(2);
+}
+
+/// H14: a process that may open too few files says so at once, and how many it needs. With as many it works, a copy and all.
+#[test]
+fn h14_too_few_open_files_are_told_and_as_many_as_are_asked_for_are_enough() {
+    let shop = Shop::new().unwrap();
+    shop.fill(10_000).unwrap();
+    let routes = "routes:\n  - { tables: [public.orders, public.customers], sinks: [warehouse, feed] }";
+    let port = free_port().unwrap();
+    let pipeline = shop
+        .pipeline_of("public.orders, public.customers", routes)
+        .replace("console: off", &format!("console: 127.0.0.1:{port}"));
+    for files in [8, 16, 32] {
+        let mut host = Host::run_with_files(shop.folder(), &pipeline, files).unwrap();
+        assert_eq!(host.wait(LONG).unwrap().code(), Some(2), "{}", host.log());
+    }
+    let log = std::fs::read_to_string(shop.folder().join("log")).unwrap();
+    assert!(!log.contains("panicked"), "{log}");
+    assert_eq!(log.matches("error[E0903]").count(), 3, "{log}");
+    let needed = log
+        .split("at least ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap();
+    let mut host = Host::run_with_files(shop.folder(), &pipeline, needed.parse().unwrap()).unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    shop.source("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+        .unwrap();
+    shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    assert!(!host.log().contains("Too many open files"), "{}", host.log());
+    host.terminate().unwrap();
 }
 
 /// H16: with very many tables the stream begins soon.
@@ -298,7 +292,7 @@ fn h16_ten_thousand_tables() {
         })
         .unwrap();
         let took = began.elapsed();
-        let mib = memory(&host, "VmHWM:") >> 20;
+        let mib = memory(host.pid(), "VmHWM:").unwrap() >> 20;
         println!("{what} with {TABLES} tables: {took:?}, {mib} MiB");
         host.terminate().unwrap();
         took

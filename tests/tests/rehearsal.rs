@@ -1,6 +1,6 @@
 //! A new version is rehearsed on the plugin's golden samples: one that breaks on them never gets a real row.
 
-use rowmill_tests::{Host, Shop, tag, tagger, trapping_tagger};
+use rowmill_tests::{Host, Shop, free_port, get, looping_tagger, tag, tagger, trapping_tagger};
 
 const ABI: i32 = 0x1_0000;
 const TAG: u8 = 3;
@@ -78,5 +78,42 @@ fn a_version_that_breaks_on_a_golden_sample_never_takes_over() {
     })
     .unwrap();
     insert(&shop, &mut host, 4, 4);
+    host.terminate().unwrap();
+}
+
+/// `plugin list` and the console show what may take over while it is tried, and behind that why it was refused.
+#[test]
+fn a_version_is_listed_while_it_is_tried() {
+    let shop = Shop::with(TABLES).unwrap();
+    let port = free_port().unwrap();
+    let rest = REST.replace("tagger.wasm }", "tagger.wasm, limits: { time: 3s } }");
+    let pipeline = shop.pipeline_of("public.events", &rest);
+    let pipeline = pipeline.replace("console: off", &format!("console: 127.0.0.1:{port}"));
+    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    insert(&shop, &mut host, 1, 1);
+    let plugin = || {
+        let status: serde_json::Value = serde_json::from_str(&get(port, "/api/status")?.1)?;
+        anyhow::Ok(status["pipelines"][0]["plugins"][0].clone())
+    };
+    let running = plugin().unwrap()["hash"].clone();
+    assert!(plugin().unwrap()["candidate"].is_null());
+
+    // It is given three seconds of the processor's time for its start.
+    install(&shop, &looping_tagger(2, TAG).unwrap());
+    let mut candidate = serde_json::Value::Null;
+    shop.wait_for(&mut host, "the version is tried", || {
+        candidate = plugin()?["candidate"].clone();
+        Ok(candidate["step"] == "is tried")
+    })
+    .unwrap();
+    assert!(candidate["hash"].is_string() && candidate["hash"] != running);
+    wait_refused(&shop, &mut host, &["rowmill_init was stopped"]);
+    let after = plugin().unwrap();
+    assert!(after["candidate"].is_null(), "{after}");
+    assert_eq!(
+        (&after["hash"], &after["refused"]["hash"]),
+        (&running, &candidate["hash"])
+    );
     host.terminate().unwrap();
 }

@@ -1,17 +1,21 @@
 //! A plugin's file changes again and again under load: every transaction meets one version, no row is lost or doubled.
 
 use anyhow::{Context, Result, ensure};
-use rowmill_tests::{Host, LONG, Lines, Load, Shop, tag, tagger, wait_until};
+use rowmill_tests::{Flat, Host, LONG, Lines, Load, Shop, tag, tagger, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 
-const VERSIONS: u64 = 200;
+/// Swaps in one process, and some more around which it is killed.
+const IN_ONE: u64 = 200;
+const VERSIONS: u64 = 206;
 /// How many of them must have been seen at work.
 const SEEN: usize = 150;
+/// What the process takes is looked at behind each so many swaps.
+const SAMPLE: u64 = 5;
 /// After these versions a module comes that can't run.
 const GARBAGE_AT: u64 = 60;
 const FOREIGN_AT: u64 = 90;
 /// Right after these versions were written, the host is killed.
-const KILLED_AT: [u64; 2] = [120, 160];
+const KILLED_AT: [u64; 2] = [202, 204];
 const ABI: i32 = 0x1_0000;
 /// The place of `tag` among the columns.
 const TAG: u8 = 3;
@@ -57,6 +61,7 @@ fn p22_two_hundred_reloads_under_load() {
     let load = Load::start(&shop.cluster);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     wait_for_tag(&shop, &mut host, 0);
+    let mut flat = Flat::default();
     for number in 1..=VERSIONS {
         install(&shop, &tagger(number, TAG, ABI).unwrap());
         if KILLED_AT.contains(&number) {
@@ -64,6 +69,9 @@ fn p22_two_hundred_reloads_under_load() {
             host = Host::run(shop.folder(), &pipeline).unwrap();
         }
         wait_for_tag(&shop, &mut host, number);
+        if number <= IN_ONE && number % SAMPLE == 0 {
+            flat.sample(host.pid(), &shop.folder().join(".rowmill")).unwrap();
+        }
         if number == GARBAGE_AT {
             install(&shop, b"\0asm garbage");
             wait_refused(&shop, &mut host, 1);
@@ -89,6 +97,7 @@ fn p22_two_hundred_reloads_under_load() {
     })
     .unwrap();
     host.terminate().unwrap();
+    flat.check().unwrap();
     check_target(&shop);
     check_file(&shop, &Lines::read(&feed).unwrap()).unwrap();
 }

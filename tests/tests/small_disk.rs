@@ -1,8 +1,8 @@
 //! H7, H8, S46: disks without room, ours and the server's, and one that fails, on real ones.
 
-use rowmill_tests::{Cluster, ClusterOptions, Host, LONG, SHOP, Shop, SmallDisk, Writers, free_port, get, wait_until};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use rowmill_tests::{
+    Cluster, ClusterOptions, Host, Injection, LONG, Lines, SHOP, Shop, SmallDisk, Writers, free_port, get, wait_until,
+};
 
 const BYTES: u64 = 32 << 20;
 
@@ -22,16 +22,14 @@ fn h7_a_session_that_begins_on_a_full_disk_waits_for_room() {
     shop.wait_equal(&mut host).unwrap();
     disk.fill().unwrap();
     let writers = Writers::start(&shop.cluster, "source", 1, 5).unwrap();
-    let says = |word: &str| {
-        let log = std::fs::read_to_string(shop.folder().join("log"));
-        log.is_ok_and(|log| log.contains(word))
-    };
-    shop.wait_for(&mut host, "it is told", || Ok(says("no room to store the position")))
-        .unwrap();
+    shop.wait_for(&mut host, "it is told", || {
+        Ok(says(&shop, "no room to store the position"))
+    })
+    .unwrap();
     shop.source("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
         .unwrap();
     shop.wait_for(&mut host, "the session is tried again", || {
-        Ok(says("the session ended and is begun again"))
+        Ok(says(&shop, "the session ended and is begun again"))
     })
     .unwrap();
     // Not a condition: this is how long the disk happens to be full.
@@ -52,41 +50,101 @@ fn h8_a_failed_fsync_of_the_state_ends_the_process() {
     shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
     shop.wait_equal(&mut host).unwrap();
     let trace = shop.folder().join("trace");
-    let Some(mut strace) = inject(host.pid(), "fsync,fdatasync:error=EIO", &trace) else {
+    let Some(injection) = Injection::attach(host.pid(), "fsync,fdatasync:error=EIO", None, &trace).unwrap() else {
         return println!("skipped: no strace, or this user may not trace");
     };
     shop.source("INSERT INTO customers VALUES (2, 'a', 'b', 'c')").unwrap();
     let status = host.wait(LONG).unwrap();
-    strace.wait().unwrap();
+    let calls = injection.ended().unwrap();
     assert_eq!(status.code(), Some(2), "{}", host.log());
     assert!(host.log().contains("error[E0507]"), "{}", host.log());
-    let trace = std::fs::read_to_string(trace).unwrap();
-    let syncs = trace.lines().filter(|line| line.contains("state.redb>"));
-    assert_eq!(syncs.count(), 1, "{trace}");
+    let syncs = calls.iter().filter(|call| call.contains("state.redb>"));
+    assert_eq!(syncs.count(), 1, "{calls:?}");
     let mut host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
     shop.wait_equal(&mut host).unwrap();
     host.terminate().unwrap();
 }
 
-/// Attaches strace, which has calls fail. Returns once it is there; `None` where it can't be.
-fn inject(pid: u32, what: &str, trace: &Path) -> Option<Child> {
-    let calls = what.split(':').next()?;
-    let mut strace = Command::new("strace")
-        .args(["-f", "-y", "-p", &pid.to_string(), "-e", &format!("trace={calls}")])
-        .args(["-e", &format!("inject={what}"), "-o"])
-        .arg(trace)
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let traced = || -> anyhow::Result<Option<()>> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        Ok((!status.contains("TracerPid:\t0\n")).then_some(()))
+/// H7: calls of the system that say that there is no room, for the state alone, whatever room there is. The old position
+/// stays, and it goes on once they don't.
+#[test]
+fn h7_calls_that_find_no_room_for_the_state_are_tried_again() {
+    let shop = Shop::new().unwrap();
+    let mut host = Host::run(shop.folder(), &shop.pipeline()).unwrap();
+    let insert = |id: u32| {
+        shop.source(&format!("INSERT INTO customers VALUES ({id}, 'a', 'b', 'c')"))
+            .unwrap()
     };
-    let there = wait_until("it is traced", LONG, || match strace.try_wait()? {
-        Some(_) => anyhow::Ok(Some(false)),
-        None => Ok(traced()?.map(|()| true)),
-    });
-    there.unwrap().then_some(strace)
+    insert(1);
+    shop.wait_equal(&mut host).unwrap();
+    let acknowledged = || {
+        shop.source("SELECT confirmed_flush_lsn FROM pg_replication_slots")
+            .unwrap()
+    };
+    let state = shop.folder().join(".rowmill/shop/state.redb");
+    let calls = "pwrite64,write,fdatasync,fsync:error=ENOSPC";
+    let Some(injection) = Injection::attach(host.pid(), calls, Some(&state), &shop.folder().join("trace")).unwrap()
+    else {
+        return println!("skipped: no strace, or this user may not trace");
+    };
+    let before = acknowledged();
+    insert(2);
+    shop.wait_for(&mut host, "it is told", || {
+        Ok(says(&shop, "no room to store the position"))
+    })
+    .unwrap();
+    // Rows go on meanwhile.
+    shop.wait_equal(&mut host).unwrap();
+    assert!(injection.injected() > 0, "{:?}", injection.calls());
+    assert_eq!(acknowledged(), before);
+    drop(injection);
+    shop.wait_for(&mut host, "the position goes on", || Ok(acknowledged() != before))
+        .unwrap();
+    insert(3);
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+}
+
+/// K8: the same for the file that lines go to. No line is torn, and none is there twice.
+#[test]
+fn k8_calls_that_find_no_room_for_a_file_are_tried_again() {
+    let shop = Shop::new().unwrap();
+    let routes = "routes:\n  - { tables: [public.orders, public.customers], sinks: [feed] }";
+    let pipeline = shop.pipeline_of("public.orders, public.customers", routes);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    let feed = shop.folder().join("out/feed.jsonl");
+    let insert = |id: u32| {
+        shop.source(&format!("INSERT INTO customers VALUES ({id}, 'a', 'b', 'c')"))
+            .unwrap()
+    };
+    let has = |host: &mut Host, count: usize| {
+        shop.wait_for(host, "the lines are there", || {
+            Ok(Lines::read(&feed)?.rows.len() == count)
+        })
+        .unwrap();
+    };
+    insert(1);
+    has(&mut host, 1);
+    let calls = "write,pwrite64,writev:error=ENOSPC";
+    let Some(injection) = Injection::attach(host.pid(), calls, Some(&feed), &shop.folder().join("trace")).unwrap()
+    else {
+        return println!("skipped: no strace, or this user may not trace");
+    };
+    insert(2);
+    shop.wait_for(&mut host, "it is told", || {
+        Ok(says(&shop, "the sink failed and is opened again"))
+    })
+    .unwrap();
+    assert!(injection.injected() > 0, "{:?}", injection.calls());
+    drop(injection);
+    insert(3);
+    has(&mut host, 3);
+    host.terminate().unwrap();
+    Lines::read(&feed).unwrap().streamed_once().unwrap();
+}
+
+fn says(shop: &Shop, words: &str) -> bool {
+    std::fs::read_to_string(shop.folder().join("log")).is_ok_and(|log| log.contains(words))
 }
 
 /// S46: the target takes nothing, so that the slot holds WAL until the server's disk is full and the server goes down.

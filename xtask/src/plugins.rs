@@ -59,6 +59,8 @@ pub fn build_for_bench() -> Result<()> {
         "--package",
         "rows_as_maps",
         "--package",
+        "total_by_key",
+        "--package",
         "typed_six",
     ]))
 }

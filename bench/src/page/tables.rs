@@ -106,7 +106,27 @@ pub fn plugin(report: &Value) -> Option<String> {
             number(&case["spread_ns"][1])
         )
     });
-    Some(table("| plugin | ns per row | rounds | limit |", rows))
+    let mut out = table("| plugin | ns per row | rounds | limit |", rows);
+    if let Some(cached) = report["cached_module_ms"].as_f64() {
+        let _ = writeln!(
+            out,
+            "\nA module of 1 MB whose code is kept is loaded in {cached:.2} ms."
+        );
+    }
+    let divided = report["divided"].as_array().into_iter().flatten().map(|case| {
+        format!(
+            "| {} | {} | {:.2} x |",
+            number(&case["threads"]),
+            count(number(&case["rows_per_second"])),
+            number(&case["by_one"])
+        )
+    });
+    let divided: Vec<String> = divided.collect();
+    if !divided.is_empty() {
+        out.push_str("\nA total of each key, divided by it:\n\n");
+        out.push_str(&table("| threads | rows/s | by one |", divided.into_iter()));
+    }
+    Some(out)
 }
 
 const LATENCY_HEAD: &str = "| | changes | p50 ms | p99 ms | p99.9 ms | greatest |";

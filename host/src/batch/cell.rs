@@ -34,6 +34,7 @@ pub struct Cell {
 
 const KIND_SHIFT: u32 = 30;
 const LEN_MASK: u32 = (1 << KIND_SHIFT) - 1;
+/// No bit of a length is changed by it.
 const TEXT: u32 = 0;
 const BINARY: u32 = 1;
 const ARENA: u32 = 2;
@@ -115,16 +116,14 @@ impl Cell {
     /// other values, and at the end of the bytes.
     #[inline]
     pub(crate) fn short_text<'a>(self, bytes: &'a [u8], arena: &'a [u8]) -> Option<(usize, &'a [u8; 32])> {
-        let len = (self.tagged_len & LEN_MASK) as usize;
-        if len >= 32 {
-            return None;
-        }
-        let source = match self.tagged_len >> KIND_SHIFT {
-            TEXT => bytes,
-            ARENA => arena,
+        const SHORT: u32 = 32;
+        // Kind and length in one comparison each.
+        let (len, source) = match (self.tagged_len, self.tagged_len ^ (ARENA << KIND_SHIFT)) {
+            (len @ ..SHORT, _) => (len, bytes),
+            (_, len @ ..SHORT) => (len, arena),
             _ => return None,
         };
-        Some((len, source.get(self.start as usize..)?.first_chunk()?))
+        Some((len as usize, source.get(self.start as usize..)?.first_chunk()?))
     }
 
     #[inline]

@@ -45,6 +45,8 @@ struct Inner<M> {
     latest: u64,
     sinks: Vec<SinkState>,
     waiting: VecDeque<Sent<M>>,
+    /// How many of those have marks.
+    marked: usize,
 }
 
 /// The minimum over sinks of what is durable. `M` is what the caller wants back once a batch is passed.
@@ -60,6 +62,7 @@ impl<M> Frontier<M> {
             latest: 0,
             sinks: vec![SinkState::default(); sinks],
             waiting: VecDeque::new(),
+            marked: 0,
         };
         Self {
             inner: Mutex::new(inner),
@@ -76,6 +79,7 @@ impl<M> Frontier<M> {
             inner.sinks[sink].sent = sequence;
         }
         if end != Lsn(0) || !marks.is_empty() {
+            inner.marked += usize::from(!marks.is_empty());
             inner.waiting.push_back(Sent { sequence, end, marks });
             self.moved.notify_one();
         }
@@ -104,6 +108,7 @@ impl<M> Frontier<M> {
             if sent.end != Lsn(0) {
                 advance.lsn = advance.lsn.max(Some(sent.end));
             }
+            inner.marked -= usize::from(!sent.marks.is_empty());
             advance.marks.extend(sent.marks);
         }
         any.then_some(advance)
@@ -111,8 +116,7 @@ impl<M> Frontier<M> {
 
     /// How many batches with marks wait to be passed.
     pub fn marked(&self) -> usize {
-        let inner = self.lock();
-        inner.waiting.iter().filter(|sent| !sent.marks.is_empty()).count()
+        self.lock().marked
     }
 
     /// Waits until something may have moved. Spurious returns are possible.
@@ -162,10 +166,12 @@ mod tests {
         frontier.sent(2, [0, 1], Lsn(20), vec![7]);
         frontier.durable(0, 2);
         assert_eq!(frontier.take(), None);
+        assert_eq!(frontier.marked(), 1);
         frontier.durable(1, 1);
         assert_eq!(frontier.take(), advance(10, &[]));
         frontier.durable(1, 2);
         assert_eq!(frontier.take(), advance(20, &[7]));
+        assert_eq!(frontier.marked(), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A verb returns what the process ends with, or why it failed; only [`main`] prints failures and decides the exit
 //! code. Nothing here panics on a closed output: `rowmill tail | head -1` ends quietly.
 
+mod attach;
 mod check;
 mod client;
 mod codes;
@@ -11,6 +12,7 @@ mod cutover;
 mod ddl_trigger;
 mod dead_letter;
 mod demo;
+mod descriptors;
 mod host;
 mod output;
 mod plugin;
@@ -96,6 +98,8 @@ enum Verb {
     Reload(reload::Args),
     /// Have a table of a running host copied again, beside the stream.
     Resync(resync::Args),
+    /// Have a sink that was detached take part again.
+    Attach(attach::Args),
     /// Replication slots of a pipeline.
     #[command(subcommand)]
     Slot(slot::Verb),
@@ -153,6 +157,7 @@ fn dispatch(verb: Verb, output: Output) -> Outcome {
         Verb::Copy(verb) => copy::run(verb, output),
         Verb::Reload(args) => reload::run(&args, output),
         Verb::Resync(args) => resync::run(&args, output),
+        Verb::Attach(args) => attach::run(&args, output),
         Verb::Slot(verb) => slot::run(verb, output),
     }
 }

@@ -72,6 +72,10 @@ fn text(list: &Value) -> String {
                 let _ = write!(text, "  on {}", routes.join("; "));
             }
             text.push('\n');
+            if plugin["candidate"].is_object() {
+                let (hash, step) = (short(&plugin["candidate"]["hash"]), words(&plugin["candidate"]["step"]));
+                let _ = writeln!(text, "    candidate {hash} {step}");
+            }
             if plugin["refused"].is_object() {
                 let (hash, reason) = (short(&plugin["refused"]["hash"]), words(&plugin["refused"]["reason"]));
                 let _ = writeln!(text, "    refused {hash}: {reason}");
@@ -116,12 +120,13 @@ mod tests {
     fn people_see_what_runs_and_what_was_refused() {
         let plugin = json!({
             "name": "mask", "hash": "aabbccddeeff0011", "since": 1_764_111_845, "on_probation": true,
-            "routes": ["public.orders"], "refused": { "hash": "112233445566", "reason": "trapped" },
+            "routes": ["public.orders"], "candidate": { "hash": "99887766554433", "step": "is tried" }, "refused": { "hash": "112233445566", "reason": "trapped" },
         });
         let list = json!({ "pipelines": [{ "pipeline": "shop", "plugins": [plugin] }] });
         let expected = "\
 pipeline shop
   mask  aabbccddeeff  on probation since 2025-11-25 23:04:05 UTC  on public.orders
+    candidate 998877665544 is tried
     refused 112233445566: trapped
 ";
         assert_eq!(text(&list), expected);

@@ -1,6 +1,7 @@
 //! `rowmill run`: pipelines, until told to stop.
 
-use super::{DONE, Outcome, codes};
+use super::{DONE, Outcome, codes, descriptors};
+use crate::batch::Lsn;
 use crate::config::{self, Pipeline};
 use crate::console::{Console, Tail};
 use crate::problem::{Exit, Problem};
@@ -17,11 +18,23 @@ pub struct Args {
     /// Stop at the position that the server had flushed at the start.
     #[arg(long)]
     pub once: bool,
+    /// End where the source can't be reached, at the start or later, rather than wait for it.
+    #[arg(long)]
+    pub exit_on_unavailable: bool,
+    /// Go on behind a gap in the stream that begins here, as the error names it; changes in it are missing then.
+    #[arg(long, value_name = "POSITION")]
+    pub accept_gap: Option<Lsn>,
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let pipelines = config::load_all(&args.files)?;
-    start(pipelines, RunOptions { once: args.once })
+    descriptors::enough(&pipelines)?;
+    let options = RunOptions {
+        once: args.once,
+        exit_on_unavailable: args.exit_on_unavailable,
+        accept_gap: args.accept_gap,
+    };
+    start(pipelines, options)
 }
 
 /// Ends with 0 after a drain, with 128 + n after a second signal.

@@ -4,7 +4,7 @@ use super::{DONE, Outcome, Output, block_on, codes};
 use crate::batch::Lsn;
 use crate::config::{self, Pipeline};
 use crate::problem::{Exit, Problem, escape};
-use crate::runtime::connect_source;
+use crate::runtime::{self, connect_source};
 use crate::source::slot::{self, SlotState};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ pub enum Verb {
     List(List),
     /// Drop a slot of the pipeline's database: what it stood for can't be streamed again.
     Drop(Drop),
+    /// Move the slot and the stored position on, past changes that can't be streamed: they are missing then.
+    Skip(Skip),
 }
 
 #[derive(Debug, clap::Args)]
@@ -33,10 +35,38 @@ pub struct Drop {
     pub file: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct Skip {
+    /// A position, or `now` for where the server's WAL ends.
+    #[arg(long, value_name = "POSITION", value_parser = target)]
+    pub to: Target,
+    /// The pipeline; its host must not run.
+    #[arg(default_value = config::DEFAULT_FILE, value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Where a slot is moved to.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    Now,
+    At(Lsn),
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    match text {
+        "now" => Ok(Target::Now),
+        _ => text
+            .parse()
+            .map(Target::At)
+            .map_err(|_| "not a position such as 0/16B3748, and not `now`".to_owned()),
+    }
+}
+
 pub(super) fn run(verb: Verb, output: Output) -> Outcome {
     match verb {
         Verb::List(args) => list(&config::load(&args.file)?, output),
         Verb::Drop(args) => drop_slot(&config::load(&args.file)?, &args.slot, output),
+        Verb::Skip(args) => skip(&config::load(&args.file)?, args.to, output),
     }
 }
 
@@ -109,6 +139,21 @@ fn drop_slot(pipeline: &Pipeline, name: &str, mut output: Output) -> Outcome {
     })?;
     let value = json!({ "dropped": name });
     output.value(&value, |_| format!("{}: dropped", escape(name)))?;
+    Ok(DONE)
+}
+
+fn skip(pipeline: &Pipeline, to: Target, mut output: Output) -> Outcome {
+    let to = match to {
+        Target::Now => None,
+        Target::At(lsn) => Some(lsn),
+    };
+    let skipped = block_on(async { Ok(runtime::skip_slot(pipeline, to).await?) })?;
+    let (from, to) = (skipped.from.to_string(), skipped.to.to_string());
+    let value = json!({ "slot": pipeline.slot_name(), "from": from, "to": to });
+    output.value(&value, |_| {
+        let slot = escape(&pipeline.slot_name());
+        format!("{slot}: transactions that commit from {from} to {to} won't be streamed\nafter `rowmill run`, copy the tables that they changed anew: `rowmill resync TABLE`")
+    })?;
     Ok(DONE)
 }
 

@@ -190,6 +190,20 @@ const POSTGRES_SOURCE: Block = Block {
             "Bytes of one change as the server sends it, old and new row together. It is held in memory several times; \
              a larger one stops the pipeline.",
         ),
+        Key::default(
+            "on_wal_pressure",
+            &Shape::Choice(&["warn", "detach_sink"]),
+            "warn",
+            "What happens where the slot is about to be lost, beside a warning: `detach_sink` leaves out sinks that make no progress \
+             while others do, until `rowmill attach`.",
+        ),
+        Key::default(
+            "takeover",
+            &Shape::Choice(&["true", "false"]),
+            "false",
+            "Whether a start ends whoever streams from the slot, as for a host that takes another's place; who lost it waits \
+             five minutes, then stops. Takes the same role or `pg_signal_backend`.",
+        ),
         Key::optional(
             "heartbeat",
             &Shape::Duration(Duration::from_secs(1), Duration::from_secs(24 * 3600)),

@@ -67,8 +67,20 @@ pub struct Source {
     pub binary: bool,
     /// Bytes of one row as it is sent; 256 MiB.
     pub max_row: ByteSize,
+    pub on_wal_pressure: OnWalPressure,
+    /// Whether a start ends whoever streams from the slot.
+    pub takeover: bool,
     /// How often a message is written to the source's WAL; never unless given.
     pub heartbeat: Option<Duration>,
+}
+
+/// What happens where the slot is about to be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnWalPressure {
+    /// It is told.
+    Warn,
+    /// Sinks that make no progress are left out as well, where others do.
+    DetachSink,
 }
 
 /// `schema.table`, where `*` and `?` stand for anything in either part.

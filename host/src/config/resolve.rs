@@ -94,6 +94,11 @@ fn source(item: &Item) -> Option<Source> {
         spill: item.size("spill")?,
         binary: item.text("binary")? == "true",
         max_row: item.size("max_row")?,
+        on_wal_pressure: match item.text("on_wal_pressure")? {
+            "detach_sink" => OnWalPressure::DetachSink,
+            _ => OnWalPressure::Warn,
+        },
+        takeover: item.text("takeover")? == "true",
         heartbeat: item.duration("heartbeat"),
     })
 }

@@ -4,6 +4,8 @@
 use super::DecodeError;
 use super::binary::Types;
 use super::copy_binary::BinaryRows;
+use super::fields::fields;
+use super::open::Size;
 use super::straight::Straight;
 use crate::batch::{Batch, Cell, OldImage, Op, Relation, Row, Transaction, Tuple};
 use bytes::{Bytes, BytesMut};
@@ -12,16 +14,25 @@ use std::sync::Arc;
 /// Bytes of one batch; cells point with 32 bits.
 const BATCH_BYTES_MAX: usize = u32::MAX as usize;
 
+/// Where the values of a line go.
+#[derive(Debug)]
+struct Places {
+    /// By column.
+    slots: Vec<u16>,
+    /// Of a tuple.
+    cells: usize,
+}
+
 /// Collects lines into a batch. The columns of the COPY are those of the relation, in its order.
 #[derive(Debug)]
 pub struct CopyDecoder {
     relation: Arc<Relation>,
+    places: Places,
     bytes: BytesMut,
     batch: Batch,
     /// The number of the next row in its unit.
     next_ordinal: u64,
-    /// Rows and cells of the last batch: the next one is about as large.
-    last_len: (usize, usize),
+    last: Size,
     /// Where the COPY is in binary form.
     binary: Option<BinaryRows>,
 }
@@ -29,11 +40,15 @@ pub struct CopyDecoder {
 impl CopyDecoder {
     pub fn new(relation: Arc<Relation>) -> Self {
         Self {
+            places: Places {
+                slots: relation.columns.iter().map(|column| column.slot).collect(),
+                cells: usize::from(relation.slots),
+            },
             relation,
             bytes: BytesMut::new(),
             batch: Batch::default(),
             next_ordinal: 0,
-            last_len: (0, 0),
+            last: Size::default(),
             binary: None,
         }
     }
@@ -68,10 +83,20 @@ impl CopyDecoder {
                 limit: BATCH_BYTES_MAX,
             });
         }
-        let base = self.bytes.len();
+        let begin = self.bytes.len();
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         self.bytes.extend_from_slice(line);
-        self.index(line, base)
+        let end = self.bytes.len();
+        let rows = index(
+            &self.bytes,
+            begin,
+            end,
+            &self.places,
+            self.next_ordinal,
+            &mut self.batch,
+        );
+        self.next_ordinal = rows?;
+        Ok(())
     }
 
     /// Takes whole CopyData frames with their headers as one batch, which keeps them: nothing is copied.
@@ -82,67 +107,40 @@ impl CopyDecoder {
                 limit: BATCH_BYTES_MAX,
             });
         }
-        self.batch.rows.reserve(self.last_len.0);
-        self.batch.cells.reserve(self.last_len.1);
+        if self.last.bytes == 0 {
+            // Mostly the others are about as long as the first.
+            self.last = Size {
+                bytes: frame(&frames, 0).map_or(0, |(_, end)| end),
+                rows: 1,
+                cells: self.places.cells,
+            };
+        }
+        self.batch.rows.reserve(self.last.of(self.last.rows, frames.len()));
+        // Twice: a plugin that writes into every row copies every tuple once.
+        self.batch
+            .cells
+            .reserve(2 * self.last.of(self.last.cells, frames.len()));
         let mut at = 0;
         while at < frames.len() {
             let (begin, end) = frame(&frames, at).ok_or(DecodeError::CopyFrame)?;
-            match &mut self.binary {
-                Some(binary) => {
-                    let relation = &*self.relation;
-                    self.next_ordinal =
-                        binary.index(&frames, begin, end, relation, self.next_ordinal, &mut self.batch)?;
-                }
+            let (ordinal, batch) = (self.next_ordinal, &mut self.batch);
+            self.next_ordinal = match &mut self.binary {
+                Some(binary) => binary.index(&frames, begin, end, &self.relation, ordinal, batch)?,
                 None => {
-                    let line = &frames[begin..end];
-                    self.index(line.strip_suffix(b"\n").unwrap_or(line), begin)?;
+                    let newline = usize::from(end > begin && frames[end - 1] == b'\n');
+                    index(&frames, begin, end - newline, &self.places, ordinal, batch)?
                 }
-            }
+            };
             at = end;
         }
-        self.last_len = (self.batch.rows.len(), self.batch.cells.len());
+        self.last = Size {
+            bytes: frames.len(),
+            rows: self.batch.rows.len(),
+            cells: self.batch.cells.len(),
+        };
         let mut batch = self.finish(transaction);
         batch.bytes = frames;
         Ok(batch)
-    }
-
-    /// Takes the line that lies at `base` of the batch's bytes.
-    #[inline]
-    fn index(&mut self, line: &[u8], base: usize) -> Result<(), DecodeError> {
-        let start = self.batch.cells.len();
-        let slots = self.relation.slots as usize;
-        self.batch.cells.resize(start + slots, Cell::ABSENT);
-        let columns = &self.relation.columns;
-        let mut count = 0;
-        if !columns.is_empty() {
-            let (cells, arena) = (&mut self.batch.cells[start..], &mut self.batch.arena);
-            // Where the next backslash is: most lines have none, and are looked through once.
-            let mut backslash = next_backslash(line, 0);
-            let mut at = 0;
-            tabs(line, |end| {
-                if let Some(column) = columns.get(count) {
-                    cells[column.slot as usize] = if backslash >= end {
-                        Cell::text(base + at, end - at)
-                    } else {
-                        escaped(&line[at..end], arena)
-                    };
-                }
-                if backslash < end {
-                    backslash = next_backslash(line, end);
-                }
-                count += 1;
-                at = end + 1;
-            });
-        }
-        if count != columns.len() {
-            return Err(DecodeError::CopyColumns {
-                expected: columns.len(),
-                found: count,
-            });
-        }
-        self.batch.rows.push(row(start, self.next_ordinal));
-        self.next_ordinal += 1;
-        Ok(())
     }
 
     /// The rows collected, as (a part of) `transaction`. The decoder goes on with the unit's next rows.
@@ -155,6 +153,45 @@ impl CopyDecoder {
         batch.transactions.push(transaction);
         batch
     }
+}
+
+/// Takes the line that lies from `begin` to `end` of the batch's bytes, as the row of this number. Returns the next one.
+#[inline]
+fn index(
+    bytes: &[u8],
+    begin: usize,
+    end: usize,
+    places: &Places,
+    ordinal: u64,
+    batch: &mut Batch,
+) -> Result<u64, DecodeError> {
+    let Batch { cells, arena, rows, .. } = batch;
+    let start = cells.len();
+    let mut count = 0;
+    let Places { slots, cells: of_tuple } = places;
+    cells.resize(start + of_tuple, Cell::ABSENT);
+    if !slots.is_empty() {
+        let tuple = &mut cells[start..];
+        let mut at = begin;
+        fields(bytes, begin, end, |end, is_escaped| {
+            if let Some(slot) = slots.get(count) {
+                tuple[usize::from(*slot)] = match is_escaped {
+                    false => Cell::text(at, end - at),
+                    true => escaped(&bytes[at..end], arena),
+                };
+            }
+            count += 1;
+            at = end + 1;
+        });
+    }
+    if count != slots.len() {
+        return Err(DecodeError::CopyColumns {
+            expected: slots.len(),
+            found: count,
+        });
+    }
+    rows.push(row(start, ordinal));
+    Ok(ordinal + 1)
 }
 
 /// A copied row whose cells begin at `start`.
@@ -180,35 +217,8 @@ fn frame(frames: &[u8], at: usize) -> Option<(usize, usize)> {
     (tag == b'd' && length <= body.len()).then_some((at + 5, at + 5 + length))
 }
 
-/// The position of the first backslash from `from` on, or the line's length.
-#[inline]
-fn next_backslash(line: &[u8], from: usize) -> usize {
-    memchr::memchr(b'\\', &line[from..]).map_or(line.len(), |len| from + len)
-}
-
-/// Calls `field` with the end of each: of every tab, and of the line. Eight bytes at a time, since fields are short.
-#[inline]
-fn tabs(line: &[u8], mut field: impl FnMut(usize)) {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    const TABS: u64 = 0x0909_0909_0909_0909;
-    let (words, rest) = line.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let tabless = u64::from_le_bytes(*word) ^ TABS;
-        // The highest bit of every byte that is zero, and of no other.
-        let mut zero = !(((tabless & LOW) + LOW) | tabless | LOW);
-        while zero != 0 {
-            field(at * 8 + zero.trailing_zeros() as usize / 8);
-            zero &= zero - 1;
-        }
-    }
-    let start = line.len() - rest.len();
-    for (at, _) in rest.iter().enumerate().filter(|(_, byte)| **byte == b'\t') {
-        field(start + at);
-    }
-    field(line.len());
-}
-
 /// The value of a field with backslashes: NULL, or copied without them into the arena.
+#[inline(never)]
 fn escaped(field: &[u8], arena: &mut Vec<u8>) -> Cell {
     if field == b"\\N" {
         return Cell::NULL;
@@ -239,27 +249,4 @@ fn unescape(field: &[u8], out: &mut Vec<u8>) {
         rest = &rest[at + 2..];
     }
     out.extend_from_slice(rest);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn fields_end_where_a_split_at_tabs_ends_them(line in proptest::collection::vec(
-            prop_oneof![Just(b'\t'), Just(8_u8), Just(10), Just(0x89), Just(b'\\'), any::<u8>()], 0..60,
-        )) {
-            let mut ends = Vec::new();
-            tabs(&line, |end| ends.push(end));
-            let mut expected = Vec::new();
-            let mut at = 0;
-            for field in line.split(|byte| *byte == b'\t') {
-                expected.push(at + field.len());
-                at += field.len() + 1;
-            }
-            prop_assert_eq!(ends, expected);
-        }
-    }
 }

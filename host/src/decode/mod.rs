@@ -13,6 +13,7 @@ mod binary;
 mod copy;
 mod copy_binary;
 mod cursor;
+mod fields;
 mod open;
 mod pgoutput;
 mod relations;

@@ -56,3 +56,20 @@ pub(super) fn row(op: Op, transaction: u32, ordinal: u64) -> Row {
         old_image: OldImage::Key,
     }
 }
+
+/// What a batch held, for the size of the next one's vectors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    pub(super) bytes: usize,
+    pub(super) rows: usize,
+    pub(super) cells: usize,
+}
+
+impl Size {
+    /// How much of what it held so much of will be in so many bytes, and some more: what grows is copied.
+    pub(super) fn of(self, held: usize, bytes: usize) -> usize {
+        let expected = held as u128 * bytes as u128 / self.bytes.max(1) as u128;
+        // Neither a row nor a cell is less than a byte.
+        (expected + expected / 8).min(bytes as u128) as usize
+    }
+}

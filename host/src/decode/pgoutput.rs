@@ -5,7 +5,7 @@
 
 use super::binary::{Columns, Types};
 use super::cursor::Cursor;
-use super::open::{Open, alone, list, row};
+use super::open::{Open, Size, alone, list, row};
 use super::relations::{Described, Relations};
 use super::tuple::{expect, tuple};
 use super::{DecodeError, TableHint};
@@ -28,9 +28,7 @@ pub struct Decoder {
     /// What makes text of values in binary form, where the stream has those.
     binary: Option<Box<Columns>>,
     open: Option<Open>,
-    /// For the size of the next batch's vectors.
-    last_rows: usize,
-    last_cells: usize,
+    last: Size,
 }
 
 impl Decoder {
@@ -62,9 +60,9 @@ impl Decoder {
         }
         self.relations.next_batch();
         let mut batch = Batch {
-            rows: Vec::with_capacity(self.last_rows),
+            rows: Vec::with_capacity(self.last.of(self.last.rows, bytes.len())),
             // Twice: a plugin that writes into every row copies every tuple once.
-            cells: Vec::with_capacity(2 * self.last_cells),
+            cells: Vec::with_capacity(2 * self.last.of(self.last.cells, bytes.len())),
             ..Batch::default()
         };
         let mut at = 0;
@@ -83,8 +81,11 @@ impl Decoder {
             at = end;
         }
         self.suspend(&mut batch);
-        self.last_rows = batch.rows.len();
-        self.last_cells = batch.cells.len();
+        self.last = Size {
+            bytes: bytes.len(),
+            rows: batch.rows.len(),
+            cells: batch.cells.len(),
+        };
         batch.bytes = bytes;
         Ok(batch)
     }

@@ -1,7 +1,7 @@
 //! Tuples of pgoutput: one cell per slot of the relation, nothing copied.
 
 use super::DecodeError;
-use super::binary::Columns;
+use super::binary::{Columns, OfRelation};
 use super::cursor::Cursor;
 use crate::batch::{Batch, Cell, Relation, Tuple};
 
@@ -39,39 +39,23 @@ pub(super) fn tuple(
     let count = cursor.u16("the number of columns of a tuple")? as usize;
     let start = cells.len();
     let slots = relation.slots as usize;
-    cells.reserve(slots);
-    for at in 0..count {
-        let cell = match cursor.u8("the kind of a value")? {
-            b't' => {
-                let len = cursor.u32("the length of a value")? as usize;
-                let cell = Cell::text(cursor.position(), len);
-                cursor.take(len, "the end of a value")?;
-                cell
-            }
-            b'n' => Cell::NULL,
-            b'u' => Cell::UNCHANGED,
-            b'b' => {
-                let len = cursor.u32("the length of a value")? as usize;
-                let position = cursor.position();
-                let value = cursor.take(len, "the end of a value")?;
-                match &binary {
-                    Some(columns) => columns.cell(at, value, position, arena)?,
-                    None => Cell::binary(position, len),
-                }
-            }
-            found => {
-                return Err(DecodeError::Unexpected {
-                    lsn: cursor.lsn,
-                    found,
-                    expected: "the kind of a value",
-                });
-            }
-        };
-        if at < slots {
-            cells.push(cell);
-        }
-    }
     cells.resize(start + slots, Cell::ABSENT);
+    let places = &mut cells[start..];
+    let mut at = 0;
+    loop {
+        if binary.is_none() {
+            let known = slots.min(count);
+            at += cursor.texts(places.get_mut(at..known).unwrap_or_default());
+        }
+        if at >= count {
+            break;
+        }
+        let cell = other_value(cursor, at, binary.as_ref(), arena)?;
+        if let Some(place) = places.get_mut(at) {
+            *place = cell;
+        }
+        at += 1;
+    }
     if key_only {
         for (cell, column) in cells[start..].iter_mut().zip(&relation.columns) {
             if !column.key {
@@ -80,4 +64,40 @@ pub(super) fn tuple(
         }
     }
     Ok(Tuple(start as u32))
+}
+
+/// Any value.
+#[inline]
+fn other_value(
+    cursor: &mut Cursor<'_>,
+    at: usize,
+    binary: Option<&OfRelation<'_>>,
+    arena: &mut Vec<u8>,
+) -> Result<Cell, DecodeError> {
+    Ok(match cursor.u8("the kind of a value")? {
+        b't' => {
+            let len = cursor.u32("the length of a value")? as usize;
+            let cell = Cell::text(cursor.position(), len);
+            cursor.take(len, "the end of a value")?;
+            cell
+        }
+        b'n' => Cell::NULL,
+        b'u' => Cell::UNCHANGED,
+        b'b' => {
+            let len = cursor.u32("the length of a value")? as usize;
+            let position = cursor.position();
+            let value = cursor.take(len, "the end of a value")?;
+            match binary {
+                Some(columns) => columns.cell(at, value, position, arena)?,
+                None => Cell::binary(position, len),
+            }
+        }
+        found => {
+            return Err(DecodeError::Unexpected {
+                lsn: cursor.lsn,
+                found,
+                expected: "the kind of a value",
+            });
+        }
+    })
 }

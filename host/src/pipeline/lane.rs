@@ -103,10 +103,7 @@ impl Lane {
             let mut side = Side::default();
             if route.chain.is_some() && !rows.is_empty() {
                 self.processed.clear();
-                let transactions = rows.chunk_by(|one, other| one.transaction == other.transaction);
-                let seen = transactions
-                    .map(|rows| done.batch.transaction(&rows[0]).commit_lsn)
-                    .max();
+                let seen = newest(&done.batch, rows);
                 let call = Call {
                     route: at,
                     warden: &self.warden,
@@ -403,6 +400,17 @@ impl LaneChain {
         warden.tell(route, id, ProbationEnd::Passed);
         Ok(())
     }
+}
+
+/// The newest commit among the rows.
+fn newest(batch: &Batch, rows: &[Row]) -> Option<Lsn> {
+    let (first, last) = (rows.first()?, rows.last()?);
+    // Transactions never go back in a batch: mostly it is a part of one.
+    if first.transaction == last.transaction {
+        return Some(batch.transaction(last).commit_lsn);
+    }
+    let transactions = rows.chunk_by(|one, other| one.transaction == other.transaction);
+    transactions.map(|rows| batch.transaction(&rows[0]).commit_lsn).max()
 }
 
 /// The row of an upsert may not be there where its table is being copied: it is read again, with the values that this

@@ -32,6 +32,9 @@ pub struct Queue<T> {
     filled: Condvar,
     drained: Notify,
     limit_bytes: usize,
+    /// A pusher that waits is woken with so many bytes left, rather than for each item that is taken: where the popper is
+    /// the slower one, the two threads would wake each other for every item.
+    refill_bytes: usize,
 }
 
 impl<T> Queue<T> {
@@ -46,6 +49,7 @@ impl<T> Queue<T> {
             filled: Condvar::new(),
             drained: Notify::new(),
             limit_bytes,
+            refill_bytes: limit_bytes / 2,
         }
     }
 
@@ -87,7 +91,9 @@ impl<T> Queue<T> {
         loop {
             if let Some((item, bytes)) = inner.items.pop_front() {
                 inner.bytes -= bytes;
-                self.drained.notify_one();
+                if inner.bytes <= self.refill_bytes {
+                    self.drained.notify_one();
+                }
                 return Popped::Item(item);
             }
             if inner.closed {
@@ -143,6 +149,25 @@ mod tests {
         assert_eq!(queue.pop(LONG), Popped::Item(1));
         pushing.await.unwrap().unwrap();
         assert_eq!(queue.pop(LONG), Popped::Item(2));
+    }
+
+    #[tokio::test]
+    async fn a_pusher_is_woken_when_half_of_it_is_gone() {
+        let queue = Arc::new(Queue::new(10));
+        for item in 0..5 {
+            queue.push(item, 2).await.unwrap();
+        }
+        let pushing = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.push(5, 4).await }
+        });
+        tokio::task::yield_now().await;
+        for (item, is_woken) in [(0, false), (1, false), (2, true)] {
+            assert_eq!(queue.pop(LONG), Popped::Item(item));
+            tokio::task::yield_now().await;
+            assert_eq!(pushing.is_finished(), is_woken, "behind item {item}");
+        }
+        pushing.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -111,19 +111,21 @@ impl Routes {
     pub(super) fn assign(&mut self, batch: &mut Batch, rows: &mut [Vec<Row>]) -> Result<(), Box<Problem>> {
         self.hear(batch)?;
         self.meet(batch)?;
-        let mut by_relation: Vec<Vec<(usize, u32)>> = Vec::with_capacity(batch.relations.len());
-        for at in 0..batch.relations.len() {
-            let index = batch.relations[at].index;
-            let ways = self.ways.get(&index).into_iter().flat_map(|ways| ways.iter());
-            let listed = ways.map(|way| match way.relation.index == index {
-                true => (way.route, at as u32),
-                false => (way.route, batch.relation_index(&way.relation)),
-            });
-            by_relation.push(listed.collect());
+        let by_relation = self.listed(batch);
+        let mut taken = std::mem::take(&mut batch.rows);
+        let has_rowless = !batch.truncates.is_empty() || !batch.messages.is_empty();
+        if let Some(route) = by_relation.only_route().filter(|_| !has_rowless)
+            && let Some(rows) = rows.get_mut(route)
+        {
+            by_relation.lead(&mut taken);
+            match rows.is_empty() {
+                true => *rows = taken,
+                false => rows.append(&mut taken),
+            }
+            return Ok(());
         }
-        let taken = std::mem::take(&mut batch.rows);
         for (route, rows) in rows.iter_mut().enumerate() {
-            if by_relation.iter().flatten().any(|(other, _)| *other == route) {
+            if by_relation.ways.iter().any(|(other, _)| *other == route) {
                 rows.reserve(taken.len());
             }
         }
@@ -138,7 +140,7 @@ impl Routes {
                     asked.for_each(|(rows, _)| rows.push(row));
                 }
                 _ => {
-                    for (route, relation) in &by_relation[row.relation as usize] {
+                    for (route, relation) in by_relation.of(row.relation) {
                         rows[*route].push(Row {
                             relation: *relation,
                             ..row
@@ -148,6 +150,27 @@ impl Routes {
             }
         }
         Ok(())
+    }
+
+    /// The ways of the batch's relations.
+    fn listed(&self, batch: &mut Batch) -> Listed {
+        let count = batch.relations.len();
+        let mut listed = Listed {
+            ways: Vec::with_capacity(count),
+            ends: Vec::with_capacity(count),
+        };
+        for at in 0..count {
+            let index = batch.relations[at].index;
+            for way in self.ways.get(&index).into_iter().flat_map(|ways| ways.iter()) {
+                let relation = match way.relation.index == index {
+                    true => at as u32,
+                    false => batch.relation_index(&way.relation),
+                };
+                listed.ways.push((way.route, relation));
+            }
+            listed.ends.push(listed.ways.len());
+        }
+        listed
     }
 
     /// Takes up what the source's DDL trigger says of columns.
@@ -228,6 +251,39 @@ impl Routes {
     }
 }
 
+/// Where rows of a batch's relations go: routes, and the relations as those let them out.
+struct Listed {
+    ways: Vec<(usize, u32)>,
+    /// By relation: where its own end, which begin where those of the one before do.
+    ends: Vec<usize>,
+}
+
+impl Listed {
+    fn of(&self, relation: u32) -> &[(usize, u32)] {
+        let at = relation as usize;
+        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.ways[begin..self.ends[at]]
+    }
+
+    /// The route that takes the rows of every relation, and alone.
+    fn only_route(&self) -> Option<usize> {
+        let (route, _) = *self.ways.first()?;
+        let is_each = self.ends.iter().enumerate().all(|(at, end)| *end == at + 1);
+        (is_each && self.ways.iter().all(|(other, _)| *other == route)).then_some(route)
+    }
+
+    /// Points rows at the relations as that route lets them out.
+    fn lead(&self, rows: &mut [Row]) {
+        let is_same = |(at, way): (usize, &(usize, u32))| way.1 as usize == at;
+        if self.ways.iter().enumerate().all(is_same) {
+            return;
+        }
+        for row in rows {
+            row.relation = self.ways[row.relation as usize].1;
+        }
+    }
+}
+
 fn is_heartbeat(batch: &Batch, row: &Row) -> bool {
     let message = batch.messages.get(row.extra as usize);
     message.is_some_and(|message| message.prefix == HEARTBEAT_PREFIX)
@@ -262,13 +318,13 @@ fn forgotten(error: anyhow::Error) -> Box<Problem> {
 }
 
 /// A truncate reaches each route with those of its tables that the route has.
-fn truncate(batch: &mut Batch, by_relation: &[Vec<(usize, u32)>], row: Row, rows: &mut [Vec<Row>]) {
+fn truncate(batch: &mut Batch, by_relation: &Listed, row: Row, rows: &mut [Vec<Row>]) {
     let Some(whole) = batch.truncates.get(row.extra as usize).cloned() else {
         return;
     };
     for (route, rows) in rows.iter_mut().enumerate() {
         let of_route = whole.relations.iter().filter_map(|at| {
-            let ways = &by_relation[*at as usize];
+            let ways = by_relation.of(*at);
             ways.iter()
                 .find(|(other, _)| *other == route)
                 .map(|(_, relation)| *relation)
@@ -311,7 +367,52 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::glob;
+    use super::{Listed, glob};
+    use crate::batch::{OldImage, Op, Row};
+
+    fn listed(ways: &[&[(usize, u32)]]) -> Listed {
+        let mut listed = Listed {
+            ways: Vec::new(),
+            ends: Vec::new(),
+        };
+        for of_relation in ways {
+            listed.ways.extend_from_slice(of_relation);
+            listed.ends.push(listed.ways.len());
+        }
+        listed
+    }
+
+    #[test]
+    fn a_batch_goes_whole_where_one_route_takes_each_of_its_tables_and_alone() {
+        assert_eq!(listed(&[&[(1, 0)], &[(1, 2)]]).only_route(), Some(1));
+        assert_eq!(listed(&[]).only_route(), None);
+        assert_eq!(listed(&[&[(1, 0)], &[]]).only_route(), None);
+        assert_eq!(listed(&[&[], &[(1, 0), (1, 1)]]).only_route(), None);
+        assert_eq!(listed(&[&[(0, 0)], &[(1, 1)]]).only_route(), None);
+        assert_eq!(listed(&[&[(0, 0), (1, 0)]]).only_route(), None);
+    }
+
+    #[test]
+    fn its_rows_have_the_relations_as_the_route_lets_them_out() {
+        let row = |relation| Row {
+            relation,
+            transaction: 0,
+            ordinal: 0,
+            new: None,
+            old: None,
+            extra: 0,
+            fan_out: 0,
+            op: Op::Insert,
+            old_image: OldImage::Key,
+        };
+        let led = |ways: &[&[(usize, u32)]]| {
+            let mut rows = [row(1), row(0), row(1)];
+            listed(ways).lead(&mut rows);
+            rows.map(|row| row.relation)
+        };
+        assert_eq!(led(&[&[(0, 0)], &[(0, 1)]]), [1, 0, 1]);
+        assert_eq!(led(&[&[(0, 0)], &[(0, 2)]]), [2, 0, 2]);
+    }
 
     #[test]
     fn globs() {

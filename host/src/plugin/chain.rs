@@ -7,6 +7,7 @@ use super::engine::Engine;
 use super::error::PluginError;
 use super::fill::fill_all;
 use super::instance::Mode;
+use super::manifest::Kind;
 use super::metrics::GuestMetrics;
 use super::plan::Plan;
 use super::split::Split;
@@ -254,7 +255,13 @@ impl Chain {
             self.left.extend(self.left_of_stage.drain(..).map(|left| (at, left)));
             match done? {
                 Done::PassedBy => continue,
-                Done::Called { fanned_out: any } => fanned_out |= any,
+                Done::Called { fanned_out: any } => {
+                    fanned_out |= any;
+                    // The next one is to know them apart, by their random bytes too.
+                    if any {
+                        number(rows);
+                    }
+                }
             }
             std::mem::swap(rows, &mut self.between);
             changed = true;
@@ -318,6 +325,35 @@ impl Chain {
     pub fn projections(&self, relation: &Relation) -> Vec<Projection> {
         let stages = self.first().stages.iter();
         stages.filter_map(|stage| stage.projection(relation)).collect()
+    }
+
+    /// The filters of a chain that isn't divided, each with the columns that it reads of a relation, by their names there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::relation`].
+    pub fn filters_read(&mut self, relation: &Arc<Relation>) -> Result<Vec<(String, Vec<String>)>, PluginError> {
+        let mut relations = vec![Arc::clone(relation)];
+        let mut filters = Vec::new();
+        for stage in &mut self.stages {
+            let is_filter = stage.plugin().module.manifest().kind == Kind::Filter;
+            let name = stage.plugin().name.clone();
+            let mut made = Vec::with_capacity(relations.len());
+            for relation in &relations {
+                match stage.plan(relation)? {
+                    Plan::PassBy => made.push(Arc::clone(relation)),
+                    Plan::Drop => {}
+                    Plan::Use(plan) => {
+                        made.extend(plan.outputs.iter().map(|output| Arc::clone(&output.relation)));
+                        let column = |at: usize| plan.input.columns[at].name.clone();
+                        let reads = plan.read.iter().map(|read| column(read.column));
+                        filters.extend(is_filter.then(|| (name.clone(), reads.collect())));
+                    }
+                }
+            }
+            relations = made;
+        }
+        Ok(filters)
     }
 
     /// Measures from here on where the time of calls goes.

@@ -89,6 +89,9 @@ pub(crate) struct Encoder {
     pub head: Vec<u8>,
     /// One [`mark`] per row of the call.
     pub marks: Vec<u8>,
+    /// Rows of the call that were inserted or copied, all shipped by their new image alone: where they begin, and how
+    /// many there are.
+    pub plain: Vec<(usize, usize)>,
     /// Guest rows of the call.
     pub images: u32,
     /// One per guest row, where the plugin asks for random bytes.
@@ -124,6 +127,7 @@ impl Encoder {
         let before = from.checked_sub(1).map(|last| rows[last].transaction);
         self.body.clear();
         self.marks.clear();
+        self.plain.clear();
         self.seeds.clear();
         self.transactions.clear();
         self.refused.clear();
@@ -177,8 +181,11 @@ impl Encoder {
         };
         let (head, head_len) = plan.head.of(wire_op(first.op), image::NEW);
         let (relation, transaction, op) = (first.relation, first.transaction, first.op);
-        let same =
-            |row: &Row| row.relation == relation && row.transaction == transaction && row.op == op && row.old.is_none();
+        // One branch for all of it.
+        let same = |row: &Row| {
+            let others = (row.relation ^ relation) | (row.transaction ^ transaction) | (row.op as u32 ^ op as u32);
+            (others == 0) & row.old.is_none()
+        };
         let out = &mut self.body;
         let mut count = 0;
         if plan.texts_alone {
@@ -209,6 +216,9 @@ impl Encoder {
                 break;
             }
             count += 1;
+        }
+        if count > 0 && matches!(op, Op::Insert | Op::Read) {
+            self.plain.push((self.marks.len(), count));
         }
         self.images += count as u32;
         self.marks.resize(self.marks.len() + count, mark::NEW);

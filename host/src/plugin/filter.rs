@@ -153,18 +153,18 @@ pub(crate) fn apply(
     let (verdicts, rejects) = verdicts(reply, encoder.images)?;
     let any_reject = !rejects.is_empty();
     let mut rejects = rejects.into_iter().peekable();
+    let mut plain = encoder.plain.iter().peekable();
     let mut image = 0;
     let mut next = 0;
     while let (Some(row), Some(marks)) = (rows.get(next), encoder.marks.get(next)) {
         let at = next;
         next += 1;
-        if !any_reject {
-            let simple = simple(&verdicts, image, &rows[at..], &encoder.marks[at..], out);
-            if simple > 0 {
-                image += simple as u32;
-                next = at + simple;
-                continue;
-            }
+        if !any_reject && let Some((_, count)) = plain.next_if(|(start, _)| *start == at) {
+            // Nothing else of them is to be asked.
+            keep(&verdicts, image, &rows[at..at + count], out);
+            image += *count as u32;
+            next = at + count;
+            continue;
         }
         // No image of it was shipped: passed by, or a delete that can't be judged.
         if marks & mark::SHIPPED == 0 {
@@ -201,27 +201,38 @@ pub(crate) fn apply(
     Ok(())
 }
 
-/// Applies verdicts to what most rows are, as many as there are at the beginning: inserted or copied ones, of which nothing
-/// else is to be asked. The first of them is the guest row `image`. Returns how many.
-fn simple(verdicts: &Verdicts<'_>, image: u32, rows: &[Row], marks: &[u8], out: &mut Vec<Row>) -> usize {
-    let is_simple = |(row, marks): &(&Row, &u8)| **marks == mark::NEW && matches!(row.op, Op::Insert | Op::Read);
-    let count = rows.iter().zip(marks).take_while(is_simple).count();
-    let rows = &rows[..count];
-    match verdicts {
-        Verdicts::All(false) => {}
-        Verdicts::All(true) => out.extend_from_slice(rows),
-        Verdicts::Bitmap(bits) => {
-            out.reserve(count);
-            for (image, row) in (image..).zip(rows) {
-                let matches = bits[image as usize / 8] >> (image % 8) & 1;
-                // Taken back where it isn't meant: no branch hangs on what is another from row to row.
-                let len = out.len();
-                out.push(*row);
-                out.truncate(len + usize::from(matches));
+/// Bits of a byte, and rows that are looked at together.
+const EIGHT: usize = 8;
+
+/// Keeps those of the rows that match. The first of them is the guest row `image`, and each has one.
+fn keep(verdicts: &Verdicts<'_>, image: u32, rows: &[Row], out: &mut Vec<Row>) {
+    let bits = match verdicts {
+        Verdicts::All(false) => return,
+        Verdicts::All(true) => return out.extend_from_slice(rows),
+        Verdicts::Bitmap(bits) => bits,
+    };
+    out.reserve(rows.len());
+    let mut image = image as usize;
+    for rows in rows.chunks(EIGHT) {
+        let bit = |at: usize| {
+            bits.get(at / EIGHT)
+                .map_or(0, |eight| usize::from(eight >> (at % EIGHT) & 1))
+        };
+        // All are taken, then those that match are written over the others, while they are at hand: no branch hangs on
+        // what is another from row to row.
+        let start = out.len();
+        out.extend_from_slice(rows);
+        let made = &mut out[start..];
+        let mut kept = 0;
+        for (at, row) in (image..).zip(rows) {
+            if let Some(place) = made.get_mut(kept) {
+                *place = *row;
             }
+            kept += bit(at);
         }
+        out.truncate(start + kept);
+        image += rows.len();
     }
-    count
 }
 
 /// The change that a fate makes of a row; `None` where it is to be deleted by a key that it hasn't.

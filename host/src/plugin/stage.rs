@@ -1,5 +1,6 @@
 //! One plugin of a chain: calls it with the rows of a batch, applies what it answers.
 
+mod again;
 mod isolate;
 mod plans;
 mod settle;
@@ -265,18 +266,6 @@ impl Stage {
         }
         std::mem::swap(out, &mut self.out);
         Ok(Done::Called { fanned_out })
-    }
-
-    /// What all calls for the batch's rows would be given, in bytes.
-    pub fn encode_all(&mut self, batch: &Batch) -> Result<usize, PluginError> {
-        self.map_relations(batch, &batch.rows)?;
-        let (mut from, mut bytes) = (0, 0);
-        while from < batch.rows.len() {
-            let (entries, plans) = (&self.entries, &self.plans);
-            from = self.encoder.fill(batch, &batch.rows, from, entries, plans, self.images);
-            bytes += self.encoder.body.len();
-        }
-        Ok(bytes)
     }
 
     /// One call, with as many of the rows as go into it. Returns where it ended. Where it comes to nothing, nothing of

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The shortest time between two stored positions: each costs an fsync, and Postgres needs none of them soon.
-const STORE_INTERVAL: Duration = Duration::from_millis(20);
+const STORE_INTERVAL: Duration = Duration::from_millis(100);
+/// Where marks wait, the next unit of a copy may wait for them.
+const MARKS_INTERVAL: Duration = Duration::from_millis(20);
 /// How long to wait for room on a full disk. Meanwhile rows go on, and the server keeps their WAL.
 const DISK_FULL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -64,7 +67,21 @@ pub(super) async fn acknowledge(
         if stopped {
             return Ok(());
         }
-        tokio::time::sleep(STORE_INTERVAL).await;
+        pause(&frontier, &mut stop).await;
+    }
+}
+
+/// Between two stored positions.
+async fn pause(frontier: &Frontier<Mark>, stop: &mut watch::Receiver<()>) {
+    let begun = Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(MARKS_INTERVAL) => {}
+            _ = stop.changed() => return,
+        }
+        if frontier.marked() > 0 || begun.elapsed() >= STORE_INTERVAL {
+            return;
+        }
     }
 }
 

@@ -1,9 +1,10 @@
-//! How long to wait before the next try: 0.2 s, doubled, at most 30 s, with jitter.
+//! How long to wait before the next try: 0.2 s, doubled, at most 3 s, with jitter.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(30);
+/// However long a server was away, rows pass within seconds of its return; a try costs it one connection.
+const LONGEST: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Backoff {

@@ -159,6 +159,20 @@ pub const CODES: &[Code] = &[
         explanation: "Whatever was not stored was not acknowledged either, and is sent again at the next start.",
     },
     Code {
+        code: super::slot_skip::NOT_SKIPPED,
+        title: "the slot can't be moved on",
+        explanation: "`rowmill slot skip` moves the slot and the stored position past changes that can't be streamed, \
+                      while no host runs. They are missing at the sinks then: `rowmill resync TABLE` copies a table \
+                      anew, beside the stream.",
+    },
+    Code {
+        code: super::detach::NOT_ATTACHED,
+        title: "a sink isn't detached",
+        explanation: "With `on_wal_pressure: detach_sink` a sink that makes no progress is left out before it costs the \
+                      others the slot. The log says so, at that moment and at each start; `rowmill attach` has it take \
+                      part again.",
+    },
+    Code {
         code: "E0609",
         title: "rows can't be read for a sample",
         explanation: "`rowmill check --sample` reads rows with COPY, as the first copy does.",

@@ -131,6 +131,7 @@ mod tests {
             primary_key: key,
             identity: key,
             generated: false,
+            toastable: false,
             withheld: false,
         };
         Table {

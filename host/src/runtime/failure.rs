@@ -82,6 +82,13 @@ pub(super) fn undecodable(error: &dyn std::fmt::Display) -> Problem {
     Problem::new("E0261", Exit::Bug, "a message of the stream can't be decoded", help).with_cause(error)
 }
 
+/// The source can't be reached, and whoever started the process wants it to end then.
+pub(super) fn unavailable(reason: &str) -> Box<Problem> {
+    let help = "start the server, or leave out `--exit-on-unavailable` to have it waited for";
+    let problem = Problem::new("E0251", Exit::Preflight, "the source can't be reached", help);
+    Box::new(problem.with_cause(reason))
+}
+
 /// Something that can't happen.
 pub(super) fn bug(what: &str) -> Problem {
     Problem::new(

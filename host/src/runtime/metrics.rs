@@ -129,6 +129,17 @@ impl Feed {
         metrics.lag_seconds.set(lag_seconds(process));
         let retained = health.retained.and_then(|bytes| u64::try_from(bytes).ok());
         metrics.slot_retained_bytes.set(retained.unwrap_or(0));
+        let wal_status = health.wal_status.as_deref();
+        metrics.slot_wal_status.set(match wal_status {
+            Some("reserved") => 1,
+            Some("extended") => 2,
+            Some("unreserved") => 3,
+            Some("lost") => 4,
+            _ => 0,
+        });
+        let safe_bytes = health.safe_wal_size.map_or(f64::INFINITY, |bytes| bytes as f64);
+        metrics.slot_safe_wal_bytes.set(safe_bytes);
+        metrics.slot_lost.set((wal_status == Some("lost")).into());
         metrics.spill_transactions.set(of(&process.spill.transactions));
         metrics.prepared_transactions.set(of(&process.spill.prepared));
         metrics.spilled_bytes.set(of(&process.spill.disk_bytes));

@@ -15,7 +15,7 @@ use super::live_settings::{self, Live};
 use super::modules::Taken;
 use super::process::Process;
 use super::reload::Trust;
-use super::{check, reload};
+use super::{check, detach, reload};
 use crate::config::{self, Pipeline, Plugin, Route, Sink, SinkKind, Source};
 use crate::pipeline::route_key;
 use crate::plugin::Module;
@@ -49,6 +49,7 @@ fn take_up(process: &Arc<Process>) -> Result<Vec<String>, Vec<Problem>> {
     let _one = process.modules.changing.lock().unwrap_or_else(PoisonError::into_inner);
     let running = process.config();
     let fresh = config::load(&running.file)?;
+    let fresh = detach::without(fresh, &process.store).map_err(|problem| vec![problem])?;
     let changes = differences(process, &running, &fresh);
     for change in &changes {
         tracing::info!(change, "pipeline.yaml is different");
@@ -207,13 +208,16 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
 }
 
 /// What the next session takes up of the source. A key that comes has to be told here or in [`fixed`].
-fn of_source(source: &Source) -> [(&'static str, String); 7] {
+fn of_source(source: &Source) -> [(&'static str, String); 8] {
     let Source {
         url: _,
         tables: _,
         publication: _,
         slot: _,
         two_phase: _,
+        // Of the next start.
+        takeover: _,
+        on_wal_pressure,
         snapshot,
         stream_transactions,
         spill,
@@ -229,6 +233,7 @@ fn of_source(source: &Source) -> [(&'static str, String); 7] {
         ("source.postgres.binary", binary.to_string()),
         ("source.postgres.max_row", format!("{max_row:?}")),
         ("source.postgres.failover_slot", format!("{failover_slot:?}")),
+        ("source.postgres.on_wal_pressure", format!("{on_wal_pressure:?}")),
         ("source.postgres.heartbeat", format!("{heartbeat:?}")),
     ]
 }

@@ -44,6 +44,7 @@ pub(super) fn changed(process: &Arc<Process>, name: &str, bytes: &[u8], hash: &s
     if running.module.hash_hex() == hash {
         return Ok(());
     }
+    let _shown = process.status.candidate(name, hash, "is compiled");
     // Again, as it may have been taken for one that nobody needs.
     let stored = process.modules.store().put(bytes);
     stored.map_err(|error| Box::new(super::modules::not_kept(&error)))?;
@@ -94,6 +95,8 @@ fn take_up_on(
         }
     }
     let before = process.modules.newest(&name);
+    let hash = taken.module.hash_hex();
+    let shown = process.status.candidate(&name, hash, "is tried");
     if trust == Trust::Probation {
         rehearse_samples(process, before.as_ref(), &taken)?;
     }
@@ -120,6 +123,8 @@ fn take_up_on(
         if !accepted {
             continue;
         }
+        // It runs, or does so behind the transactions under way.
+        drop(shown);
         for (key, swapped) in waiting {
             let Err(problem) = wait(process, &key, swapped) else {
                 continue;

@@ -1,11 +1,13 @@
 //! From a connection string to a stream that can start: preflight, publication, the three positions, slot.
 
 use super::process::Process;
-use super::{check, copies, history, late_sinks, renamed, tables, two_phase};
+use super::supervise::RunOptions;
+use super::{check, copies, gap, history, late_sinks, renamed, tables, two_phase};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, Stored, WalStatus, Warning};
 use crate::config::Pipeline;
 use crate::decode::Types;
+use crate::failpoint;
 use crate::postgres::{ConnectError, Conninfo, QueryError, install_crypto_provider, sql};
 use crate::problem::{Exit, Problem};
 use crate::source::catalog::{Catalog, Table};
@@ -75,7 +77,7 @@ impl Ready {
     }
 }
 
-pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
+pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Ready, NotReady> {
     let application = process.application_name();
     let source = process.source();
     if let Some(problem) = host_name(&source).and_then(preflight::pooled_host) {
@@ -83,7 +85,7 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
     }
     let client = sql::connect(&source, &application).await.map_err(connect)?;
     let slot_name = process.slot();
-    let report = preflighted(process, &source, &client, &slot_name).await?;
+    let report = preflighted(process, &source, &client, &slot_name, options).await?;
     let config = &process.config();
     let mut connection = Connection::connect(&source, &application).await.map_err(connect)?;
     let system = connection.identify_system().await.map_err(query)?;
@@ -99,7 +101,13 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
             .await
             .map_err(query)?,
     };
-    let start = checkpoint::compare(&slot_name, stored.as_ref(), slot.as_ref(), &server).map_err(boxed)?;
+    let compared = checkpoint::compare(&slot_name, stored.as_ref(), slot.as_ref(), &server);
+    let behind_gap = gap::accepted(compared.as_ref().err(), stored.as_ref(), slot.as_ref(), options);
+    let is_behind_gap = behind_gap.is_some();
+    let start = match behind_gap {
+        Some(start) => start,
+        None => compared.map_err(boxed)?,
+    };
     start.warnings.iter().for_each(warn);
     let last = process.store.last_commit().map_err(boxed)?;
     let seen = history::compare(&client, report.slot.as_ref(), stored.as_ref(), last).await;
@@ -132,12 +140,17 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
                 two_phase: config.source.two_phase,
                 failover: config.source.failover_slot.unwrap_or(can),
             };
-            create_slot(&mut connection, &client, &slot_name, kind).await?
+            process.store.set_own_slot(&slot_name).map_err(boxed)?;
+            let made = create_slot(&mut connection, &client, &slot_name, kind).await?;
+            failpoint::pass(failpoint::AFTER_SLOT_MADE);
+            made
         }
     };
     if start.first_run {
         if config.source.two_phase {
-            let hands_over = report.slot.as_ref().is_some_and(|slot| slot.two_phase);
+            // One that an earlier start made, and got no further, has handed nothing to anybody.
+            let is_own = process.store.own_slot().map_err(boxed)?.as_ref() == Some(&slot_name);
+            let hands_over = !is_own && report.slot.as_ref().is_some_and(|slot| slot.two_phase);
             two_phase::begin(process, &client, hands_over).await?;
         }
         begin(process, &report.catalog, lsn)?;
@@ -147,6 +160,13 @@ pub(super) async fn prepare(process: &Process) -> Result<Ready, NotReady> {
             two_phase::begin(process, &client, false).await?;
         }
         tables::follow(process, &report.catalog).map_err(boxed)?;
+    }
+    if is_behind_gap {
+        if config.source.two_phase {
+            let hands_over = report.slot.as_ref().is_some_and(|slot| slot.two_phase);
+            two_phase::begin(process, &client, hands_over).await?;
+        }
+        gap::pass(process, lsn).map_err(boxed)?;
     }
     late_sinks::follow(process, &report.catalog).map_err(boxed)?;
     let identity = Identity {
@@ -189,6 +209,7 @@ async fn preflighted(
     source: &Conninfo,
     client: &tokio_postgres::Client,
     slot: &str,
+    options: RunOptions,
 ) -> Result<preflight::Report, NotReady> {
     let config = &process.config();
     let host = host_name(source);
@@ -199,19 +220,26 @@ async fn preflighted(
         adjusts: has_run,
         ..preflight::Request::of(&config.name, &config.source, slot, host)
     };
-    let report = match preflight::run(client, &request).await {
-        Ok(report) => report,
-        Err(problem) => return Err(lost_or(client, problem).await),
-    };
-    report
-        .notices
-        .iter()
-        .filter(|notice| notice.level == Level::Warning)
-        .for_each(note);
+    let mut report = look(client, &request).await?;
+    let taken = |problem: &&Problem| problem.code == preflight::codes::SLOT_ACTIVE;
+    // At a start alone: two hosts that take it from each other whenever they lose it would never come to an end.
+    if config.source.takeover && !process.has_streamed() && report.problems.iter().any(|problem| taken(&problem)) {
+        match slot::take_over(client, slot).await {
+            Ok(Some(consumer)) => tracing::warn!(slot, %consumer, "the slot was taken over: its consumer was ended"),
+            Ok(None) => {}
+            Err(problem) => return Err(lost_or(client, problem).await),
+        }
+        report = look(client, &request).await?;
+    }
+    if let Err(problem) = gap::drop_lost(client, &mut report, process, options).await {
+        return Err(lost_or(client, problem).await);
+    }
+    // What the monitor says of the slot for as long as it streams is told by that.
+    let is_told = |notice: &&Notice| notice.level == Level::Warning && notice.code != preflight::codes::SLOT_AT_RISK;
+    report.notices.iter().filter(is_told).for_each(note);
     // The walsender of a connection that broke just now lives on until the server notices.
     // It may be the last one that the server has.
     let passing = [preflight::codes::SLOT_ACTIVE, preflight::codes::SENDERS_TAKEN];
-    let taken = |problem: &&Problem| problem.code == preflight::codes::SLOT_ACTIVE;
     if let Some(taken) = report.problems.iter().find(taken)
         && report.problems.iter().all(|problem| passing.contains(&problem.code))
         && active_by_us(source, &config.name, report.slot.as_ref())
@@ -220,6 +248,16 @@ async fn preflighted(
     }
     first_of(report.problems.clone())?;
     Ok(report)
+}
+
+async fn look(
+    client: &tokio_postgres::Client,
+    request: &preflight::Request<'_>,
+) -> Result<preflight::Report, NotReady> {
+    match preflight::run(client, request).await {
+        Ok(report) => Ok(report),
+        Err(problem) => Err(lost_or(client, problem).await),
+    }
 }
 
 /// An ordinary connection to the source, for a verb that asks something and ends.

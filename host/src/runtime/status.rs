@@ -2,6 +2,7 @@
 
 use super::copy_progress::{CopyProgress, CopyTotals};
 use super::process::Process;
+use super::wal_pressure::SlotRisk;
 use crate::batch::Lsn;
 use crate::pipeline::StateSize;
 use crate::plugin::Module;
@@ -26,6 +27,8 @@ struct PluginStatus {
     version: Option<String>,
     /// Hash, where there was one, and reason of the last refusal since the running version took over.
     refused: Option<(Option<String>, String)>,
+    /// Hash of the version that is about to take over, and how far it is.
+    candidate: Option<(String, &'static str)>,
     /// When the running version took over, in seconds since 1970.
     since: u64,
     /// The routes in which it gives way to the one before where it breaks.
@@ -44,6 +47,7 @@ struct Inner {
     sinks: BTreeMap<usize, (String, SinkHandle)>,
     plugins: BTreeMap<String, PluginStatus>,
     copies: CopyProgress,
+    slot: SlotRisk,
 }
 
 pub(super) struct StatusBoard {
@@ -121,6 +125,11 @@ impl StatusBoard {
         self.health.borrow().clone()
     }
 
+    /// How the slot's WAL is now; tells whether that is news.
+    pub(super) fn slot_is(&self, risk: SlotRisk) -> bool {
+        std::mem::replace(&mut self.lock().slot, risk) != risk
+    }
+
     /// A version runs: the first one, or one that took over.
     pub(super) fn runs(&self, plugin: &str, module: &Module) {
         let mut inner = self.lock();
@@ -135,6 +144,16 @@ impl StatusBoard {
     /// Only these plugins are in the file now.
     pub(super) fn retain(&self, plugins: &[String]) {
         self.lock().plugins.retain(|name, _| plugins.contains(name));
+    }
+
+    /// A version may take over, and is at this step of it. Until the result is dropped.
+    pub(super) fn candidate(&self, plugin: &str, hash: &str, step: &'static str) -> Candidate<'_> {
+        // One that doesn't run yet isn't listed.
+        if let Some(status) = self.lock().plugins.get_mut(plugin) {
+            status.candidate = Some((hash.to_owned(), step));
+        }
+        let plugin = plugin.to_owned();
+        Candidate { board: self, plugin }
     }
 
     /// The running version's probation in a route begins.
@@ -291,6 +310,20 @@ impl StatusBoard {
     }
 }
 
+/// A version that is about to take over, as long as it is shown.
+pub(super) struct Candidate<'a> {
+    board: &'a StatusBoard,
+    plugin: String,
+}
+
+impl Drop for Candidate<'_> {
+    fn drop(&mut self) {
+        if let Some(status) = self.board.lock().plugins.get_mut(&self.plugin) {
+            status.candidate = None;
+        }
+    }
+}
+
 /// How long ago the last transaction that went through the plugins was committed; 0 once the stream has caught up.
 pub(super) fn lag_seconds(process: &Process) -> f64 {
     let stats = &process.stats;
@@ -335,6 +368,8 @@ fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
         .refused
         .as_ref()
         .map(|(hash, reason)| json!({ "hash": hash, "reason": reason }));
+    let candidate = plugin.candidate.as_ref();
+    let candidate = candidate.map(|(hash, step)| json!({ "hash": hash, "step": step }));
     json!({
         "name": name,
         "version": plugin.version,
@@ -345,6 +380,7 @@ fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
         "rollbacks": plugin.rollbacks,
         "reloads": plugin.reloads,
         "reloads_refused": plugin.reloads_refused,
+        "candidate": candidate,
         "refused": refused,
     })
 }

@@ -4,6 +4,7 @@ use super::backoff::Backoff;
 use super::process::Process;
 use super::session::{self, SessionEnd};
 use super::stop::{Stop, StopRequest};
+use crate::batch::Lsn;
 use crate::checkpoint::STATE_DISK_FULL;
 use crate::problem::Problem;
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 const SLOT_TAKEN_TIME: Duration = Duration::from_secs(5 * 60);
 /// How often in a row a server that has let us in before may refuse to, before that is final. With the backoff about two
 /// minutes: files of secrets follow later what changes the role.
-const REFUSED_TRIES: u32 = 12;
+const REFUSED_TRIES: u32 = 50;
 /// How often tables may be altered under their copies within [`ALTERED_TIME`]: a migration of many steps gets through,
 /// and a table that is altered without end doesn't have others copied from their beginning for ever.
 const ALTERED_MAX: usize = 20;
@@ -28,6 +29,10 @@ const GOOD_SESSION: Duration = Duration::from_secs(60);
 pub struct RunOptions {
     /// Stop at the position that was flushed at the start.
     pub once: bool,
+    /// End where the source can't be reached, rather than wait for it.
+    pub exit_on_unavailable: bool,
+    /// Go on behind a gap that begins at this position, as an error has named it.
+    pub accept_gap: Option<Lsn>,
 }
 
 /// How a pipeline ended.

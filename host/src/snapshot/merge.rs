@@ -53,8 +53,7 @@ pub(super) struct Reread {
     pub xid: Option<u32>,
 }
 
-/// A keyed table while it is being copied. A TRUNCATE makes it a new one: whatever changed the table before has ended,
-/// and every snapshot that is taken under a lock of the table sees it.
+/// A keyed table while it is being copied.
 #[derive(Debug, Default)]
 pub(super) struct KeyedMerge {
     /// The last streamed transaction that changed a key, while an open or coming snapshot may not see it. The last
@@ -162,6 +161,18 @@ impl KeyedMerge {
                 keys,
             });
         }
+    }
+
+    /// The table was truncated: whatever changed it before has ended, and every coming snapshot sees that. What rows that went
+    /// out show is kept: where the TRUNCATE comes again after a crash they may have gone out behind it.
+    pub(super) fn truncated(&mut self) {
+        let covers = std::mem::take(&mut self.covers);
+        let bytes = covers.iter().flat_map(|cover| &cover.keys).map(cost).sum();
+        *self = Self {
+            covers,
+            bytes,
+            ..Self::default()
+        };
     }
 
     /// The stream stands at `position`, at a commit's end.

@@ -211,8 +211,6 @@ impl World {
             }
             Op::Truncate => {
                 self.deliver(op);
-                // One that comes again forgets what is ahead behind it: the table may go back then.
-                self.target.newest.clear();
                 self.restart();
             }
         }
@@ -220,7 +218,10 @@ impl World {
 
     /// The copy starts over, and the ledger knows it at once.
     fn restart(&mut self) {
-        self.forget();
+        self.merge.truncated();
+        self.owes = false;
+        self.units_finish = Lsn(0);
+        self.give_up_units();
         self.read_all();
     }
 

@@ -122,8 +122,10 @@
 //! that no unit would bring again are read again at the first boundary. Those are what was read beside the units, and of a
 //! heap also what was read again for a unit: it lies in whatever block it has moved to, which may count. Where a unit's own
 //! row moves on, that is a change which its S doesn't see. They hold until the stored position is behind
-//! F. A TRUNCATE that comes again after a crash lets go of what is ahead behind it: such a table may go back until the
-//! stream is where it was. For each worker there are a few turns (`Plan::units_under_way`), each kept by a unit until
+//! F. A TRUNCATE lets go of none of it: after a crash it may come again, and what went out behind it shows changes that come once
+//! more. By the first time nothing is lost by that: every S of the copy that starts over is newer, so it sees what is dropped. Not
+//! so where the copy is some sinks' alone: there it is let go of, and the table may go back until the stream is where it was.
+//! For each worker there are a few turns (`Plan::units_under_way`), each kept by a unit until
 //! it counts: so a crash costs so many units per worker.
 //!
 //! # Copies that begin while the stream runs

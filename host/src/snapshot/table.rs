@@ -88,8 +88,15 @@ impl Table {
 
     /// The table was truncated.
     pub(super) fn restart(&mut self) {
-        self.changes = changes_of(&self.copy);
-        (self.repairs, self.last_finish, self.units_finish) = (0, Lsn(0), Lsn(0));
+        match &mut self.changes {
+            // Where the copy is some sinks' alone, the others have what its rows show by the stream alone.
+            Changes::Keyed(merge) if !self.copy.late => merge.truncated(),
+            _ => {
+                self.changes = changes_of(&self.copy);
+                self.last_finish = Lsn(0);
+            }
+        }
+        (self.repairs, self.units_finish) = (0, Lsn(0));
         self.read_anew();
     }
 

@@ -11,7 +11,7 @@ const HEADLINE_COLUMNS: usize = 80;
 const NAME_COLUMNS: usize = 34;
 
 /// The server's own text with its SQLSTATE, or the chain of causes where the server said nothing.
-pub(super) fn server_text(error: &tokio_postgres::Error) -> String {
+pub(crate) fn server_text(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         let detail = db.detail().map(|detail| format!("; {detail}")).unwrap_or_default();
         return format!("{}{detail} ({})", db.message(), db.code().code());

@@ -15,5 +15,8 @@ pub mod replication;
 pub mod monitor;
 pub mod remove;
 mod failure;
+
+pub(crate) use failure::server_text;
+
 #[cfg(test)]
 mod testing;

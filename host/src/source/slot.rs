@@ -12,6 +12,10 @@ use tokio_postgres::{Client, Row};
 /// How many transactions [`blockers`] names; the oldest is the one to wait for.
 const BLOCKERS_SHOWN: i64 = 5;
 
+/// How long a consumer that was ended may take to let go: a walsender looks for it while it decodes, too.
+const FREE_TRIES: u32 = 100;
+const FREE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What the server says of a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotState {
@@ -60,6 +64,16 @@ pub struct Blocker {
     pub user: Option<String>,
     pub application_name: Option<String>,
     pub seconds_open: i64,
+}
+
+/// Bytes of WAL below which a slot with a limit is close to being lost: a bulk load writes them in a minute.
+const SAFE_WAL_SIZE_LOW: i64 = 64 << 20;
+/// What has the server keep a slot's WAL, however much of it there is.
+pub const KEEP_MORE: &str = "`ALTER SYSTEM SET max_slot_wal_keep_size = -1;`, then `SELECT pg_reload_conf();`";
+
+/// Whether the server is about to give a slot's WAL away.
+pub fn is_at_risk(wal_status: Option<&str>, safe_wal_size: Option<i64>) -> bool {
+    wal_status == Some("unreserved") || safe_wal_size.is_some_and(|size| size < SAFE_WAL_SIZE_LOW)
 }
 
 impl SlotState {
@@ -193,13 +207,35 @@ pub async fn drop(client: &Client, slot: &str) -> Result<(), Box<Problem>> {
     Err(Box::new(problem.with_cause(server_text(&error))))
 }
 
+/// Ends whoever streams from a slot, and waits until it is free; tells who that was, `None` where nobody did.
+pub async fn take_over(client: &Client, slot: &str) -> Result<Option<Consumer>, Box<Problem>> {
+    let mut ended = None;
+    for _ in 0..FREE_TRIES {
+        let Some(consumer) = state(client, slot).await?.and_then(|state| state.active) else {
+            return Ok(ended);
+        };
+        let end = client
+            .query_typed("SELECT pg_terminate_backend($1)", &[(&consumer.pid, Type::INT4)])
+            .await;
+        if let Err(error) = end {
+            let help = format!(
+                "`GRANT pg_signal_backend TO CURRENT_USER;`, or {}",
+                stop_consumer(&consumer)
+            );
+            let headline = headline(format!("can't take replication slot {} over", shown(slot)));
+            let problem = Problem::new(codes::SLOT_ACTIVE, Exit::Preflight, headline, help);
+            return Err(Box::new(problem.with_cause(server_text(&error))));
+        }
+        ended.get_or_insert(consumer);
+        tokio::time::sleep(FREE_INTERVAL).await;
+    }
+    Ok(ended)
+}
+
 /// A slot that somebody else streams from.
 pub(super) fn active(slot: &str, consumer: Option<&Consumer>) -> Problem {
     let help = match consumer {
-        Some(consumer) => format!(
-            "stop the consumer that has it: `SELECT pg_terminate_backend({});`",
-            consumer.pid
-        ),
+        Some(consumer) => stop_consumer(consumer),
         None => "start it again: the slot is free by now".to_owned(),
     };
     let by = consumer.map(ToString::to_string).unwrap_or_default();
@@ -213,6 +249,13 @@ pub(super) fn active(slot: &str, consumer: Option<&Consumer>) -> Problem {
         help,
     )
     .with_cause(format!("replication slot \"{slot}\" is active for {by}"))
+}
+
+fn stop_consumer(consumer: &Consumer) -> String {
+    format!(
+        "stop the consumer that has it: `SELECT pg_terminate_backend({});`",
+        consumer.pid
+    )
 }
 
 /// The transactions that the making of a slot waits for, the oldest first.

@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 /// A gauge of positions, sizes and counts, none of which is ever negative.
 pub type Level = Gauge<u64, AtomicU64>;
 
-/// A gauge of seconds with their fractions.
+/// A gauge of what has fractions, or no bound: seconds mostly.
 pub type Seconds = Gauge<f64, AtomicU64>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,6 +77,9 @@ metrics! {
     lag_bytes: Level = "lag_bytes", "Bytes of WAL between the server's end and what is acknowledged";
     lag_seconds: Seconds = "lag_seconds", "Age of the last commit that went through the plugins; 0 when caught up";
     slot_retained_bytes: Level = "slot_retained_bytes", "Bytes of WAL that the server keeps for the slot";
+    slot_wal_status: Level = "slot_wal_status", "wal_status of the slot: 1 reserved, 2 extended, 3 unreserved, 4 lost; 0 where it isn't known";
+    slot_safe_wal_bytes: Seconds = "slot_safe_wal_bytes", "Bytes of WAL that may still be written before the slot is lost; +Inf without a limit";
+    slot_lost: Level = "slot_lost", "1 once the server has given away WAL that the slot stood for";
     spill_transactions: Level = "spill_transactions", "Transactions in progress that are received already";
     prepared_transactions: Level = "prepared_transactions", "Transactions that are prepared and kept until they commit";
     spilled_bytes: Level = "spilled_bytes", "Bytes of both on disk";

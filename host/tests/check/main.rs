@@ -136,6 +136,46 @@ fn bad_plugins_and_targets_are_refused_and_nothing_is_changed() {
     refused(&cluster, &column, "E0702", 2, nothing);
 }
 
+/// A row whose large value doesn't change can't be judged by it.
+#[test]
+fn a_filter_that_reads_what_updates_leave_out_is_named_with_its_columns() {
+    let cluster = cluster();
+    let sql = |statement: &str| cluster.sql("shop", statement).unwrap();
+    sql("CREATE TABLE parcels (id int PRIMARY KEY, status text, note text)");
+    let given = Given {
+        table: "public.parcels",
+        plugins: "plugins: { paid: { module: paid_only.wasm } }",
+        route: ", plugins: [paid]",
+        ..Given::good(&cluster)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pipeline.yaml"), given.yaml()).unwrap();
+    let module = rowmill_tests::plugin("paid_only").unwrap();
+    std::fs::copy(module, folder.path().join("paid_only.wasm")).unwrap();
+    let warned = || {
+        let output = rowmill(folder.path(), &["check", "--output", "json"]);
+        let checked: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let notices = checked["notices"].as_array().unwrap().clone();
+        let is_it = |notice: &serde_json::Value| notice["code"] == "E0238" && notice["level"] == "warning";
+        notices.into_iter().filter(is_it).collect::<Vec<_>>()
+    };
+    let said = warned();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let part = |name: &str| said[0][name].as_str().unwrap();
+    let headline = part("headline");
+    assert!(
+        headline.starts_with("filter paid reads") && headline.contains("public.parcels"),
+        "{headline}"
+    );
+    assert!(part("detail").starts_with("status: "), "{said:?}");
+    assert_eq!(part("help"), "ALTER TABLE public.parcels REPLICA IDENTITY FULL;");
+
+    sql(part("help"));
+    assert!(warned().is_empty());
+    sql("ALTER TABLE parcels REPLICA IDENTITY DEFAULT; ALTER TABLE parcels ALTER status SET STORAGE PLAIN");
+    assert!(warned().is_empty());
+}
+
 #[test]
 fn a_server_that_logs_too_little_is_refused() {
     let options = ClusterOptions {

@@ -2,10 +2,14 @@
 //! [`crate::oracle`]. Rounds of faults under load, then healing: everything must have arrived, and fresh rows pass.
 
 mod act;
+mod live;
+mod plugin_file;
+mod receiving;
 mod run;
 mod schedule;
 mod shelves;
 mod stage;
 
+pub use receiving::Receiving;
 pub use run::{Report, run};
-pub use schedule::{Act, Altered, Lasting, Receiving, Round, Step};
+pub use schedule::{Act, Altered, Lasting, Round, Step};

@@ -1,6 +1,6 @@
 //! What happens when, from a seed alone.
 
-use crate::{Fault, Random};
+use crate::{Fault, POINTS, Random};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +15,10 @@ pub enum Lasting {
     TargetDown,
     /// The state can't be written.
     DiskFull,
+    /// The file sink's output can't.
+    OutputFull,
+    /// Somebody at the target holds a lock on a table, so that nothing can be written to it.
+    TargetLocked,
 }
 
 /// Is done at once.
@@ -22,6 +26,13 @@ pub enum Lasting {
 pub enum Act {
     /// kill -9, and a start.
     Kill,
+    /// A start that ends by itself where it passes this point of the flow for the `hit`th time, and another.
+    KillAt {
+        point: usize,
+        hit: u64,
+    },
+    /// The kernel ends it for want of memory, amid a large transaction; then a start.
+    OutOfMemory,
     /// SIGTERM, and a start.
     Terminate,
     WalsendersTerminated,
@@ -37,6 +48,24 @@ pub enum Act {
     /// A version that breaks on every batch of two rows or more; after a while a good one.
     ReloadBreaking,
     ReloadGarbage,
+    /// For a while; then a good one.
+    PluginDeleted,
+    /// A bit of its file is turned, in place; after a while a good one.
+    PluginCorrupted {
+        byte: usize,
+    },
+    /// Its file ends early, in place; after a while a good one.
+    PluginCut {
+        part: u64,
+    },
+    /// Another good pipeline.yaml, and SIGHUP.
+    ConfigGood,
+    /// One that no host takes, and SIGHUP; after a while the one before.
+    ConfigBad,
+    /// The wall clock of the process, seconds from the true time, until the round is over.
+    ClockSet {
+        seconds: i64,
+    },
     LargeTransaction {
         rows: usize,
     },
@@ -80,6 +109,14 @@ impl Altered {
 }
 
 impl Act {
+    /// Whether another process begins with it.
+    fn starts(self) -> bool {
+        matches!(
+            self,
+            Self::Kill | Self::KillAt { .. } | Self::OutOfMemory | Self::Terminate
+        )
+    }
+
     /// Whether tables change by it.
     fn alters(self) -> bool {
         matches!(
@@ -94,47 +131,8 @@ impl Act {
     }
 }
 
-/// How the pipeline of a seed receives, as far as its server can. Transactions are prepared either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Receiving {
-    pub two_phase: bool,
-    pub streamed: bool,
-    pub binary: bool,
-}
-
-impl Receiving {
-    pub fn of(seed: u64) -> Self {
-        let mut random = stirred(seed.wrapping_mul(1_000_033));
-        let mut either = || random.below(2) == 0;
-        Self {
-            two_phase: either(),
-            streamed: either(),
-            binary: either(),
-        }
-    }
-
-    /// Without what a server of this major version can't do.
-    pub fn at(self, version: u32) -> Self {
-        Self {
-            two_phase: self.two_phase && version >= 15,
-            streamed: self.streamed && version >= 14,
-            binary: self.binary && version >= 14,
-        }
-    }
-
-    /// Lines of pipeline.yaml.
-    pub fn lines(self) -> String {
-        let Self {
-            two_phase,
-            streamed,
-            binary,
-        } = self;
-        format!("    two_phase: {two_phase}\n    stream_transactions: {streamed}\n    binary: {binary}")
-    }
-}
-
 /// The first numbers of seeds that lie close are close.
-fn stirred(seed: u64) -> Random {
+pub(super) fn stirred(seed: u64) -> Random {
     let mut random = Random::new(seed);
     for _ in 0..8 {
         random.number();
@@ -164,6 +162,10 @@ impl Round {
         for step in steps.iter_mut().filter(|_| number == 0) {
             step.act = step.act.filter(|act| !act.alters());
         }
+        // The same message that makes no sense twice ends the process, as it has to: one of them in a round.
+        let corrupts = |step: &Step| matches!(step.lasting, Some((Lasting::SourceNet(Fault::Corrupt(_)), _)));
+        let mut is_corrupted = false;
+        steps.retain(|step| !corrupts(step) || !std::mem::replace(&mut is_corrupted, true));
         Self(steps)
     }
 }
@@ -178,8 +180,10 @@ fn step(random: &mut Random) -> Step {
         // A process that stands still can't be asked, and one that can't write its state can't start.
         act: act.filter(|act| match lasting {
             Some((Lasting::HostStopped, _)) => matches!(act, Act::Kill | Act::LargeTransaction { .. }) || act.alters(),
-            Some((Lasting::DiskFull, _)) => !matches!(act, Act::Kill | Act::Terminate),
-            Some((Lasting::SourceDown, _)) => matches!(act, Act::Kill | Act::Terminate | Act::ReloadGood),
+            Some((Lasting::DiskFull, _)) => !act.starts(),
+            Some((Lasting::SourceDown, _)) => {
+                matches!(act, Act::Kill | Act::Terminate | Act::ReloadGood | Act::ClockSet { .. })
+            }
             Some((Lasting::TargetDown, _)) => !matches!(act, Act::TargetRestart { .. } | Act::TargetSessionsTerminated),
             _ => true,
         }),
@@ -188,20 +192,22 @@ fn step(random: &mut Random) -> Step {
 
 fn lasting(random: &mut Random) -> (Lasting, Duration) {
     let hold = Duration::from_millis(200 + random.below(2500));
-    let lasting = match random.below(16) {
-        0..=4 => Lasting::SourceNet(net(random)),
-        5..=9 => Lasting::TargetNet(net(random)),
+    let lasting = match random.below(18) {
+        0..=4 => Lasting::SourceNet(net(random, true)),
+        5..=9 => Lasting::TargetNet(net(random, false)),
         // Longer than the server waits for a sign of life, now and then.
         10 | 11 => return (Lasting::HostStopped, hold * if random.below(4) == 0 { 3 } else { 1 }),
         12 => Lasting::SourceDown,
         13 => Lasting::TargetDown,
+        14 => Lasting::OutputFull,
+        15 => Lasting::TargetLocked,
         _ => Lasting::DiskFull,
     };
     (lasting, hold)
 }
 
-fn net(random: &mut Random) -> Fault {
-    match random.below(9) {
+fn net(random: &mut Random, is_source: bool) -> Fault {
+    match random.below(10) {
         0 | 1 => Fault::CutAfter(1 + random.below(20_000)),
         6 => Fault::CutInside,
         7 => Fault::LoseReply,
@@ -209,13 +215,16 @@ fn net(random: &mut Random) -> Fault {
         2 => Fault::Latency(Duration::from_millis(20 + random.below(200))),
         3 => Fault::Slice(1 + random.below(7) as usize),
         4 => Fault::Swallow,
+        9 if is_source => Fault::Corrupt(b"BCIU"[random.below(4) as usize]),
         _ => Fault::Refuse,
     }
 }
 
 fn act(random: &mut Random) -> Act {
-    match random.below(30) {
-        0..=5 => Act::Kill,
+    const CLOCKS: [i64; 4] = [86_400, -3_600, 45, -45];
+    match random.below(40) {
+        0..=4 => Act::Kill,
+        5 => Act::OutOfMemory,
         6 => Act::Terminate,
         7 | 8 => Act::WalsendersTerminated,
         9 | 10 => Act::TargetSessionsTerminated,
@@ -236,8 +245,24 @@ fn act(random: &mut Random) -> Act {
         24 | 25 => Act::ColumnRenamed { table: table(random) },
         26 => Act::AlterRolledBack { table: table(random) },
         27 | 28 => Act::Emptied,
-        _ => Act::TableAdded {
+        29 => Act::TableAdded {
             by_hand: random.below(2) == 0,
+        },
+        30 | 31 => Act::KillAt {
+            point: random.below(POINTS.len() as u64) as usize,
+            hit: 1 + random.below(20),
+        },
+        32 => Act::PluginDeleted,
+        33 => Act::PluginCorrupted {
+            byte: random.below(9) as usize,
+        },
+        34 => Act::PluginCut {
+            part: 3 + random.below(20),
+        },
+        35 | 36 => Act::ConfigGood,
+        37 => Act::ConfigBad,
+        _ => Act::ClockSet {
+            seconds: CLOCKS[random.below(4) as usize],
         },
     }
 }
@@ -271,14 +296,6 @@ mod tests {
         assert_ne!(Round::of(7, 3), Round::of(7, 4));
     }
 
-    #[test]
-    fn seeds_receive_in_every_way() {
-        assert_eq!(Receiving::of(5), Receiving::of(5));
-        let ways: BTreeSet<Receiving> = (1..=32).map(Receiving::of).collect();
-        assert_eq!(ways.len(), 8, "{ways:?}");
-        assert!(ways.iter().all(|way| !way.at(14).two_phase && !way.at(13).streamed));
-    }
-
     /// Nothing is left out for ever: by name, in the rounds of half an hour.
     #[test]
     fn every_fault_comes_up() {
@@ -288,7 +305,7 @@ mod tests {
             lasting.extend(step.lasting.and_then(|(lasting, _)| word(format!("{lasting:?}"))));
             acts.extend(step.act.and_then(|act| word(format!("{act:?}"))));
         }
-        assert_eq!(lasting.len(), 6, "{lasting:?}");
-        assert_eq!(acts.len(), 16, "{acts:?}");
+        assert_eq!(lasting.len(), 8, "{lasting:?}");
+        assert_eq!(acts.len(), 24, "{acts:?}");
     }
 }

@@ -1,18 +1,21 @@
 //! The pipeline under test: two servers, each behind a proxy, the process between them, and the file that it writes.
 
-use super::schedule::Receiving;
+use super::receiving::Receiving;
 use super::shelves;
-use crate::oracle::{SECRET, TABLES, WATCH};
-use crate::{Cluster, ClusterOptions, Host, Proxy, SmallDisk, free_port, plugin, tag, tagger, trapping_tagger};
+use crate::oracle::{Echo, SECRET, TABLES, WATCH};
+use crate::{Clock, Cluster, ClusterOptions, Host, Proxy, SmallDisk, free_port, plugin, tagger};
 use anyhow::Result;
 use std::path::PathBuf;
+use std::process::Child;
 use tempfile::TempDir;
 
 /// The place of `tag` among the columns of both tables.
-const TAG: u8 = 5;
-const ABI: i32 = 0x1_0000;
+pub(super) const TAG: u8 = 5;
+pub(super) const ABI: i32 = 0x1_0000;
 /// Enough for the state and the compiled plugins.
-const DISK_BYTES: u64 = 48 << 20;
+const STATE_BYTES: u64 = 48 << 20;
+/// More than any run writes: it is filled by making it smaller.
+const OUTPUT_BYTES: u64 = 4 << 30;
 /// Transactions can be prepared, and those of some hundred rows are streamed where that is asked for.
 const SOURCE: [&str; 2] = ["max_prepared_transactions=10", "logical_decoding_work_mem=64kB"];
 const PASSWORD: &str = "ROWMILL_CHAOS_PASSWORD";
@@ -22,12 +25,18 @@ pub(super) struct Stage {
     pub host: Option<Host>,
     pub source_net: Proxy,
     pub target_net: Proxy,
+    /// Who holds a lock at the target.
+    pub locker: Option<Child>,
     pub source: Cluster,
     pub target: Cluster,
-    pub disk: Option<SmallDisk>,
+    /// Of the state, and of the file sink.
+    pub disks: Option<[SmallDisk; 2]>,
+    pub clock: Option<Clock>,
     pub folder: TempDir,
     pub console: u16,
     pub version: u64,
+    /// Of pipeline.yaml.
+    pub edition: u64,
     pub receiving: Receiving,
 }
 
@@ -46,27 +55,36 @@ impl Stage {
         target.script("target", TABLES)?;
         target.script("target", WATCH)?;
         let folder = tempfile::Builder::new().prefix("rowmill-chaos-").tempdir()?;
-        let disk = SmallDisk::mount(&folder.path().join("state"), DISK_BYTES);
-        if let Err(error) = &disk {
+        let mount = |name: &str, bytes| SmallDisk::mount(&folder.path().join(name), bytes);
+        let disks = mount("state", STATE_BYTES).and_then(|state| Ok([state, mount("out", OUTPUT_BYTES)?]));
+        if let Err(error) = &disks {
             println!("no full disks: {error:#}");
+        }
+        let clock = Clock::new(folder.path());
+        if let Err(error) = &clock {
+            println!("no jumps of the clock: {error:#}");
         }
         std::fs::copy(plugin("mask_pii")?, folder.path().join("mask_pii.wasm"))?;
         let stage = Self {
             host: None,
             source_net: Proxy::before_all(source.port())?,
             target_net: Proxy::before_all(target.port())?,
+            locker: None,
             source,
             target,
-            disk: disk.ok(),
+            disks: disks.ok(),
+            clock: clock.ok(),
             folder,
             console: free_port()?,
             version: 0,
+            edition: 0,
             receiving: receiving.at(version / 10_000),
         };
         stage.install(&tagger(0, TAG, ABI)?)?;
         Ok(stage)
     }
 
+    /// Editions differ in what a running process can take up.
     fn pipeline(&self) -> String {
         let url = |proxy: &Proxy, database| {
             format!(
@@ -77,7 +95,7 @@ impl Stage {
         format!(
             "name: chaos
 console: 127.0.0.1:{console}
-lanes: 2
+lanes: {lanes}
 state_dir: state
 drain_timeout: 3s
 source:
@@ -85,27 +103,58 @@ source:
     url: {source}
     tables: [public.events, public.accounts, public.shelf_*]
     snapshot: {{ mode: initial, connections: 2, unit_rows: 200 }}
+    max_row: {max_row}MiB
 {receiving}
 reload: {{ settle: 20ms, interval: 50ms }}
 plugins:
   mask_pii: {{ module: mask_pii.wasm, config: {{ columns: [email], method: keep-last-4 }} }}
   tagger: {{ module: tagger.wasm }}
 routes:
-  - {{ tables: [public.events, public.accounts], plugins: [mask_pii, tagger], sinks: [warehouse, feed] }}
+  - {{ tables: [public.events, public.accounts], plugins: [mask_pii, tagger], sinks: [warehouse, feed, echo] }}
   - {{ tables: [public.shelf_*], sinks: [warehouse, feed] }}
 sinks:
   warehouse: {{ postgres: {{ url: {target}, create_tables: true }} }}
   feed: {{ file: {{ path: out/feed.jsonl, rotate: 1MiB }} }}
+  echo: {{ stdout: {{}} }}
 ",
             console = self.console,
+            lanes = 2 - self.edition % 2,
+            max_row = 64 + self.edition % 3,
             receiving = self.receiving.lines(),
             source = url(&self.source_net, "source"),
             target = url(&self.target_net, "target"),
         )
     }
 
+    /// Writes pipeline.yaml as a person would while the process runs.
+    pub fn write_pipeline(&self) -> Result<()> {
+        Ok(std::fs::write(
+            self.folder.path().join("pipeline.yaml"),
+            self.pipeline(),
+        )?)
+    }
+
+    pub fn write_no_pipeline(&self) -> Result<()> {
+        let text = self.pipeline().replace("lanes:", "lames:");
+        Ok(std::fs::write(self.folder.path().join("pipeline.yaml"), text)?)
+    }
+
     pub fn start(&mut self) -> Result<()> {
-        let host = Host::run_in(self.folder.path(), &self.pipeline(), &[(PASSWORD, SECRET)])?;
+        self.start_with(&[])
+    }
+
+    /// Ends by itself where it passes this point for the `hit`th time.
+    pub fn start_to(&mut self, point: &str, hit: u64) -> Result<()> {
+        self.start_with(&[("ROWMILL_FAILPOINT", format!("{point}:{hit}"))])
+    }
+
+    fn start_with(&mut self, more: &[(&str, String)]) -> Result<()> {
+        Echo::tear(&self.echo())?;
+        let of_clock = self.clock.as_ref().map(Clock::variables);
+        let mut variables = vec![(PASSWORD, SECRET)];
+        let others = of_clock.iter().flatten().chain(more);
+        variables.extend(others.map(|(name, value)| (*name, value.as_str())));
+        let host = Host::run_in(self.folder.path(), &self.pipeline(), &variables)?;
         self.host = Some(host);
         Ok(())
     }
@@ -114,28 +163,7 @@ sinks:
         self.folder.path().join("out/feed.jsonl")
     }
 
-    /// Puts a module in place as careful tools do: whole, by a rename.
-    fn install(&self, module: &[u8]) -> Result<()> {
-        let fresh = self.folder.path().join("tagger.wasm.new");
-        std::fs::write(&fresh, module)?;
-        Ok(std::fs::rename(&fresh, self.folder.path().join("tagger.wasm"))?)
-    }
-
-    /// The next good version; returns what it writes.
-    pub fn install_good(&mut self) -> Result<String> {
-        self.version += 1;
-        self.install(&tagger(self.version, TAG, ABI)?)?;
-        Ok(tag(self.version))
-    }
-
-    /// A version that breaks on every batch of two rows or more. What it makes of a single row is delivered.
-    pub fn install_breaking(&mut self) -> Result<String> {
-        self.version += 1;
-        self.install(&trapping_tagger(self.version, TAG, 2)?)?;
-        Ok(tag(self.version))
-    }
-
-    pub fn install_garbage(&self) -> Result<()> {
-        self.install(b"\0asm garbage")
+    pub fn echo(&self) -> PathBuf {
+        self.folder.path().join("stdout")
     }
 }

@@ -186,7 +186,7 @@ fn shelved(shelves: &mut BTreeMap<String, Shelf>, line: &Value) -> Result<bool> 
     Ok(true)
 }
 
-fn of_line(line: &Value, at: u64) -> Result<Arrival> {
+pub(super) fn of_line(line: &Value, at: u64) -> Result<Arrival> {
     let table = match line["table"].as_str().context("table")? {
         "events" => Table::Events,
         "accounts" => Table::Accounts,

@@ -108,6 +108,11 @@ impl Judge {
         self.arrived
     }
 
+    /// Those of them that had arrived there before.
+    pub fn twice(&self) -> u64 {
+        self.twice
+    }
+
     /// Takes what has arrived at a sink. All that the ledger doesn't know by then was never written.
     pub fn arrive(&mut self, sink: usize, arrivals: &[Arrival], ledger: &Ledger) {
         for arrival in arrivals {
@@ -201,7 +206,7 @@ impl Judge {
         let is_again = !sink.seen.insert(id);
         // Copied rows of other keys may come whenever they do; which is which the target doesn't tell.
         let any_order = arrival.table == Table::Events && (arrival.is_copy || self.copying);
-        if any_order || (self.copying && is_again && arrival.is_copy) {
+        if any_order || (self.copying && (is_again && arrival.is_copy || sink.promise == Promise::AtLeastOnce)) {
             return None;
         }
         let history = sink.of_key.entry((arrival.table, arrival.key)).or_default();
@@ -235,6 +240,11 @@ impl Judge {
             }
             _ => Some(('d', "no exact replay of what came".into())),
         }
+    }
+
+    /// Whether this change has arrived at every sink that shows its table.
+    pub fn is_everywhere(&self, change: u64) -> bool {
+        self.sinks.iter().all(|sink| sink.seen.contains(&change))
     }
 
     /// How many obligations of this round haven't arrived at a sink that has to have them.
@@ -333,7 +343,7 @@ fn ahead(sink: &Sink, place: usize, positions: &HashMap<u64, Lsn>, samples: &[Sa
         arrival.1 = furthest;
     }
     samples.iter().find_map(|sample| {
-        let had = sample.sinks[place]?;
+        let had = sample.sinks.get(place).copied().flatten()?;
         // The server forgets what was committed before the position.
         let before = arrivals.partition_point(|(lsn, _)| *lsn < sample.acknowledged);
         let needed = arrivals.get(before.checked_sub(1)?)?.1;
@@ -352,7 +362,7 @@ fn halves(sink: &Sink, samples: &[Sample]) -> Option<(char, String)> {
     let mut spans: Vec<(u64, u64, u64)> = sink.spans.iter().map(|(txn, (from, to))| (*from, *to, *txn)).collect();
     spans.sort_unstable();
     samples.iter().find_map(|sample| {
-        let had = sample.sinks[0]?;
+        let had = sample.sinks.first().copied().flatten()?;
         let before = spans.partition_point(|(from, ..)| *from <= had);
         let (from, to, transaction) = *spans.get(before.checked_sub(1)?)?;
         let what = || {

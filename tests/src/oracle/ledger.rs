@@ -33,6 +33,11 @@ pub struct Change {
 }
 
 impl Change {
+    /// The id of the event of this number.
+    pub fn event(number: u64) -> u64 {
+        number * 2
+    }
+
     /// Grows for each key in the order of its commits.
     pub fn id(&self) -> u64 {
         self.number * 2 + u64::from(self.is_delete)

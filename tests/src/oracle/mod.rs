@@ -9,11 +9,12 @@
 //! | d | the changes of a key come in the order of their commits, save exact replays |
 //! | e | nothing comes twice, save after a fault at a sink that promises no more |
 //! | f | the acknowledged position never passes what isn't delivered; the target never shows half a transaction |
-//! | g | a fresh row passes soon after healing |
+//! | g | a fresh row passes within 5 s of healing, on a loaded machine so many times as long as it is slow |
 //! | h | the log has no ERROR and no WARN that isn't expected, and no output has a secret or a row's value |
 //! | i | the process ends only when it is told to |
 
 mod arrivals;
+mod echo;
 mod judge;
 mod ledger;
 mod outputs;
@@ -23,6 +24,7 @@ mod scribe;
 mod tests;
 
 pub use arrivals::{Arrival, Feed, Shelf, Told, WATCH};
+pub use echo::Echo;
 pub use judge::{Judge, Promise, Violation};
 pub use ledger::{Change, Ledger, Lsn, TABLES, Table, lsn, masked};
 pub use outputs::{ALLOWED, CANARY, Outputs, SECRET};

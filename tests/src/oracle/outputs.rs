@@ -50,6 +50,15 @@ pub const ALLOWED: &[(&str, &str)] = &[
     ),
     ("the copy starts over", "a table was altered or emptied in its copy"),
     (
+        "the plugin's file is gone; the version that runs goes on",
+        "it was deleted",
+    ),
+    (
+        "whether the server's history is ours can't be told",
+        "the source went away while it was asked",
+    ),
+    ("isn't taken up", "a pipeline.yaml that no host takes was written"),
+    (
         "compiled code of a plugin could not be kept",
         "the state's disk was filled",
     ),

@@ -19,7 +19,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
     pub acknowledged: Lsn,
-    pub sinks: [Option<u64>; 2],
+    pub sinks: Vec<Option<u64>>,
 }
 
 /// Takes samples in a thread of its own until it is dropped.
@@ -30,17 +30,18 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Of the only slot of `source`, the table `told` of `target`, and the file at `feed`.
-    pub fn start(source: &Cluster, target: &Cluster, feed: &Path) -> Self {
+    /// Of the only slot of `source`, the table `told` of `target`, the file at `feed`, and the output at `echo`.
+    pub fn start(source: &Cluster, target: &Cluster, feed: &Path, echo: &Path) -> Self {
         let samples = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (into, until) = (Arc::clone(&samples), Arc::clone(&stop));
-        let (source, target, feed) = (source.url("source"), target.url("target"), feed.to_path_buf());
+        let (source, target) = (source.url("source"), target.url("target"));
+        let (feed, echo) = (feed.to_path_buf(), echo.to_path_buf());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime
                 .expect("a runtime")
-                .block_on(sample(&source, &target, &feed, &into, &until));
+                .block_on(sample([&source, &target], [&feed, &echo], &into, &until));
         });
         Self {
             samples,
@@ -64,7 +65,7 @@ impl Drop for Sampler {
     }
 }
 
-async fn sample(source: &str, target: &str, feed: &Path, into: &Mutex<Vec<Sample>>, stop: &AtomicBool) {
+async fn sample([source, target]: [&str; 2], [feed, echo]: [&Path; 2], into: &Mutex<Vec<Sample>>, stop: &AtomicBool) {
     const ACKNOWLEDGED: &str = "SELECT confirmed_flush_lsn FROM pg_replication_slots";
     let (mut of_source, mut of_target) = (None, None);
     while !stop.load(Ordering::Relaxed) {
@@ -77,9 +78,10 @@ async fn sample(source: &str, target: &str, feed: &Path, into: &Mutex<Vec<Sample
         let told = ask(&mut of_target, target, "SELECT COALESCE(max(n), 0) FROM told").await;
         let told = told.and_then(|text| text.parse().ok());
         let covered = Feed::covered(feed).ok();
+        let written = std::fs::metadata(echo).map_or(0, |found| found.len());
         let sample = Sample {
             acknowledged,
-            sinks: [told, covered],
+            sinks: vec![told, covered, Some(written)],
         };
         into.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
     }

@@ -217,7 +217,7 @@ fn an_acknowledgement_beyond_what_is_there_is_found() {
         case.arrive(AGAIN, &all);
         case.rules(&[Sample {
             acknowledged,
-            sinks: [had, of_other],
+            sinks: vec![had, of_other],
         }])
     };
     assert_eq!(sampled(450, Some(4), Some(4)), "");
@@ -243,7 +243,7 @@ fn half_a_transaction_is_found() {
     case.arrive(AGAIN, &all);
     let at = |at| Sample {
         acknowledged: 0,
-        sinks: [Some(at), None],
+        sinks: vec![Some(at), None],
     };
     assert_eq!(case.rules(&[at(6), at(10), at(11)]), "f");
 }

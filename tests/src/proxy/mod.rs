@@ -209,6 +209,15 @@ impl Shared {
         }
     }
 
+    /// Waits for so long, or until another fault takes the place of this one.
+    fn hold(&self, fault: Fault, time: Duration) {
+        let present = self.fault();
+        let waited = self
+            .changed
+            .wait_timeout_while(present, time, |present| *present == fault);
+        drop(waited.unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
     /// Passes bytes of the server on, as far as the fault lets them. Tells whether the connection lives on.
     fn pass(&self, bytes: &mut [u8], client: &mut TcpStream, frames: &mut Frames) -> bool {
         self.wait_while_swallowing();
@@ -218,11 +227,11 @@ impl Shared {
             (Fault::Refuse, _) => return false,
             (_, Some(len)) => (len, client.write_all(&bytes[..len])),
             (Fault::Latency(time), _) => {
-                std::thread::sleep(time);
+                self.hold(fault, time);
                 (bytes.len(), client.write_all(bytes))
             }
             (Fault::Bandwidth(rate), _) => {
-                std::thread::sleep(Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64));
+                self.hold(fault, Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64));
                 (bytes.len(), client.write_all(bytes))
             }
             (Fault::Slice(size), _) => {

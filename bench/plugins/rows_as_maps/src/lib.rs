@@ -1,8 +1,11 @@
-//! The way of other systems: each row arrives as a map of names, is decoded into owned values, changed, and encoded
-//! again whole.
+//! The way of other systems: each row arrives as a map of names, becomes owned values, is changed, and is encoded again
+//! whole.
+//!
+//! The host hands rows over by position, so the map is made of those values, as a decoder would make it of a map on the
+//! wire. What the host would have to do with maps, encoding each and reading the replies, isn't counted.
 
 use rowmill_plugin::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 const COLUMNS: [&str; 12] = [
@@ -20,7 +23,7 @@ const COLUMNS: [&str; 12] = [
     "token",
 ];
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Owned {
     Null,
@@ -37,8 +40,7 @@ enum Owned {
     write(email)
 )]
 fn rows_as_maps(row: &Row, patch: &mut Patch) -> Result<()> {
-    let broken = |error: &dyn std::fmt::Display| Error::new(error.to_string());
-    let mut sent = BTreeMap::new();
+    let mut map = BTreeMap::new();
     for name in COLUMNS {
         let value = match row.value(name)? {
             Value::Bool(value) => Owned::Bool(value),
@@ -48,13 +50,12 @@ fn rows_as_maps(row: &Row, patch: &mut Patch) -> Result<()> {
             Value::Text(value) => Owned::Text(value.to_owned()),
             _ => Owned::Null,
         };
-        sent.insert(name.to_owned(), value);
+        map.insert(name.to_owned(), value);
     }
-    sent.insert("email".to_owned(), Owned::Text("***".to_owned()));
-    // The reply as such a system sends it, and reads it back.
-    let bytes = rmp_serde::to_vec(&sent).map_err(|error| broken(&error))?;
-    let back: BTreeMap<String, Owned> = rmp_serde::from_slice(&bytes).map_err(|error| broken(&error))?;
-    if let Some(Owned::Text(email)) = back.get("email") {
+    map.insert("email".to_owned(), Owned::Text("***".to_owned()));
+    let reply = rmp_serde::to_vec(&map).map_err(|error| Error::new(error.to_string()))?;
+    std::hint::black_box(&reply);
+    if let Some(Owned::Text(email)) = map.get("email") {
         patch.set("email", email.as_str());
     }
     Ok(())

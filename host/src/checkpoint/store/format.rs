@@ -61,6 +61,8 @@ pub(super) const ROUTED_DOCUMENT: &str = "routed_tables";
 /// The partitions below published tables at the last look.
 pub(super) const PARTITIONS_DOCUMENT: &str = "partitions";
 pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
+pub(super) const OWN_SLOT_DOCUMENT: &str = "own_slot";
+pub(super) const DETACHED_DOCUMENT: &str = "detached_sinks";
 pub(super) const PREPARED_DOCUMENT: &str = "prepared";
 /// The last commit with rows before the position, where it is known.
 pub(super) const LAST_COMMIT_DOCUMENT: &str = "last_commit";

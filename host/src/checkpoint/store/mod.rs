@@ -227,6 +227,26 @@ impl StateStore {
         self.write(|transaction| format::put_document(transaction, &format::numbers(table), columns))
     }
 
+    /// The sinks that are left out.
+    pub fn detached(&self) -> Result<Vec<String>, Problem> {
+        let detached = self.read(|transaction| format::document(transaction, format::DETACHED_DOCUMENT))?;
+        Ok(detached.unwrap_or_default())
+    }
+
+    pub fn set_detached(&self, sinks: &[String]) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::DETACHED_DOCUMENT, sinks))
+    }
+
+    /// The slot that was about to be made here last: where there is no position yet, nobody has streamed from it.
+    pub fn own_slot(&self) -> Result<Option<String>, Problem> {
+        self.read(|transaction| format::document(transaction, format::OWN_SLOT_DOCUMENT))
+    }
+
+    /// To be called before it is made.
+    pub fn set_own_slot(&self, slot: &str) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::OWN_SLOT_DOCUMENT, slot))
+    }
+
     /// The ids of the transactions whose rows lie in the folder of prepared ones.
     pub fn prepared(&self) -> Result<Vec<u32>, Problem> {
         let prepared = self.read(|transaction| format::document(transaction, format::PREPARED_DOCUMENT))?;

@@ -413,6 +413,40 @@ fn h17_a_state_of_format_2_loses_nothing_that_a_copy_could_go_on_from() {
     assert_eq!(copied(&store), ["-10:1"]);
 }
 
+/// Each older format lacks tables that came later; it is read, and is of this format from then on.
+#[test]
+fn h17_states_of_formats_1_and_3_are_read_and_go_on() {
+    for (old, missing) in [(1, 4), (3, 1)] {
+        let bench = Bench::new();
+        let store = bench.open();
+        store.set_identity(&identity()).unwrap();
+        store.set_copy(&copy(1), &[]).unwrap();
+        store.advance(Some(Lsn(7)), &[]).unwrap();
+        drop(store);
+        let database = Database::open(bench.database()).unwrap();
+        let older = |transaction: &WriteTransaction| {
+            transaction.open_table(NUMBERS)?.insert("format", old)?;
+            transaction.delete_table(format::AHEAD)?;
+            if missing > 1 {
+                transaction.delete_table(format::RANGES)?;
+                transaction.delete_table(format::PLUGIN_STATES)?;
+                transaction.delete_table(format::PLUGIN_ENTRIES)?;
+            }
+            Ok(())
+        };
+        write(&database, older).unwrap();
+        drop(database);
+        let store = bench.open();
+        let stored = store.stored().unwrap().unwrap();
+        assert_eq!((stored.identity, stored.lsn), (identity(), Lsn(7)), "format {old}");
+        assert_eq!(store.copies().unwrap(), vec![copy(1)]);
+        store.advance(Some(Lsn(8)), &[unit(1, 0, 1)]).unwrap();
+        assert_eq!(copied(&store), ["-10:1"]);
+        drop(store);
+        assert_eq!(bench.open().position().unwrap(), Some(Lsn(8)));
+    }
+}
+
 #[test]
 fn h12_a_folder_that_cant_be_made_is_told() {
     let bench = Bench::new();

@@ -23,7 +23,7 @@ mod standard;
 mod time;
 mod types;
 
-pub(super) use columns::Columns;
+pub(super) use columns::{Columns, OfRelation};
 pub(crate) use float::{write_f32, write_f64};
 pub use standard::is_alike_everywhere;
 pub(super) use standard::standard;

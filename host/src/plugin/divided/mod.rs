@@ -25,6 +25,7 @@ use super::chain::Chain;
 use super::error::PluginError;
 use crate::batch::{Batch, Op, Row};
 use crew::Crew;
+use std::cmp::Reverse;
 
 pub use kept::PluginKept;
 pub(super) use kept::not_together;
@@ -33,6 +34,8 @@ pub(super) use kept::not_together;
 pub const DIVISIONS: usize = 16;
 /// Fewer rows aren't worth a thread's waking.
 const SHARED_ROWS_MIN: usize = 64;
+/// What a call costs beside its rows, in rows.
+const CALL_ROWS: usize = 8;
 /// In the place of a division: all of them.
 const ALL: u8 = u8::MAX;
 
@@ -150,9 +153,16 @@ impl Divided {
     /// The first division stays on this thread: what becomes of truncates and messages is written to the batch itself.
     fn work_together(&mut self, batch: &mut Batch) {
         let members = self.crew.len();
+        let rows = |at: usize| {
+            self.divisions
+                .get(at)
+                .and_then(Option::as_ref)
+                .map(|division| division.rows.len())
+        };
+        let thread_of = shared_out(std::array::from_fn(|at| rows(at).unwrap_or(0)), members + 1);
         for member in 0..members {
             let share = self.crew.share(member);
-            for at in (member + 1..self.divisions.len()).step_by(members + 1) {
+            for at in (0..DIVISIONS).filter(|at| thread_of[*at] == member + 1) {
                 let busy = self.divisions[at].take_if(|division| !division.rows.is_empty());
                 share.divisions.extend(busy.map(|division| (at, division)));
             }
@@ -218,10 +228,59 @@ impl Divided {
     }
 }
 
+/// Which thread takes each division, by the rows that they have: the largest first, each to whoever has the least so far.
+/// The first one is thread 0's.
+fn shared_out(rows: [usize; DIVISIONS], threads: usize) -> [usize; DIVISIONS] {
+    let mut order: [usize; DIVISIONS] = std::array::from_fn(|at| at);
+    order[1..].sort_by_key(|at| Reverse(rows[*at]));
+    let mut loads = [0; DIVISIONS];
+    let mut thread_of = [0; DIVISIONS];
+    for at in order.into_iter().filter(|at| rows[*at] > 0) {
+        let threads = loads.iter().enumerate().take(if at == 0 { 1 } else { threads });
+        let least = threads.min_by_key(|(_, load)| **load).map_or(0, |(thread, _)| thread);
+        loads[least] += rows[at] + CALL_ROWS;
+        thread_of[at] = least;
+    }
+    thread_of
+}
+
 fn has_key(row: &Row) -> bool {
     !matches!(row.op, Op::Truncate | Op::Message)
 }
 
 fn change(row: &Row) -> (u32, u64) {
     (row.transaction, row.ordinal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loads(rows: [usize; DIVISIONS], threads: usize) -> Vec<usize> {
+        let thread_of = shared_out(rows, threads);
+        assert_eq!(thread_of[0], 0);
+        let of = |thread| {
+            (0..DIVISIONS)
+                .filter(|at| thread_of[*at] == thread)
+                .map(|at| rows[at])
+                .sum()
+        };
+        (0..threads).map(of).collect()
+    }
+
+    #[test]
+    fn divisions_are_shared_out_by_their_rows() {
+        let mut rows = [10; DIVISIONS];
+        rows[4] = 150;
+        // The others' calls cost something, too.
+        assert_eq!(loads(rows, 2), [120, 180]);
+        assert_eq!(loads([10; DIVISIONS], 4), [40; 4]);
+        assert_eq!(loads([10; DIVISIONS], 1), [160]);
+        assert_eq!(loads([10; DIVISIONS], 16), [10; 16]);
+        // What has no rows takes nobody's time.
+        let mut few = [0; DIVISIONS];
+        (few[3], few[7], few[8]) = (30, 20, 20);
+        assert_eq!(loads(few, 2).iter().sum::<usize>(), 70);
+        assert_eq!(shared_out(few, 2)[3], 0);
+    }
 }

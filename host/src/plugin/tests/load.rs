@@ -186,6 +186,42 @@ fn compiled_code_is_kept_in_a_private_folder() {
     Engine::new(Some(cache)).unwrap().load(&bytes, &limits()).unwrap();
 }
 
+/// How long the best of some loads may take; without optimisation our own part of it takes several times as long.
+const LOADED_IN: std::time::Duration = match cfg!(debug_assertions) {
+    true => std::time::Duration::from_millis(100),
+    false => std::time::Duration::from_millis(2),
+};
+/// Compiling takes so many times as long as loading, at the least.
+const COMPILING_LONGER: u32 = 5;
+
+/// What a start, or a swap to a version that has run before, waits for: read, checked, mapped, linked. The release's
+/// figure is one of `cargo xtask bench plugin`.
+#[test]
+fn a_cached_module_of_1_mb_is_loaded_at_once() {
+    let bytes = rowmill_tests::large_tagger(1, 0).unwrap();
+    assert!((1 << 20..2 << 20).contains(&bytes.len()), "{}", bytes.len());
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(Some(folder.path().join("code"))).unwrap();
+    let roomy = Limits {
+        module: ByteSize(8 << 20),
+        ..limits()
+    };
+    let timed = || {
+        let started = std::time::Instant::now();
+        drop(engine.load(&bytes, &roomy).unwrap());
+        started.elapsed()
+    };
+    let compiled = timed();
+    // The least: the others say more of what else the machine does.
+    let loaded = (0..20).map(|_| timed()).min().unwrap();
+    println!("compiled in {compiled:?}, loaded in {loaded:?}");
+    assert!(loaded < LOADED_IN, "loaded in {loaded:?}");
+    assert!(
+        loaded * COMPILING_LONGER < compiled,
+        "loaded in {loaded:?}, compiled in {compiled:?}"
+    );
+}
+
 #[test]
 fn a_config_that_does_not_fit_the_schema_is_refused() {
     let schema = r#"{"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}}"#;

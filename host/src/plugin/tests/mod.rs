@@ -10,6 +10,7 @@ mod images;
 mod isolation;
 mod load;
 mod membership;
+mod random;
 mod replies;
 mod routes;
 mod rowless;

@@ -98,14 +98,18 @@ fn a_transform_passes_drops_and_rejects_them() {
         (Op::Message, 1, "message")
     );
     assert!(matches!(aside.cause, AsideCause::Row(_)));
-    for action in [
-        patch(1, 1, s("x")),
-        arr(&[i(1), i(3), i(0), arr(&[])]),
-        arr(&[i(2), i(4), arr(&[])]),
-        arr(&[i(2), i(5), s("t"), nil()]),
+    let made = arr(&[i(0), i(0), arr(&[i(1), s("made")]), nil()]);
+    for (action, what) in [
+        (patch(1, 1, s("x")), "a truncate"),
+        (arr(&[i(1), i(3), i(0), arr(&[])]), "a truncate"),
+        (arr(&[i(2), i(3), i(0), arr(&[i(1), s("made")])]), "a message"),
+        (arr(&[i(2), i(4), arr(&[made])]), "a message"),
+        (arr(&[i(2), i(4), arr(&[])]), "a message"),
+        (arr(&[i(2), i(5), s("t"), nil()]), "a message"),
     ] {
-        let error = run(&of(&[action])).unwrap_err();
-        assert!(text_of(&error).contains("outputs belong to tables"), "{error}");
+        let text = text_of(&run(&of(&[action])).unwrap_err());
+        assert!(text.contains(&format!("it makes rows of {what}")), "{text}");
+        assert!(text.contains("outputs belong to tables"), "{text}");
     }
 }
 

@@ -62,25 +62,12 @@ fn filter_and_patch() {
     );
 }
 
-/// A module of 1 MB whose code is in the cache: read, checked, mapped, linked.
-/// `cargo test --release -p rowmill -- --ignored --nocapture a_cached_module`
+/// A module of 1 MB whose code is in the cache, by what is done with it. That it is quick is asserted in `load.rs`.
+/// `cargo test --release -p rowmill -- --ignored --nocapture parts_of_loading`
 #[test]
 #[ignore = "a measurement"]
-fn a_cached_module_of_1_mb_is_loaded() {
-    use std::fmt::Write;
-    let good = filter(wishes(&[0], &[], None), arr(&[i(0), yes(true), nil()])).wat();
-    let mut wat = good.trim_end().trim_end_matches(')').to_owned() + ")";
-    for at in 0..1_600 {
-        let steps = "(local.set 0 (i32.add (i32.mul (local.get 0) (local.get 1)) (i32.load8_u (local.get 1))))";
-        write!(
-            wat,
-            "(func (param i32 i32) (result i32) {} (i32.const {at}))",
-            steps.repeat(40)
-        )
-        .unwrap();
-    }
-    wat += ")";
-    let bytes = wat::parse_str(wat).unwrap();
+fn parts_of_loading_a_cached_module() {
+    let bytes = rowmill_tests::large_tagger(1, 0).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let roomy = Limits {
         module: ByteSize(8 << 20),

@@ -428,8 +428,16 @@ impl Apply<'_, '_> {
                 self.send_truncate(row, plans, &places, index)?;
             }
             _ => {
-                let what = "a truncate can be passed, dropped, rejected or sent elsewhere, and a message all but the \
-                            last; outputs belong to tables";
+                let what = match row.op {
+                    Op::Message => {
+                        "it makes rows of a message, or patches it, which can be passed, dropped or rejected alone: \
+                         outputs belong to tables, and a message has none"
+                    }
+                    _ => {
+                        "it makes rows of a truncate, or patches it, which can be passed, dropped, rejected or sent \
+                         elsewhere: outputs belong to tables"
+                    }
+                };
                 return breach(index, what);
             }
         }

@@ -1,5 +1,6 @@
 //! All that a start would refuse, found in one go: plugins, source, routes, sinks. Nothing is changed on any server.
 
+mod filters;
 mod routes;
 mod sample;
 mod source;
@@ -85,6 +86,7 @@ pub async fn check(config: &Pipeline, sample: usize) -> Checked {
         let tables = &source.report.catalog.tables;
         ways = routes::ways(config, tables, &mut started, known, &changes, &mut checked.problems);
         tables_of(config, &source.report.catalog, &ways, &mut checked);
+        checked.notices.extend(filters::unjudged(tables, &ways, &mut started));
     }
     let system_identifier = source.as_ref().map_or(0, |source| source.system_identifier);
     for of_sink in &config.sinks {

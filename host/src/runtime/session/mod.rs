@@ -13,7 +13,7 @@ use super::receive::{Onward, ReceiveEnd, Until, receive};
 use super::source::{NotReady, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
-use super::{heartbeat, partitions, types};
+use super::{failure::unavailable, heartbeat, partitions, types, wal_pressure};
 use crate::decode::Decoder;
 use crate::problem::Problem;
 use crate::source::catalog::Catalog;
@@ -40,11 +40,12 @@ pub(super) async fn session(
     // Before the settings are read: a change in between is noticed.
     let settings = process.settings.load(Ordering::Acquire);
     let ready = tokio::select! {
-        ready = prepare(process) => ready,
+        ready = prepare(process, options) => ready,
         () = stop.requested(Stop::Drain) => return Ok(SessionEnd::Done),
     };
     let ready = match ready {
         Ok(ready) => ready,
+        Err(NotReady::Retry(reason)) if options.exit_on_unavailable => return Err(unavailable(&reason)),
         Err(NotReady::Retry(reason)) => return Ok(SessionEnd::Retry(reason)),
         Err(NotReady::SlotTaken(problem)) => return Ok(SessionEnd::SlotTaken(problem)),
         Err(NotReady::Refused(problem)) => return Ok(SessionEnd::Refused(problem)),
@@ -173,6 +174,7 @@ fn watch_server(
             () = joins.watch(&process, &client) => return,
             () = partitions::watch(&process, &client, &catalog) => return,
             () = heartbeat::beat(&process, &client) => return,
+            () = wal_pressure::watch(&process) => return,
             // The session has ended.
             () = send.closed() => return,
         };

@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(200);
-/// Long enough to be no burden for a target that is down for hours, short enough to be noticed when it is back.
-const MOST: Duration = Duration::from_secs(30);
+/// However long a target was away, rows pass within seconds of its return; a try costs it one connection.
+const MOST: Duration = Duration::from_secs(3);
 
 /// Doubled after each failure, with up to a quarter off so that hosts that failed together don't return together.
 #[derive(Debug)]

@@ -55,6 +55,8 @@ pub struct Driver {
     flush_interval: Duration,
     durable: Box<dyn Fn(u64) + Send + Sync>,
     backoff: Backoff,
+    /// Why it failed last, until something becomes durable again.
+    last_failure: String,
     /// Transactions that committed before it are there already.
     position: Option<Lsn>,
     written: u64,
@@ -86,6 +88,7 @@ impl Driver {
             flush_interval,
             durable: Box::new(durable),
             backoff: Backoff::default(),
+            last_failure: String::new(),
             position: None,
             written: 0,
             durable_sequence: 0,
@@ -119,12 +122,19 @@ impl Driver {
             let delay = self.backoff.next();
             self.queue.set_state(SinkState::Retrying);
             self.queue.count_retry();
-            tracing::warn!(
-                sink = self.context.sink,
-                retry_in_ms = delay.as_millis() as u64,
-                "the sink failed and is opened again: {error:#}"
-            );
+            self.tell(format!("{error:#}"), delay);
             tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// The same failure again and again is one line, not a flood.
+    fn tell(&mut self, failure: String, delay: Duration) {
+        let (sink, retry_in_ms) = (&self.context.sink, delay.as_millis() as u64);
+        if failure == self.last_failure {
+            tracing::debug!(sink, retry_in_ms, "the sink fails still: {failure}");
+        } else {
+            tracing::warn!(sink, retry_in_ms, "the sink failed and is opened again: {failure}");
+            self.last_failure = failure;
         }
     }
 
@@ -237,6 +247,7 @@ impl Driver {
         self.durable_sequence = sequence;
         self.retained.durable(sequence);
         self.backoff.reset();
+        self.last_failure.clear();
         self.undurable_since = (self.written > sequence).then(Instant::now);
         self.queue.set_durable(sequence);
         (self.durable)(sequence);

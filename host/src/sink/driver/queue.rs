@@ -52,6 +52,8 @@ pub(super) struct Queue {
     state: AtomicU8,
     rows: AtomicU64,
     retries: AtomicU64,
+    /// The last sequence that was sent here.
+    sent: AtomicU64,
     durable: AtomicU64,
     passed_over: Arc<PassedOver>,
 }
@@ -66,6 +68,7 @@ impl Queue {
             state: AtomicU8::new(SinkState::Opening as u8),
             rows: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             durable: AtomicU64::new(0),
             passed_over,
         }
@@ -142,6 +145,7 @@ impl SinkHandle {
     /// bound is taken when the queue is empty. Not to be called from async code.
     pub fn send(&self, delivery: Delivery) -> Result<(), Closed> {
         let queue = &self.queue;
+        queue.sent.store(delivery.sequence, Ordering::Relaxed);
         let mut inner = queue.lock();
         let bytes = delivery.batch.size_bytes();
         while !inner.closed && !inner.deliveries.is_empty() && inner.bytes + bytes > queue.bound {
@@ -201,6 +205,11 @@ impl SinkHandle {
 
     pub fn passed_over(&self) -> &PassedOver {
         &self.queue.passed_over
+    }
+
+    /// Whether it was sent something that isn't durable yet.
+    pub fn is_behind(&self) -> bool {
+        self.queue.sent.load(Ordering::Relaxed) > self.durable_sequence()
     }
 
     /// The last sequence that is durable; 0 before the first.

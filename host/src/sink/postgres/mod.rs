@@ -86,7 +86,7 @@ use std::time::Duration;
 
 /// How often in a row a target that has let us in before may refuse to, before that is final. With the driver's backoff
 /// about two minutes: files of secrets follow later what changes the role.
-const REFUSED_TRIES: u32 = 12;
+const REFUSED_TRIES: u32 = 45;
 
 /// What rows that come in numbers wait for others: long enough that keys that are changed again and again are changed
 /// once, and that a commit takes hundreds of rows; less than anybody sees who has just changed so many.

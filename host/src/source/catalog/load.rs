@@ -96,7 +96,7 @@ SELECT c.*
 FROM (SELECT ''::"char" AS attgenerated) AS older, LATERAL (
     SELECT a.attrelid AS oid, a.attname::text AS name, a.attnum AS number, a.atttypid AS type_oid,
            a.atttypmod AS typmod, format_type(a.atttypid, NULL) AS type_name, NOT a.attnotnull AS nullable,
-           attgenerated <> '' AS generated
+           attgenerated <> '' AS generated, a.attlen = -1 AND a.attstorage <> 'p' AS toastable
     FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ) AS c
@@ -134,6 +134,7 @@ fn column(row: &Row) -> Column {
         primary_key: false,
         identity: false,
         generated: row.get("generated"),
+        toastable: row.get("toastable"),
         withheld: false,
     }
 }

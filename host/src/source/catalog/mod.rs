@@ -121,6 +121,8 @@ pub struct Column {
     pub identity: bool,
     /// Computed by the server, and not streamed: servers from 18 on send stored ones where the publication says so.
     pub generated: bool,
+    /// Its values may be stored out of line.
+    pub toastable: bool,
     /// Not in the adopted publication's list: it must not leave.
     pub withheld: bool,
 }

@@ -6,9 +6,6 @@ use crate::problem::{COPY_ANEW, Exit, Problem};
 use crate::source::failure::{headline, shown};
 use crate::source::slot::{self, SlotState};
 
-/// Bytes of WAL below which a slot with a limit is close to being lost: a bulk load writes them in a minute.
-const SAFE_WAL_SIZE_LOW: i64 = 64 << 20;
-
 /// What makes a slot unusable comes first; somebody else's slot is not looked at any further.
 pub(super) fn check(slot: &SlotState, server: &Server, findings: &mut Findings) {
     if let Some(problem) = foreign(slot) {
@@ -87,8 +84,7 @@ fn lost(slot: &SlotState, server: &Server) -> Problem {
 
 fn note(slot: &SlotState, server: &Server, findings: &mut Findings) {
     let name = shown(&slot.name);
-    let unreserved = slot.wal_status.as_deref() == Some("unreserved");
-    if unreserved || slot.safe_wal_size.is_some_and(|size| size < SAFE_WAL_SIZE_LOW) {
+    if slot::is_at_risk(slot.wal_status.as_deref(), slot.safe_wal_size) {
         let left = slot.safe_wal_size.unwrap_or_default().max(0);
         findings.note(
             Level::Warning,
@@ -99,7 +95,7 @@ fn note(slot: &SlotState, server: &Server, findings: &mut Findings) {
                 slot.wal_status.as_deref().unwrap_or("unknown"),
                 server.max_slot_wal_keep_size
             )),
-            Some("`ALTER SYSTEM SET max_slot_wal_keep_size = -1;`, then `SELECT pg_reload_conf();`".into()),
+            Some(slot::KEEP_MORE.into()),
         );
     }
 }
