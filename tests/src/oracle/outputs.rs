@@ -59,6 +59,10 @@ pub const ALLOWED: &[(&str, &str)] = &[
     ),
     ("isn't taken up", "a pipeline.yaml that no host takes was written"),
     (
+        "has changed in more than config and limits of plugins",
+        "pipeline.yaml was written, before the signal",
+    ),
+    (
         "compiled code of a plugin could not be kept",
         "the state's disk was filled",
     ),
