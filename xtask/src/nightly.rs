@@ -57,7 +57,7 @@ const fn many(file: &'static str, test: &'static str, variable: &'static str, ti
 use Work::{Ignored, Own};
 
 /// In the order in which they run. A further part is one more line.
-const PARTS: [(&str, Work); 21] = [
+const PARTS: [(&str, Work); 22] = [
     ("instructions", Own(|_| gate::gate(false))),
     ("new plugins", Ignored("rowmill", "new_plugin")),
     ("10,000 swaps", Ignored("rowmill", "swaps")),
