@@ -5,6 +5,9 @@
 //! rows don't divide, are the first connection's alone. The stream's rows all are: before the first of them the other
 //! connection has committed. After a crash between the two commits the unit comes again, and each of its rows is
 //! overwritten by key, as ever.
+//!
+//! Rows that go in as they came (`straight`) are the first connection's alone: the target has no texts to parse, so one
+//! takes all that is read, and two of them would wait for each other's pages of an index (a quarter more CPU).
 
 use super::Session;
 use crate::batch::{Delivery, Lsn, Origin};
@@ -48,7 +51,7 @@ impl Session {
         let Some(copying) = &self.copying else {
             return Ok(self.relaxed.is_some());
         };
-        if !is_copied(delivery) {
+        if !is_copied(delivery) || delivery.batch.straight {
             if self.relaxed.as_ref().is_some_and(|relaxed| relaxed.open) {
                 self.settle(before).await?;
             }
