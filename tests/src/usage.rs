@@ -111,7 +111,7 @@ mod tests {
     fn what_fills_up_first_is_flat_and_what_goes_on_growing_is_not() {
         let warmed = |at: u64| 20_000 + 1_000 * at.min(20) + at % 3 * 500;
         flat(warmed, |_| 12).check().unwrap();
-        let leaking = flat(|at| warmed(at) + 250 * at, |_| 12).check().unwrap_err();
+        let leaking = flat(|at| warmed(at) + 400 * at, |_| 12).check().unwrap_err();
         assert!(leaking.to_string().contains("memory grew"), "{leaking}");
         let threads = flat(warmed, |at| 12 + at / 10).check().unwrap_err();
         assert!(threads.to_string().contains("threads grew"), "{threads}");
