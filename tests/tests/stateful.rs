@@ -17,7 +17,7 @@ const TABLES: &str = "
     CREATE TABLE orders (id bigint PRIMARY KEY, customer bigint, amount bigint, total bigint);
     CREATE TABLE visits (id bigint PRIMARY KEY, customer bigint, amount bigint, total bigint);
 ";
-const REST: &str = "reload: { settle: 20ms, interval: 50ms }
+const REST: &str = "reload: { settle: 20ms, interval: 50ms, probation_batches: 20 }
 plugins:
   total: { module: total.wasm }
   by_customer: { module: by_customer.wasm, features: [kv] }
@@ -156,10 +156,12 @@ fn a_new_version_takes_over_with_the_state() {
     install(&shop, "total", &totals(Keeps::State, COLUMNS, 2).unwrap()).unwrap();
     shop.wait_for(&mut host, "version 2 runs", says("the plugin was reloaded"))
         .unwrap();
+    let passed = "the new version of the route's plugins has passed its probation";
+    shop.wait_for(&mut host, "version 2 is trusted", says(passed)).unwrap();
     let rows = shop.target("SELECT count(*) + 20 FROM orders").unwrap();
     let more = format!("SELECT count(*) > {rows} FROM orders");
     shop.wait_target(&mut host, &more, "t").unwrap();
-    // Its state is of version 2 now: version 1 is refused, and version 2 goes on.
+    // Its state is of version 2 now, and what version 1 had is gone: version 1 is refused, and version 2 goes on.
     install(&shop, "total", &totals(Keeps::State, COLUMNS, 1).unwrap()).unwrap();
     shop.wait_for(&mut host, "version 1 is refused", says("the changed plugin is refused"))
         .unwrap();

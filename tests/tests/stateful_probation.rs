@@ -154,6 +154,33 @@ fn somebody_may_go_back_to_a_version_whose_state_is_older() {
     stage.host.take().unwrap().terminate().unwrap();
 }
 
+/// The file goes back to the module before, while the new one is on probation: that has its own state still, and is no
+/// stranger who needs a probation.
+#[test]
+fn a_file_that_goes_back_on_probation_goes_on_with_its_own_state() {
+    for keeps in [Keeps::EachInOne, Keeps::Each] {
+        let mut stage = Stage::new(keeps);
+        stage.pay(5);
+        stage.wait_right();
+        stage.install(&totals(keeps, COLUMNS, 2).unwrap(), 1);
+        stage.pay(6);
+        stage.wait_right();
+        // What is kept by now is of version 2, which version 1 couldn't read.
+        stage.restart();
+        stage.pay(7);
+        stage.wait_right();
+        assert!(stage.list().contains("on probation"), "{}", stage.list());
+        stage.install(&totals(keeps, COLUMNS, 1).unwrap(), 2);
+        assert!(!stage.list().contains("on probation"), "{}", stage.list());
+        stage.pay(8);
+        stage.wait_right();
+        stage.restart();
+        stage.pay(9);
+        stage.wait_right();
+        stage.host.take().unwrap().terminate().unwrap();
+    }
+}
+
 /// `other` is what the bad version adds up; `sum` what the good one would have.
 const BY_KEY: &str = "CREATE TABLE payments
     (id bigint PRIMARY KEY, customer bigint, amount bigint, total bigint, other bigint, sum bigint);";

@@ -166,10 +166,13 @@ fn prepare(
             .iter()
             .map(|taken| process.modules.key.version(taken))
             .collect();
-        if trust == Trust::Probation || !chains::waits(&recorded, &plugins) {
+        // It goes on with what it has by itself, whatever the one on probation keeps.
+        let goes_back = chains::waits(&recorded, &plugins);
+        if !goes_back {
             takes_state(process, at, route, &runnable)?;
         }
-        if trust == Trust::Probation {
+        let is_new = trust == Trust::Probation && !goes_back;
+        if is_new {
             let running: Vec<PluginVersion> = versions(process, route, None).iter().map(Taken::runnable).collect();
             if !taken.plugin.allow_schema_change {
                 same_shape(process, route, &running, &runnable, &live)?;
@@ -179,7 +182,7 @@ fn prepare(
         let chains = of_lanes(process, route, &runnable, &live).map_err(boxed)?;
         let with_entries = runnable.iter().filter(|plugin| plugin.module.manifest().has_entries());
         let with_entries: BTreeSet<String> = with_entries.map(|plugin| plugin.name.clone()).collect();
-        let watched = trust == Trust::Probation && process.config().reload.probation.0 > Duration::ZERO;
+        let watched = is_new && process.config().reload.probation.0 > Duration::ZERO;
         let gives_way =
             |fallback: &Vec<PluginRecorded>| watched && chains::entries_may_wait(process, &with_entries, fallback);
         let version = ChainVersion {
