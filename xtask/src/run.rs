@@ -24,7 +24,10 @@ pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), arguments);
     for (name, _) in std::env::vars_os() {
         let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-        if name.to_str().is_some_and(|name| of_package.iter().any(|of| name.starts_with(of))) {
+        if name
+            .to_str()
+            .is_some_and(|name| of_package.iter().any(|of| name.starts_with(of)))
+        {
             cargo.env_remove(name);
         }
     }
