@@ -1,0 +1,88 @@
+//! What is stored of tables under copy.
+
+use super::*;
+
+#[test]
+fn ranges_are_entered_with_the_position_and_joined_where_they_meet() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(Some(Lsn(9)), &[unit(1, 1, 2)]).unwrap();
+    assert_eq!(copied(&store), ["10-20:1"]);
+    store.advance(None, &[unit(1, 4, 0), unit(1, 2, 3)]).unwrap();
+    assert_eq!(copied(&store), ["10-30:2", "40-:1"]);
+    store.advance(None, &[unit(1, 0, 1), unit(1, 3, 4)]).unwrap();
+    assert_eq!(copied(&store), ["-:5"]);
+    assert_eq!(store.copied_ranges(16384).unwrap()[0].rows, 50);
+    store.advance(None, &[TABLE_DONE]).unwrap();
+    assert_eq!(store.copies().unwrap()[0].state, CopyState::Finished);
+    assert_eq!(copied(&store), [""; 0], "a copied table needs no ranges");
+    assert_eq!(store.position().unwrap(), Some(Lsn(9)));
+}
+
+#[test]
+fn a_copy_goes_on_from_the_ranges_that_it_is_given() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(None, &[unit(1, 1, 2), unit(1, 3, 4)]).unwrap();
+    let mut ranges = store.copied_ranges(16384).unwrap();
+    ranges.pop();
+    store.set_copy(&copy(2), &ranges).unwrap();
+    assert_eq!(copied(&store), ["10-20:1"]);
+    store.advance(None, &[unit(1, 2, 3), unit(2, 4, 5)]).unwrap();
+    assert_eq!(
+        copied(&store),
+        ["10-20:1", "40-50:1"],
+        "late marks of an epoch that is over"
+    );
+}
+
+#[test]
+fn a_copy_that_starts_over_forgets_its_ranges_and_late_marks() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(None, &[unit(1, 0, 1)]).unwrap();
+    store.restart_copy(16384, 2).unwrap();
+    store.advance(None, &[unit(1, 1, 2), TABLE_DONE]).unwrap();
+    assert_eq!(copied(&store), [""; 0]);
+    assert_eq!(store.copies().unwrap(), vec![copy(2)]);
+    let table_done = Mark::TableDone {
+        table_oid: 16384,
+        epoch: 4,
+    };
+    store.advance(None, &[table_done]).unwrap();
+    assert_eq!(store.copies().unwrap()[0].state, CopyState::Finished);
+    assert_eq!(store.copies().unwrap()[0].epoch, 4);
+    store.remove_copy(16384).unwrap();
+    assert_eq!(store.copies().unwrap(), vec![]);
+    store.restart_copy(16384, 5).unwrap();
+    assert_eq!(store.copies().unwrap(), vec![]);
+}
+
+#[test]
+fn a_table_is_copied_again_once_its_targets_are_empty() {
+    let bench = Bench::new();
+    let store = bench.open();
+    store.set_copy(&copy(1), &[]).unwrap();
+    store.advance(None, &[unit(1, 0, 1)]).unwrap();
+    store.copy_again(16384, "public.orders").unwrap();
+    // What the copy before still reports, the emptying of an earlier order among it.
+    let emptied = |epoch| Mark::Emptied {
+        table_oid: 16384,
+        epoch,
+    };
+    store.advance(None, &[emptied(1), unit(1, 1, 2), TABLE_DONE]).unwrap();
+    store.restart_copy(16384, 2).unwrap();
+    store.advance(None, &[unit(2, 1, 2)]).unwrap();
+    let again = store.copies().unwrap().remove(0);
+    assert_eq!((again.epoch, again.state, again.empties), (2, CopyState::Planned, true));
+    assert_eq!(copied(&store), [""; 0]);
+
+    let begun = TableCopy { epoch: 3, ..again };
+    store.set_copy(&begun, &[]).unwrap();
+    store.advance(None, &[emptied(3), unit(3, 0, 1)]).unwrap();
+    assert!(!store.copies().unwrap()[0].empties);
+    assert_eq!(copied(&store), ["-10:1"]);
+}
