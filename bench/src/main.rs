@@ -162,6 +162,9 @@ enum Benchmark {
     Profile {
         #[arg(long, default_value_t = 2_000_000)]
         rows: u64,
+        /// The stream alone, from a server of this major version
+        #[arg(long)]
+        postgres: Option<u32>,
     },
     /// Writes docs/explanation/performance.md from the reports under target/bench
     Report {
@@ -237,7 +240,11 @@ fn main() -> Result<()> {
         #[cfg(feature = "statistics")]
         Benchmark::Parts { seconds } => parts_timed::run(seconds),
         #[cfg(feature = "statistics")]
-        Benchmark::Profile { rows } => profile::run(&profile::Options { rowmill, rows }),
+        Benchmark::Profile { rows, postgres } => profile::run(&profile::Options {
+            rowmill,
+            rows,
+            postgres,
+        }),
         Benchmark::Report { partial } => page::run(partial),
         Benchmark::Counted { part } => match part {
             Some(part) => counted::run(&part),

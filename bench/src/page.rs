@@ -16,7 +16,7 @@ const PLOTS: &str = "docs/explanation/performance";
 type Make = fn(&Value) -> Option<String>;
 
 /// Placeholder, the benchmark that it is made of, and how.
-const PLACES: [(&str, &str, Make); 17] = [
+const PLACES: [(&str, &str, Make); 18] = [
     ("stream", "stream", tables::compared),
     ("stream-tls", "stream-tls", tables::compared),
     ("stream-18", "stream-18", tables::compared),
@@ -34,6 +34,7 @@ const PLACES: [(&str, &str, Make); 17] = [
     ("memory", "memory", tables::memory),
     ("parts", "parts", tables::parts),
     ("profile", "profile", tables::profile),
+    ("profile-18", "profile-18", tables::profile),
 ];
 
 /// Of one commit, and whole, unless `partial` says that they may be of several or missing.

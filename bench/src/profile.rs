@@ -1,10 +1,12 @@
-//! Where the CPU's time goes, by `perf`: each job once, the host's flame graph and its shares by part of a row's way.
+//! Where the CPU's time goes, by `perf`: each job once, the host's flame graph and its shares by part of a row's way, and
+//! the source server's by what it does for a row.
 //!
 //! Samples are taken by CPU time of the whole machine; those of the host and of the server's processes are told apart.
 //! Stacks are unwound by DWARF, which ends at a guest's frames: wasmtime names them, but not how to unwind them.
 
 use crate::orders::{self, DATABASE};
 use crate::report::store;
+use crate::stream::{require_version, tls_settings};
 use crate::workplace::{FILTER_AND_MASK, Workplace, cluster, make_slot};
 use anyhow::{Context, Result, ensure};
 use inferno::collapse::{Collapse, perf::Folder};
@@ -17,6 +19,8 @@ use std::process::{Command, Stdio};
 pub struct Options {
     pub rowmill: PathBuf,
     pub rows: u64,
+    /// The stream alone, from a server of this major version.
+    pub postgres: Option<u32>,
 }
 
 /// A second.
@@ -24,12 +28,16 @@ const SAMPLES: &str = "499";
 /// Frames of a smaller share, in percent, aren't drawn.
 const DRAWN_MIN: f64 = 0.4;
 
-/// Parts of a row's way by what a frame's name holds. Of a stack the part of the innermost frame that has one counts.
-const PARTS: [(&str, &[&str]); 11] = [
+/// Parts by what a frame's name holds. Of a stack the part of the innermost frame that has one counts.
+type Parts = [(&'static str, &'static [&'static str])];
+
+/// Of a row's way through the host.
+const OF_HOST: &Parts = &[
     ("plugins, the guests", &["wasm["]),
     ("kernel, receiving", &["tcp_recvmsg", "sys_recvfrom", "sys_recvmsg"]),
     ("kernel, waiting", &["sys_epoll_wait", "sys_futex", "__schedule"]),
     ("kernel, sending and writing", &["sys_sendto", "sys_write"]),
+    ("TLS", &["rustls", "ring_core"]),
     ("receiving", &["rowmill::source"]),
     ("decoding", &["rowmill::decode"]),
     ("plugins, around the guests", &["rowmill::plugin", "wasmtime"]),
@@ -44,56 +52,120 @@ const PARTS: [(&str, &[&str]); 11] = [
         &["rowmill::", "tokio::", "redb", "cranelift", "serde"],
     ),
 ];
+
+/// Of what a walsender does for a row. Functions that a server's build doesn't name count to what calls them.
+const OF_WALSENDER: &Parts = &[
+    ("kernel, sending", &["sys_sendto", "sys_write", "tcp_sendmsg"]),
+    ("kernel, looking for replies", &["sys_recvfrom", "sys_read"]),
+    ("kernel, waiting", &["sys_epoll_wait", "__schedule"]),
+    ("kernel, files", &["sys_pread", "sys_pwrite", "vfs_read", "vfs_write"]),
+    ("TLS", &["libssl", "libcrypto", "SSL_", "EVP_", "be_tls_"]),
+    ("values to text", &["OutputFunctionCall"]),
+    ("pgoutput's messages", &["logicalrep_", "pgoutput"]),
+    (
+        "sending",
+        &[
+            "WalSndWriteData",
+            "OutputPlugin",
+            "socket_",
+            "internal_flush",
+            "secure_write",
+            "pq_",
+        ],
+    ),
+    ("transactions put together", &["ReorderBuffer"]),
+    (
+        "WAL read and decoded",
+        &[
+            "LogicalDecodingProcessRecord",
+            "_decode",
+            "DecodeXLogRecord",
+            "XLogReadRecord",
+            "XLogSendLogical",
+            "SnapBuild",
+        ],
+    ),
+];
 const REST: &str = "else";
 
 struct Job {
-    name: &'static str,
+    name: String,
+    /// Of those that stream.
+    slot: Option<&'static str>,
     rest: String,
 }
 
+impl Job {
+    /// Under another version only what the source sends is looked at.
+    fn of_version(self, major: u32) -> Option<Self> {
+        let way = self.name.strip_prefix("stream")?;
+        Some(Self {
+            name: format!("stream_{major}{way}"),
+            ..self
+        })
+    }
+}
+
 pub fn run(options: &Options) -> Result<()> {
-    let (source, target) = (cluster(&[])?, cluster(&[])?);
+    let certificate = tempfile::tempdir()?;
+    let settings = tls_settings(certificate.path())?;
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let (source, target) = (cluster(&settings)?, cluster(&[])?);
+    require_version(&source, options.postgres)?;
     orders::create(&source)?;
     orders::create(&target)?;
-    for slot in ["warm", "stream", "postgres"] {
+    let [warm, jobs @ ..] = jobs(&source, &target);
+    let jobs: Vec<Job> = match options.postgres {
+        None => jobs.into(),
+        Some(major) => jobs.into_iter().filter_map(|job| job.of_version(major)).collect(),
+    };
+    for slot in [&warm].into_iter().chain(&jobs).filter_map(|job| job.slot) {
         make_slot(&source, slot, "pgoutput")?;
     }
     orders::load(&source, options.rows, 50_000)?;
     let place = Workplace::new(&options.rowmill)?;
-    let [warm, jobs @ ..] = jobs(&source, &target);
-    let status = place.run(warm.name, &warm.rest)?.arg("--once").status()?;
-    ensure!(status.success(), "{}", place.log(warm.name));
-    place.keep_compiled(warm.name)?;
+    let status = place.run(&warm.name, &warm.rest)?.arg("--once").status()?;
+    ensure!(status.success(), "{}", place.log(&warm.name));
+    place.keep_compiled(&warm.name)?;
     let profiled = jobs.iter().map(|job| profiled(&place, job));
+    let name = options
+        .postgres
+        .map_or("profile".to_owned(), |major| format!("profile-{major}"));
     store(
-        "profile",
+        &name,
         json!({"jobs": profiled.collect::<Result<Vec<_>>>()?, "rows": options.rows}),
     )
 }
 
 /// The first one compiles the plugins.
-fn jobs(source: &Cluster, target: &Cluster) -> [Job; 4] {
-    let job = |name, how: &str, sink: &str| Job {
-        name,
-        rest: format!(
-            "source:
-  postgres: {{ url: \"{}\", {how} }}
+fn jobs(source: &Cluster, target: &Cluster) -> [Job; 5] {
+    let job = |name: &str, slot: Option<&'static str>, tls: &str, sink: &str| {
+        let how = match slot {
+            Some(slot) => format!("publication: bench, slot: {slot}, snapshot: never"),
+            None => "tables: [public.orders], snapshot: { mode: initial, connections: 1 }".to_owned(),
+        };
+        Job {
+            name: name.to_owned(),
+            slot,
+            rest: format!(
+                "source:
+  postgres: {{ url: \"{}?sslmode={tls}\", {how} }}
 {FILTER_AND_MASK}routes:
   - {{ tables: [public.orders], plugins: [paid-only, mask-pii], sinks: [there] }}
 sinks:
   there: {{ {sink} }}
 ",
-            source.url(DATABASE)
-        ),
+                source.url(DATABASE)
+            ),
+        }
     };
-    let streamed = |slot: &str| format!("publication: bench, slot: {slot}, snapshot: never");
     let into = format!("postgres: {{ url: \"{}\" }}", target.url(DATABASE));
-    let copied = "tables: [public.orders], snapshot: { mode: initial, connections: 1 }";
     [
-        job("warm", &streamed("warm"), "discard: {}"),
-        job("stream", &streamed("stream"), "discard: {}"),
-        job("copy", copied, "discard: {}"),
-        job("postgres", &streamed("postgres"), &into),
+        job("warm", Some("warm"), "disable", "discard: {}"),
+        job("stream", Some("stream"), "disable", "discard: {}"),
+        job("stream_tls", Some("stream_tls"), "require", "discard: {}"),
+        job("copy", None, "disable", "discard: {}"),
+        job("postgres", Some("postgres"), "disable", &into),
     ]
 }
 
@@ -116,38 +188,52 @@ fn profiled(place: &Workplace, job: &Job) -> Result<Value> {
         .stderr(Stdio::null())
         .spawn()
         .context("perf, of Debian's package linux-perf")?;
-    let mut host = place.run(job.name, &job.rest)?.arg("--once").spawn()?;
+    let mut host = place.run(&job.name, &job.rest)?.arg("--once").spawn()?;
     let pid = host.id().to_string();
     let status = host.wait()?;
     // SAFETY: no memory is involved; the process is ours and hasn't been waited for.
     unsafe { libc::kill(perf.id().cast_signed(), libc::SIGINT) };
     perf.wait()?;
-    ensure!(status.success(), "{}", place.log(job.name));
+    ensure!(status.success(), "{}", place.log(&job.name));
     let host = folded(&data, &["--pid", &pid])?;
     let server = folded(&data, &["--comm", "postgres"])?;
-    let drawn = draw(&host, job.name)?;
+    let drawn = draw(&host, &job.name)?;
     let (samples, of_server) = (weight(&host), weight(&server));
     println!(
         "{}: {samples} samples of the host, {of_server} of the server; {drawn}",
         job.name
     );
+    let shares = shares(&host, OF_HOST);
+    // Of several servers' processes, or of COPY, these parts say nothing.
+    let of_walsender = match job.name.starts_with("stream") {
+        true => self::shares(&server, OF_WALSENDER),
+        false => Vec::new(),
+    };
+    let of_host = samples as f64 / (samples + of_server) as f64;
+    Ok(json!({
+        "name": job.name, "samples": samples, "host_of_both": of_host, "shares": shares,
+        "samples_of_server": of_server, "shares_of_walsender": of_walsender,
+    }))
+}
+
+/// The parts that there are, the largest first.
+fn shares(folded: &str, parts: &Parts) -> Vec<Value> {
     let mut shares: Vec<(&str, u64)> = Vec::new();
-    for (stack, count) in lines(&host) {
-        let part = part(stack);
+    for (stack, count) in lines(folded) {
+        let part = part(stack, parts);
         match shares.iter_mut().find(|(name, _)| *name == part) {
             Some((_, sum)) => *sum += count,
             None => shares.push((part, count)),
         }
     }
     shares.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let all = weight(folded) as f64;
     let shares = shares.iter().map(|(part, count)| {
-        let share = *count as f64 / samples as f64;
+        let share = *count as f64 / all;
         println!("  {part:<32} {:>5.1} %", 100.0 * share);
         json!({"part": part, "share": share})
     });
-    let shares: Vec<_> = shares.collect();
-    let of_host = samples as f64 / (samples + of_server) as f64;
-    Ok(json!({"name": job.name, "samples": samples, "host_of_both": of_host, "shares": shares}))
+    shares.collect()
 }
 
 /// One line per stack: its frames from the outermost on, and how often it was met.
@@ -176,11 +262,11 @@ fn weight(folded: &str) -> u64 {
     lines(folded).map(|(_, count)| count).sum()
 }
 
-/// The part of a row's way that a stack belongs to.
-fn part(stack: &str) -> &'static str {
+/// The part that a stack belongs to.
+fn part(stack: &str, parts: &Parts) -> &'static str {
     let found = stack.rsplit(';').find_map(|frame| {
         let of = |(_, words): &&(&str, &[&str])| words.iter().any(|word| frame.contains(word));
-        PARTS.iter().find(of).map(|(name, _)| *name)
+        parts.iter().find(of).map(|(name, _)| *name)
     });
     found.unwrap_or(REST)
 }

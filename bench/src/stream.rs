@@ -26,13 +26,7 @@ pub fn run(options: &Options) -> Result<()> {
         false => vec![],
     };
     let cluster = cluster(&settings.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let version = cluster.sql("postgres", "SHOW server_version_num")?;
-    if let Some(wanted) = options.postgres {
-        ensure!(
-            version.starts_with(&wanted.to_string()),
-            "this is PostgreSQL {version}: `cargo xtask bench` installs {wanted} and says where it is in PG_BIN"
-        );
-    }
+    require_version(&cluster, options.postgres)?;
     orders::create(&cluster)?;
     // All slots before the first row, so that every run reads the same WAL.
     for pair in 0..=options.pairs {
@@ -84,8 +78,20 @@ pub fn run(options: &Options) -> Result<()> {
     store(&name, about)
 }
 
+/// Fails where the server is of another major version than the one that is asked for.
+pub fn require_version(cluster: &Cluster, wanted: Option<u32>) -> Result<()> {
+    let version = cluster.sql("postgres", "SHOW server_version_num")?;
+    let is_wanted = wanted.is_none_or(|wanted| version.starts_with(&wanted.to_string()));
+    let wanted = wanted.unwrap_or_default();
+    ensure!(
+        is_wanted,
+        "this is PostgreSQL {version}: `cargo xtask bench` installs {wanted} and says where it is in PG_BIN"
+    );
+    Ok(())
+}
+
 /// A certificate of its own, and the settings that make the server use it.
-fn tls_settings(folder: &Path) -> Result<Vec<String>> {
+pub fn tls_settings(folder: &Path) -> Result<Vec<String>> {
     let script = "chmod 755 . && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key -out crt \
         2>errors && chmod 600 key && if [ $(id -u) = 0 ]; then chown postgres key; fi";
     let status = Command::new("sh").args(["-c", script]).current_dir(folder).status()?;

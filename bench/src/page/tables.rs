@@ -251,16 +251,24 @@ pub fn parts(report: &Value) -> Option<String> {
     Some(table("| part | ns per row | 95 % confidence |", rows))
 }
 
-/// Where the host's CPU goes, job by job.
+/// Where the host's CPU goes, job by job, and the walsender's.
 pub fn profile(report: &Value) -> Option<String> {
     let jobs = report["jobs"].as_array()?;
     let mut out = String::new();
     for job in jobs {
         let name = text(&job["name"]);
         let share = |value: &Value| format!("{:.1} %", 100.0 * number(value));
-        let rows = job["shares"].as_array()?.iter();
-        let rows = rows.map(|part| format!("| {} | {} |", text(&part["part"]), share(&part["share"])));
-        out += &table(&format!("| `{name}` | of the host's CPU |"), rows);
+        let shares = |parts: &Value, head: &str| {
+            let rows = parts.as_array().into_iter().flatten();
+            let rows = rows.map(|part| format!("| {} | {} |", text(&part["part"]), share(&part["share"])));
+            table(head, rows)
+        };
+        out += &shares(&job["shares"], &format!("| `{name}` | of the host's CPU |"));
+        let of_walsender = &job["shares_of_walsender"];
+        if of_walsender.as_array().is_some_and(|parts| !parts.is_empty()) {
+            out.push('\n');
+            out += &shares(of_walsender, &format!("| `{name}` | of the server's CPU |"));
+        }
         let _ = writeln!(
             out,
             "\nThe host takes {} of the CPU that it and its servers take ({} samples of it). \
