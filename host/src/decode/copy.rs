@@ -70,6 +70,10 @@ impl CopyDecoder {
         self
     }
 
+    fn is_straight(&self) -> bool {
+        self.binary.as_ref().is_some_and(BinaryRows::is_straight)
+    }
+
     /// Bytes collected since the last [`Self::finish`].
     pub fn len_bytes(&self) -> usize {
         self.bytes.len()
@@ -112,14 +116,15 @@ impl CopyDecoder {
             self.last = Size {
                 bytes: frame(&frames, 0).map_or(0, |(_, end)| end),
                 rows: 1,
-                cells: self.places.cells,
+                cells: self.places.cells + usize::from(self.is_straight()),
             };
         }
         self.batch.rows.reserve(self.last.of(self.last.rows, frames.len()));
-        // Twice: a plugin that writes into every row copies every tuple once.
+        // Twice: a plugin that writes into every row copies every tuple once. None sees rows that go straight.
+        let times = if self.is_straight() { 1 } else { 2 };
         self.batch
             .cells
-            .reserve(2 * self.last.of(self.last.cells, frames.len()));
+            .reserve(times * self.last.of(self.last.cells, frames.len()));
         let mut at = 0;
         while at < frames.len() {
             let (begin, end) = frame(&frames, at).ok_or(DecodeError::CopyFrame)?;
@@ -148,7 +153,7 @@ impl CopyDecoder {
         let mut batch = std::mem::take(&mut self.batch);
         batch.bytes = Bytes::from(std::mem::take(&mut self.bytes));
         batch.binary = self.binary.is_some();
-        batch.straight = self.binary.as_ref().is_some_and(BinaryRows::is_straight);
+        batch.straight = self.is_straight();
         batch.relations.push(Arc::clone(&self.relation));
         batch.transactions.push(transaction);
         batch

@@ -13,13 +13,19 @@ use crate::sink::{Progress, Sink, SinkContext, SinkFuture};
 use crate::snapshot::{self, Plan};
 use std::sync::Mutex;
 
+#[path = "straight_tests.rs"]
+mod straight;
+
 /// What a sink got: for each delivery its sequence and its rows as `commit LSN:ordinal operation relations`.
 type Got = Arc<Mutex<Vec<(u64, Vec<String>)>>>;
 
 /// What all sinks got.
 type AllGot = Vec<Vec<(u64, Vec<String>)>>;
 
-struct Recorder(Got);
+/// Everything that any sink got.
+type Deliveries = Arc<Mutex<Vec<Delivery>>>;
+
+struct Recorder(Got, Deliveries);
 
 impl Sink for Recorder {
     fn open<'a>(&'a mut self, _: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>> {
@@ -42,6 +48,7 @@ impl Sink for Recorder {
         };
         let rows = delivery.rows.iter().map(shown).collect();
         self.0.lock().unwrap().push((delivery.sequence, rows));
+        self.1.lock().unwrap().push(delivery.clone());
         Box::pin(async { Ok(Progress::Durable(delivery.sequence)) })
     }
 
@@ -119,6 +126,9 @@ struct Bench {
     letters: DeadLetters,
     queue: Arc<Queue<Input>>,
     frontier: Arc<Frontier<Mark>>,
+    delivered: Deliveries,
+    /// Whether the sinks take copied rows in binary form.
+    take_binary: bool,
 }
 
 impl Bench {
@@ -131,6 +141,8 @@ impl Bench {
             folder,
             queue: Arc::new(Queue::new(1 << 20)),
             frontier: Arc::new(Frontier::new(sinks)),
+            delivered: Deliveries::default(),
+            take_binary: false,
         }
     }
 
@@ -162,11 +174,11 @@ impl Bench {
         let mut outlets = Vec::new();
         let mut drivers = Vec::new();
         for (at, got) in got.iter().enumerate() {
-            let sink = Box::new(Recorder(Arc::clone(got)));
+            let sink = Box::new(Recorder(Arc::clone(got), Arc::clone(&self.delivered)));
             let told = Arc::clone(&self.frontier);
             let durable = move |sequence| told.durable(at, sequence);
             let (handle, driver) = Driver::new(sink, context("s"), ByteSize(1 << 20), Duration::ZERO, durable);
-            outlets.push(Outlet::new(handle));
+            outlets.push(Outlet::new(handle).with_binary(self.take_binary));
             drivers.push(self.runtime.spawn(driver.run()));
         }
         self.queue.push_now(Input::Finish).unwrap();

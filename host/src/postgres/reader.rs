@@ -11,6 +11,9 @@ use tokio::io::AsyncReadExt;
 
 /// A buffer is read into until it is nearly full, and given away then: thousands of rows at a time.
 const BUFFER_BYTES: usize = (512 << 10) + MIN_READ_BYTES;
+/// The same where the bytes are to leave in pieces as long as they can be: just below the size from which on the allocator
+/// gives memory back at once.
+const LONG_BUFFER_BYTES: usize = (4 << 20) - (64 << 10);
 /// With less room than this left it counts as full: a short read is a wasted one.
 const MIN_READ_BYTES: usize = 64 << 10;
 
@@ -55,6 +58,7 @@ impl Reader {
         let frames = Frames {
             session,
             whole_bytes: 0,
+            buffer_bytes: BUFFER_BYTES,
             is_over: false,
         };
         Ok((rows, frames))
@@ -66,10 +70,21 @@ pub struct Frames<'r> {
     session: &'r mut Session,
     /// Whole CopyData frames at the head of the buffer.
     whole_bytes: usize,
+    buffer_bytes: usize,
     is_over: bool,
 }
 
 impl Frames<'_> {
+    /// The same in longer pieces, of megabytes: nobody looks at them on their way, and whoever sends them on needn't join
+    /// them first.
+    #[must_use]
+    pub fn long(self) -> Self {
+        Self {
+            buffer_bytes: LONG_BUFFER_BYTES,
+            ..self
+        }
+    }
+
     /// The next bytes: whole CopyData frames with their headers, at least one. `None` once the query has ended well. The
     /// bytes share one buffer: whoever keeps a part keeps all of it.
     pub async fn next(&mut self) -> Result<Option<Bytes>, QueryError> {
@@ -127,7 +142,7 @@ impl Frames<'_> {
             needed = needed.max(MIN_READ_BYTES);
         }
         if self.spare_bytes() < needed {
-            self.session.buffer.reserve(needed.max(BUFFER_BYTES));
+            self.session.buffer.reserve(needed.max(self.buffer_bytes));
         }
         let read = self.session.stream.read_buf(&mut self.session.buffer).await;
         match read.map_err(|error| QueryError::lost(&error))? {

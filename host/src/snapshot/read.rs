@@ -129,8 +129,10 @@ impl<'t, 'r> Rows<'t, 'r> {
 
     fn new(table: &'t TableCopy, unit: CopyUnit, frames: Frames<'r>, straight: bool) -> Self {
         let mut decoder = CopyDecoder::new(table.relation.clone());
+        let mut frames = frames;
         if straight {
             decoder = decoder.straight(&table.key);
+            frames = frames.long();
         } else if let Some(types) = &table.types {
             decoder = decoder.with_binary(Arc::clone(types));
         }

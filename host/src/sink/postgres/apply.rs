@@ -54,6 +54,9 @@ pub(super) struct Applier {
     /// to the tail before anything else is sent.
     pub(super) leaves_tail: bool,
     pub(super) tail: Option<Tail<Sent>>,
+    /// Whether the savepoint that is set is that of the rows that were to be applied last. Before, going back to it would
+    /// take back those before them.
+    pub(super) begun: bool,
     pub(super) passed_over: PassedOver,
     /// What has to hold of tables until the commit.
     pub(super) facts: Facts,
@@ -143,6 +146,7 @@ impl Applier {
             copy_met: false,
             leaves_tail: false,
             tail: None,
+            begun: false,
             passed_over: PassedOver::default(),
             facts: Facts::default(),
             refused: None,
@@ -161,12 +165,14 @@ impl Applier {
         begin: &'static str,
     ) -> Result<(), SinkError> {
         self.tail = None;
+        self.begun = false;
         self.look_up(work, range.clone()).await?;
         self.facts.rest_on(work.batch, &self.targets);
         let before = self.passed_over;
         let mut begin = begin;
         let mut by_copy = true;
         if let Some(runs) = self.straight_runs(work, range.clone()) {
+            self.begun = true;
             let Err(error) = self.apply_straight(work, &runs, begin).await else {
                 return Ok(());
             };
@@ -179,6 +185,7 @@ impl Applier {
             begin = AGAIN;
         }
         let told = straight::as_text(work, range.clone())?;
+        self.begun = true;
         let work = Work { batch: &told, ..work };
         let mut applied = self.apply_at_once(work, range.clone(), begin, by_copy).await;
         if std::mem::take(&mut self.copy_met) && applied.is_err() {

@@ -17,7 +17,7 @@ use tokio_postgres::{CopyInSink, Error};
 /// From here on COPY is faster than a statement with arrays, its round trips included.
 const COPY_ROWS_MIN: usize = 64;
 /// Bytes of lines that are sent together.
-pub(super) const COPY_PIECE_BYTES: usize = 64 * 1024;
+const COPY_PIECE_BYTES: usize = 64 * 1024;
 /// Runs of a table that go as upserts after a COPY met a row that was there; then COPY gets another chance.
 const RUNS_WITHOUT_COPY: u32 = 16;
 

@@ -293,8 +293,10 @@ impl Session {
         }
         let own = delivery.rows[rows.clone()].iter().rev();
         let own = own.take_while(|row| row.transaction == refused.transaction).count();
-        let back = self.client.batch_execute(refusal::BACK).await;
-        back.map_err(|error| error::of(&error, &self.context))?;
+        if self.applier.begun {
+            let back = self.client.batch_execute(refusal::BACK).await;
+            back.map_err(|error| error::of(&error, &self.context))?;
+        }
         self.applier.leaves_tail = false;
         self.try_apply(delivery, rows.start..rows.end - own).await?;
         let moving = whole.iter().filter(|transaction| moves_position(transaction));
@@ -309,11 +311,14 @@ impl Session {
         if self.trail.is_some() {
             return self.tell(delivery, range).await;
         }
-        let begin = if self.open { refusal::NEXT } else { refusal::BEGIN };
+        let was_open = self.open;
+        let begin = if was_open { refusal::NEXT } else { refusal::BEGIN };
         self.open = true;
         self.bytes += delivery.batch.size_bytes();
         let work = work(&self.client, &self.context, delivery);
-        self.applier.apply(work, range, begin).await
+        let applied = self.applier.apply(work, range, begin).await;
+        self.open = was_open || self.applier.begun;
+        applied
     }
 
     /// Writes the trail of some rows. Where they make none, no target transaction begins: the trail may lie in the
@@ -332,6 +337,7 @@ impl Session {
         self.bytes += delivery.batch.size_bytes();
         let begun = self.client.batch_execute(begin).await;
         begun.map_err(|error| error::of(&error, &self.context))?;
+        self.applier.begun = true;
         let Some(arrays) = encoded? else { return Ok(()) };
         let told = trail.insert(work, range, arrays).await;
         self.applier.refused = trail.refused.take();

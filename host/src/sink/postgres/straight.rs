@@ -10,7 +10,6 @@
 //! the ways that all others go.
 
 use super::apply::{Applier, Sent, Work};
-use super::copy::COPY_PIECE_BYTES;
 use super::keys::is_plain;
 use super::pipeline::Pipeline;
 use super::run::{Columns, Kind, Run};
@@ -29,6 +28,8 @@ use tokio_postgres::{CopyInSink, Error};
 /// A signature, no flags, no extension: <https://www.postgresql.org/docs/current/sql-copy.html>, binary format.
 const HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = [0xFF; 2];
+/// Bytes of rows that are sent together: nothing is done to them that the server could wait for.
+const PIECE_BYTES: usize = 256 * 1024;
 
 impl Applier {
     /// Rows as runs that go in as they came; `None` where some can't.
@@ -98,7 +99,7 @@ impl Applier {
 
 /// Sends what a COPY takes: the rows, between a header and a trailer.
 pub(super) async fn send(work: Work<'_>, run: &Run, copy: &mut Pin<Box<CopyInSink<Bytes>>>) -> Result<(), Error> {
-    let mut piece = Vec::with_capacity(COPY_PIECE_BYTES);
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
     piece.extend_from_slice(&HEADER);
     for row in &work.rows[run.rows.clone()] {
         let row = row
@@ -106,8 +107,8 @@ pub(super) async fn send(work: Work<'_>, run: &Run, copy: &mut Pin<Box<CopyInSin
             .and_then(|new| work.batch.straight_row(new, work.batch.relation(row)));
         // Each has been looked at before.
         let row = row.unwrap_or_default();
-        if piece.len() + row.len() > COPY_PIECE_BYTES {
-            let next = Vec::with_capacity(COPY_PIECE_BYTES.max(row.len()));
+        if piece.len() + row.len() > PIECE_BYTES {
+            let next = Vec::with_capacity(PIECE_BYTES.max(row.len()));
             copy.feed(std::mem::replace(&mut piece, next).into()).await?;
         }
         piece.extend_from_slice(row);

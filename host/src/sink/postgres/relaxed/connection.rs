@@ -56,6 +56,7 @@ impl Connection {
         due: &[Due],
     ) -> Result<(), SinkError> {
         self.before = self.applier.passed_over;
+        self.applier.begun = false;
         if rows.is_empty() {
             return Ok(());
         }
@@ -86,11 +87,11 @@ impl Connection {
         applied
     }
 
-    /// Takes back what was done of the last delivery.
+    /// Takes back what was done of the last delivery, if it had a share of that.
     pub(super) async fn take_back(&mut self, context: &SinkContext) -> Result<(), SinkError> {
         self.applier.passed_over = self.before;
         self.applier.tail = None;
-        if self.open {
+        if self.applier.begun {
             let back = self.client.batch_execute(refusal::BACK).await;
             back.map_err(|error| error::of(&error, context))?;
         }

@@ -210,7 +210,16 @@ impl Relaxed {
         let others = others.map(|(other, rows)| other.apply(work, rows, &targets, &due));
         let own = apply_own(first, work, &shares[0], begin);
         let (own, others) = tokio::join!(own, join_all(others));
-        let errors: Vec<SinkError> = others.into_iter().chain([own]).filter_map(Result::err).collect();
+        let began = self.others.iter().map(|other| other.applier.begun).chain([first.begun]);
+        let applied = others.into_iter().chain([own]);
+        let mut errors = Vec::new();
+        for (error, began) in applied.zip(began).filter_map(|(it, began)| Some((it.err()?, began))) {
+            // It may have broken what it did before, and there is nothing to go back to: the session ends.
+            if !began {
+                return Err(error);
+            }
+            errors.push(error);
+        }
         if errors.is_empty() {
             return Ok(true);
         }
@@ -312,6 +321,7 @@ impl Relaxed {
 async fn apply_own(first: &mut Applier, work: Work<'_>, rows: &[Row], begin: &'static str) -> Result<(), SinkError> {
     if rows.is_empty() {
         let begun = work.client.batch_execute(begin).await;
+        first.begun = begun.is_ok();
         return begun.map_err(|error| error::of(&error, work.context));
     }
     first.apply(Work { rows, ..work }, 0..rows.len(), begin).await

@@ -223,6 +223,44 @@ async fn a_row_that_is_refused_is_told_as_ever() {
     assert_eq!(found.unwrap(), "76|76");
 }
 
+/// A row is refused when the second connection has none of its delivery: what that one has of the delivery before stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_row_takes_back_nothing_of_the_delivery_before() {
+    let tables = format!(
+        "{TABLES}; CREATE TABLE watched (id bigint PRIMARY KEY CHECK (id <> 7));
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+         CREATE TRIGGER see AFTER INSERT ON watched FOR EACH ROW EXECUTE FUNCTION see();
+         ALTER TABLE watched ENABLE ALWAYS TRIGGER see"
+    );
+    let cluster = Arc::new(Cluster::start().unwrap());
+    cluster.script("postgres", &tables).unwrap();
+    let events = events();
+    // As it has a trigger that acts, it is the first connection's.
+    let watched = relation("watched", &[("id", 20, "bigint", true)]);
+    let (mut sink, _) = open_relaxed(&cluster, Some(2)).await;
+    let some_watched = |sequence: u64, ids: std::ops::Range<u32>| {
+        let builder = Builder::new().transaction(0x100 * sequence, Part::Whole);
+        ids.fold(builder, |builder, id| {
+            builder.insert(&watched, &[text(&id.to_string())])
+        })
+        .delivery(sequence)
+    };
+    deliver(&mut sink, &some_watched(1, 10..20)).await;
+    // Enough to be applied at once, and not to be committed.
+    let long = "x".repeat(100_000);
+    let seen = (0..ROWS).fold(Builder::new().transaction(0x200, Part::Whole), |builder, id| {
+        builder.insert(&events, &[text(&id.to_string()), text(&long)])
+    });
+    sink.write(&seen.delivery(2)).await.unwrap();
+    let refused = problem(applied(&mut sink, &some_watched(3, 1..9)).await);
+    assert_eq!(refused.code, "E0410");
+    drop(sink);
+    let (_, position) = open_relaxed(&cluster, Some(2)).await;
+    assert_eq!(position, Some(Lsn(0x200 + COMMIT_BYTES)));
+    let found = cluster.sql("postgres", "SELECT count(*) FROM events").unwrap();
+    assert_eq!(found, ROWS.to_string());
+}
+
 /// A lock that is held elsewhere keeps connections waiting: then one does it alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_do_not_wait_for_each_other_for_ever() {
