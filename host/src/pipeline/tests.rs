@@ -13,6 +13,9 @@ use crate::sink::{Progress, Sink, SinkContext, SinkFuture};
 use crate::snapshot::{self, Plan};
 use std::sync::Mutex;
 
+#[path = "in_place_tests.rs"]
+mod in_place;
+
 /// What a sink got: for each delivery its sequence and its rows as `commit LSN:ordinal operation relations`.
 type Got = Arc<Mutex<Vec<(u64, Vec<String>)>>>;
 
