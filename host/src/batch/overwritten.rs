@@ -23,7 +23,7 @@ impl Batch {
 
     /// The tuple to write what becomes of one with `slots` cells: a copy of it, or itself.
     #[inline]
-    pub(crate) fn to_change(&mut self, tuple: Tuple, slots: u16) -> Tuple {
+    pub(crate) fn writable(&mut self, tuple: Tuple, slots: u16) -> Tuple {
         match self.overwritten.in_place {
             true => tuple,
             false => self.copy_tuple(tuple, slots),
@@ -40,7 +40,7 @@ impl Batch {
         self.overwritten.cells.reserve(cells);
     }
 
-    /// Sets a cell of a tuple of [`Self::to_change`].
+    /// Sets a cell of a tuple of [`Self::writable`].
     #[inline]
     pub(crate) fn change(&mut self, tuple: Tuple, slot: u16, to: Cell) {
         let at = tuple.0 as usize + usize::from(slot);

@@ -153,7 +153,7 @@ impl Apply<'_, '_> {
             return Ok(None);
         };
         let output = &plan.outputs[0];
-        let made = self.batch.to_change(tuple, plan.input.slots);
+        let made = self.batch.writable(tuple, plan.input.slots);
         for _ in 0..columns {
             let at = self
                 .cursor

@@ -29,7 +29,7 @@ impl Apply<'_, '_> {
     #[inline]
     fn copy(&mut self, plan: &InUse, image: Image) -> Tuple {
         if plan.outputs[0].added == 0 {
-            return self.batch.to_change(image.tuple, plan.input.slots);
+            return self.batch.writable(image.tuple, plan.input.slots);
         }
         let copy = self.batch.copy_tuple(image.tuple, plan.input.slots);
         let unwritten = if image.key_only { Cell::ABSENT } else { Cell::NULL };
