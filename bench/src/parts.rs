@@ -165,9 +165,11 @@ fn apply(guest: &str, config: serde_json::Value) -> Result<Made> {
     let mut reply = reply.context("a plugin that takes every row")?;
     let mut through = batch.clone();
     let mut round = move || {
+        through.take_back(0);
         through.cells.truncate(batch.cells.len());
         through.arena.truncate(batch.arena.len());
         through.relations.truncate(batch.relations.len());
+        through.change_in_place(true);
         assert!(reply.apply(&batch.rows, &mut through) > 0);
     };
     round();
@@ -193,14 +195,24 @@ pub fn chain(guests: &[(&str, serde_json::Value)]) -> Result<Chain> {
 
 /// Sends the batch through; `through` and `rows` are reused from round to round.
 pub fn once(chain: &mut Chain, batch: &Batch, through: &mut Batch, rows: &mut Vec<Row>) {
+    again(batch, through, rows);
+    through_once(chain, through, rows);
+}
+
+/// Makes `through` and `rows` what came: `batch`, of which it is a copy.
+pub fn again(batch: &Batch, through: &mut Batch, rows: &mut Vec<Row>) {
+    through.take_back(0);
     through.cells.truncate(batch.cells.len());
     through.arena.truncate(batch.arena.len());
     through.relations.truncate(batch.relations.len());
     rows.clear();
     rows.extend_from_slice(&batch.rows);
-    let mut processed = Processed::default();
+}
+
+/// As a lane does where no other route has the rows.
+pub fn through_once(chain: &mut Chain, through: &mut Batch, rows: &mut Vec<Row>) {
     chain
-        .process(through, rows, &mut processed)
+        .process_in_place(through, rows, &mut Processed::default())
         .expect("a plugin that takes every row");
 }
 

@@ -2,6 +2,7 @@
 
 use crate::divided;
 use crate::engine::stay_on;
+use crate::parts;
 use crate::report::{Bound, Floor, floors, median, store};
 use crate::rows::{self, COLUMNS, ROWS, values};
 use anyhow::{Context, Result};
@@ -87,14 +88,10 @@ fn round(case: &mut Case, batch: &Batch, through: &mut Batch) -> Result<()> {
     let batches = if case.name == MAPS { BATCHES_OF_MAPS } else { BATCHES };
     let mut taken = Vec::with_capacity(batches);
     for at in 0..batches {
-        through.cells.truncate(batch.cells.len());
-        through.arena.truncate(batch.arena.len());
-        through.relations.truncate(batch.relations.len());
-        rows.clear();
-        rows.extend_from_slice(&batch.rows);
+        parts::again(batch, through, &mut rows);
         let mut processed = Processed::default();
         let started = Instant::now();
-        case.chain.process(through, &mut rows, &mut processed)?;
+        case.chain.process_in_place(through, &mut rows, &mut processed)?;
         let elapsed_ns = started.elapsed().as_nanos() as f64;
         anyhow::ensure!(rows.len() == case.left, "{}: {} rows left", case.name, rows.len());
         if at >= batches / 10 {

@@ -10,20 +10,23 @@
 //!
 //! Decoding indexes, it copies nothing. A value that did not arrive as it is needed (a COPY value with
 //! backslashes, what a plugin wrote) lies in the `arena`. A row is a handful of indexes, so routes and sinks
-//! pass lists of rows around and share one batch. Tuples are never changed in place: whoever changes one
-//! appends a new tuple and points its own copy of the row at it.
+//! pass lists of rows around and share one batch. Whoever changes a tuple appends a new one and points its own
+//! copy of the row at it; a chain that alone has the batch's tuples writes over their cells, and what they were is
+//! noted (`overwritten.rs`).
 //!
 //! These are the only types that all stages share; they depend on nothing else in the crate.
 
 mod cell;
 mod extent;
 mod join;
+mod overwritten;
 mod position;
 mod relation;
 
 pub use cell::{Cell, Value};
 pub use extent::Extent;
 pub use join::Joined;
+pub use overwritten::Overwritten;
 pub use position::{CopyUnit, Lsn, Origin, Part, Replay, RowId, Transaction};
 pub use relation::{Column, Relation, ReplicaIdentity};
 
@@ -150,6 +153,8 @@ pub struct Batch {
     /// Where the stream stands behind this batch: everything that committed before it has been seen. It only moves
     /// at a commit's end or at a keepalive outside of transactions; `Lsn(0)` where this batch doesn't move it.
     pub end: Lsn,
+    /// Cells that plugins wrote over, as they were.
+    pub overwritten: Overwritten,
 }
 
 impl Batch {

@@ -1,6 +1,7 @@
 //! A lane: one instance of every route's plugins, for one batch at a time.
 
 use super::job::{Done, Job, Side};
+use super::owned::owned;
 use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Op, Row};
 use crate::checkpoint::{PluginVersion, SetAside};
@@ -68,6 +69,8 @@ pub(super) struct Lane {
 pub(super) struct Call<'a> {
     pub route: usize,
     pub warden: &'a Warden,
+    /// Whether nobody else refers to the tuples of its rows.
+    owned: bool,
     processed: &'a mut Processed,
 }
 
@@ -97,6 +100,7 @@ impl Lane {
         let mut waiting = job.waiting.into_iter();
         // Rows that are sent again are in order among themselves, whatever their positions are.
         let in_place = done.replay.is_none();
+        let owned = owned(&done.batch, &done.rows);
         for (at, rows) in done.rows.iter_mut().enumerate() {
             let Some(route) = self.routes.get_mut(at) else { break };
             let waiting = waiting.next().unwrap_or_default();
@@ -107,6 +111,7 @@ impl Lane {
                 let call = Call {
                     route: at,
                     warden: &self.warden,
+                    owned: in_place && owned.get(at).is_some_and(|owned| *owned),
                     processed: &mut self.processed,
                 };
                 side = route.side(call, &mut done.batch, rows, waiting, job.keep_rows, in_place)?;
@@ -211,6 +216,8 @@ impl LaneChain {
     ) -> Result<Side, Box<Problem>> {
         let kept = (keep_rows || !waiting.is_empty() || !self.later.is_empty() || self.probation.is_some())
             .then(|| rows.clone());
+        // Another version may get the rows as they came.
+        call.owned &= self.later.is_empty() && self.probation.is_none();
         waiting.retain_rest(rows);
         if in_place {
             self.transform(&mut call, batch, rows)?;
@@ -255,8 +262,10 @@ impl LaneChain {
 
     fn once(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
         match &mut self.chain {
-            Some(chain) if !rows.is_empty() => chain.process(batch, rows, call.processed),
-            _ => Ok(()),
+            Some(_) if rows.is_empty() => Ok(()),
+            Some(chain) if call.owned => chain.process_in_place(batch, rows, call.processed),
+            Some(chain) => chain.process(batch, rows, call.processed),
+            None => Ok(()),
         }
     }
 

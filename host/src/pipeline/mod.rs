@@ -29,6 +29,7 @@ mod names;
 mod notices;
 mod numbers;
 mod outflow;
+mod owned;
 mod probation;
 mod queue;
 mod recent;

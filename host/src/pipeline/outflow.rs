@@ -13,6 +13,7 @@ use crate::plugin::{Aside, AsideCause};
 use crate::problem::{Exit, Problem};
 use crate::sink::driver::SinkHandle;
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -77,11 +78,18 @@ impl Outflow {
             None => self.set_aside(&done.batch, &mut done.rows, sides),
         }
         .map_err(LaneEnd::Problem)?;
+        done.batch.forget_changes();
         self.hand_over(done)
     }
 
     /// What plugins couldn't take, and what has to wait behind it, leaves the rows and is durable on return.
     fn set_aside(&mut self, batch: &Batch, rows: &mut [Vec<Row>], sides: Vec<Side>) -> Result<(), Box<Problem>> {
+        // Letters have the rows as they came, and so the keys that wait behind them are known.
+        let looked_at = |side: &Side| !side.asides.is_empty() || !side.waiting.is_empty();
+        let original = match sides.iter().any(looked_at) || !self.letters.is_empty() {
+            true => batch.as_it_came(),
+            false => Cow::Borrowed(batch),
+        };
         for ((rows, side), route) in rows.iter_mut().zip(sides).zip(&self.routes) {
             if side.before.is_empty() {
                 continue;
@@ -89,7 +97,7 @@ impl Outflow {
             let asides = self.notices.tell(side.asides);
             let held = self
                 .letters
-                .set_aside(*route, batch, &side.before, asides, &side.waiting)?;
+                .set_aside(*route, &original, &side.before, asides, &side.waiting)?;
             held.retain_rest(rows);
         }
         Ok(())

@@ -229,7 +229,9 @@ impl Chain {
                 .inspect_err(|_| rows.clone_from(&self.original));
         }
         let mut counts = Counts::default();
+        let changes = batch.changes();
         if let Err(error) = self.run(batch, rows, &mut counts) {
+            batch.take_back(changes);
             rows.clear();
             rows.extend_from_slice(&self.original);
             return Err(error);
@@ -239,6 +241,25 @@ impl Chain {
             self.set_aside(&mut processed.aside);
         }
         Ok(())
+    }
+
+    /// The same, where no other row of any list refers to a tuple of these: they are changed in place.
+    /// [`Self::original`] is what came in [`Batch::as_it_came`] then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::process`].
+    pub fn process_in_place(
+        &mut self,
+        batch: &mut Batch,
+        rows: &mut Vec<Row>,
+        processed: &mut Processed,
+    ) -> Result<(), PluginError> {
+        // The threads of one that is divided share the batch.
+        batch.change_in_place(self.divided.is_none());
+        let done = self.process(batch, rows, processed);
+        batch.change_in_place(false);
+        done
     }
 
     /// From `original` to `rows`, which are empty.

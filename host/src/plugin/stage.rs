@@ -279,7 +279,7 @@ impl Stage {
     ) -> Result<usize, Box<Broken>> {
         let Range { start: from, end } = of;
         let (out, refused) = (self.out.len(), self.refused.list.len());
-        let rows_left = self.scratch.rows_left;
+        let (rows_left, changes) = (self.scratch.rows_left, batch.changes());
         self.clock.begin();
         let to = self
             .encoder
@@ -293,6 +293,7 @@ impl Stage {
                 Ok(to)
             }
             Err((hint, why)) => {
+                batch.take_back(changes);
                 self.out.truncate(out);
                 self.scratch.rows_left = rows_left;
                 self.refused.list.truncate(refused);

@@ -220,10 +220,11 @@ impl Stage {
         }
         self.revive()?;
         let (out, refused) = (self.out.len(), self.refused.list.len());
-        let rows_left = self.scratch.rows_left;
+        let (rows_left, changes) = (self.scratch.rows_left, batch.changes());
         match self.attempt(batch, rows, hint..hint + 1, &mut false) {
             Ok(_) => {
                 // What came of it goes on in its turn.
+                batch.take_back(changes);
                 self.out.truncate(out);
                 self.scratch.rows_left = rows_left;
                 self.refused.list.truncate(refused);

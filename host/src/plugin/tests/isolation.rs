@@ -7,7 +7,7 @@ use proptest::prelude::*;
 /// Walks over its rows, which are `[relation < 128, op, image, [text of one byte]]`, and does on each as its letter says:
 /// `t` traps, `l` loops for ever, `m` takes memory until there is none, `a` answers nothing, `o` answers too much.
 /// Where the hint is right, `$row` is set before.
-fn breaking(hint: Hint) -> String {
+fn breaking(hint: Hint, answer: usize) -> String {
     let set = |value: &str| match hint {
         Hint::Global => format!("(global.set $row {value})"),
         Hint::Address => format!("(i32.store (i32.const 64) {value})"),
@@ -47,12 +47,12 @@ fn breaking(hint: Hint) -> String {
         m = i32::from(b'm'),
         a = i32::from(b'a'),
         o = i32::from(b'o'),
-        answer = BATCH_AT << 32 | actions(&[]).len(),
+        answer = BATCH_AT << 32 | answer,
     )
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Hint {
+pub(super) enum Hint {
     Global,
     Address,
     None,
@@ -61,7 +61,13 @@ enum Hint {
 
 /// Relations of small index, so that a row's head has a fixed length: the guest is told of index 1 whatever it is.
 fn letters_guest(hint: Hint, policies: Policies) -> Guest {
-    let body: &'static str = Box::leak(breaking(hint).into_boxed_str());
+    letters_guest_saying(hint, policies, &[])
+}
+
+/// The same, with actions that it answers where nothing breaks it.
+pub(super) fn letters_guest_saying(hint: Hint, policies: Policies, said: &[Vec<u8>]) -> Guest {
+    let reply = actions(said);
+    let body: &'static str = Box::leak(breaking(hint, reply.len()).into_boxed_str());
     let row = match hint {
         Hint::Address => r#"(global (export "rowmill_row") i32 (i32.const 64))"#,
         _ => r#"(global $row (export "rowmill_row") (mut i32) (i32.const 0))"#,
@@ -70,7 +76,7 @@ fn letters_guest(hint: Hint, policies: Policies) -> Guest {
         body: Some(body),
         row,
         policies,
-        ..transform(wishes(&[1], &[1], None), actions(&[]))
+        ..transform(wishes(&[1], &[1], None), reply)
     }
 }
 

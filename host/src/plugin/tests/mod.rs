@@ -7,6 +7,7 @@ mod faults;
 mod hostile;
 mod hostile_plugins;
 mod images;
+mod in_place;
 mod isolation;
 mod load;
 mod membership;
@@ -150,6 +151,32 @@ pub(crate) fn chain_that_stops() -> Chain {
     let stop = arr(&[i(0), i(0), arr(&[arr(&[i(0), i(7), s("enough")])])]);
     let guest = transform(wishes(&[0], &[], None), stop);
     guest.chain().unwrap()
+}
+
+/// A chain that makes `***` of column 1 of so many inserted rows.
+pub(crate) fn chain_that_masks(rows: usize) -> Chain {
+    masking(rows).chain().unwrap()
+}
+
+/// The same, behind which a plugin rejects one of the rows.
+pub(crate) fn chain_that_masks_and_rejects(rows: usize, rejected: i64) -> Chain {
+    let picky = Guest {
+        policies: Policies {
+            on_error: OnError::DeadLetter,
+            ..STOP
+        },
+        ..transform(
+            wishes(&[1], &[], None),
+            actions(&[arr(&[i(rejected), i(6), i(1), s("no")])]),
+        )
+    };
+    let versions = [masking(rows).version("mask").unwrap(), picky.version("picky").unwrap()];
+    Chain::new(&ENGINE, &versions, FilterMode::Membership, Mode::Live).unwrap()
+}
+
+fn masking(rows: usize) -> Guest {
+    let patches: Vec<_> = (0..rows).map(|image| patch(image as i64, 1, s("***"))).collect();
+    transform(wishes(&[1], &[1], None), actions(&patches))
 }
 
 /// A chain whose plugin breaks on its first batch.

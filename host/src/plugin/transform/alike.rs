@@ -1,8 +1,7 @@
 //! What most rows are: new images alone, of one table, with nothing or a patch of few columns said of each.
 
-use super::image::cell;
 use super::{Applied, Apply, Image, Target};
-use crate::batch::{Batch, Cell, Row, Tuple};
+use crate::batch::{Batch, Row, Tuple};
 use crate::plugin::encode::mark;
 use crate::plugin::plan::{InUse, Output};
 use crate::plugin::values::Class;
@@ -137,10 +136,7 @@ impl Apply<'_, '_> {
                 None => self.any_value(output, column, Image::new(&rows[at], of, tuple, false, mark::NEW))?,
             };
             let made = copies.of(at, tuple);
-            let cell = cell(self.batch, made, slot);
-            if *cell != Cell::ABSENT {
-                *cell = value;
-            }
+            self.batch.change_present(made, slot, value);
             self.out[carried + at].new = Some(made);
             self.left -= 1;
             least = of + 1;
@@ -157,7 +153,7 @@ impl Apply<'_, '_> {
             return Ok(None);
         };
         let output = &plan.outputs[0];
-        let made = self.batch.copy_tuple(tuple, plan.input.slots);
+        let made = self.batch.writable(tuple, plan.input.slots);
         for _ in 0..columns {
             let at = self
                 .cursor
@@ -168,10 +164,7 @@ impl Apply<'_, '_> {
                 return Ok(None);
             };
             let value = self.value(output, at, image)?;
-            let cell = cell(self.batch, made, output.columns[at].slot);
-            if *cell != Cell::ABSENT {
-                *cell = value;
-            }
+            self.batch.change_present(made, output.columns[at].slot, value);
         }
         Ok(Some(made))
     }
@@ -183,8 +176,10 @@ fn row_of(of: u32, image: u32) -> usize {
     of.wrapping_sub(image) as usize
 }
 
-/// Copies of the tuples of a run of rows, to be patched.
+/// Where the tuples of a run of rows are patched.
 enum Copies {
+    /// Where they are.
+    InPlace,
     /// One behind the other, from this cell on.
     Each { from: usize, slots: usize },
     /// The cells that they lie in, copied at once: so far behind themselves.
@@ -193,6 +188,10 @@ enum Copies {
 
 impl Copies {
     fn new(rows: &[Row], slots: u16, batch: &mut Batch) -> Self {
+        if batch.changes_in_place() {
+            batch.expect_changes(rows.len());
+            return Self::InPlace;
+        }
         let slots = usize::from(slots);
         let starts = rows.iter().filter_map(|row| row.new).map(|new| new.0 as usize);
         let (first, from) = (starts.clone().next().unwrap_or(0), batch.cells.len());
@@ -215,6 +214,7 @@ impl Copies {
     #[inline]
     fn of(&self, row: usize, tuple: Tuple) -> Tuple {
         Tuple(match self {
+            Self::InPlace => return tuple,
             Self::Each { from, slots } => from + row * slots,
             Self::Together { behind } => tuple.0 as usize + behind,
         } as u32)

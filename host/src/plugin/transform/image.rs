@@ -25,9 +25,12 @@ impl Apply<'_, '_> {
         Ok(made)
     }
 
-    /// A copy of an input tuple with the cells that the first output adds.
+    /// The tuple to change for an image: a copy where it gets the cells that the first output adds, or where it has to stay.
     #[inline]
     fn copy(&mut self, plan: &InUse, image: Image) -> Tuple {
+        if plan.outputs[0].added == 0 {
+            return self.batch.writable(image.tuple, plan.input.slots);
+        }
         let copy = self.batch.copy_tuple(image.tuple, plan.input.slots);
         let unwritten = if image.key_only { Cell::ABSENT } else { Cell::NULL };
         for _ in 0..plan.outputs[0].added {
@@ -53,14 +56,14 @@ impl Apply<'_, '_> {
                 return undeclared(output, at, image);
             }
             let value = self.value(output, at, image)?;
-            let cell = cell(self.batch, made, column.slot);
+            let was = *cell(self.batch, made, column.slot);
             // A column that the image hasn't stays absent: it must not come back by being written.
             let has_it = match column.added {
                 true => column.key || !image.key_only,
-                false => *cell != Cell::ABSENT,
+                false => was != Cell::ABSENT,
             };
             if has_it {
-                *cell = value;
+                self.batch.change(made, column.slot, value);
             }
             if settle {
                 self.written.push(at);
@@ -139,12 +142,12 @@ impl Apply<'_, '_> {
                 continue;
             }
             let is_written = self.written.contains(&at);
-            let cell = cell(self.batch, made, column.slot);
-            if column.key && (*cell == Cell::ABSENT || !is_written && (image.partial || column.added)) {
+            let was = *cell(self.batch, made, column.slot);
+            if column.key && (was == Cell::ABSENT || !is_written && (image.partial || column.added)) {
                 return no_key(output, at, image);
             }
             if image.partial && !is_written {
-                *cell = Cell::ABSENT;
+                self.batch.change(made, column.slot, Cell::ABSENT);
             }
         }
         Ok(())

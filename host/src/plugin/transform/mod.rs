@@ -1,7 +1,7 @@
 //! A transform's reply, checked and applied.
 //!
-//! Applying only appends to the batch: tuples are copied before they are written, and rows go to a list of their own.
-//! So a reply whose last byte is wrong has changed nothing that anybody sees.
+//! Rows go to a list of their own, and tuples are copied before they are written, or what they were is noted in the batch:
+//! the caller takes it back where the reply is wrong. So one whose last byte is wrong has changed nothing that anybody sees.
 
 mod alike;
 pub(crate) mod image;
@@ -235,7 +235,7 @@ impl Apply<'_, '_> {
     }
 
     fn change(&mut self, plan: &InUse, row: &Row, at: usize, marks: u8, image: &mut u32) -> Applied<bool> {
-        let before = self.out.len();
+        let (before, changes) = (self.out.len(), self.batch.changes());
         let mut change = Change {
             plan,
             row,
@@ -259,6 +259,8 @@ impl Apply<'_, '_> {
         }
         if self.rejected.is_some() {
             self.out.truncate(before);
+            // It may go on as it came.
+            self.batch.take_back(changes);
             self.reject(row, at);
             return Ok(false);
         }

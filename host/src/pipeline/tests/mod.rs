@@ -13,7 +13,7 @@ use crate::sink::{Progress, Sink, SinkContext, SinkFuture};
 use crate::snapshot::{self, Plan};
 use std::sync::Mutex;
 
-#[path = "straight_tests.rs"]
+mod in_place;
 mod straight;
 
 /// What a sink got: for each delivery its sequence and its rows as `commit LSN:ordinal operation relations`.
