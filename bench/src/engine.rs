@@ -177,6 +177,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         patience: std::time::Duration::ZERO,
         patient: false,
         pace: Arc::new(snapshot::Pace::new(None)),
+        room: snapshot::WaitingRoom::new(Path::new("/nowhere"), 0, Arc::default()),
     };
     let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });
     let parts = Parts {

@@ -34,9 +34,25 @@ pub enum Full {
 pub struct SpillStats {
     pub transactions: AtomicU64,
     pub memory_bytes: AtomicU64,
+    /// Of changes that wait for the copy of their table, too.
     pub disk_bytes: AtomicU64,
     /// Prepared transactions that wait for their end.
     pub prepared: AtomicU64,
+}
+
+impl SpillStats {
+    /// Takes so many bytes of what all that is spilled may take together, where there are so many left.
+    pub(crate) fn take_disk(&self, bytes: u64, quota: u64) -> bool {
+        let within = |taken: u64| taken.checked_add(bytes).filter(|all| *all <= quota);
+        let taken = self
+            .disk_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, within);
+        taken.is_ok()
+    }
+
+    pub(crate) fn return_disk(&self, bytes: u64) {
+        self.disk_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// Deletes what an earlier run has spilled. Nothing of it counts: it is sent again.
@@ -58,6 +74,7 @@ pub(super) struct Spill {
     stats: Arc<SpillStats>,
     transactions: u64,
     memory: usize,
+    /// What it has of [`SpillStats::disk_bytes`].
     disk: u64,
     sub_transactions: usize,
 }
@@ -86,7 +103,7 @@ impl Spill {
     /// What an earlier session has left and still counts, within the quota or not.
     pub(super) fn found_on_disk(&mut self, bytes: u64) {
         self.disk += bytes;
-        self.stats.disk_bytes.store(self.disk, Ordering::Relaxed);
+        self.stats.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     #[cfg(test)]
@@ -120,17 +137,16 @@ impl Spill {
     }
 
     pub(super) fn take_disk(&mut self, bytes: u64) -> Result<(), Full> {
-        if self.disk + bytes > self.quota {
+        if !self.stats.take_disk(bytes, self.quota) {
             return Err(Full::Quota(self.quota));
         }
         self.disk += bytes;
-        self.stats.disk_bytes.store(self.disk, Ordering::Relaxed);
         Ok(())
     }
 
     pub(super) fn return_disk(&mut self, bytes: u64) {
         self.disk -= bytes;
-        self.stats.disk_bytes.store(self.disk, Ordering::Relaxed);
+        self.stats.return_disk(bytes);
     }
 
     pub(super) fn sub_transactions(&mut self, more: usize) -> Result<(), Full> {
@@ -148,14 +164,10 @@ impl Spill {
 
 impl Drop for Spill {
     fn drop(&mut self) {
-        for count in [
-            &self.stats.transactions,
-            &self.stats.memory_bytes,
-            &self.stats.disk_bytes,
-            &self.stats.prepared,
-        ] {
+        for count in [&self.stats.transactions, &self.stats.memory_bytes, &self.stats.prepared] {
             count.store(0, Ordering::Relaxed);
         }
+        self.stats.return_disk(self.disk);
         let removed = fs::remove_dir_all(&self.folder);
         if let Err(error) = removed {
             tracing::debug!(%error, "the spill is deleted at the next start");

@@ -9,7 +9,7 @@ use crate::config::Pipeline;
 use crate::decode::{ColumnHint, TableHint, is_alike_everywhere};
 use crate::postgres::Reader;
 use crate::problem::Problem;
-use crate::snapshot::{self, Ahead, Copier, KeyRange, Merger, NotASnapshot, Plan, Tally};
+use crate::snapshot::{self, Ahead, Copier, KeyRange, Merger, NotASnapshot, Plan, Tally, WaitingRoom};
 use crate::source::catalog::Table;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -130,7 +130,8 @@ impl Planned {
     }
 
     fn plan(self, process: &Process) -> Plan {
-        let settings = &process.config().source.snapshot;
+        let config = process.config();
+        let settings = &config.source.snapshot;
         Plan {
             tables: self.tables,
             connections: settings.connections,
@@ -138,6 +139,7 @@ impl Planned {
             units_under_way: UNITS_UNDER_WAY,
             patience: UNIT_PATIENCE,
             pace: Arc::clone(&process.pace),
+            room: WaitingRoom::new(&config.state_dir, config.source.spill.0, Arc::clone(&process.spill)),
             patient: self.patient,
         }
     }

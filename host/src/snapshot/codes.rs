@@ -24,9 +24,10 @@ pub const CODES: &[Code] = &[
     },
     Code {
         code: "E0604",
-        title: "changes outgrew memory during a copy",
-        explanation: "A table without a key is copied as one piece, and changes to it wait in memory until it is \
-                      through. A primary key lets it be copied in units.",
+        title: "changes outgrew the spill during a copy",
+        explanation: "A table without a key is copied as one piece, and changes to it wait until it is through: on disk, in a \
+                      file of the state folder that has no name, where they are more than a MiB. They count in `spill`. A \
+                      primary key lets the table be copied in units, so that nothing waits.",
     },
     Code {
         code: "E0605",

@@ -2,7 +2,8 @@
 
 use super::plan::TableCopy;
 use super::sql;
-use super::waiting::WAITING_BYTES_MAX;
+use super::waiting::NoRoom;
+use crate::checkpoint::STATE_DISK_FULL;
 use crate::decode::DecodeError;
 use crate::postgres::QueryError;
 use crate::problem::{Exit, Problem};
@@ -102,16 +103,38 @@ pub(super) fn changed(table: &TableCopy) -> Box<Problem> {
     Box::new(Problem::new(ALTERED, Exit::Preflight, headline, help))
 }
 
-/// A table without a key changes faster than it is copied.
-pub(super) fn too_much_waits(table: &TableCopy) -> Box<Problem> {
-    let headline = format!(
-        "changes of {} outgrew memory during its copy",
-        table.relation.full_name()
-    );
-    let help = format!("ALTER TABLE {} ADD PRIMARY KEY ...;", sql::name(&table.relation));
-    let limit = WAITING_BYTES_MAX >> 20;
-    let cause = format!("a table without a key is one unit; at most {limit} MiB of its changes wait for it");
-    Box::new(Problem::new("E0604", Exit::Preflight, headline, help).with_cause(cause))
+/// Changes of a table without a key find no room to wait. A full disk is waited for, as elsewhere.
+pub(super) fn too_much_waits(table: &TableCopy, no_room: &NoRoom) -> Box<Problem> {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let name = table.relation.full_name();
+    let problem = match no_room {
+        NoRoom::Disk(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Problem::new(
+            STATE_DISK_FULL,
+            Exit::Usage,
+            format!("no room for changes of {name}, which wait for its copy"),
+            "make room on the disk of the state folder",
+        ),
+        NoRoom::Disk(_) => Problem::new(
+            "E0604",
+            Exit::Preflight,
+            format!("changes of {name} can't be kept during its copy"),
+            "let the user who runs rowmill write to the state folder, then start again",
+        ),
+        NoRoom::Quota(_) => Problem::new(
+            "E0604",
+            Exit::Preflight,
+            format!("changes of {name} outgrew the spill during its copy"),
+            "set a larger `spill` under source.postgres, on a disk that has it, then start again",
+        ),
+    };
+    Box::new(problem.with_cause(no_room))
+}
+
+/// What waited can't be read back.
+pub fn lost_what_waited(error: &std::io::Error) -> Box<Problem> {
+    let headline = "changes that waited for a table's copy can't be read back";
+    let help = "start again: the copies of tables without a key start over";
+    Box::new(Problem::new("E0604", Exit::Preflight, headline, help).with_cause(error))
 }
 
 /// A row whose key can't be told.

@@ -9,6 +9,7 @@ use super::plan::{Ahead, TableProgress, UnitRecord};
 use super::reread::Request;
 use super::shared::{Shared, UnitId};
 use super::table::{Changes, Table};
+use super::waiting::Waited;
 use super::worker::{Event, Unit};
 use crate::batch::{Batch, CopyUnit, Lsn, Op};
 use crate::problem::Problem;
@@ -28,9 +29,11 @@ const COVER_BYTES: usize = 64 << 20;
 /// A unit that goes out now.
 #[derive(Debug)]
 pub struct MergedUnit {
-    /// To be delivered in this order at the position that was given. Rows are copied ones (origin `Copy`), but behind
-    /// a table without a key come the changes that waited for it: streamed ones, with their own commit's place.
+    /// To be delivered in this order at the position that was given. Rows are copied ones (origin `Copy`).
     pub batches: Vec<Batch>,
+    /// Behind them, where they complete a table without a key, the changes that waited for it: streamed ones, with their
+    /// own commit's place.
+    pub waited: Option<Waited>,
     pub unit: CopyUnit,
     /// `None` for rows that were read again beside the units.
     pub record: Option<UnitRecord>,
@@ -77,7 +80,7 @@ impl Merger {
         let tables: Vec<Table> = shared
             .tables
             .iter()
-            .map(|table| Table::new(table.copy.clone()))
+            .map(|table| Table::new(table.copy.clone(), &shared.room))
             .collect();
         let by_oid = tables
             .iter()
@@ -203,7 +206,7 @@ impl Merger {
                 continue;
             };
             if let Some(at) = self.by_oid.get(&relation.oid).copied() {
-                self.tables[at].restart();
+                self.tables[at].restart(&self.shared.room);
                 self.shared.restart(at);
                 self.starts_over(at);
                 tracing::info!(

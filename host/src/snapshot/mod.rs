@@ -212,10 +212,11 @@ mod waiting;
 mod worker;
 
 pub use codes::CODES;
-pub use fault::ALTERED;
+pub use fault::{ALTERED, lost_what_waited};
 pub use merger::{CountedUnit, MergedUnit, Merger, TableEpoch};
 pub use mergers::Mergers;
 pub use pace::Pace;
 pub use plan::{Ahead, KeyRange, Plan, TableCopy, TableProgress, Tally, UnitRecord};
 pub use start::{Copier, prepare, start};
 pub use visibility::{NotASnapshot, Snapshot};
+pub use waiting::{Waited, WaitingRoom};

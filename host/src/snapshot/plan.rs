@@ -2,6 +2,7 @@
 
 use super::pace::Pace;
 use super::visibility::Snapshot;
+use super::waiting::WaitingRoom;
 use crate::batch::{CopyUnit, Lsn, Relation};
 use crate::decode::Types;
 use std::collections::VecDeque;
@@ -108,6 +109,8 @@ pub struct Plan {
     pub patience: Duration,
     /// How fast it goes.
     pub pace: Arc<Pace>,
+    /// Where changes of tables without a key wait until their rows are out.
+    pub room: WaitingRoom,
     /// A table has come while the stream ran: the copy begins when all transactions have ended that ran then, those
     /// that are idle too.
     pub patient: bool,

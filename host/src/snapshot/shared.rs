@@ -6,6 +6,7 @@ use super::pace::Pace;
 use super::parts::Parts;
 use super::plan::{Plan, TableCopy};
 use super::visibility::Snapshot;
+use super::waiting::WaitingRoom;
 use crate::batch::{CopyUnit, Lsn};
 use crate::postgres::Reader;
 use std::future::Future;
@@ -74,6 +75,7 @@ pub(super) struct Shared {
     pub unit_rows: usize,
     pub patience: Duration,
     pub pace: Arc<Pace>,
+    pub room: WaitingRoom,
     pub patient: bool,
     /// The stream stands where the copy begins. Nothing is asked of the server before.
     pub is_begun: watch::Sender<bool>,
@@ -105,6 +107,7 @@ impl Shared {
             unit_rows: plan.pace.unit_rows(plan.unit_rows).max(1),
             patience: plan.patience,
             pace: plan.pace,
+            room: plan.room,
             patient: plan.patient,
             is_begun: watch::Sender::new(false),
             begun: OnceLock::new(),

@@ -5,7 +5,7 @@ use super::key;
 use super::merge::{Change, KeyedMerge, Verdict};
 use super::plan::{self, TableCopy, TableProgress};
 use super::visibility::Snapshot;
-use super::waiting::Waiting;
+use super::waiting::{Waiting, WaitingRoom};
 use crate::batch::{Batch, Lsn, Op, Relation, Row, Value};
 use crate::problem::Problem;
 use rustc_hash::FxHashMap;
@@ -46,7 +46,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(copy: TableCopy) -> Self {
+    pub(super) fn new(copy: TableCopy, room: &WaitingRoom) -> Self {
         let progress = TableProgress {
             oid: copy.relation.oid,
             table: copy.relation.full_name(),
@@ -58,7 +58,7 @@ impl Table {
             done: false,
         };
         let nothing_left = plan::gaps(&copy.copied).is_empty();
-        let mut changes = changes_of(&copy);
+        let mut changes = changes_of(&copy, room);
         if let Changes::Keyed(merge) = &mut changes {
             for ahead in &copy.ahead {
                 merge.restore(&ahead.snapshot, ahead.finish, &ahead.keys, ahead.repair);
@@ -87,12 +87,12 @@ impl Table {
     }
 
     /// The table was truncated.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, room: &WaitingRoom) {
         match &mut self.changes {
             // Where the copy is some sinks' alone, the others have what its rows show by the stream alone.
             Changes::Keyed(merge) if !self.copy.late => merge.truncated(),
             _ => {
-                self.changes = changes_of(&self.copy);
+                self.changes = changes_of(&self.copy, room);
                 self.last_finish = Lsn(0);
             }
         }
@@ -122,7 +122,7 @@ impl Table {
             Changes::Out(snapshot) => Ok(!snapshot.sees(xid)),
             Changes::Wait(waiting) => {
                 let pushed = waiting.push(batch, row);
-                pushed.map_err(|_| fault::too_much_waits(&self.copy))?;
+                pushed.map_err(|no_room| fault::too_much_waits(&self.copy, &no_room))?;
                 Ok(false)
             }
             Changes::Keyed(_) => self.stream_keyed(batch, row, xid),
@@ -238,9 +238,9 @@ impl Table {
     }
 }
 
-fn changes_of(copy: &TableCopy) -> Changes {
+fn changes_of(copy: &TableCopy, room: &WaitingRoom) -> Changes {
     match copy.key.is_empty() {
-        true => Changes::Wait(Waiting::default()),
+        true => Changes::Wait(Waiting::new(room, copy.relation.oid)),
         false => Changes::Keyed(KeyedMerge::default()),
     }
 }

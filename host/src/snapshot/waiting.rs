@@ -1,87 +1,139 @@
-//! Streamed changes of a table without a key, which wait until the table's rows are out.
+//! Streamed changes of a table without a key, which wait until the table's rows are out: in memory, and on disk where they
+//! are more than a piece.
+
+mod piece;
+mod room;
+
+pub(super) use room::NoRoom;
+pub use room::WaitingRoom;
 
 use super::visibility::Snapshot;
-use crate::batch::{Batch, Cell, Lsn, Part, Row, Transaction, Tuple, Value};
-use bytes::Bytes;
+use crate::batch::{Batch, Lsn, Relation, Row};
+use room::Pieces;
+use std::io;
 use std::sync::Arc;
 
-/// Bytes of changes that wait for one table. They wait in memory.
-pub(super) const WAITING_BYTES_MAX: usize = 256 << 20;
-
-/// More than [`WAITING_BYTES_MAX`] wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooMuch;
-
 /// Changes in the order of the stream, copied out of their batches, which would be kept whole otherwise.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting {
-    bytes: Vec<u8>,
-    batch: Batch,
+    room: WaitingRoom,
+    table_oid: u32,
+    relations: Vec<Arc<Relation>>,
+    /// The transaction of the last change of [`Self::piece`].
+    last: Option<(u32, Lsn)>,
+    /// `None` while nothing is on disk.
+    pieces: Option<Pieces>,
+    /// Behind all of those.
+    piece: Vec<u8>,
 }
 
 impl Waiting {
+    pub(super) fn new(room: &WaitingRoom, table_oid: u32) -> Self {
+        Self {
+            room: room.clone(),
+            table_oid,
+            relations: Vec::new(),
+            last: None,
+            pieces: None,
+            piece: Vec::new(),
+        }
+    }
+
     /// Takes a copy of `row`, which belongs to `batch`.
-    pub(super) fn push(&mut self, batch: &Batch, row: &Row) -> Result<(), TooMuch> {
+    pub(super) fn push(&mut self, batch: &Batch, row: &Row) -> Result<(), NoRoom> {
         let transaction = batch.transaction(row);
-        let is_last = |last: &Transaction| last.xid == transaction.xid && last.commit_lsn == transaction.commit_lsn;
-        if !self.batch.transactions.last().is_some_and(is_last) {
-            self.batch.transactions.push(*transaction);
+        let known = Some((transaction.xid, transaction.commit_lsn));
+        if self.last != known {
+            self.last = known;
+            piece::write_transaction(&mut self.piece, transaction);
         }
-        let relation = batch.relation(row);
-        let slots = relation.slots;
-        let copy = Row {
-            relation: self.batch.relation_index(&Arc::clone(relation)),
-            transaction: (self.batch.transactions.len() - 1) as u32,
-            new: row.new.map(|tuple| self.tuple(batch, tuple, slots)),
-            old: row.old.map(|tuple| self.tuple(batch, tuple, slots)),
-            ..*row
+        let relation = self.relation(batch.relation(row));
+        piece::write_change(&mut self.piece, batch, row, relation);
+        match self.piece.len() < self.room.piece_bytes() {
+            true => Ok(()),
+            false => self.spill(),
+        }
+    }
+
+    /// The changes that rows copied under `snapshot` don't show, to be delivered behind them.
+    pub(super) fn release(&mut self, snapshot: Snapshot) -> Waited {
+        let fresh = Self::new(&self.room, self.table_oid);
+        let waiting = std::mem::replace(self, fresh);
+        Waited {
+            pieces: waiting.pieces,
+            next: 0,
+            piece: Some(waiting.piece),
+            relations: waiting.relations,
+            snapshot,
+        }
+    }
+
+    fn spill(&mut self) -> Result<(), NoRoom> {
+        let pieces = match &mut self.pieces {
+            Some(pieces) => pieces,
+            none => none.insert(Pieces::new(&self.room, self.table_oid)?),
         };
-        self.batch.rows.push(copy);
-        match self.size_bytes() > WAITING_BYTES_MAX {
-            true => Err(TooMuch),
-            false => Ok(()),
-        }
+        pieces.push(&self.piece)?;
+        self.piece.clear();
+        self.last = None;
+        Ok(())
     }
 
-    /// The changes that the copied rows don't show, to be delivered behind them. They keep their commit's place, by
-    /// which they are known, and have no end: a sink whose position is beyond that place doesn't have them.
-    pub(super) fn release(&mut self, snapshot: &Snapshot) -> Option<Batch> {
-        let mut batch = std::mem::take(&mut self.batch);
-        batch.bytes = Bytes::from(std::mem::take(&mut self.bytes));
-        let transactions = &batch.transactions;
-        batch
-            .rows
-            .retain(|row| !snapshot.sees(transactions[row.transaction as usize].xid));
-        for transaction in &mut batch.transactions {
-            transaction.part = Part::Whole;
-            transaction.end_lsn = Lsn(0);
-        }
-        (!batch.rows.is_empty()).then_some(batch)
-    }
-
-    fn size_bytes(&self) -> usize {
-        self.bytes.len() + self.batch.size_bytes()
-    }
-
-    fn tuple(&mut self, batch: &Batch, tuple: Tuple, slots: u16) -> Tuple {
-        let start = self.batch.cells.len();
-        for slot in 0..slots {
-            let at = self.bytes.len();
-            let cell = match batch.value(tuple, slot) {
-                Value::Null => Cell::NULL,
-                Value::Unchanged => Cell::UNCHANGED,
-                Value::Absent => Cell::ABSENT,
-                Value::Text(text) => {
-                    self.bytes.extend_from_slice(text);
-                    Cell::text(at, text.len())
-                }
-                Value::Binary(bytes) => {
-                    self.bytes.extend_from_slice(bytes);
-                    Cell::binary(at, bytes.len())
-                }
-            };
-            self.batch.cells.push(cell);
-        }
-        Tuple(start as u32)
+    fn relation(&mut self, relation: &Arc<Relation>) -> u32 {
+        let known = self.relations.iter().rposition(|known| known.index == relation.index);
+        let at = known.unwrap_or_else(|| {
+            self.relations.push(Arc::clone(relation));
+            self.relations.len() - 1
+        });
+        at as u32
     }
 }
+
+/// Changes that have waited, read back piece by piece; none is empty. A transaction may lie in several, each of them
+/// whole.
+#[derive(Debug)]
+pub struct Waited {
+    pieces: Option<Pieces>,
+    next: usize,
+    /// The last one.
+    piece: Option<Vec<u8>>,
+    relations: Vec<Arc<Relation>>,
+    snapshot: Snapshot,
+}
+
+impl Waited {
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if let Some(pieces) = &self.pieces {
+            let piece = pieces.read(self.next)?;
+            self.next += 1;
+            if piece.is_some() {
+                return Ok(piece);
+            }
+            self.pieces = None;
+        }
+        Ok(self.piece.take())
+    }
+}
+
+impl Iterator for Waited {
+    type Item = io::Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let read = match self.read() {
+                Ok(piece) => piece?,
+                Err(error) => return Some(Err(error)),
+            };
+            let Some(batch) = piece::read(read, &self.relations, |xid| !self.snapshot.sees(xid)) else {
+                let torn = io::Error::new(io::ErrorKind::InvalidData, "changes that waited are torn");
+                return Some(Err(torn));
+            };
+            if !batch.rows.is_empty() {
+                return Some(Ok(batch));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -82,7 +82,7 @@ metrics! {
     slot_lost: Level = "slot_lost", "1 once the server has given away WAL that the slot stood for";
     spill_transactions: Level = "spill_transactions", "Transactions in progress that are received already";
     prepared_transactions: Level = "prepared_transactions", "Transactions that are prepared and kept until they commit";
-    spilled_bytes: Level = "spilled_bytes", "Bytes of both on disk";
+    spilled_bytes: Level = "spilled_bytes", "Bytes of both on disk, and of changes that wait for the copy of their table";
     state_bytes: Level = "state_bytes", "Bytes of state that the plugins gave at the last checkpoint";
     state_age_seconds: Seconds = "state_age_seconds", "Age of the last checkpoint of the plugins' state; 0 without one";
     checkpoints: Counter = "checkpoints", "Times the plugins were asked for their state";

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rowmill::batch::{Batch, Column, Lsn, Op, Relation, ReplicaIdentity, Tuple, Value};
 use rowmill::decode::Decoder;
 use rowmill::postgres::{Conninfo, Reader};
-use rowmill::snapshot::{Copier, CountedUnit, KeyRange, Merger, Pace, Plan, TableCopy, Tally};
+use rowmill::snapshot::{Copier, CountedUnit, KeyRange, Merger, Pace, Plan, TableCopy, Tally, WaitingRoom};
 use rowmill_tests::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -158,6 +158,7 @@ fn start(
         patience: Duration::from_millis(500),
         patient: false,
         pace: Arc::new(Pace::new(None)),
+        room: WaitingRoom::new(cluster.socket_dir(), 1 << 30, Arc::default()),
     };
     let url = cluster.url("postgres");
     let _in_runtime = runtime.enter();
@@ -291,6 +292,9 @@ impl World {
     pub fn boundary(&mut self) {
         for merged in self.merger.at_boundary(self.position).unwrap() {
             merged.batches.iter().for_each(|batch| self.deliver(batch));
+            for batch in merged.waited.into_iter().flatten() {
+                self.deliver(&batch.unwrap());
+            }
         }
         for table in self.merger.restarted() {
             self.counted.retain(|(oid, _), _| *oid != table.oid);

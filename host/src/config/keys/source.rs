@@ -56,7 +56,8 @@ const POSTGRES_SOURCE: Block = Block {
             &Shape::Size(ByteSize::mib(1), ByteSize::mib(16 << 20)),
             "4GiB",
             "Bytes on disk of transactions in progress, beyond which the server holds those itself, as without \
-             `stream_transactions`; and of prepared ones, beyond which the pipeline stops.",
+             `stream_transactions`; and of prepared ones, and of changes that wait \
+             for the copy of a table without a key, beyond which the pipeline stops.",
         ),
         Key::default(
             "binary",

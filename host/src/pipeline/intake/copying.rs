@@ -4,7 +4,7 @@ use super::{Intake, LaneEnd, RouteState};
 use crate::batch::{Batch, Lsn};
 use crate::checkpoint::{CopiedRange, CopiedUnit, Mark, RowsAhead, Turn};
 use crate::failpoint;
-use crate::snapshot::{Ahead, CountedUnit, Merger, Mergers, TableEpoch};
+use crate::snapshot::{self, Ahead, CountedUnit, Merger, Mergers, TableEpoch};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -28,11 +28,17 @@ impl Intake {
         }
         (self.copied)(self.copies.progress());
         self.stats.copying.store(!self.copies.is_done(), Ordering::Release);
-        for batch in units.into_iter().flat_map(|unit| unit.batches) {
-            self.stats
-                .rows_copied
-                .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
-            self.pass_on(batch)?;
+        for unit in units {
+            for batch in unit.batches {
+                self.stats
+                    .rows_copied
+                    .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+                self.pass_on(batch)?;
+            }
+            for batch in unit.waited.into_iter().flatten() {
+                let batch = batch.map_err(|error| LaneEnd::Problem(snapshot::lost_what_waited(&error)))?;
+                self.pass_on(batch)?;
+            }
         }
         if self.owed > Lsn(0) && !self.copies.owes() {
             let end = std::mem::take(&mut self.owed);

@@ -168,6 +168,7 @@ impl Bench {
             patience: Duration::ZERO,
             patient: false,
             pace: Arc::new(snapshot::Pace::new(None)),
+            room: snapshot::WaitingRoom::new(std::path::Path::new("/nowhere"), 0, Arc::default()),
         };
         let (_copier, merger) = snapshot::start(plan, || async { anyhow::bail!("nothing is copied") });
         let got: Vec<Got> = (0..sinks).map(|_| Got::default()).collect();

@@ -61,9 +61,10 @@ impl Merger {
             table.units = Some(id.number + 1);
         }
         let is_out = table.is_out();
-        let mut batches = outgoing::as_transaction(batches, record.unit, position);
+        let batches = outgoing::as_transaction(batches, record.unit, position);
+        let mut waited = None;
         if let (true, Changes::Wait(waiting)) = (is_out, &mut table.changes) {
-            batches.extend(waiting.release(&view.snapshot));
+            waited = Some(waiting.release(view.snapshot.clone()));
             table.changes = Changes::Out(view.snapshot);
             self.shared
                 .floors()
@@ -84,6 +85,7 @@ impl Merger {
         }
         Ok(MergedUnit {
             batches,
+            waited,
             unit: record.unit,
             record: Some(record),
         })
@@ -187,6 +189,7 @@ impl Merger {
         let batches = outgoing::as_transaction(batches, unit, position);
         Ok((!batches.is_empty()).then_some(MergedUnit {
             batches,
+            waited: None,
             unit,
             record: None,
         }))
