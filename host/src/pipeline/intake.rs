@@ -343,5 +343,5 @@ impl Drop for Intake {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+#[path = "tests/mod.rs"]
 mod tests;
