@@ -172,10 +172,33 @@ fn a_file_that_goes_back_on_probation_goes_on_with_its_own_state() {
         assert!(stage.list().contains("on probation"), "{}", stage.list());
         stage.install(&totals(keeps, COLUMNS, 1).unwrap(), 2);
         assert!(!stage.list().contains("on probation"), "{}", stage.list());
+        // Before anything was stored of what it keeps.
+        stage.restart();
         stage.pay(8);
         stage.wait_right();
         stage.restart();
         stage.pay(9);
+        stage.wait_right();
+        stage.host.take().unwrap().terminate().unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_goes_back_while_the_host_is_down_goes_on_with_its_own_state() {
+    for keeps in [Keeps::EachInOne, Keeps::Each] {
+        let mut stage = Stage::new(keeps);
+        stage.install(&totals(keeps, COLUMNS, 2).unwrap(), 1);
+        stage.pay(6);
+        stage.wait_right();
+        stage.host.take().unwrap().terminate().unwrap();
+        let before = totals(keeps, COLUMNS, 1).unwrap();
+        std::fs::write(stage.shop.folder().join("totals.wasm"), before).unwrap();
+        let mut stage = stage.started();
+        stage.pay(7);
+        stage.wait_right();
+        assert!(!stage.list().contains("on probation"), "{}", stage.list());
+        stage.restart();
+        stage.pay(8);
         stage.wait_right();
         stage.host.take().unwrap().terminate().unwrap();
     }
@@ -244,4 +267,30 @@ fn a_version_with_entries_by_key_gives_way_to_one_that_has_its_own() {
     stage.host.take().unwrap().terminate().unwrap();
     let (letters, _) = Host::verb_of(stage.shop.folder(), &["dead-letter", "list", "--output", "json"], 0).unwrap();
     assert!(!letters.contains("totals"), "nothing was set aside: {letters}");
+}
+
+/// What was added under the new version is in its own entries alone.
+#[test]
+fn a_file_that_goes_back_on_probation_goes_on_with_its_own_entries() {
+    let adds = |amount| Columns {
+        customer: 1,
+        amount,
+        total: 3,
+    };
+    let good = totals(Keeps::Entries, adds(2), 1).unwrap();
+    let mut stage = Stage::with(BY_KEY, "{ module: totals.wasm, features: [kv] }", &good).started();
+    stage.insert(5, 100);
+    stage.install(&totals(Keeps::Entries, adds(4), 1).unwrap(), 1);
+    stage.insert(6, 100);
+    assert_eq!(stage.right(6), "0", "{}", stage.list());
+    stage.restart();
+    stage.insert(7, 100);
+    assert_eq!(stage.right(7), "0", "{}", stage.list());
+    stage.install(&good, 2);
+    for amount in [8, 9] {
+        stage.restart();
+        stage.insert(amount, 100);
+        assert_eq!(stage.right(amount), "16");
+    }
+    stage.host.take().unwrap().terminate().unwrap();
 }

@@ -93,6 +93,11 @@ impl Hold {
         Released::default()
     }
 
+    /// What is kept has changed without a batch.
+    pub(super) fn expect(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
     /// Marks without a batch; what may be stored of them at once.
     pub(super) fn mark(&mut self, marks: Vec<Mark>) -> Vec<Mark> {
         if self.is_held() {

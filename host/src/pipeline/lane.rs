@@ -4,7 +4,7 @@ use super::job::{Done, Job, Side};
 use super::owned::owned;
 use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Op, Row};
-use crate::checkpoint::{PluginVersion, SetAside};
+use crate::checkpoint::{PluginVersion, SetAside, same_plugins};
 use crate::dead_letter::Held;
 use crate::failpoint;
 use crate::plugin::{Chain, Counts, GuestMetrics, PluginError, Processed};
@@ -390,7 +390,13 @@ impl LaneChain {
 
     /// Ends the probation where it is over.
     fn settle(&mut self, route: usize, warden: &Warden) -> Result<(), Box<Problem>> {
-        let over = |probation: &Probation| probation.is_over(warden.limits);
+        // Where the route is about to go back, what it goes back to is needed.
+        let goes_back = |on: &Probation| {
+            self.later
+                .iter()
+                .any(|later| same_plugins(&on.fallback_plugins, &later.version.plugins))
+        };
+        let over = |on: &Probation| on.is_over(warden.limits) && !goes_back(on);
         match self.probation.as_ref().is_some_and(over) {
             true => self.trust(route, warden),
             false => Ok(()),

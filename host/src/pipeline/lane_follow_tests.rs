@@ -91,6 +91,7 @@ impl Bench {
         let candidate = ChainVersion {
             plugins: plugins.clone(),
             fallback: Some(vec![version("old")]),
+            ..ChainVersion::default()
         };
         self.store
             .begin_chain("public.payments", Lsn(0x18), &candidate, 0)

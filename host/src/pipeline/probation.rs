@@ -115,6 +115,7 @@ impl Warden {
         let version = ChainVersion {
             plugins: plugins.to_vec(),
             fallback: None,
+            went_back: true,
         };
         let stored = self.store.roll_back_chain(&self.keys[route], from, &version, set_aside);
         stored.map_err(Box::new)

@@ -11,8 +11,8 @@
 //! A stage asks each plugin once per relation what it wants ([`plan`]), ships only those columns ([`encode`]), and takes
 //! back a bitmap or patches ([`filter`], [`transform`]). Whatever comes back from a guest is hostile until [`cursor`]
 //! has read it. Nothing of a batch goes on before the whole reply is checked; rows are indexes into a batch whose
-//! tuples are never changed in place, so a failed call leaves them as they were, and its rows can be tried again in parts
-//! until the one that is to blame is found ([`stage`]).
+//! tuples stay as they are, or are put back where a call fails that has changed them in place, so its rows can be tried
+//! again in parts until the one that is to blame is found ([`stage`]).
 //!
 //! Only `engine`, `compiled`, `host`, `wasi`, `deadline` and `instance` know the WebAssembly runtime; all the rest builds
 //! without it.

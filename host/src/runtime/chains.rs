@@ -135,7 +135,8 @@ fn recorded(
         return Ok(recorded);
     }
     let from = if recorded.is_empty() { start } else { flushed.max(start) };
-    if process.config().reload.probation.0 > std::time::Duration::ZERO {
+    present.went_back = waits(&recorded, &present.plugins);
+    if !present.went_back && process.config().reload.probation.0 > std::time::Duration::ZERO {
         let own = with_entries(process, &present.plugins);
         let gives_way = |fallback: &Vec<PluginVersion>| {
             may_give_way(&present.plugins, fallback)
@@ -208,12 +209,16 @@ fn lane(
     for (at, (from, version)) in recorded.iter().enumerate().skip(first) {
         let follows = at > first && goes_back(&recorded[at - 1].1, version);
         let kept = match (at - first, follows) {
+            (0, _) if version.went_back => kept.map(OfRoute::before),
             (0, _) => kept.cloned(),
             (1, true) => kept.map(OfRoute::before),
             // It is given what it goes on with where it begins.
             _ => kept.map(OfRoute::without),
         };
-        let chain = chain(process, route, &version.plugins, kept.as_ref())?;
+        let mut chain = chain(process, route, &version.plugins, kept.as_ref())?;
+        if at == first && version.went_back {
+            chain.step_in(false);
+        }
         let version = LaneVersion {
             from: *from,
             plugins: version.plugins.clone(),
@@ -245,7 +250,7 @@ pub(super) fn present(process: &Process, route: &config::Route) -> ChainVersion 
     let of_plugin = |name: &String| Some(process.modules.key.version(&process.modules.newest(name)?));
     ChainVersion {
         plugins: route.plugins.iter().filter_map(of_plugin).collect(),
-        fallback: None,
+        ..ChainVersion::default()
     }
 }
 

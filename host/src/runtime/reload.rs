@@ -188,6 +188,7 @@ fn prepare(
         let version = ChainVersion {
             plugins,
             fallback: chains::fallback(&recorded).filter(gives_way),
+            went_back: goes_back,
         };
         let (done, swapped) = oneshot::channel();
         let route = at;

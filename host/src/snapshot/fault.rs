@@ -2,7 +2,7 @@
 
 use super::plan::TableCopy;
 use super::sql;
-use super::waiting::NoRoom;
+use super::waiting::{NoRoom, is_full};
 use crate::checkpoint::STATE_DISK_FULL;
 use crate::decode::DecodeError;
 use crate::postgres::QueryError;
@@ -105,10 +105,15 @@ pub(super) fn changed(table: &TableCopy) -> Box<Problem> {
 
 /// Changes of a table without a key find no room to wait. A full disk is waited for, as elsewhere.
 pub(super) fn too_much_waits(table: &TableCopy, no_room: &NoRoom) -> Box<Problem> {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let name = table.relation.full_name();
     let problem = match no_room {
-        NoRoom::Disk(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => Problem::new(
+        NoRoom::Filled(_) => Problem::new(
+            "E0604",
+            Exit::Preflight,
+            format!("changes of {name} have filled the disk during its copy"),
+            "put the state folder on a disk that has room for them (`state_dir`), then start again",
+        ),
+        NoRoom::Disk(error) if is_full(error) => Problem::new(
             STATE_DISK_FULL,
             Exit::Usage,
             format!("no room for changes of {name}, which wait for its copy"),

@@ -4,14 +4,17 @@
 mod piece;
 mod room;
 
-pub(super) use room::NoRoom;
 pub use room::WaitingRoom;
+pub(super) use room::{NoRoom, is_full};
 
 use super::visibility::Snapshot;
 use crate::batch::{Batch, Lsn, Relation, Row};
 use room::Pieces;
 use std::io;
 use std::sync::Arc;
+
+/// A transaction is cut only where it is as long as so many pieces.
+const PIECES_OF_TRANSACTION: usize = 16;
 
 /// Changes in the order of the stream, copied out of their batches, which would be kept whole otherwise.
 #[derive(Debug)]
@@ -43,16 +46,21 @@ impl Waiting {
     pub(super) fn push(&mut self, batch: &Batch, row: &Row) -> Result<(), NoRoom> {
         let transaction = batch.transaction(row);
         let known = Some((transaction.xid, transaction.commit_lsn));
+        // Whoever is told of a transaction in two pieces takes it for two.
+        let most = match self.last == known {
+            true => PIECES_OF_TRANSACTION * self.room.piece_bytes(),
+            false => self.room.piece_bytes(),
+        };
+        if self.piece.len() >= most {
+            self.spill()?;
+        }
         if self.last != known {
             self.last = known;
             piece::write_transaction(&mut self.piece, transaction);
         }
         let relation = self.relation(batch.relation(row));
         piece::write_change(&mut self.piece, batch, row, relation);
-        match self.piece.len() < self.room.piece_bytes() {
-            true => Ok(()),
-            false => self.spill(),
-        }
+        Ok(())
     }
 
     /// The changes that rows copied under `snapshot` don't show, to be delivered behind them.
@@ -74,7 +82,8 @@ impl Waiting {
             none => none.insert(Pieces::new(&self.room, self.table_oid)?),
         };
         pieces.push(&self.piece)?;
-        self.piece.clear();
+        // One row may have been huge.
+        self.piece = Vec::new();
         self.last = None;
         Ok(())
     }

@@ -23,6 +23,10 @@ pub struct ChainVersion {
     /// What it gives way to where it breaks, for as long as it is on probation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Vec<PluginVersion>>,
+    /// Whether it is what another gave way to: until what it keeps is stored as the route's, it goes on with what was stored
+    /// while it waited.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub went_back: bool,
 }
 
 impl ChainVersion {

@@ -49,6 +49,10 @@ impl Intake {
         let state = &mut self.states[route];
         let recorded = self.store.begin_chain(&state.key, from, &swap.version, now());
         recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
+        if stateful && swap.version.went_back {
+            // What is stored as the route's is of the version that it goes back from: no position goes on with that.
+            self.hold.expect();
+        }
         state.newest_from = from;
         state.stateful = stateful;
         state.wants_messages |= wants_messages;

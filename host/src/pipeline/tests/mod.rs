@@ -435,6 +435,7 @@ fn a_version_that_breaks_gives_way_from_the_first_transaction_of_which_nothing_h
         let candidate = ChainVersion {
             plugins: vec![version("new")],
             fallback: Some(vec![version("old")]),
+            ..ChainVersion::default()
         };
         let swap = Swap {
             route: 0,
@@ -494,6 +495,7 @@ fn a_version_that_breaks_in_one_route_gives_way_in_the_others_too() {
             let version = ChainVersion {
                 plugins: vec![version("new")],
                 fallback: Some(vec![version("old")]),
+                ..ChainVersion::default()
             };
             let chains = vec![chain];
             let swap = Swap {

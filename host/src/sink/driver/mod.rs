@@ -60,6 +60,8 @@ pub struct Driver {
     /// Transactions that committed before it are there already.
     position: Option<Lsn>,
     written: u64,
+    /// The last that the sink was given, in any session.
+    attempted: u64,
     durable_sequence: u64,
     /// When the first delivery that isn't durable was written.
     undurable_since: Option<Instant>,
@@ -91,6 +93,7 @@ impl Driver {
             last_failure: String::new(),
             position: None,
             written: 0,
+            attempted: 0,
             durable_sequence: 0,
             undurable_since: None,
             unflushed_since: None,
@@ -116,7 +119,7 @@ impl Driver {
                     return Outcome::Stopped(Box::new(problem));
                 }
             };
-            if self.retained.is_lost() {
+            if self.retained.is_lost(self.attempted) {
                 return Outcome::Rewind(error);
             }
             let delay = self.backoff.next();
@@ -199,6 +202,7 @@ impl Driver {
             None => delivery,
         };
         failpoint::pass(failpoint::BEFORE_SINK_WRITE);
+        self.attempted = self.attempted.max(sequence);
         let progress = self.sink.write(&delivery).await.map_err(|error| match error {
             SinkError::Row { row, error } => refused(&self.context, &delivery, row, &error).into(),
             other => other,

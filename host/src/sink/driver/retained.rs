@@ -1,6 +1,6 @@
 //! Deliveries that were written and aren't durable yet.
 
-use crate::batch::Delivery;
+use crate::batch::{Delivery, Op, Origin, Row};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -58,8 +58,24 @@ impl Retained {
         self.bytes = 0;
     }
 
-    /// Whether something that isn't durable can't be sent again.
-    pub(super) fn is_lost(&self) -> bool {
+    /// Whether something that isn't durable can't be sent again: it was let go, or the sink has been given it, up to
+    /// `attempted`, and can't know it if it comes twice.
+    pub(super) fn is_lost(&self, attempted: u64) -> bool {
+        let given = self.deliveries.iter().take_while(|given| given.sequence <= attempted);
         self.lost.is_some()
+            || given
+                .flat_map(|given| given.rows.iter().map(move |row| (given, row)))
+                .any(no_key_tells)
+    }
+}
+
+/// Rows of a table without a key, of its copy or behind it: neither the sink's position nor a key tells whether they are
+/// there. Once the stream starts again the targets are emptied.
+fn no_key_tells((delivery, row): (&Arc<Delivery>, &Row)) -> bool {
+    let transaction = delivery.batch.transaction(row);
+    match transaction.origin {
+        Origin::Copy(_) => !delivery.batch.relation(row).columns.iter().any(|column| column.key),
+        Origin::Stream => transaction.is_aside() && row.op != Op::Message,
+        _ => false,
     }
 }

@@ -16,6 +16,9 @@ const PIECE_BYTES: usize = 1 << 20;
 pub(in crate::snapshot) enum NoRoom {
     #[error("they need more than the {0} bytes of `spill`, with transactions in progress and prepared ones")]
     Quota(u64),
+    /// What waits has filled the disk itself: to wait for room would be to fill it again.
+    #[error("{0}")]
+    Filled(io::Error),
     #[error(transparent)]
     Disk(#[from] io::Error),
 }
@@ -83,8 +86,14 @@ impl Pieces {
         if !self.room.stats.take_disk(bytes, self.room.quota) {
             return Err(NoRoom::Quota(self.room.quota));
         }
-        self.ends.push(self.end() + bytes);
-        Ok(self.file.write_all(piece)?)
+        let before = self.end();
+        self.ends.push(before + bytes);
+        self.file
+            .write_all(piece)
+            .map_err(|error| match is_full(&error) && before > 0 {
+                true => NoRoom::Filled(error),
+                false => NoRoom::Disk(error),
+            })
     }
 
     pub(super) fn read(&self, at: usize) -> io::Result<Option<Vec<u8>>> {
@@ -101,6 +110,11 @@ impl Pieces {
     fn end(&self) -> u64 {
         self.ends.last().copied().unwrap_or_default()
     }
+}
+
+/// Whether room would help.
+pub(in crate::snapshot) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Drop for Pieces {

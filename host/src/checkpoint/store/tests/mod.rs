@@ -60,6 +60,7 @@ fn chain(module: &str) -> ChainVersion {
     ChainVersion {
         plugins: vec![plugin],
         fallback: None,
+        ..ChainVersion::default()
     }
 }
 
