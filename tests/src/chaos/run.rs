@@ -315,6 +315,11 @@ impl Trial {
         // As text first: a line that can't be read is a violation, not an end of the run.
         let told = self.told.read(&self.stage.target)?;
         let (feed, echo) = (self.feed.read(), self.echo.read());
+        // What has arrived may be of a transaction whose writer hasn't noted yet that it was committed.
+        let ending = lock(&self.ledger).ending.clone();
+        wait_until("the writers have noted their commits", ARRIVAL, || {
+            Ok(lock(&self.ledger).ending.is_disjoint(&ending).then_some(()))
+        })?;
         let ledger = lock(&self.ledger);
         self.judge.arrive(WAREHOUSE, &told, &ledger);
         for (sink, read) in [(FEED, feed), (ECHO, echo)] {

@@ -87,6 +87,8 @@ pub struct Ledger {
     pub(super) tags: BTreeSet<String>,
     /// What has been done to the pipeline that lets a sink of small promises get something twice.
     pub(super) faults: u64,
+    /// Transactions of which it isn't known yet whether they were committed: they may arrive before it is.
+    pub ending: std::collections::BTreeSet<u64>,
     /// Transactions that were prepared, and then committed or rolled back.
     pub(super) prepared: u64,
 }

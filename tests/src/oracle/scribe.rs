@@ -180,6 +180,7 @@ impl Scribe {
         let position = "SELECT pg_current_wal_insert_lsn();";
         let sql = format!("{position} {}{end}; {position}", plan.sql);
         self.connect().await;
+        self.ledger().ending.insert(self.transaction);
         let client = self.client.as_ref().context("connected")?;
         let between = match client.simple_query(&sql).await {
             Ok(messages) => positions(&messages),
@@ -217,6 +218,7 @@ impl Scribe {
             }
         }
         tokio::time::sleep(hold).await;
+        self.ledger().ending.insert(self.transaction);
         let between = self.end_prepared(&gid, is_kept).await;
         self.note(plan, is_kept, between);
         self.ledger().prepared += 1;
@@ -253,6 +255,7 @@ impl Scribe {
 
     fn note(&mut self, plan: Plan, is_kept: bool, between: Option<(Lsn, Lsn)>) {
         let mut ledger = self.ledger();
+        ledger.ending.remove(&self.transaction);
         ledger.undone(&plan.undone);
         if is_kept {
             ledger.committed(&plan.kept, between);
