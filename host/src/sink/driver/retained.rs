@@ -79,3 +79,33 @@ fn no_key_tells((delivery, row): (&Arc<Delivery>, &Row)) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Batch, Lsn, Part};
+    use crate::sink::testing::{Builder, orders, text};
+
+    /// One insert, in its place or out of it, as what waited for the copy of a table without a key is.
+    fn delivery(end: Lsn) -> Arc<Delivery> {
+        let row = [text("1"), text("paid"), text("a")];
+        let built = Builder::new().transaction(0x10, Part::Whole).insert(&orders(), &row);
+        let mut delivery = built.delivery(7);
+        let mut batch = Batch::clone(&delivery.batch);
+        batch.transactions[0].end_lsn = end;
+        delivery.batch = Arc::new(batch);
+        Arc::new(delivery)
+    }
+
+    #[test]
+    fn what_waited_for_a_copy_is_never_given_to_a_sink_twice() {
+        let (mut aside, mut in_place) = (Retained::new(1 << 20), Retained::new(1 << 20));
+        aside.push(delivery(Lsn(0)));
+        in_place.push(delivery(Lsn(0x11)));
+        assert!(!aside.is_lost(6), "the sink hasn't been given it");
+        assert!(aside.is_lost(7));
+        assert!(!in_place.is_lost(7), "its position tells");
+        aside.durable(7);
+        assert!(!aside.is_lost(7));
+    }
+}
