@@ -31,8 +31,8 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0305",
         title: "the module doesn't compile",
-        explanation: "The code is not valid, uses a proposal that is switched off, or takes longer to compile than \
-                      `limits.compile_time`.",
+        explanation: "The code is not valid, uses a proposal that is switched off, or takes more time to compile than \
+                      `limits.compile_time`: CPU time of the compiler, or ten times that by the wall clock.",
     },
     Code {
         code: "E0306",

@@ -2,7 +2,8 @@
 //!
 //! What counts is the CPU time of the thread, so that a loaded machine is no fault; the wall clock may take
 //! [`WALL_FACTOR`] times that. A ticker thread advances the engine's epoch; guests look at it in every loop, and when a
-//! call's deadline is reached the clocks are read and the deadline moved, or the call trapped.
+//! call's deadline is reached the clocks are read and the deadline moved, or the call trapped. A compiler has no such
+//! places to look: who waits for it reads the clock of its thread.
 
 use std::time::{Duration, Instant};
 use wasmtime::UpdateDeadline;
@@ -56,14 +57,36 @@ fn ticks(time: Duration) -> u64 {
 
 /// CPU time of this thread. Where the clock can't be read, zero: the wall clock then decides alone.
 pub(crate) fn thread_cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    #[allow(
-        unsafe_code,
-        reason = "no safe way to this clock in std; `time` is a valid place for the whole call"
-    )]
-    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    if status != 0 {
-        return Duration::ZERO;
+    ThreadClock(libc::CLOCK_THREAD_CPUTIME_ID).read()
+}
+
+/// The CPU time of one thread, which others may read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadClock(libc::clockid_t);
+
+impl ThreadClock {
+    /// The clock of the thread that asks; none where the system has none.
+    pub fn of_this_thread() -> Option<Self> {
+        let mut clock = 0;
+        #[allow(
+            unsafe_code,
+            reason = "no safe way to this clock in std; a thread that asks for itself is alive, and `clock` is a valid place"
+        )]
+        let status = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
+        (status == 0).then_some(Self(clock))
     }
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+
+    /// Zero where it can't be read, as when its thread has ended.
+    pub fn read(self) -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        #[allow(
+            unsafe_code,
+            reason = "no safe way to this clock in std; `time` is a valid place for the whole call"
+        )]
+        let status = unsafe { libc::clock_gettime(self.0, &raw mut time) };
+        if status != 0 {
+            return Duration::ZERO;
+        }
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
 }

@@ -3,7 +3,7 @@
 use super::code_cache::CodeCache;
 use super::compile_work;
 use super::compiled::{Module, check, hex};
-use super::deadline::TICK;
+use super::deadline::{TICK, ThreadClock, WALL_FACTOR};
 use super::error::{self, PluginError, guest_text};
 use super::module_file::{BadModule, ModuleFile};
 use super::shapes::Shapes;
@@ -13,6 +13,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 use wasmtime::{Config, OptLevel, Strategy, WasmBacktraceDetails};
 
 /// Deep serde types need more than the default of 512 KiB.
@@ -133,16 +134,17 @@ impl Engine {
         }
         compile_work::check(bytes).map_err(not_loaded)?;
         let (engine, compiling, bytes) = (self.wasmtime.clone(), Arc::clone(&self.compiling), bytes.to_vec());
-        // It says when it begins, and what came of it.
-        let (sender, receiver) = mpsc::sync_channel(2);
+        // It says by which clock it begins, and what came of it.
+        let (begins, begun) = mpsc::sync_channel(1);
+        let (ends, ended) = mpsc::sync_channel(1);
         let spawned = thread::Builder::new()
             .name("rowmill-compile".to_owned())
             .spawn(move || {
                 give_way();
                 let _one_at_a_time = compiling.lock().unwrap_or_else(PoisonError::into_inner);
                 // Whoever waited may have given up; then there is nothing to do any more.
-                if sender.send(None).is_ok() {
-                    let _ = sender.send(Some(wasmtime::Module::from_binary(&engine, &bytes)));
+                if begins.send(own_clock()).is_ok() {
+                    let _ = ends.send(wasmtime::Module::from_binary(&engine, &bytes));
                 }
             });
         let failed = |cause: String| {
@@ -157,10 +159,13 @@ impl Engine {
         };
         let time = limits.compile_time.0;
         // A compiler can't be stopped: one that outlives its time is left to end, and the next module waits for it.
-        let begun = receiver.recv_timeout(time);
-        begun.map_err(|_| late("didn't begin to compile, as another one still compiles,"))?;
-        let compiled = receiver.recv_timeout(time).map_err(|_| late("didn't compile"))?;
-        let compiled = compiled.ok_or_else(|| failed("the compiler said nothing".to_owned()))?;
+        let Ok(clock) = begun.recv_timeout(time * WALL_FACTOR) else {
+            return Err(late("didn't begin to compile, as another one still compiles,"));
+        };
+        let compiled = within(time, clock, &ended).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => late("didn't compile"),
+            mpsc::RecvTimeoutError::Disconnected => failed("the compiler said nothing".to_owned()),
+        })?;
         let module = compiled.map_err(|cause| failed(guest_text(format!("{cause:#}").as_bytes())))?;
         self.keep(hash, &module);
         Ok(module)
@@ -231,6 +236,35 @@ fn settings() -> Config {
     config
 }
 
+/// The CPU time of the compiling thread. None where it isn't the only one that compiles: the wall clock counts then.
+fn own_clock() -> Option<ThreadClock> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    (cores < CORES_FOR_PARALLEL_COMPILATION).then(ThreadClock::of_this_thread)?
+}
+
+/// What is received while `clock` hasn't gone on by more than `time`: it gives way to the rows, so that on a busy machine it
+/// may be long in coming without having had its time. The wall clock may take [`WALL_FACTOR`] times that.
+fn within<T>(
+    time: Duration,
+    clock: Option<ThreadClock>,
+    receiver: &mpsc::Receiver<T>,
+) -> Result<T, mpsc::RecvTimeoutError> {
+    let Some(clock) = clock else {
+        return receiver.recv_timeout(time);
+    };
+    let (at_start, begun) = (clock.read(), Instant::now());
+    loop {
+        let used = clock.read().saturating_sub(at_start);
+        let left = time
+            .saturating_sub(used)
+            .min((time * WALL_FACTOR).saturating_sub(begun.elapsed()));
+        match receiver.recv_timeout(left) {
+            Err(mpsc::RecvTimeoutError::Timeout) if !left.is_zero() => {}
+            received => return received,
+        }
+    }
+}
+
 /// Lowers the priority of this thread; where that fails it merely doesn't give way.
 fn give_way() {
     #[allow(
@@ -245,5 +279,39 @@ fn give_way() {
 impl Engine {
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.wasmtime
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mpsc::RecvTimeoutError::Timeout;
+
+    const LIMIT: Duration = Duration::from_millis(100);
+
+    /// What comes of waiting for a thread that computes or rests for `long`, and then answers.
+    fn waited(computes: bool, long: Duration) -> Result<(), mpsc::RecvTimeoutError> {
+        let (begins, begun) = mpsc::sync_channel(1);
+        let (ends, ended) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            begins.send(ThreadClock::of_this_thread()).unwrap();
+            let start = Instant::now();
+            while start.elapsed() < long {
+                if !computes {
+                    thread::sleep(long.saturating_sub(start.elapsed()));
+                }
+            }
+            let _ = ends.send(());
+        });
+        let clock = begun.recv().unwrap();
+        assert!(clock.is_some());
+        within(LIMIT, clock, &ended)
+    }
+
+    #[test]
+    fn who_is_kept_from_computing_is_waited_for() {
+        assert_eq!(waited(false, LIMIT * 3), Ok(()));
+        assert_eq!(waited(false, LIMIT * (WALL_FACTOR + 20)), Err(Timeout));
+        assert_eq!(waited(true, LIMIT * (WALL_FACTOR + 20)), Err(Timeout));
     }
 }

@@ -90,7 +90,8 @@ const LIMITS: Block = Block {
             "compile_time",
             &Shape::Duration(Duration::from_secs(1), Duration::from_secs(600)),
             "30s",
-            "How long its compilation may take.",
+            "CPU time for compiling it, which gives way to the rows; the wall clock may take ten times that. With five cores \
+             and more, which compile together, the wall clock alone.",
         ),
         Key::default(
             "isolation",
