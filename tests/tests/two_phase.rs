@@ -508,3 +508,31 @@ fn killed_between_the_slots_making_and_the_first_position() {
     cluster.script("postgres", "COMMIT PREPARED 'kept'").unwrap();
     run.wait_rows(1);
 }
+
+/// A slot sends the rows of a prepared transaction once, where it is prepared.
+#[test]
+fn a_slot_is_not_moved_past_what_is_prepared_and_not_kept() {
+    let Some(cluster) = cluster() else { return };
+    let mut run = Run::start(&cluster, "skipped", TWO_PHASE);
+    let prepare = |id: u32, gid: &str| {
+        let rows = format!("BEGIN; INSERT INTO orders VALUES ({id}, 'p'); PREPARE TRANSACTION '{gid}'");
+        cluster.script("postgres", &rows).unwrap();
+    };
+    prepare(1, "kept");
+    run.wait_kept(1);
+    run.host.take().unwrap().terminate().unwrap();
+    prepare(2, "missed");
+    let skip = |run: &Run<'_>, code| {
+        let arguments = ["slot", "skip", "--to", "now"];
+        Host::verb(run.folder.path(), &run.pipeline, &arguments, code).unwrap()
+    };
+    let (_, refused) = skip(&run, 2);
+    assert!(refused.contains("E0519") && refused.contains("`missed`"), "{refused}");
+    cluster.sql("postgres", "ROLLBACK PREPARED 'missed'").unwrap();
+    skip(&run, 0);
+    run.begin();
+    cluster.sql("postgres", "COMMIT PREPARED 'kept'").unwrap();
+    run.wait_rows(1);
+    assert_eq!(run.lines()[0]["new"]["id"], 1);
+    run.host.take().unwrap().terminate().unwrap();
+}

@@ -1,7 +1,7 @@
 //! `rowmill attach`: a sink that was detached takes part again.
 
 use super::{DONE, Outcome, Output};
-use crate::config;
+use crate::config::{self, SnapshotMode};
 use crate::problem::escape;
 use crate::runtime;
 use serde_json::json;
@@ -22,7 +22,14 @@ pub(super) fn run(args: &Args, mut output: Output) -> Outcome {
     runtime::attach(&pipeline, &args.sink)?;
     output.value(&json!({ "attached": args.sink }), |_| {
         let sink = escape(&args.sink);
-        format!("{sink}: takes part again; with the next start its tables are emptied and copied for it")
+        match pipeline.source.snapshot.mode {
+            SnapshotMode::Never => {
+                format!("{sink}: takes part again; with `snapshot: never` it lacks what was changed meanwhile")
+            }
+            SnapshotMode::Initial => {
+                format!("{sink}: takes part again; with the next start its tables are emptied and copied for it")
+            }
+        }
     })?;
     Ok(DONE)
 }

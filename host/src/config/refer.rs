@@ -94,6 +94,14 @@ fn check_source(source: &Item, report: &mut Report<'_>) {
             let help = format!("take out `{}`", entry.key);
             contradiction(headline, entry.span, "nothing is copied", mode, help, report);
         }
+        let pressure = source.entry("on_wal_pressure").filter(|entry| entry.given);
+        if let Some(entry) = pressure.filter(|_| source.text("on_wal_pressure") == Some("detach_sink")) {
+            let headline = "`on_wal_pressure: detach_sink` and `snapshot: never` contradict each other".to_owned();
+            let mode = given("mode").map_or(snapshot.span, |entry| entry.span);
+            let label = "what a sink misses meanwhile is never copied to it";
+            let help = "take out `on_wal_pressure`, or write `snapshot: initial`".to_owned();
+            contradiction(headline, entry.span, label, mode, help, report);
+        }
     }
 }
 

@@ -90,7 +90,10 @@ impl Outflow {
             true => batch.as_it_came(),
             false => Cow::Borrowed(batch),
         };
-        for ((rows, side), route) in rows.iter_mut().zip(sides).zip(&self.routes) {
+        for ((rows, mut side), route) in rows.iter_mut().zip(sides).zip(&self.routes) {
+            // A sink that is emptied for a copy of its own frees no key: the others lack the letters' changes as before.
+            side.before
+                .retain(|row| row.op != Op::Truncate || partial(&self.only, batch, row).is_none());
             if side.before.is_empty() {
                 continue;
             }
@@ -133,7 +136,9 @@ impl Outflow {
         let mut deliveries = Vec::with_capacity(self.outlets.len());
         for (sink, outlet) in self.outlets.iter_mut().enumerate() {
             let mut rows = rows_for(sink, &self.sinks, &mut rows);
-            keep_copied(&self.only, sink, &batch, &mut rows);
+            if !self.only.is_empty() {
+                rows.retain(|row| partial(&self.only, &batch, row).is_none_or(|sinks| sinks.contains(&sink)));
+            }
             if outlet.schema_messages {
                 put_schema_messages(&batch, &mut rows);
             }
@@ -237,18 +242,13 @@ fn put_schema_messages(batch: &Batch, rows: &mut Vec<Row>) {
     }
 }
 
-/// Takes out the rows of copies that are for other sinks. Rows that were read again go to all, as what they show is left
-/// out of the stream for all: they are no plain reads.
-fn keep_copied(only: &FxHashMap<u32, Vec<usize>>, sink: usize, batch: &Batch, rows: &mut Vec<Row>) {
-    if only.is_empty() {
-        return;
+/// The sinks that a copied row goes to, where these are some alone. Rows that were read again go to all, as what they show
+/// is left out of the stream for all: they are no plain reads.
+fn partial<'o>(only: &'o FxHashMap<u32, Vec<usize>>, batch: &Batch, row: &Row) -> Option<&'o [usize]> {
+    match batch.transaction(row).origin {
+        Origin::Copy(unit) if matches!(row.op, Op::Read | Op::Truncate) => only.get(&unit.table_oid).map(Vec::as_slice),
+        _ => None,
     }
-    rows.retain(|row| match batch.transaction(row).origin {
-        Origin::Copy(unit) if matches!(row.op, Op::Read | Op::Truncate) => {
-            only.get(&unit.table_oid).is_none_or(|sinks| sinks.contains(&sink))
-        }
-        _ => true,
-    });
 }
 
 /// What a sink gets: the rows of its routes, in the order of the changes.

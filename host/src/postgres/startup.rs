@@ -12,12 +12,13 @@ use std::collections::HashMap;
 use tokio::io::AsyncWriteExt;
 
 /// What a role's or database's own defaults must not change: the text form of every value, how such a text is read
-/// (`array_nulls`, `xmloption`), and that a session may be idle or busy for as long as it needs. By SQL, for poolers and
+/// (`array_nulls`, `xmloption`), that warnings are told, such as from version 18 on of a publication that is gone, and that a
+/// session may be idle or busy for as long as it needs. By SQL, for poolers and
 /// proxies refuse startup parameters. Settings that not every server has are looked up.
 const PINNED_SETTINGS: &str = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; \
     SET extra_float_digits = 3; SET bytea_output = 'hex'; SET search_path = ''; SET client_encoding = 'UTF8'; \
     SET lc_monetary = 'C'; SET array_nulls = on; SET xmloption = content; SET quote_all_identifiers = off; \
-    SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+    SET standard_conforming_strings = on; SET client_min_messages = notice; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
     SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
     WHERE name IN ('idle_session_timeout', 'transaction_timeout')";
 

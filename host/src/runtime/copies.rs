@@ -266,21 +266,15 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
     }
 }
 
-/// The columns that tell its rows apart, in their order; none where nothing does.
+/// The columns that tell its rows apart, in their order; none where nothing does. Without a primary key, REPLICA IDENTITY
+/// FULL means all columns: values that may be NULL and repeat. A table of which only inserts are published may have no
+/// identity at all. Without a key a table is copied as one unit.
 pub(super) fn key(table: &Table) -> Vec<String> {
-    match has_key(table) {
-        true => relation(table)
-            .key_columns()
-            .map(|column| column.name.clone())
-            .collect(),
-        false => Vec::new(),
+    if table.replica_identity == ReplicaIdentity::Full && !by_primary_key(table) {
+        return Vec::new();
     }
-}
-
-/// Without a primary key, REPLICA IDENTITY FULL means all columns: values that may be NULL and repeat. Such a table is
-/// copied as one unit.
-pub(super) fn has_key(table: &Table) -> bool {
-    table.replica_identity != ReplicaIdentity::Full || by_primary_key(table)
+    let relation = relation(table);
+    relation.key_columns().map(|column| column.name.clone()).collect()
 }
 
 /// Under REPLICA IDENTITY FULL every column identifies; a primary key says it with fewer.

@@ -115,12 +115,12 @@ pub(super) fn shape(table: &Table) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::batch::ReplicaIdentity;
     use crate::source::catalog::Column;
 
-    fn orders() -> Table {
+    pub(in crate::runtime) fn orders() -> Table {
         let column = |name: &str, number, key: bool| Column {
             name: name.to_owned(),
             number,

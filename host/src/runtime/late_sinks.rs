@@ -58,16 +58,17 @@ fn reached(copy: &TableCopy, table: &Table, sinks: Vec<String>) -> TableCopy {
     let returns = late.iter().any(|name| reach.gone.contains(name));
     reach.gone.retain(|name| !late.contains(name));
     let is_for_all = copy.state == CopyState::Planned && copy.reach.only.is_empty();
+    // Nobody took away from one that returns what the source lost meanwhile. A copy for all begins anew with one more sink.
+    fresh.empties |= returns && copy.state != CopyState::Left;
     if late.is_empty() && !copy.reach.only.is_empty() && reach.only.is_empty() {
         // Whom it was for has gone.
         fresh.state = CopyState::Finished;
     } else if !late.is_empty() && copy.state != CopyState::Left && !is_for_all {
-        let keyless = !copies::has_key(table);
+        let keyless = copies::key(table).is_empty();
         tracing::info!(table = copy.table, sinks = ?late, keyless, "the table is copied for sinks that have come");
         fresh.state = CopyState::Planned;
         fresh.basis = String::new();
-        // Nobody took away from one that returns what the source lost meanwhile.
-        fresh.empties |= returns || keyless;
+        fresh.empties |= keyless;
         reach.only.extend(late);
         if keyless {
             reach.only.clear();
@@ -95,4 +96,72 @@ pub(super) fn only(process: &Process) -> Result<FxHashMap<u32, Vec<usize>>, Prob
     Ok(copies
         .map(|copy| (copy.table_oid, copy.reach.only.iter().filter_map(index).collect()))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Reach;
+    use crate::runtime::copy_order::tests::orders;
+
+    fn names(sinks: &[&str]) -> Vec<String> {
+        sinks.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn copy(state: CopyState, has: &[&str]) -> TableCopy {
+        TableCopy {
+            table_oid: 16_400,
+            table: "public.orders".to_owned(),
+            epoch: 1,
+            state,
+            basis: "of before".to_owned(),
+            empties: false,
+            joined: false,
+            altered: false,
+            reach: Reach {
+                has: Some(names(has)),
+                ..Reach::default()
+            },
+        }
+    }
+
+    /// One copy after another, as the table's sinks are others and others.
+    fn followed(state: CopyState, has: &[&str], then: &[&[&str]]) -> TableCopy {
+        then.iter()
+            .fold(copy(state, has), |copy, sinks| reached(&copy, &orders(), names(sinks)))
+    }
+
+    #[test]
+    fn a_sink_that_is_new_is_copied_to_and_one_that_returns_is_emptied_first() {
+        let new = followed(CopyState::Finished, &["feed"], &[&["feed", "late"]]);
+        assert_eq!((new.state, new.empties), (CopyState::Planned, false));
+        assert_eq!(new.reach.only, ["late"]);
+        let returned = followed(CopyState::Finished, &["feed", "late"], &[&["feed"], &["feed", "late"]]);
+        assert_eq!((returned.state, returned.empties), (CopyState::Planned, true));
+        assert_eq!(returned.reach.only, ["late"]);
+    }
+
+    #[test]
+    fn one_that_returns_to_a_copy_for_all_is_emptied_too() {
+        let both = ["feed", "late"];
+        let new = followed(CopyState::Planned, &["feed"], &[&both]);
+        assert_eq!((new.state, new.empties), (CopyState::Planned, false));
+        let returned = followed(CopyState::Planned, &both, &[&["feed"], &both]);
+        assert_eq!((returned.state, returned.empties), (CopyState::Planned, true));
+        assert!(returned.reach.only.is_empty(), "for all, from its beginning");
+        let left = followed(CopyState::Left, &both, &[&["feed"], &both]);
+        assert_eq!((left.state, left.empties), (CopyState::Left, false));
+    }
+
+    #[test]
+    fn without_an_identity_no_sink_is_copied_to_alone() {
+        let mut table = orders();
+        table.columns.iter_mut().for_each(|column| column.identity = false);
+        let new = reached(&copy(CopyState::Finished, &["feed"]), &table, names(&["feed", "late"]));
+        assert_eq!((new.state, new.empties), (CopyState::Planned, true));
+        assert!(
+            new.reach.only.is_empty(),
+            "only inserts are published, and nothing tells the rows apart"
+        );
+    }
 }

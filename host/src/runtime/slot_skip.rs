@@ -7,6 +7,7 @@ use crate::config::Pipeline;
 use crate::problem::{Exit, Problem};
 use crate::source::server_text;
 use crate::source::slot;
+use std::collections::HashSet;
 use tokio_postgres::Client;
 use tokio_postgres::types::{PgLsn, Type};
 
@@ -58,6 +59,18 @@ pub async fn skip_slot(config: &Pipeline, to: Option<Lsn>) -> Result<SlotSkipped
         let help = format!("go on without what is missing: `rowmill run --accept-gap {from}`");
         return Err(refuse("it isn't there".to_owned(), &help));
     };
+    if config.source.two_phase || found.two_phase {
+        let kept = store.prepared()?.into_iter().collect();
+        match prepared(&client, &kept).await.map_err(refused)? {
+            Prepared::Missed(gid) => {
+                let cause = format!("`{gid}` is prepared: committed behind that, it would come without its rows");
+                let help = "COMMIT PREPARED or ROLLBACK PREPARED those of pg_prepared_xacts, then skip again";
+                return Err(refuse(cause, help));
+            }
+            // What was committed since the end was looked at is met in the stream.
+            Prepared::NoneUntil(now) => store.set_foreign_until(now.max(store.foreign_until()?))?,
+        }
+    }
     let to = match found.confirmed_flush_lsn.map(Lsn) {
         // An earlier try has moved it.
         Some(confirmed) if confirmed >= to => confirmed,
@@ -84,4 +97,28 @@ async fn advance(client: &Client, slot: &str, to: Lsn) -> Result<Lsn, tokio_post
         [(&slot, Type::NAME), (&PgLsn::from(to.0), Type::PG_LSN)];
     let row = client.query_typed_one(sql, &parameters).await?;
     Ok(Lsn(u64::from(row.get::<_, PgLsn>(0))))
+}
+
+/// What is prepared in the source's database beside what is kept here.
+enum Prepared {
+    Missed(String),
+    NoneUntil(Lsn),
+}
+
+/// A slot sends the rows of a prepared transaction once, where it is prepared.
+async fn prepared(client: &Client, kept: &HashSet<u32>) -> Result<Prepared, tokio_postgres::Error> {
+    const PREPARED: &str = "SELECT p.gid, p.transaction::text AS xid, now.lsn \
+        FROM (SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn) now \
+        LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.database = pg_catalog.current_database()";
+    let mut until = Lsn(0);
+    for row in client.query_typed(PREPARED, &[]).await? {
+        until = Lsn(u64::from(row.get::<_, PgLsn>("lsn")));
+        let xid = row.get::<_, Option<String>>("xid").and_then(|xid| xid.parse().ok());
+        if xid.is_some_and(|xid| !kept.contains(&xid))
+            && let Some(gid) = row.get("gid")
+        {
+            return Ok(Prepared::Missed(gid));
+        }
+    }
+    Ok(Prepared::NoneUntil(until))
 }

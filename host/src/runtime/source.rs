@@ -153,7 +153,7 @@ pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Re
             let hands_over = !is_own && report.slot.as_ref().is_some_and(|slot| slot.two_phase);
             two_phase::begin(process, &client, hands_over).await?;
         }
-        begin(process, &report.catalog, lsn)?;
+        begin(process, &report.catalog, lsn, start.lsn.is_some())?;
     } else {
         // Until now it has handed nothing over. From this start on it does: the server marks it so.
         if config.source.two_phase && report.slot.as_ref().is_some_and(|slot| !slot.two_phase) {
@@ -301,8 +301,10 @@ pub(super) fn active_by_us(source: &Conninfo, pipeline: &str, slot: Option<&slot
     consumer.application_name.as_deref().is_none_or(|name| name == own)
 }
 
-/// The first start: the position and the tables to be copied are stored before anything streams.
-fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady> {
+/// The first start: the position and the tables to be copied are stored before anything streams. A slot that is made waits for
+/// transactions that have begun before; one that is `adopted` may stream what they did without the tables that were published
+/// since, so that their end is waited for before a table is read.
+fn begin(process: &Process, catalog: &Catalog, lsn: Lsn, adopted: bool) -> Result<(), NotReady> {
     use crate::checkpoint::{CopyState, Reach, TableCopy};
     let wanted = process.config().source.snapshot.mode == crate::config::SnapshotMode::Initial;
     for table in catalog.tables.iter().filter(|_| wanted) {
@@ -314,7 +316,7 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn) -> Result<(), NotReady>
             state: CopyState::Planned,
             basis: String::new(),
             empties: false,
-            joined: false,
+            joined: adopted,
             altered: false,
             reach: Reach::default(),
         };

@@ -11,9 +11,11 @@ use crate::sink::driver::Driver;
 use crate::sink::testing::{Builder, context, orders, relation, text};
 use crate::sink::{Progress, Sink, SinkContext, SinkFuture};
 use crate::snapshot::{self, Plan};
+use rustc_hash::FxHashMap;
 use std::sync::Mutex;
 
 mod in_place;
+mod letters;
 mod straight;
 
 /// What a sink got: for each delivery its sequence and its rows as `commit LSN:ordinal operation relations`.
@@ -129,6 +131,8 @@ struct Bench {
     delivered: Deliveries,
     /// Whether the sinks take copied rows in binary form.
     take_binary: bool,
+    /// As [`Parts::only`].
+    only: FxHashMap<u32, Vec<usize>>,
 }
 
 impl Bench {
@@ -143,6 +147,7 @@ impl Bench {
             frontier: Arc::new(Frontier::new(sinks)),
             delivered: Deliveries::default(),
             take_binary: false,
+            only: FxHashMap::default(),
         }
     }
 
@@ -191,7 +196,7 @@ impl Bench {
             known: Box::new(NoMemory),
             live: Arc::default(),
             merger,
-            only: Default::default(),
+            only: self.only.clone(),
             frontier: Arc::clone(&self.frontier),
             store: self.store.clone(),
             letters: self.letters.clone(),
