@@ -10,6 +10,7 @@ mod driven;
 mod exact;
 mod exactly_once;
 mod facts;
+mod halved;
 mod long;
 mod made;
 mod model;
