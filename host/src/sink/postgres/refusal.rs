@@ -24,6 +24,11 @@ pub(super) const BEGIN_BESIDE: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SA
 pub(super) const AGAIN: &str = "SELECT";
 /// Goes on with one.
 pub(super) const NEXT: &str = "RELEASE SAVEPOINT rowmill_part; SAVEPOINT rowmill_part";
+/// Ends a target transaction. Where something in it has failed unseen, the server's answer to COMMIT is that it has rolled
+/// back, which is no error, and not told by the client. What stands before it in the same message is one there, and then
+/// COMMIT isn't tried.
+pub(super) const COMMIT: &str = "SELECT; COMMIT";
+
 impl Applier {
     /// Takes back what was done since the last savepoint, which stays set.
     pub(super) async fn take_back(&mut self, work: Work<'_>, first: usize) -> Result<(), SinkError> {

@@ -127,6 +127,11 @@ impl Relaxed {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.others.iter().map(Connection::client)
+    }
+
     /// Whether so many rows are to be divided.
     pub(super) fn wants(&mut self, rows: usize) -> bool {
         if self.resting.is_some_and(|since| since.elapsed() < REST) {

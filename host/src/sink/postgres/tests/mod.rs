@@ -6,6 +6,7 @@ use crate::sink::testing::{Builder, COMMIT_BYTES, context, orders, relation, tex
 use rowmill_tests::Cluster;
 use std::sync::Arc;
 
+mod aborted;
 mod driven;
 mod exact;
 mod exactly_once;
