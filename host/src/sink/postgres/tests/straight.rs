@@ -1,7 +1,7 @@
 //! Copied rows that go in as they came: read by a binary COPY of one server, written by one of another.
 
 use super::*;
-use crate::batch::{CopyUnit, Lsn, Origin, Transaction};
+use crate::batch::{Cell, CopyUnit, Lsn, Origin, Transaction};
 use crate::decode::{CopyDecoder, is_alike_everywhere};
 use crate::postgres::{Conninfo, Reader};
 
@@ -193,6 +193,33 @@ async fn a_refused_row_is_named() {
     let refused = problem(applied(&mut sink, &unit(&source, &things, "true", 1).await).await);
     assert_eq!(refused.code, "E0410");
     assert!(refused.cause.unwrap().contains("things_id_check"));
+}
+
+/// Few rows are divided as texts. One of them can't be made text, whatever place it has in its share.
+#[tokio::test]
+async fn a_row_of_a_share_that_is_no_text_is_named() {
+    let source = source(40);
+    let things = things(&source);
+    let cluster = target(&create());
+    let config = config::PostgresSink {
+        relaxed: Some(2),
+        ..sink_to(cluster.url("postgres"))
+    };
+    let unique_id = usize::from(things.columns.iter().find(|it| it.name == "unique_id").unwrap().slot);
+    for broken in [3, 17, 38] {
+        let mut sink = PostgresSink::new(&config);
+        sink.open(&context("warehouse")).await.unwrap();
+        let mut delivery = unit(&source, &things, "true", 1).await;
+        let batch = Arc::make_mut(&mut delivery.batch);
+        let cell = delivery.rows[broken].new.unwrap().0 as usize + unique_id;
+        let place = batch.cells[cell].binary_range().unwrap();
+        batch.cells[cell] = Cell::binary(place.start, place.len() - 1);
+        let refused = problem(applied(&mut sink, &delivery).await);
+        let cause = refused.cause.unwrap();
+        assert_eq!(refused.code, "E0412", "{cause}");
+        let row = format!("row 7301:copy1-{}-1:{broken}:0 of public.things", things.oid);
+        assert!(cause.contains(&row), "{cause}");
+    }
 }
 
 /// A route that leaves a column out has fewer of them than the rows: these are no rows of its tables any more.
