@@ -46,6 +46,7 @@ impl Joined {
         self.bytes.extend_from_slice(&from.bytes);
         to.binary |= from.binary;
         to.straight |= from.straight;
+        to.keyless |= from.keyless;
         to.arena.extend_from_slice(&from.arena);
         to.cells.extend(from.cells.iter().map(|cell| cell.moved(bytes, arena)));
         let relations: Vec<u32> = from.relations.iter().map(|it| to.relation_index(it)).collect();

@@ -138,6 +138,9 @@ pub struct Batch {
     /// Whether its rows are copied ones of which all but the key is as the source's binary COPY wrote it, and no text yet
     /// (`decode::straight`). Behind the cells of each tuple one more spans the whole row.
     pub straight: bool,
+    /// Whether copied rows among it are of a table without a key. Its relation doesn't tell: under REPLICA IDENTITY FULL all
+    /// of its columns are called a key, and a plugin may add others that aren't.
+    pub keyless: bool,
     /// Values that were made here. Less than 4 GiB.
     pub arena: Vec<u8>,
     pub cells: Vec<Cell>,
