@@ -131,7 +131,7 @@ impl<'t, 'r> Rows<'t, 'r> {
         let mut decoder = CopyDecoder::new(table.relation.clone());
         let mut frames = frames;
         if straight {
-            decoder = decoder.straight(&table.key);
+            decoder = decoder.straight(&table.key, &table.own_types);
             frames = frames.long();
         } else if let Some(types) = &table.types {
             decoder = decoder.with_binary(Arc::clone(types));

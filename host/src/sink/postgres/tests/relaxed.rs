@@ -67,7 +67,7 @@ pub(super) async fn until(cluster: &Cluster, query: &str, expected: i64) {
     }
 }
 
-async fn connected(cluster: &Cluster) -> tokio_postgres::Client {
+pub(super) async fn connected(cluster: &Cluster) -> tokio_postgres::Client {
     let connected = tokio_postgres::connect(&cluster.url("postgres"), tokio_postgres::NoTls).await;
     let (client, connection) = connected.unwrap();
     tokio::spawn(connection);
