@@ -86,10 +86,10 @@ impl Cut {
 
     /// Which row of a piece is the share's row of this number.
     fn row_of(&self, piece: &Range<usize>, share: usize, number: usize) -> Option<usize> {
-        let of_share = piece
+        let mut of_share = piece
             .clone()
             .filter(|row| matches!(self.places.get(row - self.start), Some(Ok(Some(at))) if *at == share));
-        of_share.skip(number).next()
+        of_share.nth(number)
     }
 
     fn shares(&self, rows: &[Row], piece: Range<usize>, connections: usize) -> Vec<Vec<Row>> {
