@@ -46,6 +46,12 @@ impl Joined {
         self.bytes.extend_from_slice(&from.bytes);
         to.binary |= from.binary;
         to.straight |= from.straight;
+        if to.own_types.is_empty() {
+            to.own_types = Arc::clone(&from.own_types);
+        } else if !Arc::ptr_eq(&to.own_types, &from.own_types) {
+            Arc::make_mut(&mut to.own_types).extend(&from.own_types);
+        }
+        to.keyless |= from.keyless;
         to.arena.extend_from_slice(&from.arena);
         to.cells.extend(from.cells.iter().map(|cell| cell.moved(bytes, arena)));
         let relations: Vec<u32> = from.relations.iter().map(|it| to.relation_index(it)).collect();

@@ -20,6 +20,7 @@ mod cell;
 mod extent;
 mod join;
 mod overwritten;
+mod own_types;
 mod position;
 mod relation;
 
@@ -27,6 +28,7 @@ pub use cell::{Cell, Value};
 pub use extent::Extent;
 pub use join::Joined;
 pub use overwritten::Overwritten;
+pub use own_types::{OwnType, OwnTypes};
 pub use position::{CopyUnit, Lsn, Origin, Part, Replay, RowId, Transaction};
 pub use relation::{Column, Relation, ReplicaIdentity};
 
@@ -138,6 +140,11 @@ pub struct Batch {
     /// Whether its rows are copied ones of which all but the key is as the source's binary COPY wrote it, and no text yet
     /// (`decode::straight`). Behind the cells of each tuple one more spans the whole row.
     pub straight: bool,
+    /// What the source's own types among those of straight rows are.
+    pub own_types: Arc<OwnTypes>,
+    /// Whether copied rows among it are of a table without a key. Its relation doesn't tell: under REPLICA IDENTITY FULL all
+    /// of its columns are called a key, and a plugin may add others that aren't.
+    pub keyless: bool,
     /// Values that were made here. Less than 4 GiB.
     pub arena: Vec<u8>,
     pub cells: Vec<Cell>,

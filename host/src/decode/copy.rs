@@ -7,7 +7,7 @@ use super::copy_binary::BinaryRows;
 use super::fields::fields;
 use super::open::Size;
 use super::straight::Straight;
-use crate::batch::{Batch, Cell, OldImage, Op, Relation, Row, Transaction, Tuple};
+use crate::batch::{Batch, Cell, OldImage, Op, OwnTypes, Relation, Row, Transaction, Tuple};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -35,6 +35,7 @@ pub struct CopyDecoder {
     last: Size,
     /// Where the COPY is in binary form.
     binary: Option<BinaryRows>,
+    own_types: Arc<OwnTypes>,
 }
 
 impl CopyDecoder {
@@ -50,6 +51,7 @@ impl CopyDecoder {
             next_ordinal: 0,
             last: Size::default(),
             binary: None,
+            own_types: Arc::default(),
         }
     }
 
@@ -62,11 +64,12 @@ impl CopyDecoder {
     }
 
     /// The same where the values of all columns but these stay as they came: see [`super::straight`]. All of the columns'
-    /// types are alike everywhere.
+    /// types are alike everywhere, or are `own_types` that are read as such.
     #[must_use]
-    pub fn straight(mut self, key: &[String]) -> Self {
+    pub fn straight(mut self, key: &[String], own_types: &Arc<OwnTypes>) -> Self {
         let straight = Straight::new(&self.relation, key);
-        self.binary = Some(BinaryRows::straight(straight));
+        self.binary = Some(BinaryRows::straight(straight, Arc::clone(own_types)));
+        self.own_types = Arc::clone(own_types);
         self
     }
 
@@ -154,6 +157,7 @@ impl CopyDecoder {
         batch.bytes = Bytes::from(std::mem::take(&mut self.bytes));
         batch.binary = self.binary.is_some();
         batch.straight = self.is_straight();
+        batch.own_types = Arc::clone(&self.own_types);
         batch.relations.push(Arc::clone(&self.relation));
         batch.transactions.push(transaction);
         batch

@@ -5,7 +5,7 @@ use super::binary::{Columns, Types, standard};
 use super::copy::row;
 use super::cursor::Cursor;
 use super::straight::{Straight, as_it_came};
-use crate::batch::{Batch, Cell, Lsn, Relation};
+use crate::batch::{Batch, Cell, Lsn, OwnTypes, Relation};
 use std::sync::Arc;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
@@ -24,17 +24,21 @@ pub(super) struct BinaryRows {
 
 impl BinaryRows {
     pub(super) fn new(types: Arc<Types>) -> Self {
+        Self::of(Columns::new(types))
+    }
+
+    fn of(columns: Columns) -> Self {
         Self {
-            columns: Columns::new(types),
+            columns,
             straight: None,
             has_begun: false,
         }
     }
 
-    pub(super) fn straight(straight: Straight) -> Self {
+    pub(super) fn straight(straight: Straight, own_types: Arc<OwnTypes>) -> Self {
         Self {
             straight: Some(straight),
-            ..Self::new(Arc::clone(standard()))
+            ..Self::of(Columns::with_own(Arc::clone(standard()), own_types))
         }
     }
 

@@ -7,6 +7,9 @@
 //!   cells   [ id as text | name as it came | total as it came | row ]
 //! ```
 //!
+//! Types that the source defines itself are read as what their bytes are ([`crate::batch::OwnTypes`]): a label's text, or a value
+//! of the type under a domain.
+//!
 //! The key alone is made text, as the merge with the stream compares it with the stream's. Whoever needs more of a row, as
 //! it isn't to be copied in after all, asks for all of it as text: [`as_text`].
 
@@ -58,7 +61,7 @@ pub fn as_text<'a>(batch: &'a Batch, rows: &[Row]) -> Result<Cow<'a, Batch>, (us
         straight: false,
         ..batch.clone()
     };
-    let mut columns = Columns::new(Arc::clone(standard()));
+    let mut columns = Columns::with_own(Arc::clone(standard()), Arc::clone(&batch.own_types));
     for (at, row) in rows.iter().enumerate() {
         let (Some(new), true) = (row.new, row.op.is_of_a_table()) else {
             continue;

@@ -3,7 +3,7 @@
 use super::copy_order::{self, Order};
 use super::process::Process;
 use super::source::{Ready, Streamed};
-use crate::batch::{Column, Relation, ReplicaIdentity};
+use crate::batch::{Column, OwnTypes, Relation, ReplicaIdentity};
 use crate::checkpoint::{self, CopiedRange, CopyState, RowsAhead};
 use crate::config::Pipeline;
 use crate::decode::{ColumnHint, TableHint, is_alike_everywhere};
@@ -165,7 +165,14 @@ fn goes_straight(config: &Pipeline, copy: &snapshot::TableCopy) -> bool {
         .filter(|route| crate::pipeline::takes(route, relation));
     let plain = routes.all(|route| route.plugins.is_empty() && route.sinks.iter().all(takes_binary));
     let mut columns = relation.columns.iter();
-    plain && !copy.key.is_empty() && columns.all(|column| is_alike_everywhere(column.type_oid))
+    plain && !copy.key.is_empty() && columns.all(|column| is_alike_everywhere(copy.own_types.read_as(column.type_oid)))
+}
+
+fn own_types(table: &Table) -> OwnTypes {
+    let columns = table.columns.iter();
+    columns
+        .filter_map(|column| Some((column.type_oid, column.own_type?)))
+        .collect()
 }
 
 type Connecting = Pin<Box<dyn Future<Output = anyhow::Result<Reader>> + Send>>;
@@ -257,6 +264,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         filtered: false,
         types: None,
         straight: false,
+        own_types: Arc::new(own_types(table)),
         filter: table.row_filter.clone(),
         condition: table.condition.clone(),
         copied: copied

@@ -133,6 +133,7 @@ pub(super) mod tests {
             generated: false,
             toastable: false,
             withheld: false,
+            own_type: None,
         };
         Table {
             oid: 16_400,

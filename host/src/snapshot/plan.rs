@@ -3,7 +3,7 @@
 use super::pace::Pace;
 use super::visibility::Snapshot;
 use super::waiting::WaitingRoom;
-use crate::batch::{CopyUnit, Lsn, Relation};
+use crate::batch::{CopyUnit, Lsn, OwnTypes, Relation};
 use crate::decode::Types;
 use std::collections::VecDeque;
 use std::fmt;
@@ -53,6 +53,8 @@ pub struct TableCopy {
     /// Whether its units leave as they are read, in binary form: nothing on their way looks at more than the key, and all
     /// columns are of types whose form is alike everywhere.
     pub straight: bool,
+    /// Types of its columns that the source defines itself.
+    pub own_types: Arc<OwnTypes>,
     /// What its rows must meet, as SQL: others never leave, since the stream doesn't bring them either.
     pub filter: Option<String>,
     /// What rows must meet to be copied. A row that is read again for the stream's sake need not: the stream brings all.

@@ -131,7 +131,7 @@ impl<'t, 'r> Rows<'t, 'r> {
         let mut decoder = CopyDecoder::new(table.relation.clone());
         let mut frames = frames;
         if straight {
-            decoder = decoder.straight(&table.key);
+            decoder = decoder.straight(&table.key, &table.own_types);
             frames = frames.long();
         } else if let Some(types) = &table.types {
             decoder = decoder.with_binary(Arc::clone(types));
@@ -158,7 +158,8 @@ impl<'t, 'r> Rows<'t, 'r> {
             let frames = self.frames.next().await.map_err(|error| Fault::of(self.table, error))?;
             let Some(frames) = frames else { return Ok(None) };
             let batch = self.decoder.decode(frames, self.transaction);
-            let batch = batch.map_err(|error| fault::undecodable(self.table, error))?;
+            let mut batch = batch.map_err(|error| fault::undecodable(self.table, error))?;
+            batch.keyless = self.table.key.is_empty();
             // The end of a binary COPY is a message without rows.
             if !batch.rows.is_empty() {
                 return Ok(Some(batch));

@@ -78,6 +78,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         filtered: false,
         types: None,
         straight: false,
+        own_types: Arc::default(),
         filter: None,
         condition: None,
     }

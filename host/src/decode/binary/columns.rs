@@ -1,7 +1,7 @@
 //! The forms of a table's columns, looked up once per version of it.
 
 use super::{Bad, Form, Types, cell};
-use crate::batch::{Cell, Relation};
+use crate::batch::{Cell, OwnTypes, Relation};
 use crate::decode::DecodeError;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -10,23 +10,34 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(in crate::decode) struct Columns {
     types: Arc<Types>,
+    /// Those of the source's own that are read as others.
+    own_types: Arc<OwnTypes>,
     /// By a relation's index.
     forms: FxHashMap<u32, Box<[Form]>>,
 }
 
 impl Columns {
     pub(in crate::decode) fn new(types: Arc<Types>) -> Self {
-        let forms = FxHashMap::default();
-        Self { types, forms }
+        Self::with_own(types, Arc::default())
+    }
+
+    pub(in crate::decode) fn with_own(types: Arc<Types>, own_types: Arc<OwnTypes>) -> Self {
+        Self {
+            types,
+            own_types,
+            forms: FxHashMap::default(),
+        }
     }
 
     /// What reads the values of a relation's columns.
     #[inline]
     pub(in crate::decode) fn of<'a>(&'a mut self, relation: &'a Relation) -> OfRelation<'a> {
-        let types = &*self.types;
+        let (types, own_types) = (&*self.types, &*self.own_types);
         let forms = self.forms.entry(relation.index).or_insert_with(|| {
             let columns = relation.columns.iter();
-            columns.map(|column| types.form(column.type_oid)).collect()
+            columns
+                .map(|column| types.form(own_types.read_as(column.type_oid)))
+                .collect()
         });
         OfRelation { types, forms, relation }
     }

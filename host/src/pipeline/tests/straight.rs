@@ -30,7 +30,7 @@ fn unit(payments: &Arc<Relation>) -> Batch {
         part: Part::Whole,
         origin: Origin::Copy(unit),
     };
-    let mut decoder = CopyDecoder::new(Arc::clone(payments)).straight(&["id".to_owned()]);
+    let mut decoder = CopyDecoder::new(Arc::clone(payments)).straight(&["id".to_owned()], &Arc::default());
     decoder.decode(frame.into(), transaction).unwrap()
 }
 

@@ -74,7 +74,7 @@ impl Retained {
 fn no_key_tells((delivery, row): (&Arc<Delivery>, &Row)) -> bool {
     let transaction = delivery.batch.transaction(row);
     match transaction.origin {
-        Origin::Copy(_) => !delivery.batch.relation(row).columns.iter().any(|column| column.key),
+        Origin::Copy(_) => delivery.batch.keyless,
         Origin::Stream => transaction.is_aside() && row.op != Op::Message,
         _ => false,
     }
@@ -107,5 +107,22 @@ mod tests {
         assert!(!in_place.is_lost(7), "its position tells");
         aside.durable(7);
         assert!(!aside.is_lost(7));
+    }
+
+    /// Under REPLICA IDENTITY FULL every column is called one of the key.
+    #[test]
+    fn copied_rows_without_a_key_are_never_given_to_a_sink_twice() {
+        let copied = |keyless| {
+            let mut retained = Retained::new(1 << 20);
+            let row = [text("1"), text("paid"), text("a")];
+            let built = Builder::new().copy(0x10, 1);
+            let mut delivery = built.row(Op::Read, &orders(), Some(&row), None).delivery(7);
+            Arc::make_mut(&mut delivery.batch).keyless = keyless;
+            retained.push(Arc::new(delivery));
+            retained
+        };
+        assert!(!copied(true).is_lost(6), "the sink hasn't been given it");
+        assert!(copied(true).is_lost(7));
+        assert!(!copied(false).is_lost(7), "its key tells");
     }
 }

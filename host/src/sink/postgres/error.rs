@@ -65,10 +65,11 @@ fn connection_text(error: &Error) -> String {
     }
 }
 
-/// Serialization failure, deadlock, server going down or coming up, connection lost, out of resources.
+/// Serialization failure, deadlock, server going down or coming up, connection lost, out of resources; and a transaction in
+/// which something has failed before.
 fn is_transient(state: &SqlState) -> bool {
     let code = state.code();
-    matches!(code, "40001" | "40P01" | "55P03" | "55006" | "25P03")
+    matches!(code, "40001" | "40P01" | "55P03" | "55006" | "25P02" | "25P03")
         || code.starts_with("57P")
         || code.starts_with("08")
         || code.starts_with("53")

@@ -24,6 +24,10 @@ pub(super) const BEGIN_BESIDE: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SA
 pub(super) const AGAIN: &str = "SELECT";
 /// Goes on with one.
 pub(super) const NEXT: &str = "RELEASE SAVEPOINT rowmill_part; SAVEPOINT rowmill_part";
+/// Ends a target transaction. Where something in it has failed unseen, the server's answer to COMMIT is that it has rolled
+/// back, which is no error, and not told by the client. What stands before it in the same message is one there, and then
+/// COMMIT isn't tried.
+pub(super) const COMMIT: &str = "SELECT; COMMIT";
 
 impl Applier {
     /// Takes back what was done since the last savepoint, which stays set.
@@ -41,12 +45,17 @@ impl Applier {
         let before = self.passed_over;
         let error = match self.apply_in_order(work, range.clone(), SAVEPOINT, true).await {
             Ok(()) => return self.execute(work, range.start, RELEASE).await,
-            Err(error) if error::is_refusal(&error) => error,
-            Err(error) => return Err(error),
+            Err(error) => error,
         };
         self.passed_over = before;
+        self.tail = None;
+        // Whatever it is: who goes back behind this means the savepoint that all of the rows began with, not this one of
+        // the same name.
         self.take_back(work, range.start).await?;
         self.execute(work, range.start, RELEASE).await?;
+        if !error::is_refusal(&error) {
+            return Err(error);
+        }
         if range.len() == 1 {
             return self.settle(work, range.start, error);
         }

@@ -123,6 +123,13 @@ impl Session {
         &self.applier
     }
 
+    /// Of all connections that write.
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> Vec<&Client> {
+        let others = self.relaxed.iter().flat_map(Relaxed::clients);
+        std::iter::once(&self.client).chain(others).collect()
+    }
+
     async fn apply_window(&mut self) -> Result<(), SinkError> {
         let Some(joint) = self.window.take(self.written) else {
             return Ok(());
@@ -370,7 +377,7 @@ impl Session {
             let update = async move { client.execute_raw(statement, parameters).await };
             pipeline.send(error::of, update).await;
         }
-        let commit = async move { client.batch_execute("COMMIT").await.map(|()| 0) };
+        let commit = async move { client.batch_execute(refusal::COMMIT).await.map(|()| 0) };
         pipeline.send(error::of, commit).await;
         while let Some((failed, reply)) = pipeline.receive().await {
             reply.map_err(|error| failed(&error, &self.context))?;

@@ -6,14 +6,16 @@
 //! ```
 //!
 //! That is all there is to do for rows that a unit was the first to read, where the target has their columns with the same
-//! types. What the target refuses of them, few rows, and rows that may be there in another version are made text, and go
-//! the ways that all others go.
+//! types. An enum's label is text on the wire, and goes into an enum of whatever OID, which has to have it, or into a text; a
+//! domain's value is one of the type under it. What the target refuses of them, few rows, and rows that may be there in
+//! another version are made text, and go the ways that all others go.
 
 use super::apply::{Applier, Sent, Work};
 use super::keys::is_plain;
 use super::pipeline::Pipeline;
 use super::run::{Columns, Kind, Run};
-use crate::batch::Batch;
+use super::target::{TEXT, Target, VARCHAR};
+use crate::batch::{Batch, OwnType, OwnTypes, Relation};
 use crate::decode;
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
@@ -30,6 +32,37 @@ const HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = [0xFF; 2];
 /// Bytes of rows that are sent together: nothing is done to them that the server could wait for.
 const PIECE_BYTES: usize = 256 * 1024;
+
+/// The type of a column that binary values are to go into, or of what its domain is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Landing {
+    pub(super) type_oid: u32,
+    pub(super) is_enum: bool,
+}
+
+impl Landing {
+    /// Whether it reads what the source's type writes. A label goes into an enum, which looks for it among its own, and
+    /// into a text.
+    fn takes(self, type_oid: u32, own_types: &OwnTypes) -> bool {
+        match own_types.of(type_oid) {
+            Some(OwnType::Enum) => self.is_enum || [TEXT, VARCHAR].contains(&self.type_oid),
+            Some(OwnType::Under(under)) => self.type_oid == under,
+            None => self.type_oid == type_oid,
+        }
+    }
+}
+
+impl Target {
+    /// Whether it takes rows of the relation in binary form.
+    pub(super) fn takes_straight(&self, relation: &Relation, own_types: &OwnTypes) -> bool {
+        let Some(lands) = &self.lands else { return false };
+        let columns = relation.columns.iter();
+        lands.len() == relation.columns.len()
+            && columns
+                .zip(lands)
+                .all(|(column, landing)| landing.takes(column.type_oid, own_types))
+    }
+}
 
 impl Applier {
     /// Rows as runs that go in as they came; `None` where some can't.
@@ -51,7 +84,8 @@ impl Applier {
         let rows = &work.rows[range.clone()];
         let relation = work.batch.relations.get(rows.first()?.relation as usize)?;
         let target = self.targets.get(&relation.index)?;
-        if !target.straight || self.without_binary.contains(&relation.index) {
+        let takes = target.takes_straight(relation, &work.batch.own_types);
+        if !takes || self.without_binary.contains(&relation.index) {
             return None;
         }
         let is_whole = |new| work.batch.straight_row(new, relation).is_some();

@@ -2,6 +2,7 @@
 
 use super::about::About;
 use super::error;
+use super::straight::Landing;
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::config::WriteMode;
 use crate::problem::{Exit, Problem};
@@ -14,8 +15,8 @@ pub(super) const MISSING_KEY: &str = "E0404";
 
 /// OID of `character`, the one type whose name without a length means something else.
 const BPCHAR: u32 = 1042;
-const VARCHAR: u32 = 1043;
-const TEXT: u32 = 25;
+pub(super) const VARCHAR: u32 = 1043;
+pub(super) const TEXT: u32 = 25;
 /// Types of which each value has one text: bool, int8, int2, int4, text, oid, varchar, date, timestamp, timestamptz and
 /// uuid.
 const TOLD_BY_TEXT: [u32; 11] = [16, 20, 21, 23, TEXT, 26, VARCHAR, 1082, 1114, 1184, 2950];
@@ -52,9 +53,9 @@ pub(super) struct Target {
     pub(super) due: bool,
     /// Whether COPY may be used.
     pub(super) copy: bool,
-    /// Whether it has all of the relation's columns, of the same types, and these are in the order of their slots: then
-    /// rows may come in binary form.
-    pub(super) straight: bool,
+    /// What the relation's columns land in, where it has all of them and these are in the order of their slots: then rows
+    /// may come in binary form.
+    pub(super) lands: Option<Box<[Landing]>>,
     /// Whether triggers of its own act on what arrives: ENABLE ALWAYS or REPLICA ones.
     pub(super) triggers: bool,
     /// Whether nobody could tell that a row had other values meanwhile.
@@ -88,6 +89,8 @@ struct Found {
     generated: bool,
     /// Of the type, or of what the domain is made of.
     type_oid: u32,
+    /// Whether that is an enum.
+    is_enum: bool,
     /// Whether its collation tells apart what differs.
     deterministic: bool,
     /// The schema of the type's own `=`.
@@ -197,9 +200,12 @@ impl Target {
                 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
                 WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1), \
             base, NOT EXISTS (SELECT FROM pg_catalog.pg_collation c WHERE c.oid = attcollation \
-                AND NOT c.collisdeterministic) \
+                AND NOT c.collisdeterministic), \
+            EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = base AND e.typtype = 'e') \
             FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_type t ON t.oid = atttypid, \
-            LATERAL (SELECT coalesce(nullif(t.typbasetype, 0), t.oid) AS base) AS b \
+            LATERAL (WITH RECURSIVE chain AS (SELECT t.oid AS base, t.typbasetype AS under UNION ALL \
+                SELECT u.oid, u.typbasetype FROM chain JOIN pg_catalog.pg_type u ON u.oid = chain.under) \
+                SELECT base FROM chain WHERE under = 0) AS b \
             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
         let rows = client.query(select, &[&oid]).await?;
         let found = rows
@@ -211,6 +217,7 @@ impl Target {
                 equality_schema: row.get(3),
                 type_oid: row.get(4),
                 deterministic: row.get(5),
+                is_enum: row.get(6),
             })
             .collect();
         let select = "SELECT ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = indrelid \
@@ -237,12 +244,17 @@ impl Target {
     ) -> Result<Self, SinkError> {
         let mut columns = Vec::with_capacity(relation.columns.len());
         let mut told_by_text = true;
-        let mut straight = relation.columns.is_sorted_by_key(|column| column.slot);
+        let mut lands = Vec::with_capacity(relation.columns.len());
+        let mut has_all = relation.columns.is_sorted_by_key(|column| column.slot);
         for column in &relation.columns {
             let Some(at) = found.iter().find(|found| found.name == column.name) else {
                 return Err(missing_column(relation, column, context).into());
             };
-            straight &= at.type_oid == column.type_oid && !at.generated;
+            has_all &= !at.generated;
+            lands.push(Landing {
+                type_oid: at.type_oid,
+                is_enum: at.is_enum,
+            });
             // The target computes it.
             if at.generated {
                 continue;
@@ -261,7 +273,7 @@ impl Target {
             keyed: !key.is_empty(),
             due: false,
             copy: traits.copy,
-            straight,
+            lands: has_all.then(|| lands.into()),
             triggers: traits.triggers,
             compacts,
             divides: compacts && told_by_text,

@@ -1,7 +1,7 @@
 //! From OIDs to tables and columns, in two queries for all of them.
 
 use super::{Column, Leaf, Table};
-use crate::batch::ReplicaIdentity;
+use crate::batch::{OwnType, ReplicaIdentity};
 use crate::problem::Problem;
 use crate::source::failure::refused;
 use std::collections::HashMap;
@@ -90,13 +90,22 @@ WHERE c.is_selected
 ORDER BY n.nspname, c.relname";
 
 /// `attgenerated` is there from version 12 on. On older servers the name inside the lateral query finds no column
-/// of pg_attribute, and so means that of `older`.
+/// of pg_attribute, and so means that of `older`. `under` is what domains are made of, 0 for an enum; asked for the
+/// database's own types alone, as it is asked for each column.
 const COLUMNS: &str = r#"
 SELECT c.*
 FROM (SELECT ''::"char" AS attgenerated) AS older, LATERAL (
     SELECT a.attrelid AS oid, a.attname::text AS name, a.attnum AS number, a.atttypid AS type_oid,
            a.atttypmod AS typmod, format_type(a.atttypid, NULL) AS type_name, NOT a.attnotnull AS nullable,
-           attgenerated <> '' AS generated, a.attlen = -1 AND a.attstorage <> 'p' AS toastable
+           attgenerated <> '' AS generated, a.attlen = -1 AND a.attstorage <> 'p' AS toastable,
+           CASE WHEN a.atttypid >= 16384 THEN (
+               WITH RECURSIVE chain AS (
+                   SELECT t.oid, t.typtype, t.typbasetype FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid
+                   UNION ALL
+                   SELECT t.oid, t.typtype, t.typbasetype FROM chain c
+                   JOIN pg_catalog.pg_type t ON t.oid = c.typbasetype WHERE c.typtype = 'd'
+               ) SELECT CASE typtype WHEN 'e' THEN 0 ELSE oid END FROM chain WHERE typtype <> 'd'
+           ) END AS under
     FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = ANY($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ) AS c
@@ -124,10 +133,16 @@ pub(super) async fn tables(client: &Client, oids: &[u32]) -> Result<Vec<Table>, 
 }
 
 fn column(row: &Row) -> Column {
+    let type_oid = row.get("type_oid");
     Column {
         name: row.get("name"),
         number: row.get("number"),
-        type_oid: row.get("type_oid"),
+        own_type: match row.get("under") {
+            Some(0) => Some(OwnType::Enum),
+            Some(under) if under != type_oid => Some(OwnType::Under(under)),
+            _ => None,
+        },
+        type_oid,
         typmod: row.get("typmod"),
         type_name: row.get("type_name"),
         nullable: row.get("nullable"),

@@ -15,7 +15,7 @@ mod types;
 
 pub use types::types;
 
-use crate::batch::ReplicaIdentity;
+use crate::batch::{OwnType, ReplicaIdentity};
 use crate::config::TablePattern;
 use crate::problem::Problem;
 use tokio_postgres::Client;
@@ -125,6 +125,8 @@ pub struct Column {
     pub toastable: bool,
     /// Not in the adopted publication's list: it must not leave.
     pub withheld: bool,
+    /// What its type is in binary form where that is an enum or a domain of the database's own.
+    pub own_type: Option<OwnType>,
 }
 
 impl Table {

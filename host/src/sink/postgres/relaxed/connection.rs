@@ -46,6 +46,11 @@ impl Connection {
         Ok((connection, own))
     }
 
+    #[cfg(test)]
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Applies its share of a delivery, whose tables the first connection has looked up. Where those are looked up again,
     /// as a column has been renamed, some may still be without their keys.
     pub(super) async fn apply(
@@ -113,7 +118,7 @@ impl Connection {
             let update = async move { client.execute_raw(update, parameters).await };
             pipeline.send(error::of, update).await;
         }
-        let commit = async move { client.batch_execute("COMMIT").await.map(|()| 0) };
+        let commit = async move { client.batch_execute(refusal::COMMIT).await.map(|()| 0) };
         pipeline.send(error::of, commit).await;
         while let Some((failed, reply)) = pipeline.receive().await {
             reply.map_err(|error| failed(&error, context))?;

@@ -84,6 +84,14 @@ impl Cut {
         }
     }
 
+    /// Which row of a piece is the share's row of this number.
+    fn row_of(&self, piece: &Range<usize>, share: usize, number: usize) -> Option<usize> {
+        let mut of_share = piece
+            .clone()
+            .filter(|row| matches!(self.places.get(row - self.start), Some(Ok(Some(at))) if *at == share));
+        of_share.nth(number)
+    }
+
     fn shares(&self, rows: &[Row], piece: Range<usize>, connections: usize) -> Vec<Vec<Row>> {
         let guessed = piece.len() / connections + piece.len() / 8;
         let mut shares = Vec::with_capacity(connections);
@@ -125,6 +133,11 @@ impl Relaxed {
             open: false,
             resting: None,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.others.iter().map(Connection::client)
     }
 
     /// Whether so many rows are to be divided.
@@ -197,7 +210,7 @@ impl Relaxed {
         piece: Range<usize>,
     ) -> Result<bool, SinkError> {
         self.note_tables(work, piece.clone(), first);
-        let shares = cut.shares(work.rows, piece, 1 + self.others.len());
+        let shares = cut.shares(work.rows, piece.clone(), 1 + self.others.len());
         let before = first.passed_over;
         let begin = if self.open {
             refusal::NEXT
@@ -210,15 +223,21 @@ impl Relaxed {
         let others = others.map(|(other, rows)| other.apply(work, rows, &targets, &due));
         let own = apply_own(first, work, &shares[0], begin);
         let (own, others) = tokio::join!(own, join_all(others));
-        let began = self.others.iter().map(|other| other.applier.begun).chain([first.begun]);
-        let applied = others.into_iter().chain([own]);
+        let began = [first.begun].into_iter();
+        let began = began.chain(self.others.iter().map(|other| other.applier.begun));
+        let applied = [own].into_iter().chain(others);
         let mut errors = Vec::new();
-        for (error, began) in applied.zip(began).filter_map(|(it, began)| Some((it.err()?, began))) {
-            // It may have broken what it did before, and there is nothing to go back to: the session ends.
-            if !began {
-                return Err(error);
+        for (share, (applied, began)) in applied.zip(began).enumerate() {
+            match applied {
+                Ok(()) => {}
+                Err(error) if began => errors.push(error),
+                // It may have broken what it did before, and there is nothing to go back to: the session ends.
+                Err(SinkError::Row { row, error }) => {
+                    let row = cut.row_of(&piece, share, row).unwrap_or(usize::MAX);
+                    return Err(SinkError::Row { row, error });
+                }
+                Err(error) => return Err(error),
             }
-            errors.push(error);
         }
         if errors.is_empty() {
             return Ok(true);

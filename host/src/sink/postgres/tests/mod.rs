@@ -6,10 +6,12 @@ use crate::sink::testing::{Builder, COMMIT_BYTES, context, orders, relation, tex
 use rowmill_tests::Cluster;
 use std::sync::Arc;
 
+mod aborted;
 mod driven;
 mod exact;
 mod exactly_once;
 mod facts;
+mod halved;
 mod long;
 mod made;
 mod model;

@@ -58,7 +58,7 @@ async fn waiting(cluster: &Cluster, sessions: i64) {
 }
 
 /// Asks until the answer is `expected`, by one connection: locks are waited for some seconds only.
-async fn until(cluster: &Cluster, query: &str, expected: i64) {
+pub(super) async fn until(cluster: &Cluster, query: &str, expected: i64) {
     let client = connected(cluster).await;
     let began = std::time::Instant::now();
     while client.query_one(query, &[]).await.unwrap().get::<_, i64>(0) != expected {
@@ -67,7 +67,7 @@ async fn until(cluster: &Cluster, query: &str, expected: i64) {
     }
 }
 
-async fn connected(cluster: &Cluster) -> tokio_postgres::Client {
+pub(super) async fn connected(cluster: &Cluster) -> tokio_postgres::Client {
     let connected = tokio_postgres::connect(&cluster.url("postgres"), tokio_postgres::NoTls).await;
     let (client, connection) = connected.unwrap();
     tokio::spawn(connection);
@@ -75,7 +75,7 @@ async fn connected(cluster: &Cluster) -> tokio_postgres::Client {
 }
 
 /// A session that holds what `lock` says until it is dropped.
-async fn holding(cluster: &Cluster, lock: &str) -> tokio_postgres::Client {
+pub(super) async fn holding(cluster: &Cluster, lock: &str) -> tokio_postgres::Client {
     let client = connected(cluster).await;
     client.batch_execute(&format!("BEGIN; {lock}")).await.unwrap();
     client
