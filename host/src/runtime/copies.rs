@@ -11,6 +11,7 @@ use crate::postgres::Reader;
 use crate::problem::Problem;
 use crate::snapshot::{self, Ahead, Copier, KeyRange, Merger, NotASnapshot, Plan, Tally, WaitingRoom};
 use crate::source::catalog::Table;
+use crate::source::publication;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,8 +94,12 @@ impl Planned {
         let epoch = copy.epoch + 1;
         let Order { basis, file } = copy_order::of(table, &copy.basis, process, streamed);
         let ranges = copied_before(process, &copy, &basis)?;
+        let config = process.config();
+        let adopted = config.source.publication.clone();
+        let publication = adopted.unwrap_or_else(|| publication::own_name(&config.name));
         let planned = snapshot::TableCopy {
             types: streamed.types.cloned(),
+            publication,
             ..table_copy(table, epoch, ranges.clone())
         };
         let ahead = process.store.rows_ahead(copy.table_oid)?;
@@ -252,6 +257,7 @@ fn table_copy(table: &Table, epoch: u32, copied: Vec<CopiedRange>) -> snapshot::
         epoch,
         rows_estimated: table.rows_estimated,
         shape: Some(copy_order::shape(table)),
+        publication: String::new(),
         tally: Tally {
             units: copied.iter().map(|range| range.units).sum(),
             rows: copied.iter().map(|range| range.rows).sum(),

@@ -89,8 +89,10 @@ fn is_wide(table: &Table) -> bool {
 fn basis(order: &str, table: &Table, sinks: &str) -> String {
     let filters = [&table.row_filter, &table.condition].into_iter().flatten();
     let filter: String = filters.map(|filter| format!("; where {filter}")).collect();
+    let withheld = table.columns.iter().filter(|column| column.withheld);
+    let without: String = withheld.map(|column| format!("; without {}", column.name)).collect();
     format!(
-        "{order} {}; {}; key {}; sinks {sinks}{filter}",
+        "{order} {}; {}; key {}; sinks {sinks}{filter}{without}",
         table.file,
         shape(table),
         key(table).join(",")

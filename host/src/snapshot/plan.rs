@@ -38,6 +38,9 @@ pub struct TableCopy {
     /// The columns that it had, as `number name type typmod,...` in the order of their numbers: a table that has others
     /// now is another table. `None` takes those that the first unit meets.
     pub shape: Option<String>,
+    /// The publication that the table is streamed by: what that withholds of it must be the same for as long as it is
+    /// copied. Empty where none is asked.
+    pub publication: String,
     /// The targets are emptied before anything else is sent.
     pub empties: bool,
     /// It had other columns not long ago, and the stream may still bring rows that have them: nothing is read before the

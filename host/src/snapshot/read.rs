@@ -60,8 +60,10 @@ fn view(table: &TableShared, rows: &[TextRow]) -> Result<View, Fault> {
     let snapshot = text(row, 0).and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
     let finish = text(row, 1).and_then(|text| text.parse().ok()).ok_or_else(unreadable)?;
     let shape = text(row, 3).unwrap_or_default();
+    let published = text(row, 5).unwrap_or_default();
     let is_same = text(row, 2).and_then(|oid| oid.parse().ok()) == Some(copy.relation.oid)
-        && table.shape.get_or_init(|| shape.to_owned()) == shape;
+        && table.shape.get_or_init(|| shape.to_owned()) == shape
+        && table.published.get_or_init(|| published.to_owned()) == published;
     if !is_same {
         return Err(fault::changed(copy).into());
     }

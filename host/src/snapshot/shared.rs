@@ -44,6 +44,8 @@ pub(super) struct TableShared {
     pub cut: tokio::sync::Mutex<Cut>,
     /// The columns in the catalog as the first unit met them.
     pub shape: OnceLock<String>,
+    /// What the publication lets out of it, as the first unit met that.
+    pub published: OnceLock<String>,
     /// Of a table without a key.
     pub parts: Parts,
     /// Of a heap: the file that a generation's ranges are of.
@@ -95,6 +97,7 @@ impl Shared {
         let table = |copy: TableCopy| TableShared {
             cut: tokio::sync::Mutex::new(Cut::new(&copy.copied)),
             shape: copy.shape.clone().map_or_else(OnceLock::new, OnceLock::from),
+            published: OnceLock::new(),
             file: Mutex::new(copy.file.map(|file| (0, file))),
             held: AtomicBool::new(copy.altered),
             parts: Parts::default(),

@@ -88,9 +88,26 @@ pub(super) fn begin(table: &TableCopy) -> String {
            pg_catalog.to_regclass({})::pg_catalog.oid::text, \
            (SELECT pg_catalog.string_agg(attnum || ' ' || attname || ' ' || atttypid || ' ' || atttypmod, ',' ORDER BY attnum) \
               FROM pg_catalog.pg_attribute WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped), \
-           pg_catalog.pg_relation_filenode({oid})::text",
+           pg_catalog.pg_relation_filenode({oid})::text, {}",
         rows_of(table),
         literal(&name),
+        published(&table.publication, oid),
+    )
+}
+
+/// Column lists and row filters of the publication, of the table and of what it is a part of; as JSON, since not every version
+/// has them.
+fn published(publication: &str, oid: u32) -> String {
+    if publication.is_empty() {
+        return "NULL::text".to_owned();
+    }
+    format!(
+        "(SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', r.prrelid, pg_catalog.to_jsonb(r)->>'prattrs', \
+           pg_catalog.to_jsonb(r)->>'prqual'), ',' ORDER BY r.prrelid) \
+         FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid \
+         WHERE p.pubname = {} AND (r.prrelid = {oid} \
+           OR r.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors({oid}) relid)))",
+        literal(publication)
     )
 }
 

@@ -72,6 +72,7 @@ pub fn table(cluster: &Cluster, name: &str, key: &[&str]) -> TableCopy {
         tally: Tally::default(),
         ahead: Vec::new(),
         shape: None,
+        publication: String::new(),
         empties: false,
         altered: false,
         late: false,
