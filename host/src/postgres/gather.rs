@@ -4,8 +4,9 @@
 //! a message each, and on waking whoever waits for them. As soon as much comes, the stream is therefore *raised*:
 //!
 //! - A server on the same machine has a small window to fill (`narrow_window`). While raised the socket isn't watched at
-//!   all: it is read every 2 ms until nothing more is there. The window is full long before, what the server writes
-//!   from then on is joined to long segments in its send buffer, and nobody is woken.
+//!   all: it is read by the clock until nothing more is there. The window is full long before, what the server writes
+//!   from then on is joined to long segments in its send buffer, and nobody is woken. Large transactions fill it several
+//!   times in 2 ms, small ones hardly once: the clock strikes when about [`LOOK_BYTES`] have come, after 2 to 8 ms.
 //! - Any other server is too far away for a window that small. While raised the socket's low-water mark is 64 KiB: the
 //!   receiver is woken that seldom, and a timer of 2 ms bounds the wait.
 //!
@@ -37,6 +38,15 @@ const SHORT_READ_BYTES: usize = 12 << 10;
 const FILL_TIME: Duration = Duration::from_micros(50);
 /// The longest that bytes wait while raised.
 const GATHER_TIME: Duration = Duration::from_millis(2);
+/// The same from a server on the same machine that sends all it can.
+const FLOOD_TIME: Duration = Duration::from_millis(8);
+/// So many bytes in one look, 8 MB/s, are a server that sends all it can.
+const FLOOD_BYTES: usize = 16 << 10;
+/// A window with as much in it is full, or nearly so.
+const FULL_BYTES: usize = NEAR_BUFFER_BYTES * 5 / 4;
+/// So many bytes are to come between two looks: several times the window, whose bytes are those that come in a segment
+/// of each message.
+const LOOK_BYTES: usize = 192 << 10;
 /// The span over which arriving bytes are counted while lowered.
 const WINDOW: Duration = Duration::from_millis(2);
 /// So many bytes in one window raise the stream: 8 MB/s, far above what single small transactions make.
@@ -95,6 +105,11 @@ pub(crate) struct Gathering {
     timing: bool,
     /// While clocked: the last read found all that was there.
     drained: bool,
+    /// Bytes of the first read since the clock struck.
+    first: usize,
+    /// How long the wait is, and when it began.
+    wait: Duration,
+    wait_start: Instant,
     /// Bytes since the clock struck, and while lowered since the window began.
     bytes: usize,
     window_start: Instant,
@@ -111,6 +126,9 @@ impl Gathering {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             timing: false,
             drained: true,
+            first: 0,
+            wait: GATHER_TIME,
+            wait_start: Instant::now(),
             bytes: 0,
             window_start: Instant::now(),
             window_reads: 0,
@@ -132,6 +150,8 @@ impl Gathering {
         self.raised = true;
         self.timing = false;
         self.drained = true;
+        self.bytes = 0;
+        self.first = 0;
         Ok(())
     }
 
@@ -169,7 +189,8 @@ impl Gathering {
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.timing {
             self.timing = true;
-            self.timer.as_mut().reset(Instant::now() + GATHER_TIME);
+            self.wait_start = Instant::now();
+            self.timer.as_mut().reset(self.wait_start + self.wait);
         }
         ready!(self.timer.as_mut().poll(context));
         self.timing = false;
@@ -237,14 +258,20 @@ impl Gathering {
     fn poll_clocked(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.drained {
+                if !self.timing {
+                    self.wait = next_wait(self.first, self.bytes, self.wait_start.elapsed());
+                }
                 ready!(self.poll_timer(context));
                 self.drained = false;
-                self.bytes = 0;
+                (self.first, self.bytes) = (0, 0);
             }
             let length = buffer.remaining();
             match self.receive_soon(buffer) {
                 Ok(read) => {
                     self.reads += 1;
+                    if self.bytes == 0 {
+                        self.first = read;
+                    }
                     self.bytes += read;
                     self.drained = read < length.min(SHORT_READ_BYTES);
                     if self.drained && self.bytes < LOWER_BYTES {
@@ -261,6 +288,19 @@ impl Gathering {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+}
+
+/// How long it takes until [`LOOK_BYTES`] have come, where `bytes` have in the time since the last wait began, the `first`
+/// of them in one read. A server that had filled the window then and sent next to nothing more waits for us: it isn't
+/// kept waiting longer.
+fn next_wait(first: usize, bytes: usize, time: Duration) -> Duration {
+    let held_up = first >= FULL_BYTES && bytes - first < first / 2;
+    match bytes < FLOOD_BYTES || held_up {
+        true => GATHER_TIME,
+        false => time
+            .mul_f64(LOOK_BYTES as f64 / bytes as f64)
+            .clamp(GATHER_TIME, FLOOD_TIME),
     }
 }
 
@@ -384,6 +424,23 @@ mod tests {
             assert_eq!(at, BYTES);
             assert!(raised);
         }
+    }
+
+    #[test]
+    fn the_clock_waits_for_a_look_that_is_worth_it_and_for_nothing_else() {
+        let wait = |first, bytes, millis| next_wait(first, bytes, Duration::from_millis(millis)).as_millis();
+        // Nothing, and a few transactions: they are waited for no longer than ever.
+        assert_eq!(wait(0, 0, 2), 2);
+        assert_eq!(wait(FLOOD_BYTES - 1, FLOOD_BYTES - 1, 2), 2);
+        // Small transactions, as fast as they come.
+        assert_eq!(wait(FLOOD_BYTES, FLOOD_BYTES, 2), 8);
+        assert_eq!(wait(FULL_BYTES, 64 << 10, 2), 6);
+        assert_eq!(wait(FULL_BYTES, 192 << 10, 8), 8);
+        // Large ones.
+        assert_eq!(wait(FULL_BYTES, LOOK_BYTES, 3), 3);
+        assert_eq!(wait(FULL_BYTES, 1 << 20, 2), 2);
+        // A server that may not send more than the window holds.
+        assert_eq!(wait(2 * FULL_BYTES, 2 * FULL_BYTES, 8), 2);
     }
 
     #[tokio::test]
