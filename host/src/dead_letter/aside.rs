@@ -11,6 +11,7 @@ use super::index::Asked;
 use super::key;
 use super::letter::{Change, Letter};
 use super::line::Record;
+use super::replay::Selection;
 use super::store::{DeadLetters, RouteId, State, now_us};
 use crate::batch::{Batch, Op, Origin, Row};
 use crate::problem::Problem;
@@ -106,6 +107,8 @@ struct Walk<'a> {
     /// Changes that the plugins haven't seen, so they can't go on.
     waiting: &'a Held,
     records: Vec<Record>,
+    /// Letters that waited behind others which have gone since: nobody else would have them sent.
+    left_alone: Vec<u64>,
     held: Vec<(u32, u64)>,
     now_us: i64,
     /// By the relation's index in the batch: the shape of its key, and whether letters are there.
@@ -120,6 +123,7 @@ impl<'a> Walk<'a> {
             batch,
             waiting,
             records: Vec::new(),
+            left_alone: Vec::new(),
             held: Vec::new(),
             now_us: now_us(),
             shapes: vec![None; batch.relations.len()],
@@ -145,7 +149,21 @@ impl<'a> Walk<'a> {
             self.change(row, aside.take())?;
         }
         self.state.append(std::mem::take(&mut self.records))?;
+        self.send_left_alone();
         Ok(Held::of(self.held))
+    }
+
+    fn send_left_alone(&mut self) {
+        let entries = &self.state.index.entries;
+        let is_due = |number: &u64| entries.get(number).is_some_and(|entry| !entry.superseded);
+        self.left_alone.retain(is_due);
+        if self.left_alone.is_empty() {
+            return;
+        }
+        let letters = std::mem::take(&mut self.left_alone);
+        if let Err(problem) = self.state.request(&Selection::Numbers(letters), false) {
+            tracing::warn!(%problem, "changes that waited behind dead letters stay where they are: `rowmill dead-letter replay --all`");
+        }
     }
 
     /// Up to a truncate, behind which a table's letters block nothing.
@@ -256,6 +274,7 @@ impl<'a> Walk<'a> {
             letter.cause = Some(aside.cause);
             letter.plugin = Some(aside.plugin);
         }
+        let is_left_alone = letter.cause.is_none() && behind.is_none();
         letter.behind = behind;
         letter.number = self.state.next_letter;
         let entry = self.state.entry(&letter, super::line::Place { offset: 0, len: 0 });
@@ -272,6 +291,9 @@ impl<'a> Walk<'a> {
         self.state.next_letter += 1;
         self.state.counts.set_aside += 1;
         self.state.index.insert(letter.number, entry);
+        if is_left_alone {
+            self.left_alone.push(letter.number);
+        }
         self.records.push(Record::Letter(Box::new(letter)));
         Ok(())
     }

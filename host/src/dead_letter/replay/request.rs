@@ -28,7 +28,11 @@ impl State {
         })
     }
 
-    pub(super) fn request(&mut self, selection: &Selection, force: bool) -> Result<Requested, Box<Problem>> {
+    pub(in crate::dead_letter) fn request(
+        &mut self,
+        selection: &Selection,
+        force: bool,
+    ) -> Result<Requested, Box<Problem>> {
         if self.requests.len() >= REQUESTS_MAX {
             return Err(fault::too_many_requests(REQUESTS_MAX));
         }

@@ -129,6 +129,29 @@ fn a_busy_key_makes_the_stream_wait_in_the_end() {
     assert_eq!(letters.counts().blocked_keys, 0);
 }
 
+/// It was held back before the plugins, and reached the letters when there was nothing left to wait behind.
+#[test]
+fn what_waited_behind_a_letter_that_has_gone_meanwhile_is_sent_without_being_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = open(folder.path());
+    pass(&letters, &insert(0x10, "1").delivery(1), &[0]);
+    letters.request_replay(&Selection::All, false).unwrap();
+    let replay = letters.take_replay().unwrap().unwrap();
+    let later = update(0x20, "1").update(&orders(), &[text("1"), text("b"), Value::Null], None);
+    let later = later.delivery(2);
+    let route = letters.route(ROUTE);
+    let waiting = letters.waiting(route, &later.batch, &later.rows);
+    assert_eq!(waiting.len(), 2);
+    letters.settle(replay.ticket).unwrap();
+    let held = letters.set_aside(route, &later.batch, &later.rows, Vec::new(), &waiting);
+    assert_eq!(held.unwrap().len(), 2);
+    assert_eq!(letters.counts().blocked_keys, 1);
+
+    assert_eq!(super::replay(&letters, &[]), [2, 3]);
+    assert_eq!(letters.counts().blocked_keys, 0);
+    assert_eq!(pass(&letters, &update(0x30, "1").delivery(3), &[]), [0]);
+}
+
 #[test]
 fn a_dropped_letter_frees_its_key_only_with_the_last() {
     let folder = tempfile::tempdir().unwrap();
