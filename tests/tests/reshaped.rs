@@ -284,7 +284,7 @@ fn a_target_follows_renames_wider_types_and_drops_though_the_host_is_killed() {
     }
     // What has gone stays with what it holds.
     let expected = "id integer NOT NULL, n bigint, price numeric(12,4), heading text, gone text, spare text, made integer, fresh text";
-    assert_eq!(shop.target(TARGET_COLUMNS).unwrap(), expected);
+    assert_eq!(shop.target(TARGET_COLUMNS).unwrap(), expected, "{}", host.log());
     let kept = "SELECT concat_ws(' ', id, heading, gone, spare, made) FROM items WHERE id = 1";
     assert_eq!(shop.target(kept).unwrap(), "1 one g s 2");
     host.terminate().unwrap();

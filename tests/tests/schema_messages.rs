@@ -116,7 +116,8 @@ fn schema_changes_arrive_at_their_place_where_they_are_asked_for() {
     // Of one transaction, each with an id of its own.
     let ids: Vec<&str> = follows[1..5].iter().map(|line| line["id"].as_str().unwrap()).collect();
     let ordinals: Vec<&str> = ids.iter().map(|id| id.split(':').nth(2).unwrap()).collect();
-    assert_eq!(ordinals, ["0", "1", "2", "3"]);
+    // Behind each message comes one that nobody gets, so that no row takes its place.
+    assert_eq!(ordinals, ["0", "1", "3", "5"]);
     assert!(follows[1..5].iter().all(|line| line["xid"] == follows[1]["xid"]));
     let altered: Value = serde_json::from_str(follows[3]["content"].as_str().unwrap()).unwrap();
     let columns = &altered["objects"][0]["relation"]["columns"];

@@ -38,5 +38,10 @@ mod tests {
     fn its_messages_are_known_by_their_prefix() {
         let emits = format!("pg_logical_emit_message(true, '{}', ", crate::batch::DDL_PREFIX);
         assert!(super::INSTALL.contains(&emits));
+        let keeps_apart = format!(
+            "pg_logical_emit_message(true, '{}', '')",
+            crate::batch::HEARTBEAT_PREFIX
+        );
+        assert!(super::INSTALL.contains(&keeps_apart), "passed over by whoever streams");
     }
 }
