@@ -92,8 +92,10 @@ impl Outflow {
         };
         for ((rows, mut side), route) in rows.iter_mut().zip(sides).zip(&self.routes) {
             // A sink that is emptied for a copy of its own frees no key: the others lack the letters' changes as before.
-            side.before
-                .retain(|row| row.op != Op::Truncate || partial(&self.only, batch, row).is_none());
+            if !self.only.is_empty() {
+                side.before
+                    .retain(|row| row.op != Op::Truncate || partial(&self.only, batch, row).is_none());
+            }
             if side.before.is_empty() {
                 continue;
             }
