@@ -6,15 +6,18 @@ use std::path::Path;
 
 /// How much may be added, in parts of a hundred.
 const GROWTH_PERCENT: u64 = 5;
+/// How many threads or descriptors may be there besides: a pool's spare thread lives for 10 s, so that two jobs that happened to
+/// meet show as one more in some samples. What leaks one with each round is beyond that soon.
+const SPARE: u64 = 2;
 
-/// One of the figures, with its name.
-type Figure = (&'static str, fn(&Usage) -> u64);
+/// One of the figures, with its name, and what may be added whatever it is.
+type Figure = (&'static str, fn(&Usage) -> u64, u64);
 
 const FIGURES: [Figure; 4] = [
-    ("memory", |usage| usage.memory_kib),
-    ("threads", |usage| usage.threads),
-    ("descriptors", |usage| usage.descriptors),
-    ("state", |usage| usage.state_bytes),
+    ("memory", |usage| usage.memory_kib, 0),
+    ("threads", |usage| usage.threads, SPARE),
+    ("descriptors", |usage| usage.descriptors, SPARE),
+    ("state", |usage| usage.state_bytes, 0),
 ];
 
 /// At one moment.
@@ -67,16 +70,16 @@ impl Flat {
     }
 
     /// The first half is for warming up. What the last quarter takes in the middle, so that ups and downs don't count, is
-    /// less than 5 % above that of the third one.
+    /// less than 5 % above that of the third one, spare threads and descriptors aside.
     pub fn check(&self) -> Result<()> {
         let quarter = self.samples.len() / 4;
         ensure!(quarter >= 3, "{} samples are too few", self.samples.len());
         let (third, last) = self.samples[self.samples.len() - 2 * quarter..].split_at(quarter);
-        for (name, of) in FIGURES {
+        for (name, of, spare) in FIGURES {
             let (before, after) = (middle(third, of), middle(last, of));
             println!("{name}: {before}, then {after}");
             ensure!(
-                after * 100 < before * (100 + GROWTH_PERCENT),
+                after.saturating_sub(spare) * 100 < before * (100 + GROWTH_PERCENT),
                 "{name} grew from {before} to {after}: {:#?}",
                 self.samples
             );
@@ -113,7 +116,8 @@ mod tests {
         flat(warmed, |_| 12).check().unwrap();
         let leaking = flat(|at| warmed(at) + 400 * at, |_| 12).check().unwrap_err();
         assert!(leaking.to_string().contains("memory grew"), "{leaking}");
-        let threads = flat(warmed, |at| 12 + at / 10).check().unwrap_err();
+        flat(warmed, |at| 12 + at / 30).check().unwrap();
+        let threads = flat(warmed, |at| 12 + at / 3).check().unwrap_err();
         assert!(threads.to_string().contains("threads grew"), "{threads}");
     }
 }
