@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::group;
 use super::keys::Due;
 use super::pipeline::{Pipeline, Tail};
-use super::refusal::{AGAIN, incomplete, refused};
+use super::refusal::{AGAIN, incomplete, refused, regiven};
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
 use super::straight;
@@ -345,16 +345,19 @@ impl Applier {
         let (client, first) = (work.client, run.rows.start);
         let rows = &work.rows[run.rows.clone()];
         if run.kind == Kind::Truncate {
-            let emptied = &work.batch.truncates[rows[0].extra as usize];
             let text = match self.mode {
-                WriteMode::Append => statement::append_truncate(work, &rows[0], emptied, &self.targets),
-                WriteMode::Mirror | WriteMode::Upsert => statement::truncate(work.batch, emptied),
+                WriteMode::Append => statement::append_truncates(work, rows, &self.targets),
+                WriteMode::Mirror | WriteMode::Upsert => statement::truncate(work.batch, rows),
             };
             let reply = async move { client.batch_execute(&text).await.map(|()| 0) };
             pipeline.send(Sent::uncounted(first), reply).await;
             return Ok(());
         }
         let kind = run.kind;
+        let always = self.targets[&work.batch.relation(&rows[0]).index].brings_always(&run.columns);
+        if always && !run.long && self.upserts(kind) {
+            self.replace(work, &run, pipeline).await?;
+        }
         if run.long && self.may_make_tables(work, first, pipeline).await? {
             self.send_long(work, &run, pipeline).await?;
         } else {
@@ -368,8 +371,71 @@ impl Applier {
         }
         if kind == Kind::Move {
             self.settle_move(work, run, pipeline).await?;
+        } else if always && matches!(kind, Kind::Update | Kind::Complete) {
+            self.settle_always(work, run, pipeline).await?;
         }
         Ok(())
+    }
+
+    fn upserts(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Insert | Kind::Upsert => true,
+            Kind::Add => self.conflict == OnConflict::Overwrite,
+            _ => false,
+        }
+    }
+
+    /// Takes away the rows that an upsert can't make what they should be: of an identity that is GENERATED ALWAYS.
+    async fn replace<'a>(
+        &mut self,
+        work: Work<'a>,
+        run: &Run,
+        pipeline: &mut Pipeline<'a, Sent>,
+    ) -> Result<(), SinkError> {
+        let target = &self.targets[&work.batch.relations[run.relation as usize].index];
+        if !target.keyed || target.due {
+            return Ok(());
+        }
+        let (client, first) = (work.client, run.rows.start);
+        let replaced = Run {
+            kind: Kind::Replaced,
+            ..run.clone()
+        };
+        let Some(prepared) = self.prepared(work, &replaced, false, pipeline).await? else {
+            return Ok(());
+        };
+        let arrays = encode::arrays(work, &work.rows[run.rows.clone()], &prepared.sql);
+        let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
+        pipeline.send(Sent::uncounted(first), reply).await;
+        Ok(())
+    }
+
+    /// An update finds no row whose ALWAYS identity isn't the one that it brings. That it is another is no missing row.
+    async fn settle_always<'a>(
+        &mut self,
+        work: Work<'a>,
+        run: Run,
+        pipeline: &mut Pipeline<'a, Sent>,
+    ) -> Result<(), SinkError> {
+        let before = self.passed_over;
+        self.drain(work, pipeline).await?;
+        if self.passed_over.missing == before.missing {
+            return Ok(());
+        }
+        let first = run.rows.start;
+        let differing = Run {
+            kind: Kind::Differing,
+            ..run
+        };
+        let Some(prepared) = self.prepared(work, &differing, false, pipeline).await? else {
+            return Ok(());
+        };
+        let arrays = encode::arrays(work, &work.rows[differing.rows.clone()], &prepared.sql);
+        let found = work.client.execute_raw(&prepared.statement, arrays).await;
+        match found.map_err(|error| refused(work, first, &error))? {
+            0 => Ok(()),
+            _ => Err(regiven(work, first).into()),
+        }
     }
 
     pub(super) fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {
@@ -403,8 +469,11 @@ impl Applier {
         self.drain(work, pipeline).await?;
         let target = &self.targets[&work.batch.relations[run.relation as usize].index];
         let whole = (0..target.columns.len()).all(|at| run.columns.contains(at));
+        if self.passed_over.missing > before.missing && !whole && work.rows[run.rows.start].op == Op::Upsert {
+            return Err(incomplete(work, run.rows.start).into());
+        }
         if self.passed_over.missing > before.missing && whole {
-            self.passed_over = before;
+            self.passed_over.missing = before.missing;
             let upsert = Run {
                 kind: Kind::Upsert,
                 ..run

@@ -84,7 +84,7 @@ impl Maker<'_> {
 
     async fn execute(&self, text: &str) -> Result<(), SinkError> {
         let done = self.client.batch_execute(text).await;
-        done.map_err(|error| error::of(&error, self.context))
+        done.map_err(|error| error::of_making(&error, self.context))
     }
 
     /// Making one that is there needs a privilege that using it doesn't.

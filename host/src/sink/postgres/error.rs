@@ -12,7 +12,7 @@ use tokio_postgres::error::{DbError, SqlState};
 /// A change that meets another row of the same key.
 pub(super) const CONFLICT: &str = "E0414";
 /// A change that the target doesn't take for another reason.
-const REFUSED: &str = "E0410";
+pub(super) const REFUSED: &str = "E0410";
 
 /// Whether a change is the reason, so that others may be taken.
 pub(super) fn is_refusal(error: &SinkError) -> bool {
@@ -58,6 +58,22 @@ pub(super) fn of_change(error: &Error, context: &SinkContext, change: Option<&Ch
     }
 }
 
+/// Of a statement that makes what wasn't there: somebody else who makes the same at this moment is no reason to stop. The next
+/// session finds it.
+pub(super) fn of_making(error: &Error, context: &SinkContext) -> SinkError {
+    match error.code().map(SqlState::code) {
+        // `IF NOT EXISTS` doesn't see what isn't committed yet, and then meets it in an index of the catalog.
+        Some(code @ ("23505" | "42P06" | "42P07" | "42710")) => {
+            let text = format!(
+                "sink {}: somebody else makes the same at its target ({code})",
+                context.sink
+            );
+            SinkError::Transient(anyhow::Error::msg(text))
+        }
+        _ => of(error, context),
+    }
+}
+
 fn connection_text(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
@@ -65,12 +81,14 @@ fn connection_text(error: &Error) -> String {
     }
 }
 
-/// Serialization failure, deadlock, server going down or coming up, connection lost, out of resources; and a transaction in
-/// which something has failed before.
+/// Serialization failure, deadlock, server going down or coming up, a primary that has become a standby, a time-out of
+/// transactions, connection lost, out of resources; and a transaction in which something has failed before.
 fn is_transient(state: &SqlState) -> bool {
     let code = state.code();
-    matches!(code, "40001" | "40P01" | "55P03" | "55006" | "25P02" | "25P03")
-        || code.starts_with("57P")
+    matches!(
+        code,
+        "40001" | "40P01" | "55P03" | "55006" | "25006" | "25P02" | "25P03" | "25P04"
+    ) || code.starts_with("57P")
         || code.starts_with("08")
         || code.starts_with("53")
         || code.starts_with("58")

@@ -32,7 +32,8 @@ pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Opti
     lock(client, context).await?;
     let there = "SELECT pg_catalog.to_regclass('rowmill.positions') IS NOT NULL";
     if !client.query_one(there, &[]).await.map_err(failed)?.get::<_, bool>(0) {
-        client.batch_execute(CREATE).await.map_err(failed)?;
+        let made = client.batch_execute(CREATE).await;
+        made.map_err(|error| error::of_making(&error, context))?;
     }
     let identity = Identity {
         pipeline: context.pipeline.clone(),

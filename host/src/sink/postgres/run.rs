@@ -34,6 +34,10 @@ pub(super) enum Kind {
     /// The same where a row with the new key may be there, or none with the old one.
     Move,
     Delete,
+    /// Takes away rows whose ALWAYS identity is another than the one that comes: an upsert behind it brings them.
+    Replaced,
+    /// Counts rows whose ALWAYS identity is another than the one that comes, which no update gives them.
+    Differing,
     /// A row that tells of a change.
     Append,
     /// Without a key: one row that equals the old image.
@@ -48,8 +52,9 @@ impl Kind {
         match self {
             Self::Insert | Self::Add | Self::Append if by_copy => COPY_ROWS_MAX,
             Self::Insert | Self::Add | Self::Append => STATEMENT_ROWS_MAX,
-            Self::Upsert | Self::Update | Self::Complete | Self::Delete => STATEMENT_ROWS_MAX,
-            Self::Shift | Self::Move | Self::UpdateEqual | Self::DeleteEqual | Self::Truncate => 1,
+            Self::Upsert | Self::Update | Self::Complete | Self::Delete | Self::Truncate => STATEMENT_ROWS_MAX,
+            Self::Replaced | Self::Differing => STATEMENT_ROWS_MAX,
+            Self::Shift | Self::Move | Self::UpdateEqual | Self::DeleteEqual => 1,
         }
     }
 
@@ -111,6 +116,10 @@ pub(super) struct Run {
 pub(super) enum Unusable {
     #[error("an update or delete came without the values of the key")]
     NoKey,
+    #[error(
+        "a row came into the publication's filter by an update that left a TOASTed column alone, whose value isn't sent"
+    )]
+    Unchanged,
     #[error("a value of 512 MiB or more identifies the row, which only a shorter one can")]
     Binary,
 }
@@ -181,6 +190,15 @@ impl Cutter {
                 }
                 continue;
             };
+            if run.kind == Kind::Truncate {
+                // What routes got of one truncate each: tables that refer to each other are emptied together.
+                let first = &work.rows[run.rows.start];
+                if kind != run.kind || (first.transaction, first.ordinal) != (row.transaction, row.ordinal) {
+                    break;
+                }
+                run.rows.end = at + 1;
+                continue;
+            }
             let same = run.kind == kind
                 && run.relation == row.relation
                 && run.columns == self.columns
@@ -230,10 +248,11 @@ impl Cutter {
             };
         };
         self.columns.clear(target.columns.len());
-        let mut whole = true;
+        let (mut whole, mut unchanged) = (true, false);
         for (at, column) in target.columns.iter().enumerate() {
             match batch.value(new, column.slot) {
-                Value::Unchanged | Value::Absent => whole = false,
+                Value::Unchanged => (whole, unchanged) = (false, true),
+                Value::Absent => whole = false,
                 Value::Null | Value::Text(_) => self.columns.insert(at),
                 Value::Binary(_) => {
                     self.columns.insert(at);
@@ -242,6 +261,13 @@ impl Cutter {
             }
         }
         let inserts = matches!(row.op, Op::Insert | Op::Read);
+        if inserts && unchanged {
+            // An update into a publication's row filter is sent as an insert, without what the update left alone.
+            return match target.keyed {
+                true => Ok((Kind::Complete, key_hash(batch, target, new, None)?)),
+                false => Err(Unusable::Unchanged),
+            };
+        }
         if !target.keyed {
             return match row.old {
                 Some(old) if !inserts => Ok((Kind::UpdateEqual, all_text(batch, target, old)?)),
@@ -258,7 +284,9 @@ impl Cutter {
         if let Some(old) = row.old
             && key_differs(batch, target, old, new)
         {
-            return Ok((if exact { Kind::Shift } else { Kind::Move }, 0));
+            // Of one that comes in by this change nothing is there under the old key.
+            let is_there = exact && row.op != Op::Upsert;
+            return Ok((if is_there { Kind::Shift } else { Kind::Move }, 0));
         }
         let kind = match (whole, row.op) {
             (true, Op::Upsert) => Kind::Upsert,

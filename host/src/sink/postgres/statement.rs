@@ -4,9 +4,10 @@ use super::about::About;
 use super::apply::Work;
 use super::run::{Columns, Kind, Run};
 use super::target::{Target, TargetColumn, literal, qualified};
-use crate::batch::{Batch, Row, Truncate};
+use crate::batch::{Batch, Op, Row, Truncate};
 use crate::config::OnConflict;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -86,13 +87,42 @@ impl<'a> Source<'a> {
         matches!(image, Image::New | Image::Newest) && column.is_some_and(|at| self.binary.contains(at))
     }
 
+    /// No statement may set what is GENERATED ALWAYS.
     fn assignments(&mut self, of: impl Fn(&TargetColumn) -> bool) -> String {
         let set: Vec<String> = self
             .present()
-            .filter(|column| of(column))
+            .filter(|column| !column.always && of(column))
             .map(|column| format!("{} = {}", column.name, self.value(Image::New, column)))
             .collect();
         set.join(", ")
+    }
+
+    /// The columns that are GENERATED ALWAYS and come with a value.
+    fn always(&self) -> impl Iterator<Item = &'a TargetColumn> + use<'a> {
+        self.present().filter(|column| column.always && !column.key)
+    }
+
+    /// ` AND` that these are in the table what comes.
+    fn keeps_always(&mut self) -> String {
+        let columns = self.always();
+        columns
+            .map(|column| {
+                let value = self.value(Image::New, column);
+                format!(" AND t.{} IS NOT DISTINCT FROM {value}", column.name)
+            })
+            .collect()
+    }
+
+    /// That one of these isn't.
+    fn differs_always(&mut self) -> String {
+        let columns = self.always();
+        let differ: Vec<String> = columns
+            .map(|column| {
+                let value = self.value(Image::New, column);
+                format!("t.{} IS DISTINCT FROM {value}", column.name)
+            })
+            .collect();
+        differ.join(" OR ")
     }
 
     fn key_matches(&mut self, image: Image) -> String {
@@ -172,16 +202,19 @@ fn made(target: &Target, run: &Run, conflict: OnConflict, table: Option<&'static
         Kind::Add if conflict == OnConflict::Error => insert(&mut source),
         Kind::Add | Kind::Insert | Kind::Upsert => upsert(&mut source),
         Kind::Update | Kind::Complete => {
-            let set = source.assignments(|column| !column.key);
+            let mut set = source.assignments(|column| !column.key);
             if set.is_empty() {
-                return None;
+                // Nothing changes, and yet it is seen whether the row is what it should be.
+                source.always().next()?;
+                let key = source.key().next()?;
+                set = format!("{0} = t.{0}", key.name);
             }
-            let matches = source.key_matches(Image::Key);
+            let matches = source.key_matches(Image::Key) + &source.keeps_always();
             format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
         }
         Kind::Shift if conflict != OnConflict::Overwrite => {
             let set = source.assignments(|_| true);
-            let matches = source.key_matches(Image::Old);
+            let matches = source.key_matches(Image::Old) + &source.keeps_always();
             format!("UPDATE {name} AS t SET {set} FROM {} WHERE {matches}", source.rows())
         }
         Kind::Shift | Kind::Move => moved(&mut source),
@@ -189,12 +222,26 @@ fn made(target: &Target, run: &Run, conflict: OnConflict, table: Option<&'static
             let matches = source.key_matches(Image::Key);
             format!("DELETE FROM {name} AS t USING {} WHERE {matches}", source.rows())
         }
+        Kind::Replaced => {
+            let matches = source.key_matches(Image::Key);
+            let differs = source.differs_always();
+            let rows = source.rows();
+            format!("DELETE FROM {name} AS t USING {rows} WHERE {matches} AND ({differs})")
+        }
+        Kind::Differing => {
+            let matches = source.key_matches(Image::Key);
+            let differs = source.differs_always();
+            format!(
+                "SELECT FROM {name} AS t, {} WHERE {matches} AND ({differs})",
+                source.rows()
+            )
+        }
         Kind::UpdateEqual => {
             let set = source.assignments(|_| true);
             if set.is_empty() {
                 return None;
             }
-            let matches = source.row_matches();
+            let matches = source.row_matches() + &source.keeps_always();
             let rows = source.rows();
             format!(
                 "UPDATE {name} AS u SET {set} FROM {rows}, LATERAL (SELECT t.ctid, t.tableoid FROM {name} AS t \
@@ -239,7 +286,7 @@ fn upsert(source: &mut Source<'_>) -> String {
     let key: Vec<&str> = source.key().map(|column| column.name.as_str()).collect();
     let set: Vec<String> = source
         .present()
-        .filter(|column| !column.key)
+        .filter(|column| !column.key && !column.always)
         .map(|column| format!("{0} = EXCLUDED.{0}", column.name))
         .collect();
     let action = if set.is_empty() {
@@ -302,29 +349,35 @@ pub(super) fn copy(target: &Target, kind: Kind, columns: &Columns, binary: &Colu
     source.done(text)
 }
 
-/// Never CASCADE: the source names every table that it emptied, and tables of the target's own that hang on them are
-/// not the source's to empty.
-pub(super) fn truncate(batch: &Batch, truncate: &Truncate) -> String {
-    let names: Vec<String> = truncate
-        .relations
-        .iter()
-        .map(|relation| qualified(&batch.relations[*relation as usize]))
-        .collect();
-    let identity = if truncate.restart_identity {
-        " RESTART IDENTITY"
-    } else {
-        ""
+/// The tables of what may be several routes' parts of one truncate. Never CASCADE: the source names every table that it
+/// emptied, and tables of the target's own that hang on them are not the source's to empty.
+pub(super) fn truncate(batch: &Batch, rows: &[Row]) -> String {
+    let parts: Vec<&Truncate> = parts(batch, rows).map(|(_, truncate)| truncate).collect();
+    let relations = parts.iter().flat_map(|truncate| &truncate.relations);
+    let names = relations.map(|relation| qualified(&batch.relations[*relation as usize]));
+    let names: BTreeSet<String> = names.collect();
+    let names: Vec<String> = names.into_iter().collect();
+    let identity = match parts.iter().any(|truncate| truncate.restart_identity) {
+        true => " RESTART IDENTITY",
+        false => "",
     };
     format!("TRUNCATE {}{identity}", names.join(", "))
 }
 
+fn parts<'a>(batch: &'a Batch, rows: &'a [Row]) -> impl Iterator<Item = (&'a Row, &'a Truncate)> {
+    let truncates = rows.iter().filter(|row| row.op == Op::Truncate);
+    truncates.map(|row| (row, &batch.truncates[row.extra as usize]))
+}
+
+/// Tells of each part, as [`append_truncate`] does.
+pub(super) fn append_truncates(work: Work<'_>, rows: &[Row], targets: &FxHashMap<u32, Arc<Target>>) -> String {
+    parts(work.batch, rows)
+        .map(|(row, truncate)| append_truncate(work, row, truncate, targets))
+        .collect()
+}
+
 /// A row in each of the tables that tells of it.
-pub(super) fn append_truncate(
-    work: Work<'_>,
-    row: &Row,
-    truncate: &Truncate,
-    targets: &FxHashMap<u32, Arc<Target>>,
-) -> String {
+fn append_truncate(work: Work<'_>, row: &Row, truncate: &Truncate, targets: &FxHashMap<u32, Arc<Target>>) -> String {
     let mut text = String::new();
     let relations = truncate.relations.iter().map(|at| &work.batch.relations[*at as usize]);
     for target in relations.filter_map(|relation| targets.get(&relation.index)) {

@@ -2,6 +2,7 @@
 
 use super::about::About;
 use super::error;
+use super::run::Columns;
 use super::straight::Landing;
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::config::WriteMode;
@@ -31,6 +32,8 @@ pub(super) struct TargetColumn {
     pub(super) slot: u16,
     /// Part of the key that rows are found by.
     pub(super) key: bool,
+    /// An identity column that is GENERATED ALWAYS: rows bring its value, and no statement may change it.
+    pub(super) always: bool,
     /// The target's type without its modifier: values are cast to it, and then assigned, which checks lengths.
     pub(super) cast: String,
     /// The type's own equality, wherever its extension lies; the search path is empty.
@@ -87,6 +90,7 @@ struct Found {
     name: String,
     cast: String,
     generated: bool,
+    always: bool,
     /// Of the type, or of what the domain is made of.
     type_oid: u32,
     /// Whether that is an enum.
@@ -111,6 +115,7 @@ impl Found {
             name: quoted(&self.name),
             slot,
             key,
+            always: self.always,
             cast: self.cast.clone(),
             equals: match &self.equality_schema {
                 Some(schema) => format!("OPERATOR({}.=)", quoted(schema)),
@@ -121,6 +126,17 @@ impl Found {
 }
 
 impl Target {
+    /// Whether a run brings values for columns that are GENERATED ALWAYS, besides the key.
+    pub(super) fn brings_always(&self, columns: &Columns) -> bool {
+        let mut all = self.columns.iter().enumerate();
+        all.any(|(at, column)| column.always && !column.key && columns.contains(at))
+    }
+
+    /// The names of the columns that rows are found by.
+    pub(super) fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().filter(|it| it.key).map(|it| it.name.as_str())
+    }
+
     /// Looks the relation up at the target by its names.
     pub(super) async fn look_up(
         client: &Client,
@@ -201,7 +217,7 @@ impl Target {
                 WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1), \
             base, NOT EXISTS (SELECT FROM pg_catalog.pg_collation c WHERE c.oid = attcollation \
                 AND NOT c.collisdeterministic), \
-            EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = base AND e.typtype = 'e') \
+            EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = base AND e.typtype = 'e'), attidentity = 'a' \
             FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_type t ON t.oid = atttypid, \
             LATERAL (WITH RECURSIVE chain AS (SELECT t.oid AS base, t.typbasetype AS under UNION ALL \
                 SELECT u.oid, u.typbasetype FROM chain JOIN pg_catalog.pg_type u ON u.oid = chain.under) \
@@ -218,6 +234,7 @@ impl Target {
                 type_oid: row.get(4),
                 deterministic: row.get(5),
                 is_enum: row.get(6),
+                always: row.get(7),
             })
             .collect();
         let select = "SELECT ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = indrelid \
@@ -246,9 +263,11 @@ impl Target {
         let mut told_by_text = true;
         let mut lands = Vec::with_capacity(relation.columns.len());
         let mut has_all = relation.columns.is_sorted_by_key(|column| column.slot);
+        let mut missing = Vec::new();
         for column in &relation.columns {
             let Some(at) = found.iter().find(|found| found.name == column.name) else {
-                return Err(missing_column(relation, column, context).into());
+                missing.push(column);
+                continue;
             };
             has_all &= !at.generated;
             lands.push(Landing {
@@ -262,6 +281,9 @@ impl Target {
             let is_key = key.contains(&column.name);
             told_by_text &= !is_key || at.is_told_by_text(column);
             columns.push(at.column(column.slot, is_key));
+        }
+        if !missing.is_empty() {
+            return Err(missing_columns(relation, &missing, context).into());
         }
         let compacts = !key.is_empty() && traits.one_unique && !traits.triggers;
         Ok(Self {
@@ -287,10 +309,13 @@ impl Target {
 fn key(relation: &Relation, unique: &[Unique], context: &SinkContext) -> Result<Vec<String>, SinkError> {
     let mut key: Vec<String> = relation.key_columns().map(|column| column.name.clone()).collect();
     key.sort_unstable();
-    if unique.iter().any(|index| index.columns == key) {
+    let full = relation.replica_identity == ReplicaIdentity::Full;
+    // Rows with NULLs aren't found by an equality, and under FULL the key is whatever the columns are.
+    let tells = |index: &Unique| index.columns == key && (index.not_null || !full);
+    if unique.iter().any(tells) {
         return Ok(key);
     }
-    let by_any = relation.replica_identity == ReplicaIdentity::Full || key.is_empty();
+    let by_any = full || key.is_empty();
     let has = |name: &String| {
         if by_any {
             relation.column_index(name).is_some()
@@ -356,15 +381,18 @@ fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {
     Problem::new(MISSING_TABLE, Exit::Sink, headline, help)
 }
 
-fn missing_column(relation: &Relation, column: &Column, context: &SinkContext) -> Problem {
+fn missing_columns(relation: &Relation, missing: &[&Column], context: &SinkContext) -> Problem {
     let (table, sink) = (relation.full_name(), &context.sink);
-    let headline = format!("column {} of {table} is missing at sink {sink}", column.name);
-    let help = format!(
-        "ALTER TABLE {} ADD COLUMN {} {}",
-        qualified(relation),
-        quoted(&column.name),
-        type_name(column)
-    );
+    let names: Vec<&str> = missing.iter().map(|column| column.name.as_str()).collect();
+    let headline = match names.as_slice() {
+        [name] => format!("column {name} of {table} is missing at sink {sink}"),
+        names => format!("columns {} of {table} are missing at sink {sink}", names.join(", ")),
+    };
+    let added = missing
+        .iter()
+        .map(|column| format!("ADD COLUMN {} {}", quoted(&column.name), type_name(column)));
+    let added: Vec<String> = added.collect();
+    let help = format!("ALTER TABLE {} {}", qualified(relation), added.join(", "));
     Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
 }
 

@@ -95,7 +95,8 @@ pub(super) async fn make(client: &Client, config: &config::Audit, context: &Sink
     };
     statements.extend(create(config, &uuid));
     // One string is one transaction: all of it is there or none.
-    client.batch_execute(&statements.join("; ")).await.map_err(failed)?;
+    let made = client.batch_execute(&statements.join("; ")).await;
+    made.map_err(|error| error::of_making(&error, context))?;
     tracing::info!(
         sink = context.sink,
         table = name(config),

@@ -118,7 +118,8 @@ impl Relaxed {
         let failed = |error| error::of(&error, context);
         let there = "SELECT pg_catalog.to_regclass('rowmill.shares') IS NOT NULL";
         if !client.query_one(there, &[]).await.map_err(failed)?.get::<_, bool>(0) {
-            client.batch_execute(ahead::CREATE).await.map_err(failed)?;
+            let made = client.batch_execute(ahead::CREATE).await;
+            made.map_err(|error| error::of_making(&error, context))?;
         }
         let mut others = Vec::with_capacity(connections);
         for _ in 1..connections {
@@ -362,6 +363,8 @@ fn share(work: Work<'_>, ways: &Ways, row: &Row) -> Result<Option<usize>, Undivi
     match ways.share(work.batch, row) {
         // What is copied again after a failure must find itself there, or nothing.
         Ok(Some(_)) if transaction.origin != Origin::Stream && !ways.is_by_key(row) => Err(Undivided),
+        // Its table is divided by a column that this version of it hasn't: it would be nobody's.
+        Ok(None) if row.op.is_of_a_table() => Err(Undivided),
         share => share,
     }
 }

@@ -17,6 +17,7 @@ mod made;
 mod model;
 mod refused;
 mod relaxed;
+mod seams;
 mod speed;
 mod straight;
 

@@ -283,3 +283,34 @@ async fn connections_do_not_wait_for_each_other_for_ever() {
     assert_eq!(written.unwrap(), 2);
     assert_eq!(counts(&cluster), all(2 * ROWS));
 }
+
+/// Rows of a table that is divided by a column which another version of it hasn't are of no share, and yet not of nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_the_column_that_divides_are_applied_too() {
+    let cluster = target(
+        "CREATE SEQUENCE ids START 100000; \
+         CREATE TABLE orders (id bigint PRIMARY KEY DEFAULT nextval('ids'), name text, total numeric)",
+    );
+    let by_key = orders();
+    let columns = [("name", 25, "text", true), ("total", 1700, "numeric", true)];
+    let without = Arc::new(Relation {
+        replica_identity: crate::batch::ReplicaIdentity::Full,
+        ..Relation::clone(&relation("orders", &columns))
+    });
+    let (mut sink, _) = open_relaxed(&cluster, Some(2)).await;
+    let rows = 1..=500_u64;
+    let builder = rows.fold(Builder::new().transaction(0x100, Part::Whole), |builder, id| {
+        let id = id.to_string();
+        builder.insert(&by_key, &[text(&id), text("a"), text(&id)])
+    });
+    let builder = builder
+        .transaction(0x200, Part::Whole)
+        .insert(&without, &[text("b"), text("1")])
+        .insert(&without, &[text("c"), text("2")]);
+    deliver(&mut sink, &builder.delivery(1)).await;
+    let found = cluster.sql(
+        "postgres",
+        "SELECT count(*), count(*) FILTER (WHERE id >= 100000) FROM orders",
+    );
+    assert_eq!(found.unwrap(), "502|2");
+}
