@@ -72,6 +72,44 @@ fn s21_a_gap_is_accepted_where_it_is_named() {
     assert!(refused.contains("E0510"), "{refused}");
 }
 
+/// S21: the same while a start is between its look at the slot and the stream, held up there by a lock on a catalog that
+/// it reads last. The server would begin where the slot stands, without a word.
+#[test]
+fn s21_a_slot_that_moves_on_while_a_host_connects_is_a_gap() {
+    let shop = Shop::new().unwrap();
+    let (text, _) = pipeline(&shop);
+    let mut host = Host::run(shop.folder(), &text).unwrap();
+    insert(&shop, 1);
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+    insert(&shop, 2);
+    let hold = "BEGIN; LOCK TABLE pg_catalog.pg_enum; SELECT pg_sleep(600)";
+    let mut holder = shop.cluster.start_sql("source", hold).unwrap();
+    let holders =
+        "FROM pg_locks WHERE relation = 'pg_catalog.pg_enum'::regclass AND mode = 'AccessExclusiveLock' AND granted";
+    let held = format!("SELECT count(*) {holders}");
+    wait_until("the catalog is locked", LONG, || {
+        Ok((shop.source(&held)? == "1").then_some(()))
+    })
+    .unwrap();
+    let mut host = Host::start(shop.folder(), &text, &["run"]).unwrap();
+    let held_up =
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%pg_enum%')";
+    wait_until("the host is held up", LONG, || {
+        Ok((shop.source(held_up)? == "t").then_some(()))
+    })
+    .unwrap();
+    shop.source("SELECT pg_replication_slot_advance('rowmill_shop', pg_current_wal_lsn())")
+        .unwrap();
+    shop.source(&format!("SELECT pg_terminate_backend(pid) {holders}"))
+        .unwrap();
+    holder.wait().unwrap();
+    let status = host.wait(LONG).unwrap();
+    assert_eq!(status.code(), Some(4), "{}", host.log());
+    assert!(host.log().contains("E0510"), "{}", host.log());
+    assert_eq!(shop.target(THERE).unwrap(), "1");
+}
+
 /// S16: a slot that is gone is made anew where the gap that it leaves is accepted.
 #[test]
 fn s16_a_slot_that_is_gone_is_made_anew_where_the_gap_is_accepted() {

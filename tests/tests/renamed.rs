@@ -67,6 +67,38 @@ fn s26_a_route_may_stop_where_its_table_is_renamed() {
     host.terminate().unwrap();
 }
 
+/// The old name goes to another table. What is written to the renamed one from then on would meet that one's rows: it
+/// stops the pipeline, until a route takes it.
+#[test]
+fn s26_two_tables_never_leave_under_one_name() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.source("CREATE PUBLICATION adopted FOR ALL TABLES").unwrap();
+    let orders = pipeline(&shop, "orders", "").replace("    tables: [public.orders]\n", "    publication: adopted\n");
+    let mut host = Host::run(shop.folder(), &orders).unwrap();
+    shop.source("INSERT INTO orders VALUES (1, 'old')").unwrap();
+    shop.wait_target(&mut host, &notes("orders"), "1 old").unwrap();
+    let swapped = "ALTER TABLE orders RENAME TO sales; CREATE TABLE orders (id int PRIMARY KEY, note text);
+        INSERT INTO orders VALUES (2, 'new');";
+    shop.cluster.script("source", swapped).unwrap();
+    shop.wait_target(&mut host, &notes("orders"), "2 new").unwrap();
+    shop.source("INSERT INTO sales VALUES (3, 'late')").unwrap();
+    let status = host.wait(LONG).unwrap();
+    assert_eq!(status.code(), Some(2), "{}", host.log());
+    let log = host.log();
+    assert!(
+        log.contains("E0707") && log.contains("another table has its old name"),
+        "{log}"
+    );
+    assert_eq!(shop.target(&notes("orders")).unwrap(), "2 new");
+
+    let route = "  - { tables: [public.sales], sinks: [nowhere] }\nsinks:\n  nowhere: { discard: {} }\n";
+    let both = orders.replace("sinks:\n", route);
+    let mut host = Host::run(shop.folder(), &both).unwrap();
+    shop.source("INSERT INTO orders VALUES (4, 'newer')").unwrap();
+    shop.wait_target(&mut host, &notes("orders"), "2 new, 4 newer").unwrap();
+    host.terminate().unwrap();
+}
+
 /// An adopted publication has its tables under whatever name, so nothing but the routes knows the old one.
 #[test]
 fn s26_a_start_refuses_a_table_that_has_left_all_routes_by_its_name() {

@@ -1,7 +1,7 @@
 //! What an adopted publication withholds leaves by no way, neither with the copy nor with the stream; what `where` leaves
 //! out of the copy comes with the stream.
 
-use rowmill_tests::{Host, Shop};
+use rowmill_tests::{Host, LONG, Shop};
 
 const TABLES: &str = "CREATE TABLE people (id bigint PRIMARY KEY, country text, name text, secret text);";
 const SECRET: &str = "nobody-may-read-this";
@@ -167,4 +167,100 @@ fn what_is_withheld_is_neither_sampled_nor_recorded() {
     let only = [&record[..], &["--where", "id < 50 -- old"]].concat();
     let (recorded, _) = Host::command(shop.folder(), &only, 0).unwrap();
     assert_eq!(recorded.lines().count(), 17, "{recorded}");
+}
+
+/// The server decodes what is behind with the list as it was then.
+#[test]
+fn what_was_written_before_a_column_was_withheld_leaves_without_it() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.source("CREATE PUBLICATION mine FOR TABLE people").unwrap();
+    let rest = "routes:
+  - { tables: [public.people], sinks: [warehouse, feed] }";
+    let pipeline = shop
+        .pipeline_of("public.people", rest)
+        .replace("tables: [public.people]\n", "publication: mine\n");
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.source("INSERT INTO people VALUES (1, 'de', 'first', 'known to all')")
+        .unwrap();
+    let count = "SELECT count(*), count(secret) FROM people";
+    shop.wait_target(&mut host, count, "1|1").unwrap();
+    host.terminate().unwrap();
+    shop.source(&format!("INSERT INTO people VALUES (2, 'de', 'second', '{SECRET}')"))
+        .unwrap();
+    shop.source("ALTER PUBLICATION mine SET TABLE people (id, country, name)")
+        .unwrap();
+    shop.source(&format!("INSERT INTO people VALUES (3, 'de', 'third', '{SECRET}')"))
+        .unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.wait_target(&mut host, count, "3|1").unwrap();
+
+    // It is let through again.
+    shop.source("ALTER PUBLICATION mine SET TABLE people").unwrap();
+    shop.source("INSERT INTO people VALUES (4, 'de', 'fourth', 'known again')")
+        .unwrap();
+    shop.wait_target(&mut host, count, "4|2").unwrap();
+    host.terminate().unwrap();
+    for file in std::fs::read_dir(shop.folder().join("out")).unwrap() {
+        let lines = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(!lines.contains(SECRET), "the feed has what is withheld by now");
+    }
+}
+
+/// The same of a table that the file selected before.
+#[test]
+fn what_was_written_to_a_table_before_it_was_taken_out_of_the_file_stays() {
+    let tables = format!("{TABLES} CREATE TABLE secrets (id int PRIMARY KEY, secret text);");
+    let shop = Shop::with(&tables).unwrap();
+    let rest = "routes:
+  - { tables: ['public.*'], sinks: [feed] }";
+    let all = shop.pipeline_of("'public.*'", rest);
+    let feed = |needle: &str| {
+        let files = std::fs::read_dir(shop.folder().join("out")).unwrap();
+        let mut files = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        files.any(|lines| lines.contains(needle))
+    };
+    let mut host = Host::run(shop.folder(), &all).unwrap();
+    shop.source("INSERT INTO secrets VALUES (1, 'known to all')").unwrap();
+    shop.wait_for(&mut host, "the row arrives", || Ok(feed("known to all")))
+        .unwrap();
+    host.terminate().unwrap();
+    shop.source(&format!("INSERT INTO secrets VALUES (2, '{SECRET}')"))
+        .unwrap();
+    shop.source("INSERT INTO people VALUES (1, 'de', 'behind it', 'x')")
+        .unwrap();
+    let one = shop.pipeline_of("public.people", rest);
+    let mut host = Host::run(shop.folder(), &one).unwrap();
+    shop.wait_for(&mut host, "the row behind it arrives", || Ok(feed("behind it")))
+        .unwrap();
+    assert!(host.log().contains("doesn't name it any more"), "{}", host.log());
+    host.terminate().unwrap();
+    assert!(!feed(SECRET), "the feed has a table that isn't selected");
+}
+
+/// The server makes an insert of an update into the filter, and leaves out what lies beside the table and wasn't changed.
+#[test]
+fn a_row_that_enters_the_filter_without_its_long_value_is_told() {
+    let shop = Shop::with(
+        "CREATE TABLE docs (id int, status text NOT NULL, body text, UNIQUE (id, status));
+         ALTER TABLE docs ALTER id SET NOT NULL, ALTER body SET STORAGE EXTERNAL;
+         ALTER TABLE docs REPLICA IDENTITY USING INDEX docs_id_status_key;",
+    )
+    .unwrap();
+    shop.source("CREATE PUBLICATION mine FOR TABLE docs WHERE (status = 'open')")
+        .unwrap();
+    let rest = "routes:
+  - { tables: [public.docs], sinks: [warehouse] }";
+    let pipeline = shop
+        .pipeline_of("public.docs", rest)
+        .replace("tables: [public.docs]\n", "publication: mine\n");
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.source("INSERT INTO docs VALUES (1, 'open', repeat('x', 9000)), (2, 'draft', repeat('y', 9000))")
+        .unwrap();
+    let found = "SELECT string_agg(id || ' ' || coalesce(length(body)::text, 'nothing'), ', ' ORDER BY id) FROM docs";
+    shop.wait_target(&mut host, found, "1 9000").unwrap();
+    shop.source("UPDATE docs SET status = 'open' WHERE id = 2").unwrap();
+    let status = host.wait(LONG).unwrap();
+    assert_eq!(status.code(), Some(6), "{}", host.log());
+    assert!(host.log().contains("E0413"), "{}", host.log());
+    assert_eq!(shop.target(found).unwrap(), "1 9000");
 }

@@ -125,13 +125,14 @@ impl PreparedStore {
             stats: spill.stats(),
         };
         let mut missing = std::mem::take(&mut store.ledger.recorded);
+        let mut over = Vec::new();
         for entry in fs::read_dir(&store.folder)? {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_name);
             let Some((xid, end)) = name else { continue };
             missing.retain(|recorded| *recorded != xid);
             if end.is_some_and(|end| end <= start) {
-                fs::remove_file(&path)?;
+                over.push(path);
                 continue;
             }
             let prepared = read(path)?;
@@ -143,6 +144,8 @@ impl PreparedStore {
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
         store.record()?;
+        // What is recorded has a file, whatever happens in between.
+        over.into_iter().try_for_each(fs::remove_file)?;
         store.count();
         Ok(store)
     }

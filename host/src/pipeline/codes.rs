@@ -43,7 +43,7 @@ pub const CODES: &[Code] = &[
         title: "a table has a name that no route takes",
         explanation: "It was renamed, and would go nowhere without a word. While the pipeline runs, a route with \
                       `on_schema_change: stop` stops before the first change under the new name; any other goes on under \
-                      the old one and says so. A start asks for the new name. Changes from before the rename arrive \
+                      the old one and says so, until another table has it: both would meet in one. A start asks for the new name. Changes from before the rename arrive \
                       under it, too.",
     },
 ];

@@ -127,7 +127,7 @@ impl Intake {
                 .iter_mut()
                 .for_each(|lane| lane.push(of_route.next().unwrap_or_default()));
         }
-        let routes = Routes::new(configs, parts.known, parts.live, parts.resent_until);
+        let routes = Routes::new(configs, parts.known, parts.live, parts.selected, parts.resent_until);
         let mut routes = routes.map_err(LaneEnd::Problem)?;
         for (route, state) in states.iter().enumerate() {
             routes.send_messages(route, state.wants_messages);

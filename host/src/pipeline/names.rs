@@ -30,11 +30,17 @@ impl Names {
         }
     }
 
+    /// Whether the table was selected at the session's start, or is followed since.
+    pub(super) fn knows(&self, oid: u32) -> bool {
+        self.known.contains_key(&oid)
+    }
+
     /// The relation under the name that it leaves by: its own where a route takes that, or else the one by which a route
     /// knows the table. `position` is the commit of its first row.
     ///
     /// # Errors
-    /// A route's that stops.
+    /// A route's that stops; or the name by which the route knows the table is another table's now, so that the changes of
+    /// both would meet in one.
     pub(super) fn resolve(
         &mut self,
         routes: &[Arc<Route>],
@@ -70,6 +76,13 @@ impl Names {
         if of.peek().is_none() {
             return Ok(own());
         }
+        if self.is_of_another(&followed) {
+            return Err(Box::new(displaced(
+                &followed.full_name(),
+                &relation.full_name(),
+                position,
+            )));
+        }
         if is_new {
             if of.any(|route| route.on_schema_change == OnSchemaChange::Stop) {
                 let from = format!("from the transaction at {position} on; the route says `on_schema_change: stop`");
@@ -80,6 +93,11 @@ impl Names {
             self.tell(relation, &followed.full_name(), FOLLOWED);
         }
         Ok(Arc::new(followed))
+    }
+
+    fn is_of_another(&self, followed: &Relation) -> bool {
+        let mut others = self.known.values().filter(|known| known.oid != followed.oid);
+        others.any(|known| (&known.schema, &known.table) == (&followed.schema, &followed.table))
     }
 
     fn tell(&mut self, relation: &Relation, before: &str, advice: &str) {
@@ -102,6 +120,17 @@ fn routed(relation: &Relation) -> RoutedTable {
         schema: relation.schema.clone(),
         table: relation.table.clone(),
     }
+}
+
+/// A table's old name went to another one, and no route takes its new name.
+fn displaced(before: &str, now: &str, position: Lsn) -> Problem {
+    let headline = format!("table {before} is called {now} now, and another table has its old name");
+    let help = format!(
+        "give {now} a route of its own in pipeline.yaml, to a `discard` sink where nobody wants it, and start again"
+    );
+    Problem::new("E0707", Exit::Usage, headline, help).with_cause(format!(
+        "the transaction at {position} changes {now}, which no route takes"
+    ))
 }
 
 /// A table has a name that no route takes.

@@ -3,10 +3,11 @@
 use super::columns::{KnownColumns, Met, project, route_key};
 use super::names::Names;
 use super::numbers;
+use super::selected::{Selected, Selection};
 use super::shape::{Versions, shape};
 use crate::batch::{Batch, HEARTBEAT_PREFIX, Lsn, Op, Relation, Row, Truncate};
 use crate::checkpoint::STATE_DISK_FULL;
-use crate::config::{OnSchemaChange, Route, TablePattern};
+use crate::config::{OnSchemaChange, Route};
 use crate::problem::{Exit, Problem};
 use crate::sink::ColumnChanges;
 use rustc_hash::FxHashMap;
@@ -58,13 +59,14 @@ pub(super) struct Routes {
     ways: FxHashMap<u32, Arc<[Way]>>,
     known: Box<dyn KnownColumns>,
     names: Names,
+    selection: Selection,
     live: Arc<LiveRelations>,
     /// By route: whether its plugins ask for logical messages.
     messages: Vec<bool>,
 }
 
 impl Routes {
-    /// `known` has the tables' names as they were where the WAL ended at `catalog_at`.
+    /// `known` has the tables' names, and `selected` what there was, where the WAL ended at `catalog_at`.
     ///
     /// # Errors
     /// They can't be read.
@@ -72,6 +74,7 @@ impl Routes {
         routes: Vec<Arc<Route>>,
         mut known: Box<dyn KnownColumns>,
         live: Arc<LiveRelations>,
+        selected: Selected,
         catalog_at: Lsn,
     ) -> Result<Self, Box<Problem>> {
         let keys = routes.iter().map(|route| route_key(route)).collect();
@@ -83,6 +86,7 @@ impl Routes {
             ways: FxHashMap::default(),
             known,
             names,
+            selection: Selection::new(selected, catalog_at),
             live,
             messages,
         })
@@ -181,7 +185,7 @@ impl Routes {
         let (routes, keys) = (&self.routes, &self.keys);
         let wanted = |schema: &str, table: &str| {
             let mut patterns = routes.iter().flat_map(|route| &route.tables);
-            patterns.any(|pattern| matches(pattern, schema, table))
+            patterns.any(|pattern| pattern.matches(schema, table))
         };
         let heard = numbers::hear(batch, self.known.as_mut(), wanted, |known, oid, table| {
             for key in keys {
@@ -203,9 +207,17 @@ impl Routes {
             return Ok(());
         }
         let (mut met, mut of) = (Vec::new(), Vec::new());
+        // They are asked for again: a reload may select them.
+        let mut left_out = Vec::new();
         for relation in &new {
             let index = relation.index;
-            let relation = self.names.resolve(&self.routes, relation, begins(batch, index))?;
+            if !self.selection.has(relation, self.names.knows(relation.oid)) {
+                left_out.push(index);
+                continue;
+            }
+            let position = begins(batch, index);
+            let relation = self.names.resolve(&self.routes, relation, position)?;
+            let relation = self.selection.without_withheld(relation, position);
             for (at, route) in self.routes.iter().enumerate() {
                 if !takes(route, &relation) {
                     continue;
@@ -223,6 +235,7 @@ impl Routes {
             false => self.known.known(&met).map_err(forgotten)?,
         };
         let mut ways: FxHashMap<u32, Vec<Way>> = new.iter().map(|relation| (relation.index, Vec::new())).collect();
+        ways.retain(|index, _| !left_out.contains(index));
         let mut versions = Versions::new(self.known.as_mut());
         for ((route, index, relation), known) in of.into_iter().zip(&known) {
             let config = &self.routes[route];
@@ -346,28 +359,12 @@ pub fn takes(route: &Route, relation: &Relation) -> bool {
 /// Whether rows of a table of this name go through the route.
 pub fn takes_table(route: &Route, schema: &str, table: &str) -> bool {
     let mut patterns = route.tables.iter();
-    patterns.any(|pattern| matches(pattern, schema, table))
-}
-
-/// Whether a pattern of the configuration names the table.
-fn matches(pattern: &TablePattern, schema: &str, table: &str) -> bool {
-    glob(pattern.schema.as_bytes(), schema.as_bytes()) && glob(pattern.table.as_bytes(), table.as_bytes())
-}
-
-/// `*` stands for anything, `?` for one byte.
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern.split_first(), name.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => glob(rest, name) || !name.is_empty() && glob(pattern, &name[1..]),
-        (Some((b'?', rest)), Some((_, name))) => glob(rest, name),
-        (Some((wanted, rest)), Some((found, name))) => wanted == found && glob(rest, name),
-        _ => false,
-    }
+    patterns.any(|pattern| pattern.matches(schema, table))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Listed, glob};
+    use super::Listed;
     use crate::batch::{OldImage, Op, Row};
 
     fn listed(ways: &[&[(usize, u32)]]) -> Listed {
@@ -412,20 +409,5 @@ mod tests {
         };
         assert_eq!(led(&[&[(0, 0)], &[(0, 1)]]), [1, 0, 1]);
         assert_eq!(led(&[&[(0, 0)], &[(0, 2)]]), [2, 0, 2]);
-    }
-
-    #[test]
-    fn globs() {
-        for (pattern, name, expected) in [
-            ("orders", "orders", true),
-            ("orders", "orders2", false),
-            ("order*", "orders", true),
-            ("*", "", true),
-            ("*_log", "a_log_log", true),
-            ("o?ders", "orders", true),
-            ("o?ders", "oders", false),
-        ] {
-            assert_eq!(glob(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
-        }
     }
 }

@@ -17,10 +17,12 @@ const WAL_PAGE: u64 = 8192;
 const PAGE_HEADERS: [u64; 2] = [24, 40];
 
 /// Limits of the role that would break a copy off, and row security that would silently leave rows out: with it off,
-/// the server refuses instead. Without `enable_tidscan` every range of a heap would be looked for in all of it.
+/// the server refuses instead. Without `enable_tidscan` every range of a heap would be looked for in all of it. A session whose
+/// host has vanished must not hold back the server's cleaning up for hours.
 const SETTINGS: &str = "SET statement_timeout = 0; SET lock_timeout = 0; SET row_security = off; SET jit = off; \
      SET enable_tidscan = on; \
-     SET idle_in_transaction_session_timeout = 0; SET default_transaction_deferrable = off";
+     SET idle_in_transaction_session_timeout = 0; SET default_transaction_deferrable = off; \
+     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
 
 pub(super) async fn connect(connect: &Connect) -> Result<Reader, Fault> {
     let mut reader = connect().await.map_err(Fault::Transient)?;

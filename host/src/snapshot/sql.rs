@@ -62,8 +62,11 @@ pub(super) fn key_operators(table: &TableCopy) -> String {
              AND o.amoprighttype = c.opcintype AND o.amopstrategy = 5 \
            JOIN pg_catalog.pg_operator p ON p.oid = o.amopopr \
            JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace \
-           WHERE c.opcdefault AND c.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid) LIMIT 1), 'pg_catalog') \
-         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+           WHERE c.opcdefault AND c.opcintype = b.base LIMIT 1), 'pg_catalog') \
+         FROM pg_catalog.pg_attribute a, \
+         LATERAL (WITH RECURSIVE chain AS (SELECT oid AS base, typbasetype AS under FROM pg_catalog.pg_type \
+             WHERE oid = a.atttypid UNION ALL SELECT u.oid, u.typbasetype FROM chain \
+             JOIN pg_catalog.pg_type u ON u.oid = chain.under) SELECT base FROM chain WHERE under = 0) AS b \
          WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped",
         table.relation.oid
     )

@@ -151,8 +151,8 @@ impl Table {
             return if *held { Ok(true) } else { Err(fault::changed(copy)) };
         };
         let no_key = |_| fault::no_key(copy);
-        // By an update into a unit that is out already, or by one into the set that a plugin lets through.
-        let may_be_missing = copy.file.is_some() || copy.filtered;
+        // By an update into a unit that is out already, or by one into the set that a plugin or the publication lets through.
+        let may_be_missing = copy.file.is_some() || copy.filtered || copy.filter.is_some();
         let change = match (row.old, row.new) {
             (Some(old), Some(new)) => {
                 key::write(batch, old, None, slots, old_key).map_err(no_key)?;

@@ -11,6 +11,7 @@ use crate::pipeline::probation::{ProbationEnd, ProbationLimits, ProbationTold};
 use crate::pipeline::queue::Queue;
 use crate::pipeline::recent::Recent;
 use crate::pipeline::routes::LiveRelations;
+use crate::pipeline::selected::Selected;
 use crate::pipeline::stats::LaneStats;
 use crate::plugin::{Chain, GuestMetrics};
 use crate::problem::Problem;
@@ -88,6 +89,7 @@ pub struct Parts {
     pub routes: Vec<RouteParts>,
     pub outlets: Vec<Outlet>,
     pub known: Box<dyn KnownColumns>,
+    pub selected: Selected,
     pub live: Arc<LiveRelations>,
     pub merger: Merger,
     /// Tables whose copied rows go to these sinks alone, by their OIDs.

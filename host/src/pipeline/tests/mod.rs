@@ -194,6 +194,7 @@ impl Bench {
             routes,
             outlets,
             known: Box::new(NoMemory),
+            selected: crate::pipeline::Selected::default(),
             live: Arc::default(),
             merger,
             only: self.only.clone(),

@@ -2,7 +2,7 @@
 
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
-use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue};
+use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue, Selected};
 use crate::problem::Problem;
 use crate::runtime::acknowledge::acknowledge;
 use crate::runtime::live_copies::Copiers;
@@ -11,6 +11,7 @@ use crate::runtime::source::{Ready, database};
 use crate::runtime::{chains, copies, known, late_sinks, reload, tap};
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext, UserTypes};
+use crate::source::catalog::Catalog;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{Notify, oneshot, watch};
@@ -100,6 +101,7 @@ pub(super) fn launch(
         routes,
         outlets,
         known: Box::new(known::StoredColumns(process.store.clone())),
+        selected: selected(process, &ready.catalog),
         live: Arc::clone(&process.live),
         merger,
         only,
@@ -140,6 +142,25 @@ pub(super) fn launch(
         copiers: Copiers::new(copier),
         only: only_tables,
     })
+}
+
+fn selected(process: &Arc<Process>, catalog: &Catalog) -> Selected {
+    let withheld = catalog.tables.iter().filter_map(|table| {
+        let columns = table.columns.iter().filter(|column| column.withheld);
+        let names: Vec<String> = columns.map(|column| column.name.clone()).collect();
+        (!names.is_empty()).then_some((table.oid, names))
+    });
+    let withheld = withheld.collect();
+    let process = Arc::clone(process);
+    let names = move |schema: &str, table: &str| {
+        let config = process.config();
+        let patterns = &config.source.tables;
+        patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(schema, table))
+    };
+    Selected {
+        names: Box::new(names),
+        withheld,
+    }
 }
 
 fn spawn_intake(parts: Parts, ended: Arc<Notify>) -> oneshot::Receiver<LaneEnd> {

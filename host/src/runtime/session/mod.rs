@@ -14,11 +14,13 @@ use super::source::{NotReady, prepare, query};
 use super::stop::{Stop, StopRequest};
 use super::supervise::RunOptions;
 use super::{failure::unavailable, heartbeat, partitions, types, wal_pressure};
+use crate::batch::Lsn;
 use crate::decode::Decoder;
 use crate::problem::Problem;
 use crate::source::catalog::Catalog;
 use crate::source::monitor;
 use crate::source::replication::ProtocolOptions;
+use crate::source::slot;
 use end::{conclude, wind_down};
 use launch::launch;
 use std::sync::Arc;
@@ -82,7 +84,8 @@ pub(super) async fn session(
         &running.copiers,
         joins,
     );
-    let mut server_gone = watch_server(process, ready.monitor, joins, ready.catalog.clone(), &ready.slot);
+    let monitor = Arc::new(ready.monitor);
+    let mut server_gone = watch_server(process, Arc::clone(&monitor), joins, ready.catalog.clone(), &ready.slot);
     let mut receiver = match ready
         .connection
         .start(&ready.slot, start, &publications, protocol, acknowledged)
@@ -100,6 +103,11 @@ pub(super) async fn session(
             };
         }
     };
+    // From here on the slot is ours, and nothing has been acknowledged yet.
+    if let Some(reason) = moved_on(&monitor, &ready.slot, start).await {
+        wind_down(process, running, None, false, stop).await?;
+        return Ok(SessionEnd::Retry(reason));
+    }
     receiver.limit_rows(usize::try_from(process.config().source.max_row.0).unwrap_or(usize::MAX));
     let mut until = Until {
         stop,
@@ -130,6 +138,17 @@ pub(super) async fn session(
     concluded
 }
 
+/// Why the stream can't be trusted to begin at `start`: the server begins where the slot stands, without a word, and between
+/// our look at it and now somebody else may have moved it. The next session looks again, and says what is lost.
+async fn moved_on(monitor: &tokio_postgres::Client, slot: &str, start: Lsn) -> Option<String> {
+    let stands = match slot::state(monitor, slot).await {
+        Ok(Some(state)) => Lsn(state.confirmed_flush_lsn.unwrap_or_default()),
+        Ok(None) => return Some(format!("slot {slot} is gone")),
+        Err(problem) => return Some(problem.headline),
+    };
+    (stands > start).then(|| format!("slot {slot} was moved on to {stands} meanwhile"))
+}
+
 /// What is asked of the server, once per session.
 fn protocol(process: &Process, server_version: u32) -> ProtocolOptions {
     let chosen = if process.streams_transactions() {
@@ -146,7 +165,7 @@ fn protocol(process: &Process, server_version: u32) -> ProtocolOptions {
 /// Tells when the server is seen to shut down, or to be gone. Says nothing while all is well.
 fn watch_server(
     process: &Arc<Process>,
-    client: tokio_postgres::Client,
+    client: Arc<tokio_postgres::Client>,
     joins: Joining,
     catalog: Catalog,
     slot: &str,

@@ -65,7 +65,7 @@ codes! {
     FAILOVER_WITHOUT = "E0226";
     /// There are standbys that the server doesn't wait for before it sends: the slot may be ahead of what they have.
     FAILOVER_AHEAD = "E0227";
-    /// The server is older than the versions that Rowmill is tested with.
+    /// The server is older than the versions that Rowmill is tested with, or lacks a fix without which changes may be missing.
     SERVER_OLD = "E0230";
     /// The database's encoding is not UTF8.
     ENCODING = "E0231";

@@ -81,6 +81,20 @@ pub(super) async fn check(
     Ok(())
 }
 
+/// The first minor version that tells transactions in progress of a publication that changes, where the server's is an
+/// older one (release notes of May 2025).
+fn fixed_in(version: i32) -> Option<&'static str> {
+    const FIXED: [(i32, &str); 4] = [
+        (140_018, "14.18"),
+        (150_013, "15.13"),
+        (160_009, "16.9"),
+        (170_005, "17.5"),
+    ];
+    let of_major = |(fixed, _): &&(i32, &str)| fixed / 10_000 == version / 10_000;
+    let (fixed, text) = FIXED.iter().find(of_major)?;
+    (version < *fixed).then_some(*text)
+}
+
 fn version_and_encoding(server: &Server, findings: &mut Findings) {
     if server.version < VERSION_TESTED {
         findings.note(
@@ -92,6 +106,22 @@ fn version_and_encoding(server: &Server, findings: &mut Findings) {
             ),
             None,
             Some("upgrade the server to PostgreSQL 14 or later".into()),
+        );
+    }
+    if let Some(fixed) = fixed_in(server.version) {
+        findings.note(
+            Level::Warning,
+            codes::SERVER_OLD,
+            format!(
+                "the server's version is {}, which may stop sending changes of a table that comes into the publication",
+                server.version_text
+            ),
+            Some(
+                "where a transaction that had written to the table before commits behind that, the server goes by a stale \
+                 list of what is published, and says nothing"
+                    .into(),
+            ),
+            Some(format!("upgrade the server to PostgreSQL {fixed}; until then add tables while none is written to")),
         );
     }
     if server.encoding != "UTF8" {
