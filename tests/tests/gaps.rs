@@ -78,6 +78,8 @@ fn s21_a_gap_is_accepted_where_it_is_named() {
 fn s21_a_slot_that_moves_on_while_a_host_connects_is_a_gap() {
     let shop = Shop::new().unwrap();
     let (text, _) = pipeline(&shop);
+    let url = format!("url: {}", shop.cluster.url("target"));
+    let text = text.replace(&url, &format!("{url}, create_tables: true"));
     let mut host = Host::run(shop.folder(), &text).unwrap();
     insert(&shop, 1);
     shop.wait_equal(&mut host).unwrap();

@@ -215,8 +215,11 @@ fn what_was_written_to_a_table_before_it_was_taken_out_of_the_file_stays() {
   - { tables: ['public.*'], sinks: [feed] }";
     let all = shop.pipeline_of("'public.*'", rest);
     let feed = |needle: &str| {
-        let files = std::fs::read_dir(shop.folder().join("out")).unwrap();
-        let mut files = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        let files = std::fs::read_dir(shop.folder().join("out"));
+        let mut files = files
+            .into_iter()
+            .flatten()
+            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
         files.any(|lines| lines.contains(needle))
     };
     let mut host = Host::run(shop.folder(), &all).unwrap();
@@ -252,8 +255,12 @@ fn a_row_that_enters_the_filter_without_its_long_value_is_told() {
   - { tables: [public.docs], sinks: [warehouse] }";
     let pipeline = shop
         .pipeline_of("public.docs", rest)
-        .replace("tables: [public.docs]\n", "publication: mine\n");
+        .replace("tables: [public.docs]\n", "publication: mine\n")
+        .replace("{ mode: initial, connections: 2, unit_rows: 2000 }", "never");
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    let log = shop.folder().join("log");
+    let streams = || Ok(std::fs::read_to_string(&log).is_ok_and(|log| log.contains("streaming")));
+    shop.wait_for(&mut host, "it streams", streams).unwrap();
     shop.source("INSERT INTO docs VALUES (1, 'open', repeat('x', 9000)), (2, 'draft', repeat('y', 9000))")
         .unwrap();
     let found = "SELECT string_agg(id || ' ' || coalesce(length(body)::text, 'nothing'), ', ' ORDER BY id) FROM docs";

@@ -204,8 +204,10 @@ fn made(target: &Target, run: &Run, conflict: OnConflict, table: Option<&'static
         Kind::Update | Kind::Complete => {
             let mut set = source.assignments(|column| !column.key);
             if set.is_empty() {
-                // Nothing changes, and yet it is seen whether the row is what it should be.
-                source.always().next()?;
+                // Nothing changes, and yet it is seen whether the row is there, or what it should be.
+                if run.kind == Kind::Update {
+                    source.always().next()?;
+                }
                 let key = source.key().next()?;
                 set = format!("{0} = t.{0}", key.name);
             }
