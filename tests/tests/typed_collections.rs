@@ -191,3 +191,50 @@ fn jsons() {
     let json = Json::from_text(row[0].as_deref().unwrap()).unwrap();
     assert_eq!(json.get("a").map(|found| found.as_str()), row[1].as_deref());
 }
+
+/// What a json may be that a jsonb isn't, and what a text is that is no json: as Postgres takes them.
+#[test]
+fn jsons_as_they_are_written() {
+    let oracle = Oracle::start();
+    let row = &oracle.rows(r#"SELECT '{"\ud800": 1, "\u0000": 2, "email": "x"}'::json"#)[0];
+    let json = Json::from_text(row[0].as_deref().unwrap()).unwrap();
+    assert_eq!(json.members().count(), 3);
+    assert_eq!(json.get("email").unwrap().as_text().unwrap(), "x");
+    // Numbers that are integers, as `numeric` has them.
+    let rows = oracle.rows(
+        r#"SELECT j ->> 0, CASE WHEN v = trunc(v) AND abs(v) < 1e18 THEN v::bigint END FROM
+        (SELECT j, (j ->> 0)::numeric AS v FROM (SELECT json_build_array((m::text || e)::json) AS j
+            FROM unnest(ARRAY['0', '-0', '1', '-7', '10', '1200', '1.5', '-0.25', '3.00', '0.0', '123456789012345678', '0.10']) m,
+                 unnest(ARRAY['', 'e0', 'e1', 'E+2', 'e-1', 'e-2', 'e17', 'e-20']) e) made) numbers"#,
+    );
+    assert_eq!(rows.len(), 96);
+    for row in rows {
+        let text = row[0].as_deref().unwrap();
+        let found = Json::from_text(text)
+            .unwrap()
+            .as_i64()
+            .filter(|found| found.unsigned_abs() < 10u64.pow(18));
+        assert_eq!(found, row[1].as_deref().and_then(|value| value.parse().ok()), "{text}");
+    }
+    // Anything that is put together of pieces.
+    oracle.rows(
+        "CREATE FUNCTION pg_temp.is_json(text) RETURNS boolean LANGUAGE plpgsql
+         AS $$ BEGIN PERFORM $1::json; RETURN true; EXCEPTION WHEN OTHERS THEN RETURN false; END $$",
+    );
+    let rows = oracle.rows(
+        r#"SELECT t, pg_temp.is_json(t) FROM (SELECT string_agg((ARRAY['{', '}', '[', ']', ',', ':', '"', '"a"', '"a":',
+            '\', '\u00e9', '\ud800', '\n', '1', '0', '-', '.', 'e', '+', 'true', 'null', ' ', E'\n', E'\u0001', 'é', '{"a":1}',
+            '[1,2]', '1.5e-3'])[floor(random() * 28 + 1 + 0 * n + 0 * k)::int], '') AS t
+        FROM generate_series(1, 20000) n, generate_series(1, 1 + n % 6) k GROUP BY n) made"#,
+    );
+    let valid = rows.iter().filter(|row| row[1].as_deref() == Some("t")).count();
+    assert!(valid > 500, "{valid} of them are json");
+    for row in rows {
+        let text = row[0].as_deref().unwrap();
+        assert_eq!(
+            Json::from_text(text).is_some(),
+            row[1].as_deref() == Some("t"),
+            "{text}"
+        );
+    }
+}
