@@ -2,6 +2,7 @@
 
 use rowmill_plugin::postgres::{Array, Bound, FromText, Json, JsonKind, Numeric, Range, Timestamp};
 use rowmill_tests::{Oracle, number};
+use std::borrow::Cow;
 
 /// Arrays and what their elements are, both as Postgres says.
 fn check_arrays(oracle: &Oracle, arrays: &str) -> usize {
@@ -236,5 +237,31 @@ fn jsons_as_they_are_written() {
             row[1].as_deref() == Some("t"),
             "{text}"
         );
+    }
+}
+
+/// Boxes are separated by semicolons, which a text alone doesn't tell.
+#[test]
+fn arrays_of_boxes() {
+    let oracle = Oracle::start();
+    let delimited = oracle.rows("SELECT DISTINCT typdelim FROM pg_type WHERE typdelim <> ','");
+    assert_eq!(delimited, [[Some(";".to_owned())]]);
+    let oid = oracle.rows("SELECT 'box[]'::regtype::oid, array_agg(typname) FROM pg_type WHERE typdelim = ';'");
+    assert_eq!(oid[0], [Some("1020".to_owned()), Some("{box,_box}".to_owned())]);
+    for boxes in [
+        "{(1,1),(0,0);(3,3),(2,2);NULL}",
+        "[0:1][1:1]={{(1,1),(0,0)};{(3,3),(2,2)}}",
+        "{}",
+    ] {
+        let text = oracle.rows(&format!("SELECT '{boxes}'::box[]"))[0][0].clone().unwrap();
+        let array = Array::delimited(&text, b';').unwrap();
+        let found: Vec<_> = array
+            .elements()
+            .map(|element| vec![element.text().map(Cow::into_owned)])
+            .collect();
+        let expected = oracle.rows(&format!(
+            "SELECT e::text FROM unnest('{boxes}'::box[]) WITH ORDINALITY u(e, o) ORDER BY o"
+        ));
+        assert_eq!(found, expected, "{text}");
     }
 }

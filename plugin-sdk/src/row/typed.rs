@@ -140,7 +140,8 @@ impl<'a> Row<'a> {
         self.get(column)
     }
 
-    /// An array; `None` is NULL.
+    /// An array; `None` is NULL. One of a type of your own that has another delimiter than a comma is read by
+    /// [`Array::delimited`](postgres::Array::delimited).
     ///
     /// ```
     /// # use rowmill_plugin::{Result, Row};
