@@ -2,3 +2,4 @@
 
 mod array;
 mod json;
+mod value;
