@@ -2,4 +2,5 @@
 
 mod array;
 mod json;
+mod output;
 mod value;
