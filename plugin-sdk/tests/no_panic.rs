@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use rowmill_plugin::postgres::{
-    Array, Date, Decimal, FromText, Interval, Json, Numeric, Range, Time, TimeTz, Timestamp, TimestampTz, Uuid,
+    Array, Date, Decimal, FromText, Interval, Json, JsonKind, Numeric, Range, Time, TimeTz, Timestamp, TimestampTz,
+    Uuid,
 };
 use std::cmp::Ordering;
 use std::fmt::{Debug, Display};
@@ -12,10 +13,10 @@ fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => "[0-9]{1,6}",
         2 => Just("99999999999999999999".to_owned()),
-        6 => "[-+:./ ,{}\\[\\]()\"\\\\=TtZ]",
+        6 => "[-+:;./ ,{}\\[\\]()\"\\\\=TtZ]",
         3 => prop::sample::select(vec![
             "infinity", "-infinity", "Infinity", "NaN", " BC", "-00", "24:00:00", "+15:59", " years", " mon", " day",
-            "NULL", "empty", "true", "null", "\\u00e9", "\\ud800", "é", "🦀", "e+300", "9223372036854775807",
+            "{\"a\":1}", "\"a\":", "NULL", "empty", "true", "null", "\\u00e9", "\\ud800", "é", "🦀", "e+300", "9223372036854775807",
             "-9223372036854775808", "2147483647", "294276-12-31", "5874897-12-31", "4713-01-01",
         ]).prop_map(str::to_owned),
         1 => "\\PC",
@@ -60,9 +61,12 @@ fn ask(text: &str) {
         assert_eq!(numeric.cmp(&numeric), Ordering::Equal);
     }
     if let Some(Range::Between(lower, upper)) = Range::from_text(text) {
-        let _ = (lower.get::<i32>(), upper.get::<Timestamp>());
+        let _ = (lower.get::<i32>(), upper.try_get::<Timestamp>().is_ok());
     }
-    if let Some(array) = Array::from_text(text) {
+    for array in [Array::from_text(text), Array::delimited(text, b';')]
+        .into_iter()
+        .flatten()
+    {
         assert_eq!(array.elements().count(), array.len(), "{text:?}");
         for element in array.elements() {
             let _ = (
@@ -70,10 +74,25 @@ fn ask(text: &str) {
                 element.get::<i64>(),
                 element.get::<Date>(),
                 element.get::<Numeric>(),
+                element.try_get::<Json>().is_ok(),
             );
         }
     }
-    if let Some(json) = Json::from_text(text) {
+    for (at, json) in [Json::from_text(text), Json::of_postgres(text)].into_iter().enumerate() {
+        let Some(json) = json else { continue };
+        if at == 0 {
+            // It was checked: nothing is passed over.
+            assert!(json.kind() != JsonKind::Text || json.as_text().is_some(), "{text:?}");
+            assert!(
+                json.members()
+                    .all(|(_, member)| Json::from_text(member.as_str()).is_some()),
+                "{text:?}"
+            );
+            assert!(
+                json.items().all(|item| Json::from_text(item.as_str()).is_some()),
+                "{text:?}"
+            );
+        }
         let _ = (
             json.kind(),
             json.get("a"),

@@ -2,6 +2,7 @@
 
 use rowmill_plugin::postgres::{Array, Bound, FromText, Json, JsonKind, Numeric, Range, Timestamp};
 use rowmill_tests::{Oracle, number};
+use std::borrow::Cow;
 
 /// Arrays and what their elements are, both as Postgres says.
 fn check_arrays(oracle: &Oracle, arrays: &str) -> usize {
@@ -190,4 +191,77 @@ fn jsons() {
     let row = &oracle.rows(r#"SELECT j, j ->> 'a' FROM (SELECT '{"a": 1, "b": 2, "a": 3}'::json AS j) t"#)[0];
     let json = Json::from_text(row[0].as_deref().unwrap()).unwrap();
     assert_eq!(json.get("a").map(|found| found.as_str()), row[1].as_deref());
+}
+
+/// What a json may be that a jsonb isn't, and what a text is that is no json: as Postgres takes them.
+#[test]
+fn jsons_as_they_are_written() {
+    let oracle = Oracle::start();
+    let row = &oracle.rows(r#"SELECT '{"\ud800": 1, "\u0000": 2, "email": "x"}'::json"#)[0];
+    let json = Json::from_text(row[0].as_deref().unwrap()).unwrap();
+    assert_eq!(json.members().count(), 3);
+    assert_eq!(json.get("email").unwrap().as_text().unwrap(), "x");
+    // Numbers that are integers, as `numeric` has them.
+    let rows = oracle.rows(
+        r#"SELECT j ->> 0, CASE WHEN v = trunc(v) AND abs(v) < 1e18 THEN v::bigint END FROM
+        (SELECT j, (j ->> 0)::numeric AS v FROM (SELECT json_build_array((m::text || e)::json) AS j
+            FROM unnest(ARRAY['0', '-0', '1', '-7', '10', '1200', '1.5', '-0.25', '3.00', '0.0', '123456789012345678', '0.10']) m,
+                 unnest(ARRAY['', 'e0', 'e1', 'E+2', 'e-1', 'e-2', 'e17', 'e-20']) e) made) numbers"#,
+    );
+    assert_eq!(rows.len(), 96);
+    for row in rows {
+        let text = row[0].as_deref().unwrap();
+        let found = Json::from_text(text)
+            .unwrap()
+            .as_i64()
+            .filter(|found| found.unsigned_abs() < 10u64.pow(18));
+        assert_eq!(found, row[1].as_deref().and_then(|value| value.parse().ok()), "{text}");
+    }
+    // Anything that is put together of pieces.
+    oracle.rows(
+        "CREATE FUNCTION pg_temp.is_json(text) RETURNS boolean LANGUAGE plpgsql
+         AS $$ BEGIN PERFORM $1::json; RETURN true; EXCEPTION WHEN OTHERS THEN RETURN false; END $$",
+    );
+    let rows = oracle.rows(
+        r#"SELECT t, pg_temp.is_json(t) FROM (SELECT string_agg((ARRAY['{', '}', '[', ']', ',', ':', '"', '"a"', '"a":',
+            '\', '\u00e9', '\ud800', '\n', '1', '0', '-', '.', 'e', '+', 'true', 'null', ' ', E'\n', E'\u0001', 'é', '{"a":1}',
+            '[1,2]', '1.5e-3'])[floor(random() * 28 + 1 + 0 * n + 0 * k)::int], '') AS t
+        FROM generate_series(1, 20000) n, generate_series(1, 1 + n % 6) k GROUP BY n) made"#,
+    );
+    let valid = rows.iter().filter(|row| row[1].as_deref() == Some("t")).count();
+    assert!(valid > 500, "{valid} of them are json");
+    for row in rows {
+        let text = row[0].as_deref().unwrap();
+        assert_eq!(
+            Json::from_text(text).is_some(),
+            row[1].as_deref() == Some("t"),
+            "{text}"
+        );
+    }
+}
+
+/// Boxes are separated by semicolons, which a text alone doesn't tell.
+#[test]
+fn arrays_of_boxes() {
+    let oracle = Oracle::start();
+    let delimited = oracle.rows("SELECT DISTINCT typdelim FROM pg_type WHERE typdelim <> ','");
+    assert_eq!(delimited, [[Some(";".to_owned())]]);
+    let oid = oracle.rows("SELECT 'box[]'::regtype::oid, array_agg(typname) FROM pg_type WHERE typdelim = ';'");
+    assert_eq!(oid[0], [Some("1020".to_owned()), Some("{box,_box}".to_owned())]);
+    for boxes in [
+        "{(1,1),(0,0);(3,3),(2,2);NULL}",
+        "[0:1][1:1]={{(1,1),(0,0)};{(3,3),(2,2)}}",
+        "{}",
+    ] {
+        let text = oracle.rows(&format!("SELECT '{boxes}'::box[]"))[0][0].clone().unwrap();
+        let array = Array::delimited(&text, b';').unwrap();
+        let found: Vec<_> = array
+            .elements()
+            .map(|element| vec![element.text().map(Cow::into_owned)])
+            .collect();
+        let expected = oracle.rows(&format!(
+            "SELECT e::text FROM unnest('{boxes}'::box[]) WITH ORDINALITY u(e, o) ORDER BY o"
+        ));
+        assert_eq!(found, expected, "{text}");
+    }
 }

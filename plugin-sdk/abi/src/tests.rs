@@ -48,6 +48,22 @@ fn strings_of_every_length_class_come_back() {
     }
 }
 
+/// What is formatted is never cut: a text of which a part is lost looks like another one.
+#[test]
+fn formatted_texts_of_every_length_come_back() {
+    for len in [0, 1, 255, 65_535, 65_536, 70_000] {
+        let text: String = "é".repeat(len / 2) + &"x".repeat(len % 2);
+        let mut writer = Writer::new();
+        writer.uint(1);
+        writer.display(&text);
+        writer.nil();
+        let mut reader = Reader::new(writer.as_slice());
+        assert_eq!(reader.uint(), Ok(1));
+        assert_eq!(reader.str(), Ok(text.as_str()), "{len}");
+        assert!(reader.take_nil() && reader.is_at_end());
+    }
+}
+
 #[test]
 fn skipping_passes_over_everything_nested() {
     let mut writer = Writer::new();

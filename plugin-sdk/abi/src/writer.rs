@@ -181,16 +181,24 @@ impl Writer {
         }
     }
 
-    /// A text that is formatted in place; cut at 65,535 bytes.
+    /// A text that is formatted in place.
     pub fn display(&mut self, value: &impl core::fmt::Display) {
         self.fixed(&[0xda, 0, 0]);
         let start = self.len;
         // Appending doesn't fail.
         let _ = core::fmt::write(self, format_args!("{value}"));
-        let len = (self.len - start).min(usize::from(u16::MAX));
-        self.len = start + len;
-        if let Some(place) = self.room.get_mut(start - 2..start) {
-            place.copy_from_slice(&(len as u16).to_be_bytes());
+        let len = self.len - start;
+        if let Ok(len) = u16::try_from(len) {
+            if let Some(place) = self.room.get_mut(start - 2..start) {
+                place.copy_from_slice(&len.to_be_bytes());
+            }
+            return;
+        }
+        // Longer than the header tells: it gets the next larger one.
+        self.insert(start, &[0; 2]);
+        self.set(start - 3, 0xdb);
+        if let Some(place) = self.room.get_mut(start - 2..start + 2) {
+            place.copy_from_slice(&(len as u32).to_be_bytes());
         }
     }
 

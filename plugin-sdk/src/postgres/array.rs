@@ -1,13 +1,17 @@
 use super::FromText;
 use super::quoted::{end_of, unescape};
 use super::scan::Scan;
+use crate::{Column, Error, Result};
 use std::borrow::Cow;
 
 /// As many dimensions as Postgres allows (MAXDIM).
 const DIMENSIONS_MAX: usize = 6;
 
-/// An array of any type whose elements are separated by commas (all but those of `box`), with its dimensions and
-/// their bounds. Checked as a whole and read element by element, from the batch.
+/// An array with its dimensions and their bounds. Checked as a whole and read element by element, from the batch.
+///
+/// Its elements are separated by commas, unless their type says otherwise: those of `box` by semicolons, those of PostGIS'
+/// `geometry` and `geography` by colons. The accessors of a [`Row`](crate::Row) know these by the column's type, which a text
+/// alone doesn't tell: see [`delimited`](Self::delimited).
 ///
 /// ```
 /// use rowmill_plugin::postgres::{Array, FromText};
@@ -25,6 +29,7 @@ const DIMENSIONS_MAX: usize = 6;
 pub struct Array<'a> {
     /// From the first brace on.
     text: &'a str,
+    delimiter: u8,
     dimensions: [Dimension; DIMENSIONS_MAX],
     dimension_count: usize,
 }
@@ -45,6 +50,39 @@ pub struct Dimension {
 }
 
 impl<'a> Array<'a> {
+    /// An array of a type whose delimiter (`typdelim` of `pg_type`) is another than a comma, such as `box`. None where the
+    /// delimiter can be none: a brace, a quote, a backslash, a part of a character.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::Array;
+    /// let boxes = Array::delimited("{(1,1),(0,0);(3,3),(2,2)}", b';').unwrap();
+    /// let texts: Vec<_> = boxes.elements().map(|element| element.text().unwrap()).collect();
+    /// assert_eq!(texts, ["(1,1),(0,0)", "(3,3),(2,2)"]);
+    /// ```
+    pub fn delimited(text: &'a str, delimiter: u8) -> Option<Self> {
+        if !delimiter.is_ascii() || b"{}\"\\".contains(&delimiter) {
+            return None;
+        }
+        let mut scan = Scan::new(text);
+        let mut dimensions = [Dimension { lower: 1, len: 0 }; DIMENSIONS_MAX];
+        let mut count = 0;
+        while scan.eat(b'[') {
+            *dimensions.get_mut(count)? = bounds(&mut scan)?;
+            count += 1;
+        }
+        if count > 0 {
+            scan.eat(b'=').then_some(())?;
+        }
+        let mut array = Self {
+            text: text.get(text.len() - scan.0.len()..)?,
+            delimiter,
+            dimensions,
+            dimension_count: count,
+        };
+        array.check()?;
+        (count == 0 || array.dimension_count == count).then_some(array)
+    }
+
     /// The dimensions, outermost first; none where the array is empty.
     ///
     /// ```
@@ -88,7 +126,11 @@ impl<'a> Array<'a> {
     /// assert_eq!(values, [Some(1), None, Some(3)]);
     /// ```
     pub fn elements(&self) -> Elements<'a> {
-        Elements { text: self.text, at: 0 }
+        Elements {
+            text: self.text,
+            delimiter: self.delimiter,
+            at: 0,
+        }
     }
 
     /// Checks the braces and fills in the lengths of the dimensions.
@@ -120,14 +162,14 @@ impl<'a> Array<'a> {
                     }
                     counts[depth - 1] += 1;
                 }
-                (b',', false) => {
+                (byte, false) if byte == self.delimiter => {
                     wants = true;
                     at += 1;
                 }
                 (_, true) => {
                     deepest = if deepest == 0 { depth } else { deepest };
                     (depth == deepest && depth > 0).then_some(())?;
-                    at = end_of_element(bytes, at)?;
+                    at = end_of_element(bytes, at, self.delimiter)?;
                     counts[depth - 1] = counts[depth - 1].checked_add(1)?;
                     wants = false;
                 }
@@ -147,13 +189,18 @@ impl<'a> Array<'a> {
 }
 
 /// The place behind an element, which isn't empty.
-fn end_of_element(bytes: &[u8], start: usize) -> Option<usize> {
+fn end_of_element(bytes: &[u8], start: usize, delimiter: u8) -> Option<usize> {
     if bytes.get(start) == Some(&b'"') {
         return end_of(bytes, start, false);
     }
     let mut at = start;
-    while !matches!(bytes.get(at)?, b',' | b'{' | b'}' | b'"') {
-        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    loop {
+        match *bytes.get(at)? {
+            b'{' | b'}' | b'"' => break,
+            byte if byte == delimiter => break,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
     }
     (at > start).then_some(at)
 }
@@ -161,40 +208,46 @@ fn end_of_element(bytes: &[u8], start: usize) -> Option<usize> {
 impl<'a> FromText<'a> for Array<'a> {
     const WANTED: &'static str = "an array";
 
+    /// Of a type whose elements are separated by commas.
     fn from_text(text: &'a str) -> Option<Self> {
-        let mut scan = Scan::new(text);
-        let mut dimensions = [Dimension { lower: 1, len: 0 }; DIMENSIONS_MAX];
-        let mut count = 0;
-        while scan.eat(b'[') {
-            *dimensions.get_mut(count)? = bounds(&mut scan)?;
-            count += 1;
-        }
-        if count > 0 {
-            scan.eat(b'=').then_some(())?;
-        }
-        let mut array = Self {
-            text: text.get(text.len() - scan.0.len()..)?,
-            dimensions,
-            dimension_count: count,
-        };
-        array.check()?;
-        (count == 0 || array.dimension_count == count).then_some(array)
+        Self::delimited(text, b',')
+    }
+
+    /// `None` says nothing: the column's type isn't known here.
+    fn from_bytes(_: &'a [u8]) -> Option<Self> {
+        None
+    }
+
+    fn from_column(text: &'a str, column: &Column) -> Option<Self> {
+        Self::delimited(text, delimiter(column))
+    }
+}
+
+/// What separates the elements of this column's arrays: of all types that come with Postgres only `box` has something else
+/// than a comma.
+fn delimiter(column: &Column) -> u8 {
+    const BOXES: u32 = 1020;
+    if column.type_oid == BOXES {
+        return b';';
+    }
+    // Types of an extension have other OIDs everywhere, and a schema before their names where it isn't searched.
+    let name = column.type_name.rsplit('.').next();
+    match name {
+        Some("geometry[]" | "geography[]") => b':',
+        _ => b',',
     }
 }
 
 /// `0:1]` behind its bracket.
 fn bounds(scan: &mut Scan<'_>) -> Option<Dimension> {
-    let mut signed = || {
+    let mut signed = |end| {
         let negative = scan.eat(b'-');
         let number = scan.number()?;
-        Some((
-            if negative { -number } else { number },
-            scan.eat(b':') || scan.eat(b']'),
-        ))
+        scan.eat(end).then_some(if negative { -number } else { number })
     };
-    let ((lower, _), (upper, is_closed)) = (signed()?, signed()?);
+    let (lower, upper) = (signed(b':')?, signed(b']')?);
     let len = u32::try_from(upper.checked_sub(lower)?.checked_add(1)?).ok()?;
-    (is_closed && len > 0).then_some(Dimension {
+    (len > 0).then_some(Dimension {
         lower: i32::try_from(lower).ok()?,
         len,
     })
@@ -210,6 +263,7 @@ fn bounds(scan: &mut Scan<'_>) -> Option<Dimension> {
 #[derive(Clone, Debug)]
 pub struct Elements<'a> {
     text: &'a str,
+    delimiter: u8,
     at: usize,
 }
 
@@ -218,11 +272,11 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<Element<'a>> {
         let bytes = self.text.as_bytes();
-        while matches!(bytes.get(self.at)?, b'{' | b'}' | b',') {
+        while [b'{', b'}', self.delimiter].contains(bytes.get(self.at)?) {
             self.at += 1;
         }
         let start = self.at;
-        self.at = end_of_element(bytes, start)?;
+        self.at = end_of_element(bytes, start, self.delimiter)?;
         Some(Element::read(self.text.get(start..self.at)?))
     }
 }
@@ -258,7 +312,8 @@ impl<'a> Element<'a> {
         self.0.clone()
     }
 
-    /// Its value, which may borrow from the element; `None` where it is NULL or isn't one of that type.
+    /// Its value, which may borrow from the element; `None` where it is NULL or isn't one of that type, which
+    /// [`try_get`](Self::try_get) tells apart.
     ///
     /// ```
     /// # use rowmill_plugin::postgres::{Array, Date, FromText, Json};
@@ -269,5 +324,24 @@ impl<'a> Element<'a> {
     /// ```
     pub fn get<'b, T: FromText<'b>>(&'b self) -> Option<T> {
         T::from_text(self.0.as_deref()?)
+    }
+
+    /// Its value as [`get`](Self::get) has it; `None` is NULL, and what isn't one of that type is an error.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{Array, FromText};
+    /// let elements: Vec<_> = Array::from_text("{1,NULL,70000}").unwrap().elements().collect();
+    /// assert_eq!(elements[0].try_get::<i16>(), Ok(Some(1)));
+    /// assert_eq!(elements[1].try_get::<i16>(), Ok(None));
+    /// assert_eq!(elements[2].try_get::<i16>().unwrap_err().reason(), "an element of an array is not a smallint");
+    /// ```
+    pub fn try_get<'b, T: FromText<'b>>(&'b self) -> Result<Option<T>> {
+        let Some(text) = self.0.as_deref() else {
+            return Ok(None);
+        };
+        match T::from_text(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Error::new(format!("an element of an array is not {}", T::WANTED)).with_code("type")),
+        }
     }
 }

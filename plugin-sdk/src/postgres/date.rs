@@ -51,7 +51,7 @@ impl Date {
     /// ```
     pub fn from_ymd(year: i32, month: u8, day: u8) -> Option<Self> {
         let days = days_of(year.into(), month.into(), day.into())?;
-        Some(Self(i32::try_from(days).ok()?))
+        Some(Self(i32::try_from(days).ok()?)).filter(|date| date.is_finite())
     }
 
     /// Whether it is neither of the infinities.

@@ -59,6 +59,8 @@ impl Interval {
 
     fn scan(scan: &mut Scan<'_>) -> Option<Self> {
         let mut made = Self::default();
+        // Each unit once, from the longest to the shortest.
+        let mut left: &[&[u8]] = &[b"year", b"mon", b"day"];
         loop {
             let negative = scan.eat(b'-');
             if !negative {
@@ -72,15 +74,13 @@ impl Interval {
             let number = if negative { -number } else { number };
             scan.eat(b' ').then_some(())?;
             let small = |number: i64| i32::try_from(number).ok();
-            if scan.eat_all(b"year") {
-                made.months = made.months.checked_add(small(number.checked_mul(12)?)?)?;
-            } else if scan.eat_all(b"mon") {
-                made.months = made.months.checked_add(small(number)?)?;
-            } else if scan.eat_all(b"day") {
-                made.days = small(number)?;
-            } else {
-                return None;
+            let at = left.iter().position(|unit| scan.eat_all(unit))?;
+            match left.len() - at {
+                3 => made.months = small(number.checked_mul(12)?)?,
+                2 => made.months = made.months.checked_add(small(number)?)?,
+                _ => made.days = small(number)?,
             }
+            left = left.get(at + 1..)?;
             scan.eat(b's');
             if scan.is_at_end() {
                 return Some(made);

@@ -31,7 +31,7 @@ mod time;
 mod timestamp;
 mod uuid;
 
-use crate::ascii;
+use crate::{Column, ascii};
 
 pub use array::{Array, Dimension, Element, Elements};
 pub use date::Date;
@@ -89,6 +89,13 @@ pub trait FromText<'a>: Sized {
     #[inline]
     fn from_bytes(text: &'a [u8]) -> Option<Self> {
         ascii::text(text).and_then(Self::from_text)
+    }
+
+    /// The value of a text that stands in this column; for types that are written in more than one way.
+    #[doc(hidden)]
+    fn from_column(text: &'a str, column: &Column) -> Option<Self> {
+        let _ = column;
+        Self::from_text(text)
     }
 
     /// The value of an integer column, which comes as a number; `None`, as where nothing is written here, for types

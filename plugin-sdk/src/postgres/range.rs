@@ -1,5 +1,6 @@
 use super::FromText;
 use super::quoted::{end_of, unescape};
+use crate::{Error, Result};
 use std::borrow::Cow;
 
 /// A range of any type: empty, or two bounds of which either may be left out.
@@ -38,7 +39,8 @@ pub struct Bound<'a> {
 }
 
 impl Bound<'_> {
-    /// The bound as a value; `None` where there is no bound, or it isn't one of that type.
+    /// The bound as a value; `None` where there is no bound, or it isn't one of that type, which
+    /// [`try_get`](Self::try_get) tells apart.
     ///
     /// ```
     /// # use rowmill_plugin::postgres::{FromText, Range};
@@ -47,6 +49,24 @@ impl Bound<'_> {
     /// ```
     pub fn get<'b, T: FromText<'b>>(&'b self) -> Option<T> {
         T::from_text(self.text.as_deref()?)
+    }
+
+    /// The bound as a value; `None` where the range has no end there, and what isn't one of that type is an error.
+    ///
+    /// ```
+    /// # use rowmill_plugin::postgres::{FromText, Range};
+    /// let Some(Range::Between(lower, upper)) = Range::from_text("[70000,)") else { panic!("a range") };
+    /// assert_eq!(upper.try_get::<i16>(), Ok(None));
+    /// assert_eq!(lower.try_get::<i16>().unwrap_err().reason(), "a bound of a range is not a smallint");
+    /// ```
+    pub fn try_get<'b, T: FromText<'b>>(&'b self) -> Result<Option<T>> {
+        let Some(text) = self.text.as_deref() else {
+            return Ok(None);
+        };
+        match T::from_text(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Error::new(format!("a bound of a range is not {}", T::WANTED)).with_code("type")),
+        }
     }
 }
 
@@ -85,5 +105,8 @@ fn bound<'a>(text: &'a str, start: usize, ends: &[u8]) -> Option<(Option<Cow<'a,
     }
     let len = bytes.get(start..)?.iter().position(|byte| ends.contains(byte))?;
     let plain = text.get(start..start + len)?;
+    // Postgres quotes a bound that has one of these in it.
+    let is_plain = !plain.contains(['"', '\\', '(', ')', '[', ']', ',']);
+    is_plain.then_some(())?;
     Some(((!plain.is_empty()).then_some(Cow::Borrowed(plain)), start + len))
 }

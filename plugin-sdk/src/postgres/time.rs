@@ -90,7 +90,7 @@ impl TimeTz {
     /// assert_eq!(TimeTz::new(noon, -3_600).unwrap().to_string(), "12:00:00-01");
     /// ```
     pub fn new(time: Time, offset_seconds: i32) -> Option<Self> {
-        (offset_seconds.abs() < 16 * 3_600).then_some(Self { time, offset_seconds })
+        (offset_seconds.unsigned_abs() < 16 * 3_600).then_some(Self { time, offset_seconds })
     }
 
     /// The local time.

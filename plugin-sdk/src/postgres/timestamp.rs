@@ -171,7 +171,8 @@ fn scan(text: &str, with_offset: bool) -> Option<i64> {
     let time = scan.eat(b' ').then(|| Time::scan(&mut scan)).flatten()?;
     let offset = if with_offset { scan_offset(&mut scan)? } else { 0 };
     let days = days_of(scan_era(&mut scan, year)?, month, day)? - DAYS_TO_2000;
-    micros_of(days, time.micros(), offset)
+    // The extremes are the infinities, which a date of any year is not.
+    micros_of(days, time.micros(), offset).filter(|micros| !matches!(*micros, i64::MIN | i64::MAX))
 }
 
 /// Days since 2000, microseconds of the day and the offset in seconds, put together.

@@ -9,7 +9,7 @@ pub use change::{Image, Op, Transaction};
 pub use key::ReadKey;
 
 use crate::projection::Named;
-use crate::relation::Relation;
+use crate::relation::{Column, Relation};
 use crate::value::Value;
 use crate::{Error, Result, ascii, host};
 use rowmill_abi::{Reader, Token, image, op, short_f64, short_int, short_str};
@@ -191,7 +191,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// A number as a float, with the loss that this has for large ones; `None` is NULL.
+    /// A number as a float, with the loss that this has for large ones; `None` is NULL. NaN, which a float and a numeric may
+    /// be, is neither above nor below anything here, and above all else in Postgres.
     ///
     /// ```
     /// # use rowmill_plugin::{Result, Row};
@@ -260,6 +261,12 @@ impl<'a> Row<'a> {
             other @ Token::Ext(..) => Err(unusual::no(*self, other, position, "a value")),
             _ => Ok(false),
         }
+    }
+
+    /// The column of the table that stands there.
+    fn column(&self, position: usize) -> Option<&'a Column> {
+        let named = self.read.get(position)?;
+        self.relation.columns.get(usize::from(named.index))
     }
 
     /// Whether a column has no value that could leave: absent, or unchanged.

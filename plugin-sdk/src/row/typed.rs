@@ -127,7 +127,7 @@ impl<'a> Row<'a> {
         self.get(column)
     }
 
-    /// A json or jsonb, read as far as it is asked for; `None` is NULL.
+    /// A json or jsonb, read as far as it is asked for, or a text that is one, which is checked first; `None` is NULL.
     ///
     /// ```
     /// # use rowmill_plugin::{Result, Row};
@@ -140,7 +140,8 @@ impl<'a> Row<'a> {
         self.get(column)
     }
 
-    /// An array; `None` is NULL.
+    /// An array; `None` is NULL. One of a type of your own that has another delimiter than a comma is read by
+    /// [`Array::delimited`](postgres::Array::delimited).
     ///
     /// ```
     /// # use rowmill_plugin::{Result, Row};

@@ -61,7 +61,13 @@ pub(super) fn any_bool(row: Row<'_>, position: usize) -> Result<Option<bool>> {
 pub(super) fn get_any<'a, T: FromText<'a>>(row: Row<'a>, position: usize) -> Result<Option<T>> {
     let token = row.token(position)?;
     let value = match token {
-        Token::Str(text) => T::from_text(std::str::from_utf8(text)?),
+        Token::Str(text) => {
+            let text = std::str::from_utf8(text)?;
+            match row.column(position) {
+                Some(column) => T::from_column(text, column),
+                None => T::from_text(text),
+            }
+        }
         Token::Int(value) => T::from_int(value),
         Token::F32(value) => T::from_float(value.into()),
         Token::F64(value) => T::from_float(value),

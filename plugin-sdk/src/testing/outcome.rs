@@ -37,7 +37,7 @@ pub enum Outcome {
     Passed,
     /// The change is dropped; so is a truncate or message.
     Dropped,
-    /// These go on in its place.
+    /// These go on in its place. One that was sent to another topic or table is [`of`](Sample::of) that one.
     Rows(Vec<Sample>),
     /// It goes on like this to another topic or table.
     Routed(String, Sample),
@@ -202,6 +202,8 @@ fn fanned_out(reader: &mut Reader<'_>, row: &Sample, outputs: &[Output]) -> Resu
     reader.array()?;
     let op = Op::from_wire(reader.uint()?).ok_or(Malformed { at, expected: "an op" })?;
     let sample = replaced(reader, op, row, outputs)?;
-    reader.skip()?;
-    Ok(sample)
+    Ok(match reader.take_nil() {
+        true => sample,
+        false => sample.of(reader.str()?),
+    })
 }

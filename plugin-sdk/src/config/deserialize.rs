@@ -1,62 +1,12 @@
-//! Reads a plugin's config, MessagePack, into its type.
-//!
-//! A deserializer of our own, because of what it doesn't bring along: the general one formats whatever it finds into
-//! its errors, numbers with fractions included, which makes up half of a small module.
+//! A deserializer of MessagePack that says little: see the module above.
 
-use crate::{Error, Result};
 use rowmill_abi::{Malformed, Reader, Token};
-use serde::de::{self, DeserializeOwned, DeserializeSeed, Expected, Unexpected, Visitor};
+use serde::de::{self, DeserializeSeed, Expected, Unexpected, Visitor};
 use std::fmt;
 
-/// How deep a config may nest.
-const DEPTH_MAX: u8 = 32;
-
-/// An empty map, for a config whose fields all have defaults.
-const EMPTY_MAP: &[u8] = &[0x80];
-
-/// Reads a config. Where the user gave none, an empty one.
-pub(crate) fn read<C: DeserializeOwned>(raw: &[u8]) -> Result<C> {
-    let read = |bytes| {
-        C::deserialize(&mut Deserializer {
-            reader: Reader::new(bytes),
-            depth: DEPTH_MAX,
-        })
-    };
-    let result = match read(raw) {
-        Err(error) if Reader::new(raw).take_nil() => read(EMPTY_MAP).map_err(|_| error),
-        result => result,
-    };
-    result.map_err(|Bad(reason)| Error::new(format!("config: {reason}")))
-}
-
-/// The config in what comes into `rowmill_init`.
-pub(crate) fn find(input: &[u8]) -> Result<&[u8]> {
-    let mut reader = Reader::new(input);
-    reader.array()?;
-    // ABI, features of the host, name.
-    for _ in 0..3 {
-        reader.skip()?;
-    }
-    Ok(reader.raw()?)
-}
-
-/// The state in what comes into `rowmill_init`, where there is some.
-pub(crate) fn find_state(input: &[u8]) -> Result<Option<&[u8]>> {
-    let mut reader = Reader::new(input);
-    reader.array()?;
-    // ABI, features of the host, name, config, mode, limits.
-    for _ in 0..6 {
-        reader.skip()?;
-    }
-    match reader.token()? {
-        Token::Bin(state) => Ok(Some(state)),
-        _ => Ok(None),
-    }
-}
-
-/// An error while reading. Names kinds, never values: a config holds secrets.
+/// An error while reading. Names kinds and keys, never values: a config holds secrets.
 #[derive(Debug)]
-struct Bad(String);
+pub(super) struct Bad(pub(super) String);
 
 impl fmt::Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,6 +34,15 @@ impl de::Error for Bad {
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::invalid_type(found, expected)
     }
+
+    /// Without what was found: it is a value, or the key beside which a secret stands.
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        match expected {
+            [] => Self("a variant found, of which there are none".to_owned()),
+            [one] => Self(format!("`{one}` expected, something else found")),
+            some => Self(format!("one of `{}` expected, something else found", some.join("`, `"))),
+        }
+    }
 }
 
 fn kind(found: &Unexpected<'_>) -> &'static str {
@@ -100,12 +59,12 @@ fn kind(found: &Unexpected<'_>) -> &'static str {
     }
 }
 
-struct Deserializer<'de> {
-    reader: Reader<'de>,
-    depth: u8,
+pub(super) struct Deserializer<'de> {
+    pub reader: Reader<'de>,
+    pub depth: u8,
 }
 
-impl Deserializer<'_> {
+impl<'de> Deserializer<'de> {
     fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Bad>) -> Result<T, Bad> {
         let Some(depth) = self.depth.checked_sub(1) else {
             return Err(Bad("nested too deep".to_owned()));
@@ -114,6 +73,23 @@ impl Deserializer<'_> {
         let result = read(self);
         self.depth += 1;
         result
+    }
+
+    /// Has a list or map read, and nothing of it left: what would stand there next is something else, a value where a key
+    /// is expected.
+    fn elements<T>(
+        &mut self,
+        left: usize,
+        read: impl FnOnce(&mut Elements<'_, 'de>) -> Result<T, Bad>,
+    ) -> Result<T, Bad> {
+        self.nested(|nested| {
+            let mut elements = Elements { nested, left };
+            let value = read(&mut elements)?;
+            match elements.left {
+                0 => Ok(value),
+                _ => Err(Bad("more elements than expected".to_owned())),
+            }
+        })
     }
 }
 
@@ -134,8 +110,8 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
             }
             Token::Bin(bytes) => visitor.visit_borrowed_bytes(bytes),
             Token::Ext(..) => Err(Bad("an extension type found".to_owned())),
-            Token::Array(left) => self.nested(|nested| visitor.visit_seq(Elements { nested, left })),
-            Token::Map(left) => self.nested(|nested| visitor.visit_map(Elements { nested, left })),
+            Token::Array(left) => self.elements(left, |elements| visitor.visit_seq(elements)),
+            Token::Map(left) => self.elements(left, |elements| visitor.visit_map(elements)),
         }
     }
 
@@ -239,125 +215,31 @@ impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
     type Error = Bad;
 
     fn unit_variant(self) -> Result<(), Bad> {
-        if self.holds {
-            Ok(self.nested.reader.skip()?)
-        } else {
-            Ok(())
+        if self.holds && !self.nested.reader.take_nil() {
+            return Err(Bad("a variant that holds nothing has something".to_owned()));
         }
+        Ok(())
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Bad> {
-        seed.deserialize(&mut *self.nested)
+        seed.deserialize(self.content()?)
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Bad> {
-        de::Deserializer::deserialize_any(&mut *self.nested, visitor)
+        de::Deserializer::deserialize_any(self.content()?, visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Bad> {
-        de::Deserializer::deserialize_any(&mut *self.nested, visitor)
+        de::Deserializer::deserialize_any(self.content()?, visitor)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde::Deserialize;
-    use std::collections::BTreeMap;
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    #[serde(deny_unknown_fields)]
-    struct Config {
-        #[serde(default)]
-        numbers: Vec<i32>,
-        #[serde(default)]
-        share: Option<f64>,
-        #[serde(default)]
-        shapes: BTreeMap<String, Shape>,
-        #[serde(default)]
-        either: Option<Either>,
-    }
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    enum Shape {
-        Point,
-        Circle(u32),
-        Box { width: u32, height: u32 },
-        Line(i8, i8),
-    }
-
-    #[derive(Debug, Deserialize, PartialEq)]
-    #[serde(untagged)]
-    enum Either {
-        One(String),
-        Many(Vec<String>),
-    }
-
-    fn parse(config: serde_json::Value) -> Result<Config> {
-        read(&rmp_serde::to_vec_named(&config).unwrap())
-    }
-
-    #[test]
-    fn every_shape_of_a_config_is_read() {
-        let config = parse(serde_json::json!({
-            "numbers": [1, -2, 70_000],
-            "share": 0.5,
-            "shapes": {
-                "a": "Point",
-                "b": { "Circle": 3 },
-                "c": { "Box": { "width": 1, "height": 2 } },
-                "d": { "Line": [-1, 1] },
-            },
-            "either": ["x", "y"],
-        }))
-        .unwrap();
-        assert_eq!(config.numbers, [1, -2, 70_000]);
-        assert_eq!(config.share, Some(0.5));
-        let shapes: Vec<_> = config.shapes.into_values().collect();
-        let wanted = [
-            Shape::Point,
-            Shape::Circle(3),
-            Shape::Box { width: 1, height: 2 },
-            Shape::Line(-1, 1),
-        ];
-        assert_eq!(shapes, wanted);
-        assert_eq!(config.either, Some(Either::Many(vec!["x".to_owned(), "y".to_owned()])));
-    }
-
-    #[test]
-    fn a_config_that_is_left_out_is_an_empty_one() {
-        assert_eq!(parse(serde_json::Value::Null), parse(serde_json::json!({})));
-    }
-
-    #[test]
-    fn errors_name_what_was_expected_and_no_value() {
-        for (config, reason) in [
-            (
-                serde_json::json!({ "numbers": "secret" }),
-                "config: a sequence expected, a string found",
-            ),
-            (
-                serde_json::json!({ "numbers": [1.5] }),
-                "config: i32 expected, a number with a fraction found",
-            ),
-            (serde_json::json!([]), "config: a map expected"),
-        ] {
-            let error = parse(config).unwrap_err();
-            assert!(error.reason().starts_with(reason), "{error}");
-            assert!(!error.reason().contains("secret"));
+impl<'a, 'de> Variant<'a, 'de> {
+    /// Before what the variant holds. Behind a name alone stands the next key, or value, of what it is part of.
+    fn content(self) -> Result<&'a mut Deserializer<'de>, Bad> {
+        match self.holds {
+            true => Ok(self.nested),
+            false => Err(Bad("a variant that holds something has nothing".to_owned())),
         }
-        assert!(
-            parse(serde_json::json!({ "number": [] }))
-                .unwrap_err()
-                .reason()
-                .contains("unknown field `number`")
-        );
-    }
-
-    #[test]
-    fn depth_is_bounded() {
-        let mut bytes = vec![0x91; 100_000];
-        bytes.push(0xc0);
-        assert!(read::<serde::de::IgnoredAny>(&bytes).is_err());
     }
 }

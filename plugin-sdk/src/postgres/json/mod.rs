@@ -1,8 +1,16 @@
+mod check;
+mod plain;
+
 use super::FromText;
+use crate::{Column, types};
 use std::borrow::Cow;
 
 /// A json or jsonb value, read as far as it is asked for: nothing is parsed beforehand, and members are found by
-/// passing over those before them.
+/// passing over those before them. A text of a column of another type is checked as a whole first, since nobody has done it.
+///
+/// What a jsonb can't hold and a json can is taken as it is written down: of members with the same name the last one
+/// counts, as with Postgres' `->`; what has no place in a text (a half of a surrogate pair, `\u0000`; `->>` refuses them) is
+/// U+FFFD, in names too, so that nobody can hide the members behind it. Two values are equal where their texts are.
 ///
 /// ```
 /// use rowmill_plugin::postgres::{FromText, Json};
@@ -40,6 +48,14 @@ pub enum JsonKind {
 }
 
 impl<'a> Json<'a> {
+    /// Of a text that Postgres has checked: it is only made sure that there is something. Of any other, members may be
+    /// missed.
+    #[doc(hidden)]
+    pub fn of_postgres(text: &'a str) -> Option<Self> {
+        let text = text.trim_matches(is_space);
+        (!text.is_empty()).then_some(Self(text))
+    }
+
     /// The text, as Postgres holds it.
     ///
     /// ```
@@ -128,30 +144,32 @@ impl<'a> Json<'a> {
         Members(Walk::into(self.0, b'{'))
     }
 
-    /// The content of a string, borrowed where nothing in it is escaped.
+    /// The content of a string, borrowed where nothing in it is escaped. Always some, of a string.
     ///
     /// ```
     /// # use rowmill_plugin::postgres::{FromText, Json};
     /// assert_eq!(Json::from_text(r#""a\tb\u00e9""#).unwrap().as_text().unwrap(), "a\tbé");
+    /// assert_eq!(Json::from_text(r#""\ud800!""#).unwrap().as_text().unwrap(), "\u{fffd}!");
     /// assert_eq!(Json::from_text("1").unwrap().as_text(), None);
     /// ```
     pub fn as_text(&self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
-        if inner.contains('\\') {
-            unescape(inner).map(Cow::Owned)
-        } else {
-            Some(Cow::Borrowed(inner))
-        }
+        Some(plain::unescape(inner))
     }
 
-    /// A number that is an integer of 64 bits.
+    /// A number that is an integer of 64 bits, however it is written.
     ///
     /// ```
     /// # use rowmill_plugin::postgres::{FromText, Json};
-    /// assert_eq!(Json::from_text("-7").unwrap().as_i64(), Some(-7));
+    /// let int = |text| Json::from_text(text).unwrap().as_i64();
+    /// assert_eq!(int("-7"), Some(-7));
+    /// assert_eq!((int("7.00"), int("1.5e3"), int("1.5")), (Some(7), Some(1500), None));
     /// ```
     pub fn as_i64(&self) -> Option<i64> {
-        self.0.parse().ok()
+        match self.kind() {
+            JsonKind::Number => self.0.parse().ok().or_else(|| plain::whole(self.0)),
+            _ => None,
+        }
     }
 
     /// A number, as the nearest float. [`as_str`](Self::as_str) has all of its digits.
@@ -185,10 +203,20 @@ impl<'a> Json<'a> {
 impl<'a> FromText<'a> for Json<'a> {
     const WANTED: &'static str = "a json";
 
-    /// Postgres has checked it: it is only made sure that there is something.
     fn from_text(text: &'a str) -> Option<Self> {
-        let text = text.trim_matches(is_space);
-        (!text.is_empty()).then_some(Self(text))
+        Self::of_postgres(text).filter(|json| check::is_json(json.0))
+    }
+
+    /// `None` says nothing: the column's type isn't known here.
+    fn from_bytes(_: &'a [u8]) -> Option<Self> {
+        None
+    }
+
+    fn from_column(text: &'a str, column: &Column) -> Option<Self> {
+        match column.type_oid {
+            types::JSON | types::JSONB => Self::of_postgres(text),
+            _ => Self::from_text(text),
+        }
     }
 }
 
@@ -280,46 +308,4 @@ impl<'a> Iterator for Members<'a> {
         let name = Json(self.0.value()?).as_text()?;
         Some((name, Json(self.0.value()?)))
     }
-}
-
-/// A string's content without its escapes.
-fn unescape(text: &str) -> Option<String> {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, escaped)) = rest.split_once('\\') {
-        plain.push_str(before);
-        let mut characters = escaped.chars();
-        let made = match characters.next()? {
-            'n' => '\n',
-            't' => '\t',
-            'r' => '\r',
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            'u' => {
-                let (character, len) = code_point(escaped)?;
-                plain.push(character);
-                rest = escaped.get(len..)?;
-                continue;
-            }
-            other => other,
-        };
-        plain.push(made);
-        rest = characters.as_str();
-    }
-    plain.push_str(rest);
-    Some(plain)
-}
-
-/// The character of `uXXXX`, or of two of them that are a surrogate pair, and how long that is.
-fn code_point(escaped: &str) -> Option<(char, usize)> {
-    let unit = |text: &str| u32::from_str_radix(text.get(1..5)?, 16).ok();
-    let high = unit(escaped)?;
-    if !(0xd800..0xdc00).contains(&high) {
-        return Some((char::from_u32(high)?, 5));
-    }
-    let low = unit(escaped.get(5..)?.strip_prefix('\\')?)?
-        .checked_sub(0xdc00)
-        .filter(|low| *low < 0x400)?;
-    let pair = 0x1_0000 + ((high - 0xd800) << 10) + low;
-    Some((char::from_u32(pair)?, 11))
 }

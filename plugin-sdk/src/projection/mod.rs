@@ -1,7 +1,12 @@
 //! What a plugin wants of a table: decided once per version of the table, so that rows need no names.
 
-use crate::relation::{Column, Relation};
+mod output;
+
+pub use output::{Output, OutputColumn};
+
+use crate::relation::Relation;
 use crate::{Error, Result};
+use output::encode_output;
 use rowmill_abi::{Writer, images, reply, schema_action};
 
 /// A column that rows carry, known by its place among those read.
@@ -59,113 +64,6 @@ impl WriteColumn {
 pub struct Named {
     pub(crate) index: u16,
     pub name: String,
-}
-
-/// A shape that rows leave in, where it isn't the table's own.
-///
-/// Columns that keep name and type keep their values without being read or written.
-///
-/// ```
-/// use rowmill_plugin::{Output, Projection, Relation, Result, Selection};
-///
-/// /// Renames a table.
-/// fn schema(relation: &Relation) -> Result<Projection<()>> {
-///     let mut output = Output::like(relation);
-///     output.table = format!("{}_archive", output.table);
-///     let mut selection = Selection::of(relation);
-///     selection.output(output);
-///     Ok(selection.with(()))
-/// }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// E.g. `public`.
-    pub schema: String,
-    /// Its name in that schema.
-    pub table: String,
-    /// In order; values of [`Patch::replace`](crate::Patch::replace) stand in it.
-    pub columns: Vec<OutputColumn>,
-}
-
-/// A column of an [`Output`].
-///
-/// ```
-/// use rowmill_plugin::{OutputColumn, types};
-///
-/// let column = OutputColumn {
-///     name: "total".to_owned(),
-///     type_oid: types::NUMERIC,
-///     type_name: "numeric".to_owned(),
-///     key: false,
-/// };
-/// assert_eq!(column.type_name, "numeric");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutputColumn {
-    /// As in the table, where it shall keep its values.
-    pub name: String,
-    /// See [`types`](crate::types).
-    pub type_oid: u32,
-    /// As Postgres writes it without a modifier, e.g. `bigint`.
-    pub type_name: String,
-    /// Whether it is part of what identifies a row.
-    pub key: bool,
-}
-
-impl Output {
-    /// The table's own shape, to be changed.
-    ///
-    /// ```
-    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
-    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
-    ///     let mut output = Output::like(relation);
-    ///     output.columns.retain(|column| column.name != "password");
-    ///     let mut selection = Selection::of(relation);
-    ///     selection.output(output);
-    ///     Ok(selection.with(()))
-    /// }
-    /// ```
-    pub fn like(relation: &Relation) -> Self {
-        let own = |column: &Column| OutputColumn {
-            name: column.name.clone(),
-            type_oid: column.type_oid,
-            type_name: column.type_name.clone(),
-            key: column.key,
-        };
-        Self {
-            schema: relation.schema.clone(),
-            table: relation.table.clone(),
-            columns: relation.columns.iter().map(own).collect(),
-        }
-    }
-
-    /// Adds a column at the end; an error where there is one of that name.
-    ///
-    /// ```
-    /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
-    /// fn schema(relation: &Relation) -> Result<Projection<()>> {
-    ///     let mut output = Output::like(relation);
-    ///     output.add("origin", types::TEXT, "text")?;
-    ///     let mut selection = Selection::of(relation);
-    ///     selection.output(output);
-    ///     Ok(selection.with(()))
-    /// }
-    /// ```
-    pub fn add(&mut self, name: &str, type_oid: u32, type_name: &str) -> Result<()> {
-        if self.columns.iter().any(|column| column.name == name) {
-            return Err(Error::new(format!(
-                "{}.{} has a column {name} already",
-                self.schema, self.table
-            )));
-        }
-        self.columns.push(OutputColumn {
-            name: name.to_owned(),
-            type_oid,
-            type_name: type_name.to_owned(),
-            key: false,
-        });
-        Ok(())
-    }
 }
 
 /// What a plugin has chosen of a table so far.
@@ -234,7 +132,8 @@ impl<'r> Selection<'r> {
         Ok(ReadColumn((self.read.len() - 1) as u16))
     }
 
-    /// Lets patches set this column, of the first [`Output`] where the shape changes: declare that one first.
+    /// Lets patches set this column, of the first [`Output`] where the shape changes: declare that one first, or columns that
+    /// it adds aren't known yet.
     ///
     /// An error, which refuses the table, where there is no such column.
     ///
@@ -251,7 +150,7 @@ impl<'r> Selection<'r> {
             return Ok(WriteColumn(at as u16));
         }
         let index = match self.outputs.first() {
-            Some(output) => output.columns.iter().position(|known| known.name == column),
+            Some(output) => output.column_index(column),
             None => self.relation.column_index(column),
         };
         let Some(index) = index else {
@@ -281,6 +180,10 @@ impl<'r> Selection<'r> {
 
     /// Declares a shape that rows leave in; the first is the one that rows have unless they are replaced.
     ///
+    /// # Panics
+    ///
+    /// Where the first one lacks a column that was to be [written](Self::write) before. Declare it first: then that is an error.
+    ///
     /// ```
     /// # use rowmill_plugin::{Output, Projection, Relation, Result, Selection, types};
     /// fn schema(relation: &Relation) -> Result<Projection<()>> {
@@ -291,7 +194,18 @@ impl<'r> Selection<'r> {
     ///     Ok(selection.with(()))
     /// }
     /// ```
+    #[track_caller]
     pub fn output(&mut self, output: Output) {
+        if self.outputs.is_empty() {
+            // They were sought in the table, where they may stand elsewhere.
+            for column in &mut self.writes {
+                match output.column_index(&column.name) {
+                    Some(index) => column.index = index as u16,
+                    // No error, which every module would have to carry through its reply, and most have no output.
+                    None => panic!("an output has no column {}, which is to be written", column.name),
+                }
+            }
+        }
         self.outputs.push(output);
     }
 
@@ -417,19 +331,5 @@ impl<T> Projection<T> {
         for output in outputs {
             encode_output(output, out);
         }
-    }
-}
-
-fn encode_output(output: &Output, out: &mut Writer) {
-    out.array(3);
-    out.str(&output.schema);
-    out.str(&output.table);
-    out.array(output.columns.len());
-    for column in &output.columns {
-        out.array(4);
-        out.str(&column.name);
-        out.uint(column.type_oid.into());
-        out.str(&column.type_name);
-        out.bool(column.key);
     }
 }
