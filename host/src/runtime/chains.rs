@@ -7,11 +7,11 @@
 
 use super::modules;
 use super::process::Process;
-use super::states::{OfRoute, States, state_name};
+use super::states::{OfRoute, States};
 use crate::batch::Lsn;
 use crate::checkpoint::{ChainVersion, PluginVersion, same_plugins};
 use crate::config;
-use crate::pipeline::{LaneChain, LaneVersion, Later, Probation, RouteParts, Waiting, route_key};
+use crate::pipeline::{LaneChain, LaneVersion, Later, Probation, RouteParts, Waiting, route_names};
 use crate::plugin::{Chain, Mode};
 use crate::problem::Problem;
 use std::collections::BTreeSet;
@@ -26,14 +26,19 @@ pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<
     let routes = &config.routes;
     let kept = States::load(process)?;
     kept.report(process);
-    (0..routes.len())
-        .map(|at| of_route(process, at, &kept, start, flushed))
-        .collect()
+    let names = route_names(routes);
+    let of_route = |(route, name): (_, &String)| of_route(process, route, name, &kept, start, flushed);
+    routes.iter().zip(&names).map(of_route).collect()
 }
 
-fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Lsn) -> Result<RouteParts, Box<Problem>> {
-    let config = process.config();
-    let route = &config.routes[at];
+fn of_route(
+    process: &Process,
+    route: &config::Route,
+    name: &str,
+    kept: &States,
+    start: Lsn,
+    flushed: Lsn,
+) -> Result<RouteParts, Box<Problem>> {
     let sink_at = |name: &String| process.config().sinks.iter().position(|sink| sink.name == *name);
     let sinks = route.sinks.iter().filter_map(sink_at).collect();
     let mut parts = RouteParts {
@@ -41,9 +46,8 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
         lanes: Vec::new(),
         waiting: None,
         sinks,
-        state_name: state_name(&process.config().routes, at),
     };
-    let recorded = recorded(process, route, start, flushed)?;
+    let recorded = recorded(process, route, name, start, flushed)?;
     let Some((last_from, last)) = recorded.last() else {
         return Ok(parts);
     };
@@ -57,7 +61,7 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
     for at in 0..process.config().lanes {
         // What is kept goes to the version at the start, in the lane that all rows of a stateful route take; from there it
         // is handed on.
-        let kept = (at == 0).then(|| kept.of_route(&parts.state_name));
+        let kept = (at == 0).then(|| kept.of_route(name));
         // Where it has begun, what the route keeps is its own.
         let mut lane = match began {
             true => LaneChain::default(),
@@ -104,8 +108,7 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
     if let Some((_, version, fallback)) = candidate {
         let is_new = |plugin: &&PluginVersion| !fallback.iter().any(|before| before.is_same(plugin));
         let new = version.plugins.iter().filter(is_new);
-        let key = route_key(route);
-        new.for_each(|plugin| process.status.on_probation(&plugin.name, &key));
+        new.for_each(|plugin| process.status.on_probation(&plugin.name, name));
     }
     if let (Some((from, version, _)), None) = (candidate, &parts.waiting) {
         // With one lane nobody waits, and the intake has to know of the probation all the same.
@@ -123,11 +126,11 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
 fn recorded(
     process: &Process,
     route: &config::Route,
+    name: &str,
     start: Lsn,
     flushed: Lsn,
 ) -> Result<Vec<(Lsn, ChainVersion)>, Box<Problem>> {
-    let key = route_key(route);
-    let mut recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+    let mut recorded = process.store.chain_versions(name).map_err(Box::new)?;
     let mut present = present(process, route);
     if recorded.is_empty() && present.plugins.is_empty()
         || recorded.last().is_some_and(|(_, last)| last.is_same(&present))
@@ -146,7 +149,7 @@ fn recorded(
     }
     process
         .store
-        .begin_chain(&key, from, &present, super::reload::now())
+        .begin_chain(name, from, &present, super::reload::now())
         .map_err(Box::new)?;
     recorded.retain(|(other, _)| *other != from);
     recorded.push((from, present));

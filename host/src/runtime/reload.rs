@@ -13,7 +13,7 @@ use super::rehearse_samples::rehearse_samples;
 use crate::batch::{Lsn, Relation};
 use crate::checkpoint::{ChainVersion, PluginVersion as PluginRecorded, STATE_DISK_FULL, SetAside};
 use crate::config;
-use crate::pipeline::{Input, Swap, route_key};
+use crate::pipeline::{Input, Swap, route_names};
 use crate::plugin::{Chain, Mode, PluginError, PluginVersion};
 use crate::problem::{Exit, Problem};
 use fits::{same_shape, takes_state};
@@ -79,7 +79,7 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
     take_up_on(process, taken, trust, &|_| true)
 }
 
-/// The same, for some of the routes, by their keys.
+/// The same, for some of the routes, by their names.
 fn take_up_on(
     process: &Arc<Process>,
     taken: Taken,
@@ -107,16 +107,16 @@ fn take_up_on(
             return Ok(());
         }
         let tried = ready.iter().filter(|(_, _, swap)| swap.version.fallback.is_some());
-        let tried: Vec<String> = tried.map(|(key, ..)| key.clone()).collect();
+        let tried: Vec<String> = tried.map(|(route, ..)| route.clone()).collect();
         let mut waiting = Vec::new();
         let accepted = process.modules.accept_and(taken.clone(), generation, |lane| {
             // Before any of them counts: a rollback, which comes after, is told after.
             process.status.reloaded(&name, &taken.module);
             tried.iter().for_each(|route| process.status.on_probation(&name, route));
-            for (key, swapped, swap) in ready {
+            for (route, swapped, swap) in ready {
                 let pushed = lane.is_some_and(|lane| lane.push_now(Input::Swap(Box::new(swap))).is_ok());
                 if pushed {
-                    waiting.push((key, swapped));
+                    waiting.push((route, swapped));
                 }
             }
         });
@@ -125,8 +125,8 @@ fn take_up_on(
         }
         // It runs, or does so behind the transactions under way.
         drop(shown);
-        for (key, swapped) in waiting {
-            let Err(problem) = wait(process, &key, swapped) else {
+        for (route, swapped) in waiting {
+            let Err(problem) = wait(process, &route, swapped) else {
                 continue;
             };
             if let Some(before) = before {
@@ -140,7 +140,7 @@ fn take_up_on(
     }
 }
 
-/// A route's key, where its swap is told, and the swap.
+/// A route's name, where its swap is told, and the swap.
 type Prepared = (String, oneshot::Receiver<Result<Lsn, Box<Problem>>>, Swap);
 
 /// Starts the version's chains for every route that uses it, and tries them.
@@ -153,15 +153,16 @@ fn prepare(
     let boxed = |error: PluginError| Box::new(error.problem());
     let name = &taken.plugin.name;
     let mut ready = Vec::new();
-    for (at, route) in process.config().routes.iter().enumerate() {
-        if !route.plugins.contains(name) || !wanted(&route_key(route)) {
+    let config = process.config();
+    let routes = config.routes.iter().zip(route_names(&config.routes)).enumerate();
+    for (at, (route, route_name)) in routes {
+        if !route.plugins.contains(name) || !wanted(&route_name) {
             continue;
         }
         let live = process.live.of_route(at);
         let candidate: Vec<Taken> = versions(process, route, Some(taken));
         let runnable: Vec<PluginVersion> = candidate.iter().map(Taken::runnable).collect();
-        let key = route_key(route);
-        let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+        let recorded = process.store.chain_versions(&route_name).map_err(Box::new)?;
         let plugins: Vec<PluginRecorded> = candidate
             .iter()
             .map(|taken| process.modules.key.version(taken))
@@ -169,7 +170,7 @@ fn prepare(
         // It goes on with what it has by itself, whatever the one on probation keeps.
         let goes_back = chains::waits(&recorded, &plugins);
         if !goes_back {
-            takes_state(process, at, route, &runnable)?;
+            takes_state(process, &route_name, route, &runnable)?;
         }
         let is_new = trust == Trust::Probation && !goes_back;
         if is_new {
@@ -193,7 +194,7 @@ fn prepare(
         let (done, swapped) = oneshot::channel();
         let route = at;
         ready.push((
-            key,
+            route_name,
             swapped,
             Swap {
                 route,

@@ -4,7 +4,7 @@ use super::copy_progress::{CopyProgress, CopyTotals};
 use super::process::Process;
 use super::wal_pressure::SlotRisk;
 use crate::batch::Lsn;
-use crate::pipeline::StateSize;
+use crate::pipeline::{StateSize, route_names};
 use crate::plugin::Module;
 use crate::sink::driver::{SinkHandle, SinkState};
 use crate::snapshot::TableProgress;
@@ -359,11 +359,9 @@ fn of_sink(name: &str, sink: &SinkHandle) -> Value {
 
 fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
     let config = process.config();
-    let routes = config
-        .routes
-        .iter()
-        .filter(|route| route.plugins.iter().any(|used| used == name));
-    let routes: Vec<String> = routes.map(crate::pipeline::route_key).collect();
+    let routes = config.routes.iter().zip(route_names(&config.routes));
+    let routes = routes.filter(|(route, _)| route.plugins.iter().any(|used| used == name));
+    let routes: Vec<String> = routes.map(|(_, name)| name).collect();
     let refused = plugin
         .refused
         .as_ref()

@@ -47,7 +47,7 @@ impl Intake {
             }
         }
         let state = &mut self.states[route];
-        let recorded = self.store.begin_chain(&state.key, from, &swap.version, now());
+        let recorded = self.store.begin_chain(&state.name, from, &swap.version, now());
         recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
         if stateful && swap.version.went_back {
             // What is stored as the route's is of the version that it goes back from: no position goes on with that.

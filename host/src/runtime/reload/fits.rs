@@ -5,20 +5,20 @@ use crate::config;
 use crate::plugin::{Chain, ChainOutcome, Mode, PluginError, PluginVersion};
 use crate::problem::{Exit, Problem};
 use crate::runtime::process::Process;
-use crate::runtime::states::{States, state_name};
+use crate::runtime::states::States;
 use std::sync::Arc;
 
 /// A version that doesn't take what is stored is refused before anything is swapped.
 pub(super) fn takes_state(
     process: &Process,
-    at: usize,
+    name: &str,
     route: &config::Route,
     candidate: &[PluginVersion],
 ) -> Result<(), Box<Problem>> {
     if !candidate.iter().any(|plugin| plugin.module.manifest().keeps_state()) {
         return Ok(());
     }
-    let kept = States::load(process)?.of_chain(&state_name(&process.config().routes, at), candidate);
+    let kept = States::load(process)?.of_chain(name, candidate);
     Chain::for_lane(&process.engine, candidate, route.filter, Mode::Candidate, 1, kept)
         .map(drop)
         .map_err(|error| Box::new(error.problem()))
