@@ -60,6 +60,12 @@ impl Intake {
         if let Some(chains) = others {
             state.waiting.insert(id, Waiting { version, chains });
         }
+        if !on_probation && state.on_probation.is_some() {
+            // Until it counts, the first lane runs what was on probation, and the others what waits for the end of that: they
+            // get no rows before, and not what was on probation later.
+            state.first_lane_until = state.first_lane_until.max(from);
+            state.waiting.clear();
+        }
         state.on_probation = on_probation.then_some(id);
         let takeovers = takeovers.into_iter().enumerate();
         self.lanes()?.take_over(takeovers);
