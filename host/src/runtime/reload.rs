@@ -261,6 +261,7 @@ pub(super) fn roll_back(process: &Arc<Process>, name: &str) -> Result<serde_json
         return Err(Box::new(nothing_before(name)));
     };
     let taken = process.modules.revive(&process.engine, &running.plugin, &before)?;
+    let as_it_was = record.clone();
     // First: after a crash in between the file isn't taken up either.
     record.good.retain(|ran| !ran.version.is_same(&present));
     record.set_aside = Some(SetAside {
@@ -269,7 +270,21 @@ pub(super) fn roll_back(process: &Arc<Process>, name: &str) -> Result<serde_json
         since: now(),
     });
     process.store.put_plugin_record(name, &record).map_err(Box::new)?;
-    take_up(process, taken, Trust::Known)?;
+    if let Err(problem) = take_up(process, taken, Trust::Known) {
+        let running = process.modules.newest(name);
+        let goes_on = running.is_some_and(|running| process.modules.key.version(&running).is_same(&present));
+        // Or the next start would take the version that can't be gone back to.
+        if goes_on && let Err(unwritten) = process.store.put_plugin_record(name, &as_it_was) {
+            let code = unwritten.code;
+            tracing::error!(
+                code,
+                plugin = name,
+                "the way back was refused, and the next start takes it: {}",
+                unwritten.headline
+            );
+        }
+        return Err(problem);
+    }
     process.status.note_refused(
         name,
         Some(&present.module),
