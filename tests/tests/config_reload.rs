@@ -63,18 +63,13 @@ fn a_new_config_counts_without_a_restart() {
 
     let file = shop.folder().join("pipeline.yaml");
     std::fs::write(&file, pipeline(&shop, "redact")).unwrap();
-    let counts = |host: &mut Host, words: &str| {
-        let path = shop.folder().join("log");
-        shop.wait_for(host, words, || Ok(std::fs::read_to_string(&path)?.contains(words)))
-            .unwrap();
-    };
-    counts(&mut host, "a new version of the route's plugins counts");
+    wait_log(&shop, &mut host, "a new version of the route's plugins counts");
     insert(&shop, 2);
     wait(&shop, &mut host, 2, "email !~ '^[0-9a-f]{8,}$' AND email !~ 'ada'");
 
     // What the plugin refuses changes nothing, and is told.
     std::fs::write(&file, pipeline(&shop, "scramble")).unwrap();
-    counts(&mut host, "with its new config");
+    wait_log(&shop, &mut host, "with its new config");
     insert(&shop, 3);
     wait(&shop, &mut host, 3, "email !~ '^[0-9a-f]{8,}$' AND email !~ 'ada'");
 
@@ -91,4 +86,47 @@ fn a_new_config_counts_without_a_restart() {
     insert(&shop, 4);
     wait(&shop, &mut host, 4, "email = 'ada@example.com'");
     host.terminate().unwrap();
+}
+
+/// The table was passed by before, and its rows have the columns that they had.
+#[test]
+fn a_mask_comes_to_another_table_of_its_route() {
+    let shop = Shop::with(&format!(
+        "{TABLES} CREATE TABLE guests (id bigint PRIMARY KEY, email text);"
+    ))
+    .unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let pipeline = |columns: &str| {
+        let rest = format!(
+            "plugins:
+  mask_pii: {{ module: mask_pii.wasm, config: {{ columns: [{columns}], method: redact }} }}
+routes:
+  - {{ tables: [public.people, public.guests], plugins: [mask_pii], sinks: [warehouse] }}"
+        );
+        shop.pipeline_of("public.people, public.guests", &rest)
+    };
+    let mut host = Host::run(shop.folder(), &pipeline("people.email")).unwrap();
+    let arrives = |host: &mut Host, id: u64, guests: &str| {
+        insert(&shop, id);
+        shop.source(&format!("INSERT INTO guests VALUES ({id}, 'ada@example.com')"))
+            .unwrap();
+        wait(&shop, host, id, "email !~ 'ada'");
+        let query = format!("SELECT email {guests} FROM guests WHERE id = {id}");
+        shop.wait_target(host, &query, "t").unwrap();
+    };
+    arrives(&mut host, 1, "~ 'ada'");
+    std::fs::write(
+        shop.folder().join("pipeline.yaml"),
+        pipeline("people.email, guests.email"),
+    )
+    .unwrap();
+    wait_log(&shop, &mut host, "a new version of the route's plugins counts");
+    arrives(&mut host, 2, "!~ 'ada'");
+    host.terminate().unwrap();
+}
+
+fn wait_log(shop: &Shop, host: &mut Host, words: &str) {
+    let path = shop.folder().join("log");
+    shop.wait_for(host, words, || Ok(std::fs::read_to_string(&path)?.contains(words)))
+        .unwrap();
 }

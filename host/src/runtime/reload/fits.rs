@@ -36,8 +36,8 @@ pub(super) fn same_shape(
     let chain = |plugins| Chain::new(&process.engine, plugins, route.filter, Mode::Candidate).map_err(boxed);
     let (mut running, mut candidate) = (chain(running)?, chain(candidate)?);
     for relation in live {
-        let before = shape(&running.relation(relation).map_err(boxed)?);
-        let after = shape(&candidate.relation(relation).map_err(boxed)?);
+        let before = shape(&running.relation(relation).map_err(boxed)?, relation);
+        let after = shape(&candidate.relation(relation).map_err(boxed)?, relation);
         if before != after {
             return Err(Box::new(other_shape(relation)));
         }
@@ -47,9 +47,12 @@ pub(super) fn same_shape(
 
 type Shape = Vec<(String, String, Vec<(String, u32, bool)>)>;
 
-fn shape(outcome: &ChainOutcome) -> Option<Shape> {
-    let ChainOutcome::Outputs(outputs) = outcome else {
-        return None;
+/// Of everything that rows of the relation leave in.
+fn shape(outcome: &ChainOutcome, relation: &Arc<Relation>) -> Shape {
+    let outputs = match outcome {
+        ChainOutcome::Outputs(outputs) => outputs.as_slice(),
+        ChainOutcome::PassBy => std::slice::from_ref(relation),
+        ChainOutcome::Drop => &[],
     };
     let of = |relation: &Arc<Relation>| {
         let columns = relation
@@ -58,11 +61,28 @@ fn shape(outcome: &ChainOutcome) -> Option<Shape> {
             .map(|column| (column.name.clone(), column.type_oid, column.key));
         (relation.schema.clone(), relation.table.clone(), columns.collect())
     };
-    Some(outputs.iter().map(of).collect())
+    outputs.iter().map(of).collect()
 }
 
 fn other_shape(relation: &Relation) -> Problem {
     let headline = format!("the new version gives rows of {} another shape", relation.full_name());
     let help = "set `allow_schema_change: true` on the plugin once the sinks have the new columns";
     Problem::new("E0333", Exit::Plugin, headline, help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::testing::orders;
+
+    #[test]
+    fn a_table_that_is_passed_by_keeps_its_shape_and_one_that_is_dropped_has_none() {
+        let orders = orders();
+        let passed = shape(&ChainOutcome::PassBy, &orders);
+        assert_eq!(
+            passed,
+            shape(&ChainOutcome::Outputs(vec![Arc::clone(&orders)]), &orders)
+        );
+        assert_ne!(passed, shape(&ChainOutcome::Drop, &orders));
+    }
 }
