@@ -226,7 +226,9 @@ fn of_lanes(
         }
         Ok(chain)
     };
-    (0..lanes).map(start).collect()
+    let mut chains = (0..lanes).map(start).collect::<Result<Vec<_>, _>>()?;
+    Chain::count_faults_together(&mut chains);
+    Ok(chains)
 }
 
 /// Until the lanes have taken over. Between sessions there is none; the next one begins with the new version.
