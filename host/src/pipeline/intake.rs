@@ -62,6 +62,7 @@ pub struct Intake {
     queue: Arc<Queue<Input>>,
     routes: Routes,
     states: Vec<RouteState>,
+    names: Arc<[String]>,
     /// `None` where they couldn't be started.
     lanes: Option<Lanes>,
     copies: Mergers,
@@ -119,14 +120,15 @@ impl Intake {
             names: names.clone(),
         };
         let mut chains: Vec<Vec<LaneChain>> = (0..parts.lanes.max(1)).map(|_| Vec::new()).collect();
-        let hold = Hold::new(names);
+        let hold = Hold::new(names.clone());
         for route in parts.routes {
             let mut of_route = route.lanes.into_iter();
             chains
                 .iter_mut()
                 .for_each(|lane| lane.push(of_route.next().unwrap_or_default()));
         }
-        let routes = Routes::new(configs, parts.known, parts.live, parts.resent_until);
+        let names: Arc<[String]> = names.into();
+        let routes = Routes::new(configs, Arc::clone(&names), parts.known, parts.live, parts.resent_until);
         let mut routes = routes.map_err(LaneEnd::Problem)?;
         for (route, state) in states.iter().enumerate() {
             routes.send_messages(route, state.wants_messages);
@@ -135,6 +137,7 @@ impl Intake {
             queue: parts.queue,
             routes,
             states,
+            names,
             lanes: Some(Lanes::new(chains, &parts.metrics, &Arc::new(warden), outflow)?),
             copies: Mergers::new(parts.merger),
             store: parts.store,
@@ -260,7 +263,7 @@ impl Intake {
             batch = outflow::as_text(&batch, &rows.concat())?;
         }
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);
-        self.recent.keep(&batch, &rows, of_plugins);
+        self.recent.keep(&batch, &self.names, &rows, of_plugins);
         let stateful = self.has_state(&rows);
         let may = self.may_checkpoint() && batch.ends_at_commit();
         let waiting = self.frontier.marked();

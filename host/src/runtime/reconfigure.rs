@@ -116,6 +116,7 @@ fn apply(process: &Arc<Process>, fresh: Pipeline, taken: Vec<Taken>) {
     }
     process.pace.set_rate(fresh.source.snapshot.rows_per_second);
     process.set_config(fresh);
+    process.recent.clear();
     reload::watch_again(process);
 }
 

@@ -159,7 +159,7 @@ fn prepare(
         if !route.plugins.contains(name) || !wanted(&route_name) {
             continue;
         }
-        let live = process.live.of_route(at);
+        let live = process.live.of_route(&route_name);
         let candidate: Vec<Taken> = versions(process, route, Some(taken));
         let runnable: Vec<PluginVersion> = candidate.iter().map(Taken::runnable).collect();
         let recorded = process.store.chain_versions(&route_name).map_err(Box::new)?;
@@ -178,7 +178,7 @@ fn prepare(
             if !taken.plugin.allow_schema_change {
                 same_shape(process, route, &running, &runnable, &live)?;
             }
-            rehearse(process, at, route, &running, &runnable)?;
+            rehearse(process, &route_name, route, &running, &runnable)?;
         }
         let chains = of_lanes(process, route, &runnable, &live).map_err(boxed)?;
         let with_entries = runnable.iter().filter(|plugin| plugin.module.manifest().has_entries());
