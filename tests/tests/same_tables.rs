@@ -18,8 +18,10 @@ routes:
 }
 
 fn insert(shop: &Shop, id: u64) {
-    shop.source(&format!("INSERT INTO customers VALUES ({id}, 'ada@example.com')"))
-        .unwrap();
+    shop.source(&format!(
+        "INSERT INTO customers (id, email) VALUES ({id}, 'ada@example.com')"
+    ))
+    .unwrap();
 }
 
 /// Waits for the row at the target, and for `email` to be so there.
@@ -76,4 +78,24 @@ fn a_reload_takes_up_what_is_different_in_the_second_of_them() {
     insert(&shop, 3);
     arrives(&shop, &mut host, 3, "~ '^[0-9a-f]{64}$'");
     host.terminate().unwrap();
+}
+
+#[test]
+fn a_route_stops_where_its_table_changes_though_another_one_takes_that_up() {
+    let shop = Shop::with(TABLES).unwrap();
+    let rest = "routes:
+  - { tables: [public.customers], sinks: [warehouse] }
+  - { tables: [public.customers], on_schema_change: stop, sinks: [feed] }";
+    let text = shop.pipeline_of("public.customers", rest);
+    insert(&shop, 1);
+    Host::verb(shop.folder(), &text, &["run", "--once"], 0).unwrap();
+    shop.source("ALTER TABLE customers ADD note text").unwrap();
+    insert(&shop, 2);
+    for _ in 0..2 {
+        let (_, refused) = Host::verb(shop.folder(), &text, &["run", "--once"], 2).unwrap();
+        assert!(
+            refused.contains("E0706") && refused.contains("added: note"),
+            "{refused}"
+        );
+    }
 }

@@ -230,7 +230,7 @@ impl Routes {
         let mut versions = Versions::new(self.known.as_mut());
         for ((route, index, relation), known) in of.into_iter().zip(&known) {
             let config = &self.routes[route];
-            let met = versions.meet(config, &self.keys[route], &relation, begins(batch, index));
+            let met = versions.meet(config, &self.route_names[route], &relation, begins(batch, index));
             let taken = match met.map_err(forgotten)? {
                 Ok(taken) => taken,
                 Err(problem) => {
