@@ -187,6 +187,8 @@ impl StatusBoard {
     }
 
     pub(super) fn refused(&self, plugin: &str, hash: Option<&str>, reason: &str) {
+        // First: whoever reads of it in the log finds it in the status.
+        self.note_refused(plugin, hash, reason);
         let candidate = hash.map(short).unwrap_or_default();
         tracing::warn!(
             plugin,
@@ -194,7 +196,6 @@ impl StatusBoard {
             reason,
             "the changed plugin is refused; the version that runs goes on"
         );
-        self.note_refused(plugin, hash, reason);
     }
 
     /// The changed plugin can't be taken up for now, and is tried again: told once.
