@@ -274,7 +274,6 @@ fn route(pipeline: &Pipeline, lanes: usize) -> Result<RouteParts> {
         config: Arc::new(config.clone()),
         waiting: None,
         sinks: vec![0],
-        state_name: String::new(),
     })
 }
 

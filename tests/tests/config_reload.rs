@@ -1,6 +1,6 @@
 //! A plugin's config is edited while it runs, and a plugin is taken out of the file: both as a changed module.
 
-use rowmill_tests::{Host, Shop};
+use rowmill_tests::{Host, Lines, Shop};
 
 const TABLES: &str = "CREATE TABLE people (id bigint PRIMARY KEY, email text);";
 
@@ -63,18 +63,13 @@ fn a_new_config_counts_without_a_restart() {
 
     let file = shop.folder().join("pipeline.yaml");
     std::fs::write(&file, pipeline(&shop, "redact")).unwrap();
-    let counts = |host: &mut Host, words: &str| {
-        let path = shop.folder().join("log");
-        shop.wait_for(host, words, || Ok(std::fs::read_to_string(&path)?.contains(words)))
-            .unwrap();
-    };
-    counts(&mut host, "a new version of the route's plugins counts");
+    wait_log(&shop, &mut host, "a new version of the route's plugins counts");
     insert(&shop, 2);
     wait(&shop, &mut host, 2, "email !~ '^[0-9a-f]{8,}$' AND email !~ 'ada'");
 
     // What the plugin refuses changes nothing, and is told.
     std::fs::write(&file, pipeline(&shop, "scramble")).unwrap();
-    counts(&mut host, "with its new config");
+    wait_log(&shop, &mut host, "with its new config");
     insert(&shop, 3);
     wait(&shop, &mut host, 3, "email !~ '^[0-9a-f]{8,}$' AND email !~ 'ada'");
 
@@ -90,5 +85,88 @@ fn a_new_config_counts_without_a_restart() {
     .unwrap();
     insert(&shop, 4);
     wait(&shop, &mut host, 4, "email = 'ada@example.com'");
+    host.terminate().unwrap();
+}
+
+/// The table was passed by before, and its rows have the columns that they had.
+#[test]
+fn a_mask_comes_to_another_table_of_its_route() {
+    let shop = Shop::with(&format!(
+        "{TABLES} CREATE TABLE guests (id bigint PRIMARY KEY, email text);"
+    ))
+    .unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let pipeline = |columns: &str| {
+        let rest = format!(
+            "plugins:
+  mask_pii: {{ module: mask_pii.wasm, config: {{ columns: [{columns}], method: redact }} }}
+routes:
+  - {{ tables: [public.people, public.guests], plugins: [mask_pii], sinks: [warehouse] }}"
+        );
+        shop.pipeline_of("public.people, public.guests", &rest)
+    };
+    let mut host = Host::run(shop.folder(), &pipeline("people.email")).unwrap();
+    let arrives = |host: &mut Host, id: u64, guests: &str| {
+        insert(&shop, id);
+        shop.source(&format!("INSERT INTO guests VALUES ({id}, 'ada@example.com')"))
+            .unwrap();
+        wait(&shop, host, id, "email !~ 'ada'");
+        let query = format!("SELECT email {guests} FROM guests WHERE id = {id}");
+        shop.wait_target(host, &query, "t").unwrap();
+    };
+    arrives(&mut host, 1, "~ 'ada'");
+    std::fs::write(
+        shop.folder().join("pipeline.yaml"),
+        pipeline("people.email, guests.email"),
+    )
+    .unwrap();
+    wait_log(&shop, &mut host, "a new version of the route's plugins counts");
+    arrives(&mut host, 2, "!~ 'ada'");
+    host.terminate().unwrap();
+}
+
+fn wait_log(shop: &Shop, host: &mut Host, words: &str) {
+    let path = shop.folder().join("log");
+    shop.wait_for(host, words, || Ok(std::fs::read_to_string(&path)?.contains(words)))
+        .unwrap();
+}
+
+/// One module masks the column, the other gives it another name; both read the same config.
+#[test]
+fn a_version_that_was_refused_for_its_shape_is_tried_again_where_the_file_allows_for_that() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let pipeline = |more: &str| {
+        let rest = format!(
+            "plugins:
+  email: {{ module: mask_pii.wasm, config: {{ columns: {{ email: redact }} }}{more} }}
+routes:
+  - {{ tables: [public.people], plugins: [email], sinks: [feed] }}"
+        );
+        shop.pipeline_of("public.people", &rest)
+    };
+    let mut host = Host::run(shop.folder(), &pipeline("")).unwrap();
+    let arrives = |host: &mut Host, id: u64, column: &str| {
+        insert(&shop, id);
+        shop.wait_for(host, &format!("row {id} with {column}"), || {
+            let lines = Lines::read(&shop.folder().join("out/feed.jsonl"))?;
+            let mut rows = lines.rows.iter().map(|row| &row["new"]);
+            Ok(rows.any(|new| new["id"] == id && new[column].is_string()))
+        })
+        .unwrap();
+    };
+    arrives(&mut host, 1, "email");
+    let renaming = shop.plugin("rename_columns").unwrap();
+    std::fs::rename(renaming, shop.folder().join("mask_pii.wasm")).unwrap();
+    wait_log(&shop, &mut host, "gives rows of public.people another shape");
+    arrives(&mut host, 2, "email");
+
+    std::fs::write(
+        shop.folder().join("pipeline.yaml"),
+        pipeline(", allow_schema_change: true"),
+    )
+    .unwrap();
+    wait_log(&shop, &mut host, "a new version of the route's plugins counts");
+    arrives(&mut host, 3, "redact");
     host.terminate().unwrap();
 }

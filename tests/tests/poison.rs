@@ -140,3 +140,27 @@ fn poison_and_kills_lose_and_double_nothing() {
     shop.wait_target(&mut host, RIGHT, &expected).unwrap();
     host.terminate().unwrap();
 }
+
+/// Four lanes, and a fault in each of them.
+#[test]
+fn a_plugin_that_breaks_too_often_stops_whichever_lanes_it_does_so_in() {
+    let shop = shop();
+    let pipeline = pipeline(&shop)
+        .replace("lanes: 2", "lanes: 4")
+        .replace("module: picky.wasm,", "module: picky.wasm, max_faults: 3,");
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.source("INSERT INTO items VALUES (1, 'good', 1)").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items", "1").unwrap();
+    let bad = |id: usize| {
+        shop.source(&format!("INSERT INTO items VALUES ({id}, 'panic', 1)"))
+            .unwrap();
+    };
+    for id in 10..13 {
+        bad(id);
+        shop.wait_for(&mut host, "its letter", || Ok(letters(&shop).len() == id - 9))
+            .unwrap();
+    }
+    bad(13);
+    assert_eq!(host.wait(LONG).unwrap().code(), Some(5), "{}", host.log());
+    assert!(host.log().contains("E0313"), "{}", host.log());
+}

@@ -117,3 +117,57 @@ fn a_version_is_listed_while_it_is_tried() {
     );
     host.terminate().unwrap();
 }
+
+/// The routes change places: each goes on with what it has had itself.
+#[test]
+fn a_version_is_rehearsed_on_the_rows_of_its_own_route() {
+    let shop = Shop::with(&format!("{TABLES} {}", TABLES.replace("events", "others"))).unwrap();
+    let port = free_port().unwrap();
+    let pipeline = |routes: [&str; 2]| {
+        let of = |table: &str| format!("  - {{ tables: [public.{table}], plugins: [{table}], sinks: [warehouse] }}\n");
+        let rest = format!(
+            "reload: {{ settle: 0ms, interval: 0ms }}
+plugins:
+  events: {{ module: events.wasm }}
+  others: {{ module: tagger.wasm }}
+routes:
+{}",
+            routes.map(of).concat()
+        );
+        let text = shop.pipeline_of("public.events, public.others", &rest);
+        text.replace("console: off", &format!("console: 127.0.0.1:{port}"))
+    };
+    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    std::fs::copy(shop.folder().join("tagger.wasm"), shop.folder().join("events.wasm")).unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(["events", "others"])).unwrap();
+    let other = |host: &mut Host, id: u64, number: u64| {
+        shop.source(&format!("INSERT INTO others VALUES ({id}, {id}, 0, 'raw')"))
+            .unwrap();
+        let query = format!("SELECT tag FROM others WHERE id = {id}");
+        shop.wait_target(host, &query, &tag(number)).unwrap();
+    };
+    other(&mut host, 1, 1);
+    shop.source("INSERT INTO events SELECT id, 1, 0, 'raw' FROM generate_series(1, 100) id")
+        .unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM events", "100")
+        .unwrap();
+
+    // With something that needs another session.
+    let turned = pipeline(["others", "events"]).replace("lanes: 2", "lanes: 1");
+    std::fs::write(shop.folder().join("pipeline.yaml"), turned).unwrap();
+    let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    assert!(changes.contains("~ lanes"), "{changes}");
+    let path = shop.folder().join("log");
+    shop.wait_for(&mut host, "it streams again", || {
+        Ok(std::fs::read_to_string(&path)?.matches("\"streaming\"").count() == 2)
+    })
+    .unwrap();
+    // It would break on the hundred of events.
+    install(&shop, &trapping_tagger(2, TAG, 50).unwrap());
+    shop.wait_for(&mut host, "the new version counts", || {
+        Ok(std::fs::read_to_string(&path)?.contains("a new version of the route's plugins counts"))
+    })
+    .unwrap();
+    other(&mut host, 2, 2);
+    host.terminate().unwrap();
+}

@@ -154,6 +154,29 @@ fn somebody_may_go_back_to_a_version_whose_state_is_older() {
     stage.host.take().unwrap().terminate().unwrap();
 }
 
+/// Without a probation nothing has seen the rows beside the new version, and what that keeps can't be read by the one before.
+#[test]
+fn a_way_back_that_is_refused_is_none_for_the_next_start_either() {
+    let mut stage = Stage::new(Keeps::Each);
+    stage.pipeline = stage.pipeline.replace("probation: 300s", "probation: 0s");
+    stage.restart();
+    stage.pay(5);
+    stage.wait_right();
+    stage.install(&totals(Keeps::Each, COLUMNS, 2).unwrap(), 1);
+    stage.pay(6);
+    stage.wait_right();
+    let command = ["plugin", "rollback", "totals", "--console", &stage.console];
+    let (_, refused) = Host::command(stage.shop.folder(), &command, 5).unwrap();
+    assert!(refused.contains("newer version"), "{refused}");
+    stage.pay(7);
+    stage.wait_right();
+    stage.restart();
+    stage.pay(8);
+    stage.wait_right();
+    assert!(!stage.list().contains("refused"), "{}", stage.list());
+    stage.host.take().unwrap().terminate().unwrap();
+}
+
 /// The file goes back to the module before, while the new one is on probation: that has its own state still, and is no
 /// stranger who needs a probation.
 #[test]

@@ -3,6 +3,7 @@
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::checkpoint::{NumberedColumn, RouteShapes, RoutedTable, TableShape};
 use crate::config::{OnNewColumn, Route};
+use crate::dead_letter;
 use crate::problem::{Exit, Problem};
 use std::sync::Arc;
 
@@ -41,7 +42,8 @@ pub trait KnownColumns: Send {
     fn set_numbers(&mut self, table: u32, columns: Vec<NumberedColumn>) -> anyhow::Result<()>;
 }
 
-/// The name under which a route's memory is kept: its tables, so that other sinks or plugins don't make it forget.
+/// The name under which the columns are kept that a route has met: its tables, so that other sinks or plugins don't make it
+/// forget.
 pub fn route_key(route: &Route) -> String {
     let names: Vec<String> = route
         .tables
@@ -49,6 +51,12 @@ pub fn route_key(route: &Route) -> String {
         .map(|table| format!("{}.{}", table.schema, table.table))
         .collect();
     names.join(",")
+}
+
+/// The names under which the versions of each route's plugins, what these keep, and the route's dead letters are stored:
+/// its tables, and which of the routes with these tables it is.
+pub fn route_names<'r>(routes: impl IntoIterator<Item = &'r Route>) -> Vec<String> {
+    dead_letter::route_names(routes.into_iter().map(route_key))
 }
 
 /// The relation with only those columns that the route lets out. Values stay where they are: only the list of columns

@@ -8,7 +8,7 @@ mod versions;
 
 pub use parts::{Input, LaneEnd, Parts, RouteParts, Swap, Tap, Waiting};
 
-use super::columns::route_key;
+use super::columns::route_names;
 use super::hold::{CHECKPOINT_IDLE, Hold, Released};
 use super::job::Job;
 use super::lane::LaneChain;
@@ -23,7 +23,7 @@ use super::stats::LaneStats;
 use crate::batch::{Batch, Lsn, Row};
 use crate::checkpoint::{Frontier, Mark, StateStore};
 use crate::config;
-use crate::dead_letter::{self, DeadLetters, RouteId};
+use crate::dead_letter::{DeadLetters, RouteId};
 use crate::plugin::Chain;
 use crate::snapshot::{Merger, Mergers, TableProgress};
 use std::collections::{BTreeMap, VecDeque};
@@ -39,7 +39,8 @@ const IDLE_POLL: Duration = Duration::from_secs(1);
 
 /// What is known of a route here; its plugins are in the lanes.
 struct RouteState {
-    key: String,
+    /// As [`route_names`] has it.
+    name: String,
     /// As the dead letters know it.
     id: RouteId,
     has_plugins: bool,
@@ -61,6 +62,7 @@ pub struct Intake {
     queue: Arc<Queue<Input>>,
     routes: Routes,
     states: Vec<RouteState>,
+    names: Arc<[String]>,
     /// `None` where they couldn't be started.
     lanes: Option<Lanes>,
     copies: Mergers,
@@ -89,14 +91,13 @@ impl Intake {
     /// Threads that can't be started.
     pub fn new(mut parts: Parts) -> Result<Self, LaneEnd> {
         let configs = parts.routes.iter().map(|route| Arc::clone(&route.config)).collect();
-        let keys = parts.routes.iter().map(|route| route_key(&route.config));
-        let names = dead_letter::route_names(keys);
+        let names = route_names(parts.routes.iter().map(|route| &*route.config));
         let ids: Vec<RouteId> = names.iter().map(|name| parts.letters.route(name)).collect();
         let states = parts
             .routes
             .iter_mut()
-            .zip(&ids)
-            .map(|(route, id)| RouteState::new(route, *id));
+            .zip(names.iter().zip(&ids))
+            .map(|(route, (name, id))| RouteState::new(route, name, *id));
         let states: Vec<RouteState> = states.collect();
         let outflow = Outflow {
             queue: Arc::clone(&parts.queue),
@@ -116,18 +117,25 @@ impl Intake {
             store: parts.store.clone(),
             told: parts.probation_told,
             queue: Arc::clone(&parts.queue),
-            keys: parts.routes.iter().map(|route| route_key(&route.config)).collect(),
-            state_names: parts.routes.iter().map(|route| route.state_name.clone()).collect(),
+            names: names.clone(),
         };
         let mut chains: Vec<Vec<LaneChain>> = (0..parts.lanes.max(1)).map(|_| Vec::new()).collect();
-        let hold = Hold::new(parts.routes.iter().map(|route| route.state_name.clone()).collect());
+        let hold = Hold::new(names.clone());
         for route in parts.routes {
             let mut of_route = route.lanes.into_iter();
             chains
                 .iter_mut()
                 .for_each(|lane| lane.push(of_route.next().unwrap_or_default()));
         }
-        let routes = Routes::new(configs, parts.known, parts.live, parts.selected, parts.resent_until);
+        let names: Arc<[String]> = names.into();
+        let routes = Routes::new(
+            configs,
+            Arc::clone(&names),
+            parts.known,
+            parts.live,
+            parts.selected,
+            parts.resent_until,
+        );
         let mut routes = routes.map_err(LaneEnd::Problem)?;
         for (route, state) in states.iter().enumerate() {
             routes.send_messages(route, state.wants_messages);
@@ -136,6 +144,7 @@ impl Intake {
             queue: parts.queue,
             routes,
             states,
+            names,
             lanes: Some(Lanes::new(chains, &parts.metrics, &Arc::new(warden), outflow)?),
             copies: Mergers::new(parts.merger),
             store: parts.store,
@@ -216,7 +225,7 @@ impl Intake {
             self.swap(*swap)?;
         }
         while let Some((at, route)) = self.changed.pop_front() {
-            tracing::info!(route = self.states[at].key, position = %self.position, "the route lets out what the file says now");
+            tracing::info!(route = self.states[at].name, position = %self.position, "the route lets out what the file says now");
             self.routes.change(at, route);
         }
         while let Some(copy) = self.joining.pop_front() {
@@ -261,7 +270,7 @@ impl Intake {
             batch = outflow::as_text(&batch, &rows.concat())?;
         }
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);
-        self.recent.keep(&batch, &rows, of_plugins);
+        self.recent.keep(&batch, &self.names, &rows, of_plugins);
         let stateful = self.has_state(&rows);
         let may = self.may_checkpoint() && batch.ends_at_commit();
         let waiting = self.frontier.marked();
@@ -310,7 +319,7 @@ impl Intake {
 }
 
 impl RouteState {
-    fn new(route: &mut RouteParts, id: RouteId) -> Self {
+    fn new(route: &mut RouteParts, name: &str, id: RouteId) -> Self {
         let waiting: BTreeMap<u64, Waiting> = route.waiting.take().map(|waiting| (0, waiting)).into_iter().collect();
         let of_lane = |lane: &LaneChain| {
             let later = lane.later.iter().any(|later| later.chain.is_stateful());
@@ -318,7 +327,7 @@ impl RouteState {
         };
         let newest = route.lanes.first().and_then(|lane| lane.later.back());
         Self {
-            key: route_key(&route.config),
+            name: name.to_owned(),
             newest_from: newest.map_or(Lsn(0), |later| later.version.from),
             stateful: route.lanes.iter().any(of_lane),
             id,

@@ -19,7 +19,7 @@ const COLUMNS: Columns = Columns {
     amount: 2,
     total: 3,
 };
-const NAME: &str = "payments";
+const NAME: &str = "public.payments";
 
 fn version(name: &str) -> PluginVersion {
     PluginVersion {
@@ -69,8 +69,7 @@ impl Bench {
             store: store.clone(),
             told: Arc::new(|_, _| ()),
             queue: Arc::new(Queue::new(1 << 20)),
-            keys: vec!["public.payments".to_owned()],
-            state_names: vec![NAME.to_owned()],
+            names: vec![NAME.to_owned()],
         };
         let route = LaneChain {
             version: LaneVersion {
@@ -93,9 +92,7 @@ impl Bench {
             fallback: Some(vec![version("old")]),
             ..ChainVersion::default()
         };
-        self.store
-            .begin_chain("public.payments", Lsn(0x18), &candidate, 0)
-            .unwrap();
+        self.store.begin_chain(NAME, Lsn(0x18), &candidate, 0).unwrap();
         let mut takeover = Takeover {
             route: 0,
             at_once: true,

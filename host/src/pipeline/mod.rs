@@ -40,7 +40,7 @@ mod state_stats;
 mod stats;
 
 pub use codes::CODES;
-pub use columns::{KnownColumns, Met, project, route_key};
+pub use columns::{KnownColumns, Met, project, route_key, route_names};
 pub use commits::Commits;
 pub use intake::{Input, Intake, LaneEnd, Parts, RouteParts, Swap, Tap, Waiting};
 pub use lane::{LaneChain, LaneVersion, Later};

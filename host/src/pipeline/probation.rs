@@ -48,10 +48,8 @@ pub(super) struct Warden {
     pub told: ProbationTold,
     /// The intake's: it keeps the route in the first lane until it hears of the end.
     pub queue: Arc<Queue<Input>>,
-    /// Under which each route's versions are recorded.
-    pub keys: Vec<String>,
-    /// Under which what each route's plugins keep is stored.
-    pub state_names: Vec<String>,
+    /// Under which each route's versions, and what its plugins keep, are stored.
+    pub names: Vec<String>,
 }
 
 /// A version on probation.
@@ -99,9 +97,9 @@ impl Warden {
         from: Lsn,
         plugins: impl IntoIterator<Item = &'p str>,
     ) -> Result<(), Box<Problem>> {
-        let settled = self.store.settle_chain(&self.keys[route], from, now());
+        let settled = self.store.settle_chain(&self.names[route], from, now());
         settled.map_err(Box::new)?;
-        let forgotten = self.store.forget_before(&self.state_names[route], plugins);
+        let forgotten = self.store.forget_before(&self.names[route], plugins);
         forgotten.map_err(Box::new)
     }
 
@@ -117,7 +115,9 @@ impl Warden {
             fallback: None,
             went_back: true,
         };
-        let stored = self.store.roll_back_chain(&self.keys[route], from, &version, set_aside);
+        let stored = self
+            .store
+            .roll_back_chain(&self.names[route], from, &version, set_aside);
         stored.map_err(Box::new)
     }
 }

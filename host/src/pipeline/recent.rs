@@ -17,9 +17,19 @@ const INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Kept {
     pub batch: Batch,
+    /// The routes' names: a reload may give them other places.
+    names: Arc<[String]>,
     /// By route; empty where it has no plugins.
-    pub rows: Vec<Vec<Row>>,
+    rows: Vec<Vec<Row>>,
     bytes: usize,
+}
+
+impl Kept {
+    /// The rows that came to the plugins of a route, by its name.
+    pub fn rows(&self, route: &str) -> &[Row] {
+        let at = self.names.iter().position(|name| name == route);
+        at.and_then(|at| self.rows.get(at)).map_or(&[], Vec::as_slice)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +48,19 @@ impl Recent {
         self.lock().kept.iter().cloned().collect()
     }
 
+    /// Forgets them: what routes let out is different from now on.
+    pub fn clear(&self) {
+        *self.lock() = Inner::default();
+    }
+
     /// Copies the batch, received bytes included: their buffer isn't held for it.
-    pub(super) fn keep<R: Iterator<Item = bool>>(&self, batch: &Batch, rows: &[Vec<Row>], of_plugins: impl Fn() -> R) {
+    pub(super) fn keep<R: Iterator<Item = bool>>(
+        &self,
+        batch: &Batch,
+        names: &Arc<[String]>,
+        rows: &[Vec<Row>],
+        of_plugins: impl Fn() -> R,
+    ) {
         let wanted = rows
             .iter()
             .zip(of_plugins())
@@ -64,6 +85,7 @@ impl Recent {
         inner.bytes += bytes;
         inner.kept.push_back(Arc::new(Kept {
             batch: copy,
+            names: Arc::clone(names),
             rows,
             bytes,
         }));

@@ -22,14 +22,14 @@ struct Way {
 }
 
 /// The relations that rows of a route have had so far in this process, as the route lets them out: what a new version
-/// of its plugins is tried on.
+/// of its plugins is tried on. By the route's name, since a reload may give it another place, and the table's OID.
 #[derive(Debug, Default)]
-pub struct LiveRelations(Mutex<BTreeMap<(usize, u32), Arc<Relation>>>, Arc<ColumnChanges>);
+pub struct LiveRelations(Mutex<BTreeMap<(String, u32), Arc<Relation>>>, Arc<ColumnChanges>);
 
 impl LiveRelations {
-    pub fn of_route(&self, route: usize) -> Vec<Arc<Relation>> {
+    pub fn of_route(&self, name: &str) -> Vec<Arc<Relation>> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.range((route, 0)..=(route, u32::MAX))
+        all.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX))
             .map(|(_, relation)| Arc::clone(relation))
             .collect()
     }
@@ -46,15 +46,17 @@ impl LiveRelations {
     }
 
     /// A newer version of a table takes the place of the one before.
-    fn insert(&self, route: usize, relation: &Arc<Relation>) {
+    fn insert(&self, route: &str, relation: &Arc<Relation>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert((route, relation.oid), Arc::clone(relation));
+        all.insert((route.to_owned(), relation.oid), Arc::clone(relation));
     }
 }
 
 /// The routes of a pipeline and what they let out.
 pub(super) struct Routes {
     routes: Vec<Arc<Route>>,
+    /// As [`super::columns::route_names`] has them.
+    route_names: Arc<[String]>,
     keys: Vec<String>,
     ways: FxHashMap<u32, Arc<[Way]>>,
     known: Box<dyn KnownColumns>,
@@ -72,6 +74,7 @@ impl Routes {
     /// They can't be read.
     pub(super) fn new(
         routes: Vec<Arc<Route>>,
+        route_names: Arc<[String]>,
         mut known: Box<dyn KnownColumns>,
         live: Arc<LiveRelations>,
         selected: Selected,
@@ -82,6 +85,7 @@ impl Routes {
         let names = Names::new(known.names().map_err(forgotten)?, catalog_at);
         Ok(Self {
             routes,
+            route_names,
             keys,
             ways: FxHashMap::default(),
             known,
@@ -239,7 +243,7 @@ impl Routes {
         let mut versions = Versions::new(self.known.as_mut());
         for ((route, index, relation), known) in of.into_iter().zip(&known) {
             let config = &self.routes[route];
-            let met = versions.meet(config, &self.keys[route], &relation, begins(batch, index));
+            let met = versions.meet(config, &self.route_names[route], &relation, begins(batch, index));
             let taken = match met.map_err(forgotten)? {
                 Ok(taken) => taken,
                 Err(problem) => {
@@ -254,7 +258,7 @@ impl Routes {
                 let added = relation.columns.iter().filter(|column| !known.contains(&column.name));
                 added.for_each(|column| self.live.1.add(&relation, &column.name));
             }
-            self.live.insert(route, &relation);
+            self.live.insert(&self.route_names[route], &relation);
             ways.entry(index).or_default().push(Way { route, relation });
         }
         versions.record().map_err(forgotten)?;

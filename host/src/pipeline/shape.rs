@@ -4,7 +4,7 @@
 //! in the midst of a transaction too. What a route has met is remembered durably, several versions of it, so that a
 //! start before a change that has been taken up doesn't take the old version for another one.
 
-use super::columns::KnownColumns;
+use super::columns::{KnownColumns, route_key};
 use super::numbers;
 use crate::batch::{Lsn, Relation};
 use crate::checkpoint::{RouteShapes, ShapeColumn, TableShape};
@@ -37,28 +37,36 @@ impl<'k> Versions<'k> {
         Self { known, met: Vec::new() }
     }
 
-    /// Takes a version up as the route says.
+    /// Takes a version up as the route says. `name` tells it from others with the same tables: what one of them takes up,
+    /// another may stop at.
     ///
     /// # Errors
     /// The inner one is a route's that stops.
     pub(super) fn meet(
         &mut self,
         route: &Route,
-        key: &str,
+        name: &str,
         relation: &Relation,
         position: Lsn,
     ) -> anyhow::Result<Result<Taken, Box<Problem>>> {
         let table = relation.full_name();
         let now = shape(relation);
         // The same table again in one batch is one that has changed, which is rare.
-        let pending = |of: &RouteShapes| of.route == key && of.table == table;
+        let pending = |of: &RouteShapes| of.route == name && of.table == table;
         let mut shapes = match self.met.iter().rposition(pending) {
             Some(at) => self.met[at].shapes.clone(),
-            None => self.known.shapes(key, &table)?,
+            None => self.known.shapes(name, &table)?,
         };
+        if shapes.is_empty() {
+            // It was the first of these routes before, or there was one.
+            shapes = self.known.shapes(&route_key(route), &table)?;
+            if !shapes.is_empty() {
+                self.put(name, table.clone(), shapes.clone());
+            }
+        }
         let ignores = route.on_schema_change == OnSchemaChange::Ignore;
         let Some(newest) = shapes.last() else {
-            self.put(key, table, vec![now]);
+            self.put(name, table, vec![now]);
             return Ok(Ok(Taken::default()));
         };
         if ignores {
@@ -90,12 +98,12 @@ impl<'k> Versions<'k> {
         shapes.push(now);
         let first = shapes.len().saturating_sub(SHAPES_MAX);
         shapes.drain(..first);
-        self.put(key, table, shapes);
+        self.put(name, table, shapes);
         Ok(Ok(Taken { kept: None, changes }))
     }
 
-    fn put(&mut self, key: &str, table: String, shapes: Vec<TableShape>) {
-        let route = key.to_owned();
+    fn put(&mut self, name: &str, table: String, shapes: Vec<TableShape>) {
+        let route = name.to_owned();
         self.met.push(RouteShapes { route, table, shapes });
     }
 

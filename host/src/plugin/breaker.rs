@@ -1,11 +1,16 @@
 //! A plugin that breaks too often is broken as a whole: then no more of its changes are set aside.
 
 use super::error::GaveUpReason;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// In which faults are counted: long enough that a plugin which breaks on one row in a thousand trips it under load,
 /// short enough that a few bad rows an hour never do.
 const WINDOW: Duration = Duration::from_secs(60);
+
+/// Where the plugins of a chain count their faults, in their order.
+#[derive(Clone, Debug)]
+pub struct Faults(pub(super) Vec<Arc<Mutex<Breaker>>>);
 
 #[derive(Debug)]
 pub(crate) struct Breaker {

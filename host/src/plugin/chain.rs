@@ -1,6 +1,7 @@
 //! The plugins of a route, in order, with an instance of each for one lane.
 
 use super::aside::{Aside, Counts, Processed};
+use super::breaker::Faults;
 use super::compiled::Module;
 use super::divided::Divided;
 use super::engine::Engine;
@@ -409,10 +410,24 @@ impl Chain {
         self.all_stages().for_each(|stage| stage.strict(strict));
     }
 
-    /// A plugin breaks too often where all of its divisions together do.
-    pub(super) fn count_faults_with(&mut self, other: &Self) {
-        let stages = self.stages.iter_mut().zip(&other.stages);
-        stages.for_each(|(stage, other)| stage.count_faults_with(other));
+    /// Where its plugins count their faults.
+    pub fn faults(&self) -> Faults {
+        let breakers = self.first().stages.iter().map(|stage| Arc::clone(&stage.breaker));
+        Faults(breakers.collect())
+    }
+
+    /// Lets its plugins count their faults together with those of another chain of the same plugins.
+    pub fn count_faults_in(&mut self, faults: &Faults) {
+        let stages = self.all_stages().zip(faults.0.iter().cycle());
+        stages.for_each(|(stage, breaker)| stage.breaker = Arc::clone(breaker));
+    }
+
+    /// A plugin breaks too often where all of its lanes, or all of its divisions, together do.
+    pub fn count_faults_together(chains: &mut [Self]) {
+        if let Some((first, others)) = chains.split_first_mut() {
+            let faults = first.faults();
+            others.iter_mut().for_each(|other| other.count_faults_in(&faults));
+        }
     }
 
     /// Hands over what the plugins counted since the last time.

@@ -106,6 +106,8 @@ pub(crate) mod fuzzing {
 }
 
 #[cfg(feature = "engine")]
+pub use breaker::Faults;
+#[cfg(feature = "engine")]
 pub use chain::{Chain, ChainOutcome, PluginVersion, Projection};
 #[cfg(feature = "engine")]
 pub use chain_state::{KeptState, Names};

@@ -62,8 +62,8 @@ pub(crate) struct Stage {
     faulted: Vec<(usize, Box<Fault>)>,
     /// Changes that left in this stage: transaction and ordinal.
     left: FxHashSet<(u32, u64)>,
-    /// Shared by the divisions.
-    breaker: Arc<Mutex<Breaker>>,
+    /// Shared by the lanes and the divisions.
+    pub(super) breaker: Arc<Mutex<Breaker>>,
     /// Of the batch at hand.
     counts: Counts,
     pub(super) clock: Clock,
@@ -203,11 +203,6 @@ impl Stage {
         } else if let Some(lenient) = self.lenient.take() {
             *policy = lenient;
         }
-    }
-
-    /// Faults of both count together.
-    pub fn count_faults_with(&mut self, other: &Self) {
-        self.breaker = Arc::clone(&other.breaker);
     }
 
     pub fn is_worn(&self) -> bool {

@@ -7,12 +7,12 @@
 
 use super::modules;
 use super::process::Process;
-use super::states::{OfRoute, States, state_name};
+use super::states::{OfRoute, States};
 use crate::batch::Lsn;
 use crate::checkpoint::{ChainVersion, PluginVersion, same_plugins};
 use crate::config;
-use crate::pipeline::{LaneChain, LaneVersion, Later, Probation, RouteParts, Waiting, route_key};
-use crate::plugin::{Chain, Mode};
+use crate::pipeline::{LaneChain, LaneVersion, Later, Probation, RouteParts, Waiting, route_names};
+use crate::plugin::{Chain, Faults, Mode};
 use crate::problem::Problem;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,14 +26,19 @@ pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<
     let routes = &config.routes;
     let kept = States::load(process)?;
     kept.report(process);
-    (0..routes.len())
-        .map(|at| of_route(process, at, &kept, start, flushed))
-        .collect()
+    let names = route_names(routes);
+    let of_route = |(route, name): (_, &String)| of_route(process, route, name, &kept, start, flushed);
+    routes.iter().zip(&names).map(of_route).collect()
 }
 
-fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Lsn) -> Result<RouteParts, Box<Problem>> {
-    let config = process.config();
-    let route = &config.routes[at];
+fn of_route(
+    process: &Process,
+    route: &config::Route,
+    name: &str,
+    kept: &States,
+    start: Lsn,
+    flushed: Lsn,
+) -> Result<RouteParts, Box<Problem>> {
     let sink_at = |name: &String| process.config().sinks.iter().position(|sink| sink.name == *name);
     let sinks = route.sinks.iter().filter_map(sink_at).collect();
     let mut parts = RouteParts {
@@ -41,9 +46,8 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
         lanes: Vec::new(),
         waiting: None,
         sinks,
-        state_name: state_name(&process.config().routes, at),
     };
-    let recorded = recorded(process, route, start, flushed)?;
+    let recorded = recorded(process, route, name, start, flushed)?;
     let Some((last_from, last)) = recorded.last() else {
         return Ok(parts);
     };
@@ -54,14 +58,19 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
         _ => (&recorded[..], None),
     };
     let began = candidate.is_some_and(|(from, ..)| from <= start);
+    let mut starter = Starter {
+        process,
+        route,
+        faults: Vec::new(),
+    };
     for at in 0..process.config().lanes {
         // What is kept goes to the version at the start, in the lane that all rows of a stateful route take; from there it
         // is handed on.
-        let kept = (at == 0).then(|| kept.of_route(&parts.state_name));
+        let kept = (at == 0).then(|| kept.of_route(name));
         // Where it has begun, what the route keeps is its own.
         let mut lane = match began {
             true => LaneChain::default(),
-            false => lane(process, route, trusted, start, kept.as_ref())?,
+            false => starter.lane(trusted, start, kept.as_ref())?,
         };
         if let Some((from, version, fallback)) = candidate {
             // The version before may be recorded no more: all of it has been acknowledged.
@@ -70,12 +79,12 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
                 let before = kept
                     .as_ref()
                     .map(|kept| if began { kept.before() } else { kept.clone() });
-                lane.chain = Some(chain(process, route, fallback, before.as_ref())?);
+                lane.chain = Some(starter.chain(fallback, before.as_ref())?);
             }
             let own = kept
                 .as_ref()
                 .map(|kept| if began { kept.clone() } else { kept.without() });
-            let candidate = chain(process, route, &version.plugins, own.as_ref())?;
+            let candidate = starter.chain(&version.plugins, own.as_ref())?;
             let version = LaneVersion {
                 from,
                 plugins: version.plugins.clone(),
@@ -104,8 +113,7 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
     if let Some((_, version, fallback)) = candidate {
         let is_new = |plugin: &&PluginVersion| !fallback.iter().any(|before| before.is_same(plugin));
         let new = version.plugins.iter().filter(is_new);
-        let key = route_key(route);
-        new.for_each(|plugin| process.status.on_probation(&plugin.name, &key));
+        new.for_each(|plugin| process.status.on_probation(&plugin.name, name));
     }
     if let (Some((from, version, _)), None) = (candidate, &parts.waiting) {
         // With one lane nobody waits, and the intake has to know of the probation all the same.
@@ -123,11 +131,11 @@ fn of_route(process: &Process, at: usize, kept: &States, start: Lsn, flushed: Ls
 fn recorded(
     process: &Process,
     route: &config::Route,
+    name: &str,
     start: Lsn,
     flushed: Lsn,
 ) -> Result<Vec<(Lsn, ChainVersion)>, Box<Problem>> {
-    let key = route_key(route);
-    let mut recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+    let mut recorded = process.store.chain_versions(name).map_err(Box::new)?;
     let mut present = present(process, route);
     if recorded.is_empty() && present.plugins.is_empty()
         || recorded.last().is_some_and(|(_, last)| last.is_same(&present))
@@ -146,7 +154,7 @@ fn recorded(
     }
     process
         .store
-        .begin_chain(&key, from, &present, super::reload::now())
+        .begin_chain(name, from, &present, super::reload::now())
         .map_err(Box::new)?;
     recorded.retain(|(other, _)| *other != from);
     recorded.push((from, present));
@@ -197,46 +205,75 @@ fn may_give_way(plugins: &[PluginVersion], fallback: &[PluginVersion]) -> bool {
     !plugins.is_empty() && names(plugins) == names(fallback)
 }
 
-fn lane(
-    process: &Process,
-    route: &config::Route,
-    recorded: &[(Lsn, ChainVersion)],
-    start: Lsn,
-    kept: Option<&OfRoute<'_>>,
-) -> Result<LaneChain, Box<Problem>> {
-    let mut lane = LaneChain::default();
-    let first = modules::at(recorded, start);
-    for (at, (from, version)) in recorded.iter().enumerate().skip(first) {
-        let follows = at > first && goes_back(&recorded[at - 1].1, version);
-        let kept = match (at - first, follows) {
-            (0, _) if version.went_back => kept.map(OfRoute::before),
-            (0, _) => kept.cloned(),
-            (1, true) => kept.map(OfRoute::before),
-            // It is given what it goes on with where it begins.
-            _ => kept.map(OfRoute::without),
-        };
-        let mut chain = chain(process, route, &version.plugins, kept.as_ref())?;
-        if at == first && version.went_back {
-            chain.step_in(false);
+/// Starts the chains of a route's lanes.
+struct Starter<'a> {
+    process: &'a Process,
+    route: &'a config::Route,
+    /// By version: where its plugins count their faults, in whichever lane.
+    faults: Vec<(Vec<PluginVersion>, Faults)>,
+}
+
+impl Starter<'_> {
+    fn lane(
+        &mut self,
+        recorded: &[(Lsn, ChainVersion)],
+        start: Lsn,
+        kept: Option<&OfRoute<'_>>,
+    ) -> Result<LaneChain, Box<Problem>> {
+        let mut lane = LaneChain::default();
+        let first = modules::at(recorded, start);
+        for (at, (from, version)) in recorded.iter().enumerate().skip(first) {
+            let follows = at > first && goes_back(&recorded[at - 1].1, version);
+            let kept = match (at - first, follows) {
+                (0, _) if version.went_back => kept.map(OfRoute::before),
+                (0, _) => kept.cloned(),
+                (1, true) => kept.map(OfRoute::before),
+                // It is given what it goes on with where it begins.
+                _ => kept.map(OfRoute::without),
+            };
+            let mut chain = self.chain(&version.plugins, kept.as_ref())?;
+            if at == first && version.went_back {
+                chain.step_in(false);
+            }
+            let version = LaneVersion {
+                from: *from,
+                plugins: version.plugins.clone(),
+            };
+            if lane.chain.is_none() {
+                lane.chain = Some(chain);
+                lane.version = version;
+            } else {
+                let probation = None;
+                lane.later.push_back(Later {
+                    chain,
+                    version,
+                    probation,
+                    follows,
+                });
+            }
         }
-        let version = LaneVersion {
-            from: *from,
-            plugins: version.plugins.clone(),
-        };
-        if lane.chain.is_none() {
-            lane.chain = Some(chain);
-            lane.version = version;
-        } else {
-            let probation = None;
-            lane.later.push_back(Later {
-                chain,
-                version,
-                probation,
-                follows,
-            });
-        }
+        Ok(lane)
     }
-    Ok(lane)
+
+    /// Starts the plugins of a version, with what they keep where they take it up.
+    fn chain(&mut self, recorded: &[PluginVersion], kept: Option<&OfRoute<'_>>) -> Result<Chain, Box<Problem>> {
+        let (process, filter) = (self.process, self.route.filter);
+        let version = |recorded| process.modules.recorded(&process.engine, recorded);
+        let plugins = recorded.iter().map(version).collect::<Result<Vec<_>, _>>()?;
+        let started = match kept {
+            Some(kept) => {
+                let (threads, kept) = (process.config().lanes, kept.of_chain(&plugins));
+                Chain::for_lane(&process.engine, &plugins, filter, Mode::Live, threads, kept)
+            }
+            None => Chain::new(&process.engine, &plugins, filter, Mode::Live),
+        };
+        let mut chain = started.map_err(|error| Box::new(error.problem()))?;
+        match self.faults.iter().find(|(of, _)| same_plugins(of, recorded)) {
+            Some((_, faults)) => chain.count_faults_in(faults),
+            None => self.faults.push((recorded.to_vec(), chain.faults())),
+        }
+        Ok(chain)
+    }
 }
 
 /// Whether a version was rolled back: it was on probation, and the next one is what it gave way to.
@@ -252,23 +289,4 @@ pub(super) fn present(process: &Process, route: &config::Route) -> ChainVersion 
         plugins: route.plugins.iter().filter_map(of_plugin).collect(),
         ..ChainVersion::default()
     }
-}
-
-/// Starts the plugins of a version, with what they keep where they take it up.
-fn chain(
-    process: &Process,
-    route: &config::Route,
-    plugins: &[PluginVersion],
-    kept: Option<&OfRoute<'_>>,
-) -> Result<Chain, Box<Problem>> {
-    let version = |recorded| process.modules.recorded(&process.engine, recorded);
-    let plugins = plugins.iter().map(version).collect::<Result<Vec<_>, _>>()?;
-    let started = match kept {
-        Some(kept) => {
-            let (threads, kept) = (process.config().lanes, kept.of_chain(&plugins));
-            Chain::for_lane(&process.engine, &plugins, route.filter, Mode::Live, threads, kept)
-        }
-        None => Chain::new(&process.engine, &plugins, route.filter, Mode::Live),
-    };
-    started.map_err(|error| Box::new(error.problem()))
 }

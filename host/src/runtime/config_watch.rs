@@ -1,9 +1,10 @@
-//! pipeline.yaml is edited: what it says of a plugin's config and limits is taken up as a changed module is. Whatever
-//! else differs waits for SIGHUP or `rowmill reload`, which is said.
+//! pipeline.yaml is edited: what it says of a plugin's config, limits and policies is taken up as a changed module is, and
+//! what it says of how new versions are tried counts for the next one. Whatever else differs waits for SIGHUP or
+//! `rowmill reload`, which is said.
 
 use super::modules::Taken;
 use super::process::Process;
-use super::reload::{Trust, take_up};
+use super::reload::{Trust, take_up, watch_again};
 use crate::config::{self, Pipeline, Plugin};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -78,6 +79,7 @@ fn take(process: &Arc<Process>, file: &Path) -> bool {
             && plugin.limits == running.plugin.limits
             && plugin.policies == running.plugin.policies
         {
+            try_with(process, running, plugin);
             continue;
         }
         let taken = Taken {
@@ -99,6 +101,27 @@ fn take(process: &Arc<Process>, file: &Path) -> bool {
         }
     }
     settled
+}
+
+/// What the file says of how a new version is tried makes none: it counts for the next one, and a module that was refused
+/// without it is tried again.
+fn try_with(process: &Arc<Process>, running: Taken, plugin: &Plugin) {
+    let before = &running.plugin;
+    if plugin.allow_schema_change == before.allow_schema_change && plugin.samples == before.samples {
+        return;
+    }
+    tracing::info!(
+        plugin = plugin.name,
+        "new versions of the plugin are tried as pipeline.yaml says now"
+    );
+    process.modules.accept(Taken {
+        module: running.module,
+        plugin: Arc::new(Plugin {
+            module: before.module.clone(),
+            ..plugin.clone()
+        }),
+    });
+    watch_again(process);
 }
 
 /// What isn't taken up, as texts that can be compared. A changed password isn't seen.

@@ -7,7 +7,7 @@
 use super::modules::Taken;
 use super::process::Process;
 use crate::config::{Pipeline, Route};
-use crate::pipeline::{Input, route_key};
+use crate::pipeline::{Input, route_names};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -21,10 +21,10 @@ pub(super) struct Live {
 
 /// `None` where the changes need another session. `taken` has the plugins of the new file.
 pub(super) fn of(running: &Pipeline, fresh: &Pipeline, changes: &[String], taken: &[Taken]) -> Option<Live> {
-    let keys = |pipeline: &Pipeline| pipeline.routes.iter().map(route_key).collect::<Vec<_>>();
+    let names = route_names(&running.routes);
     let sinks = |pipeline: &Pipeline| pipeline.sinks.iter().map(|sink| sink.name.clone()).collect::<Vec<_>>();
     // The session knows both by their places.
-    if keys(running) != keys(fresh) || sinks(running) != sinks(fresh) {
+    if names != route_names(&fresh.routes) || sinks(running) != sinks(fresh) {
         return None;
     }
     let mut live = Live::default();
@@ -39,9 +39,9 @@ pub(super) fn of(running: &Pipeline, fresh: &Pipeline, changes: &[String], taken
                 return None;
             }
             live.plugin = Some(taken.clone());
-        } else if let Some(key) = change.strip_prefix("~ route ") {
-            let mut both = running.routes.iter().zip(&fresh.routes).enumerate();
-            let (at, (before, after)) = both.find(|(_, (before, _))| route_key(before) == key)?;
+        } else if let Some(name) = change.strip_prefix("~ route ") {
+            let at = names.iter().position(|of| of == name)?;
+            let (before, after) = (&running.routes[at], &fresh.routes[at]);
             if !differ_in_columns_alone(before, after) {
                 return None;
             }
@@ -126,5 +126,13 @@ sinks: { one: stdout, other: discard }
             None,
             "the session knows sinks by place"
         );
+    }
+    #[test]
+    fn routes_with_the_same_tables_are_told_apart() {
+        let both = FILE.replace("tables: [public.b], sinks", "tables: [public.a], sinks");
+        let columns = both.replace("public.a], sinks", "public.a], columns: [id], sinks");
+        assert_eq!(live(&both, &columns, &["~ route public.a#2"]), Some(vec![1]));
+        let sinks = both.replace("sinks: [one, other]", "sinks: [one]");
+        assert_eq!(live(&both, &sinks, &["~ route public.a#2"]), None);
     }
 }

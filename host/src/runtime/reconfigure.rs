@@ -17,7 +17,7 @@ use super::process::Process;
 use super::reload::Trust;
 use super::{check, detach, reload};
 use crate::config::{self, Pipeline, Plugin, Route, Sink, SinkKind, Source};
-use crate::pipeline::route_key;
+use crate::pipeline::route_names;
 use crate::plugin::Module;
 use crate::problem::{Exit, Problem};
 use serde_json::{Value, json};
@@ -116,6 +116,7 @@ fn apply(process: &Arc<Process>, fresh: Pipeline, taken: Vec<Taken>) {
     }
     process.pace.set_rate(fresh.source.snapshot.rows_per_second);
     process.set_config(fresh);
+    process.recent.clear();
     reload::watch_again(process);
 }
 
@@ -155,11 +156,8 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
     };
     compare("table", &tables(running), &tables(fresh), &mut changes, |(), ()| true);
     let routes = |config: &Pipeline| {
-        config
-            .routes
-            .iter()
-            .map(|route| (route_key(route), route.clone()))
-            .collect::<Vec<_>>()
+        let names = route_names(&config.routes).into_iter();
+        names.zip(config.routes.iter().cloned()).collect::<Vec<_>>()
     };
     let same_route = |one: &Route, other: &Route| format!("{one:?}") == format!("{other:?}");
     compare("route", &routes(running), &routes(fresh), &mut changes, same_route);

@@ -3,7 +3,6 @@
 use super::process::Process;
 use crate::batch::{Batch, Row};
 use crate::config;
-use crate::pipeline::route_key;
 use crate::plugin::{Aside, AsideCause, Chain, Mode, PluginError, PluginVersion, Processed};
 use crate::problem::{Exit, Problem};
 
@@ -13,7 +12,7 @@ use crate::problem::{Exit, Problem};
 /// the running version takes a batch in which the new one rejects something, that is said.
 pub(super) fn rehearse(
     process: &Process,
-    at: usize,
+    name: &str,
     route: &config::Route,
     running: &[PluginVersion],
     candidate: &[PluginVersion],
@@ -25,9 +24,10 @@ pub(super) fn rehearse(
     let mut before: Option<Chain> = None;
     let mut rejected = None;
     for kept in process.recent.batches() {
-        let Some(rows) = kept.rows.get(at).filter(|rows| !rows.is_empty()) else {
+        let rows = kept.rows(name);
+        if rows.is_empty() {
             continue;
-        };
+        }
         let outcome = try_on(&mut tried, &kept.batch, rows).map_err(|problem| Box::new(broken(&problem)))?;
         let Some(rejects) = outcome.filter(|_| rejected.is_none()) else {
             continue;
@@ -42,7 +42,7 @@ pub(super) fn rehearse(
     }
     if let Some(problem) = rejected {
         tracing::warn!(
-            route = route_key(route),
+            route = name,
             reason = super::reload::reason(&problem),
             "the new version rejects rows that the running one takes"
         );

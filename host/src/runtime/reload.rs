@@ -13,7 +13,7 @@ use super::rehearse_samples::rehearse_samples;
 use crate::batch::{Lsn, Relation};
 use crate::checkpoint::{ChainVersion, PluginVersion as PluginRecorded, STATE_DISK_FULL, SetAside};
 use crate::config;
-use crate::pipeline::{Input, Swap, route_key};
+use crate::pipeline::{Input, Swap, route_names};
 use crate::plugin::{Chain, Mode, PluginError, PluginVersion};
 use crate::problem::{Exit, Problem};
 use fits::{same_shape, takes_state};
@@ -79,7 +79,7 @@ pub(super) fn take_up(process: &Arc<Process>, taken: Taken, trust: Trust) -> Res
     take_up_on(process, taken, trust, &|_| true)
 }
 
-/// The same, for some of the routes, by their keys.
+/// The same, for some of the routes, by their names.
 fn take_up_on(
     process: &Arc<Process>,
     taken: Taken,
@@ -107,16 +107,16 @@ fn take_up_on(
             return Ok(());
         }
         let tried = ready.iter().filter(|(_, _, swap)| swap.version.fallback.is_some());
-        let tried: Vec<String> = tried.map(|(key, ..)| key.clone()).collect();
+        let tried: Vec<String> = tried.map(|(route, ..)| route.clone()).collect();
         let mut waiting = Vec::new();
         let accepted = process.modules.accept_and(taken.clone(), generation, |lane| {
             // Before any of them counts: a rollback, which comes after, is told after.
             process.status.reloaded(&name, &taken.module);
             tried.iter().for_each(|route| process.status.on_probation(&name, route));
-            for (key, swapped, swap) in ready {
+            for (route, swapped, swap) in ready {
                 let pushed = lane.is_some_and(|lane| lane.push_now(Input::Swap(Box::new(swap))).is_ok());
                 if pushed {
-                    waiting.push((key, swapped));
+                    waiting.push((route, swapped));
                 }
             }
         });
@@ -125,8 +125,8 @@ fn take_up_on(
         }
         // It runs, or does so behind the transactions under way.
         drop(shown);
-        for (key, swapped) in waiting {
-            let Err(problem) = wait(process, &key, swapped) else {
+        for (route, swapped) in waiting {
+            let Err(problem) = wait(process, &route, swapped) else {
                 continue;
             };
             if let Some(before) = before {
@@ -140,7 +140,7 @@ fn take_up_on(
     }
 }
 
-/// A route's key, where its swap is told, and the swap.
+/// A route's name, where its swap is told, and the swap.
 type Prepared = (String, oneshot::Receiver<Result<Lsn, Box<Problem>>>, Swap);
 
 /// Starts the version's chains for every route that uses it, and tries them.
@@ -153,15 +153,16 @@ fn prepare(
     let boxed = |error: PluginError| Box::new(error.problem());
     let name = &taken.plugin.name;
     let mut ready = Vec::new();
-    for (at, route) in process.config().routes.iter().enumerate() {
-        if !route.plugins.contains(name) || !wanted(&route_key(route)) {
+    let config = process.config();
+    let routes = config.routes.iter().zip(route_names(&config.routes)).enumerate();
+    for (at, (route, route_name)) in routes {
+        if !route.plugins.contains(name) || !wanted(&route_name) {
             continue;
         }
-        let live = process.live.of_route(at);
+        let live = process.live.of_route(&route_name);
         let candidate: Vec<Taken> = versions(process, route, Some(taken));
         let runnable: Vec<PluginVersion> = candidate.iter().map(Taken::runnable).collect();
-        let key = route_key(route);
-        let recorded = process.store.chain_versions(&key).map_err(Box::new)?;
+        let recorded = process.store.chain_versions(&route_name).map_err(Box::new)?;
         let plugins: Vec<PluginRecorded> = candidate
             .iter()
             .map(|taken| process.modules.key.version(taken))
@@ -169,7 +170,7 @@ fn prepare(
         // It goes on with what it has by itself, whatever the one on probation keeps.
         let goes_back = chains::waits(&recorded, &plugins);
         if !goes_back {
-            takes_state(process, at, route, &runnable)?;
+            takes_state(process, &route_name, route, &runnable)?;
         }
         let is_new = trust == Trust::Probation && !goes_back;
         if is_new {
@@ -177,7 +178,7 @@ fn prepare(
             if !taken.plugin.allow_schema_change {
                 same_shape(process, route, &running, &runnable, &live)?;
             }
-            rehearse(process, at, route, &running, &runnable)?;
+            rehearse(process, &route_name, route, &running, &runnable)?;
         }
         let chains = of_lanes(process, route, &runnable, &live).map_err(boxed)?;
         let with_entries = runnable.iter().filter(|plugin| plugin.module.manifest().has_entries());
@@ -193,7 +194,7 @@ fn prepare(
         let (done, swapped) = oneshot::channel();
         let route = at;
         ready.push((
-            key,
+            route_name,
             swapped,
             Swap {
                 route,
@@ -225,7 +226,9 @@ fn of_lanes(
         }
         Ok(chain)
     };
-    (0..lanes).map(start).collect()
+    let mut chains = (0..lanes).map(start).collect::<Result<Vec<_>, _>>()?;
+    Chain::count_faults_together(&mut chains);
+    Ok(chains)
 }
 
 /// Until the lanes have taken over. Between sessions there is none; the next one begins with the new version.
@@ -260,6 +263,7 @@ pub(super) fn roll_back(process: &Arc<Process>, name: &str) -> Result<serde_json
         return Err(Box::new(nothing_before(name)));
     };
     let taken = process.modules.revive(&process.engine, &running.plugin, &before)?;
+    let as_it_was = record.clone();
     // First: after a crash in between the file isn't taken up either.
     record.good.retain(|ran| !ran.version.is_same(&present));
     record.set_aside = Some(SetAside {
@@ -268,7 +272,21 @@ pub(super) fn roll_back(process: &Arc<Process>, name: &str) -> Result<serde_json
         since: now(),
     });
     process.store.put_plugin_record(name, &record).map_err(Box::new)?;
-    take_up(process, taken, Trust::Known)?;
+    if let Err(problem) = take_up(process, taken, Trust::Known) {
+        let running = process.modules.newest(name);
+        let goes_on = running.is_some_and(|running| process.modules.key.version(&running).is_same(&present));
+        // Or the next start would take the version that can't be gone back to.
+        if goes_on && let Err(unwritten) = process.store.put_plugin_record(name, &as_it_was) {
+            let code = unwritten.code;
+            tracing::error!(
+                code,
+                plugin = name,
+                "the way back was refused, and the next start takes it: {}",
+                unwritten.headline
+            );
+        }
+        return Err(problem);
+    }
     process.status.note_refused(
         name,
         Some(&present.module),

@@ -2,8 +2,7 @@
 
 use super::process::Process;
 use crate::checkpoint::{PluginState, StoredState};
-use crate::config;
-use crate::pipeline::route_key;
+use crate::pipeline::route_names;
 use crate::plugin::{Names, PluginKept, PluginVersion, SharedEntries, State};
 use crate::problem::Problem;
 use std::borrow::Cow;
@@ -67,7 +66,7 @@ impl States {
     pub(super) fn report(&self, process: &Process) {
         let config = process.config();
         let routes = &config.routes;
-        let names: Vec<String> = (0..routes.len()).map(|at| state_name(routes, at)).collect();
+        let names = route_names(routes);
         let is_used = |state: &PluginState| {
             let plugin = state.plugin.split('#').next().unwrap_or_default();
             let at = names.iter().position(|name| *name == state.route);
@@ -138,15 +137,5 @@ impl OfRoute<'_> {
                 ..self.clone()
             },
         }
-    }
-}
-
-/// The name under which what a route's plugins keep is stored: its tables, and which of the routes with these tables.
-pub(super) fn state_name(routes: &[config::Route], at: usize) -> String {
-    let key = route_key(&routes[at]);
-    let before = routes[..at].iter().filter(|route| route_key(route) == key).count();
-    match before {
-        0 => key,
-        _ => format!("{key}#{}", before + 1),
     }
 }

@@ -4,7 +4,7 @@ use super::copy_progress::{CopyProgress, CopyTotals};
 use super::process::Process;
 use super::wal_pressure::SlotRisk;
 use crate::batch::Lsn;
-use crate::pipeline::StateSize;
+use crate::pipeline::{StateSize, route_names};
 use crate::plugin::Module;
 use crate::sink::driver::{SinkHandle, SinkState};
 use crate::snapshot::TableProgress;
@@ -187,6 +187,8 @@ impl StatusBoard {
     }
 
     pub(super) fn refused(&self, plugin: &str, hash: Option<&str>, reason: &str) {
+        // First: whoever reads of it in the log finds it in the status.
+        self.note_refused(plugin, hash, reason);
         let candidate = hash.map(short).unwrap_or_default();
         tracing::warn!(
             plugin,
@@ -194,7 +196,6 @@ impl StatusBoard {
             reason,
             "the changed plugin is refused; the version that runs goes on"
         );
-        self.note_refused(plugin, hash, reason);
     }
 
     /// The changed plugin can't be taken up for now, and is tried again: told once.
@@ -359,11 +360,9 @@ fn of_sink(name: &str, sink: &SinkHandle) -> Value {
 
 fn of_plugin(process: &Process, name: &str, plugin: &PluginStatus) -> Value {
     let config = process.config();
-    let routes = config
-        .routes
-        .iter()
-        .filter(|route| route.plugins.iter().any(|used| used == name));
-    let routes: Vec<String> = routes.map(crate::pipeline::route_key).collect();
+    let routes = config.routes.iter().zip(route_names(&config.routes));
+    let routes = routes.filter(|(route, _)| route.plugins.iter().any(|used| used == name));
+    let routes: Vec<String> = routes.map(|(_, name)| name).collect();
     let refused = plugin
         .refused
         .as_ref()

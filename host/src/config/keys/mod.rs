@@ -132,7 +132,11 @@ const DEAD_LETTERS: Block = Block {
 
 const ROUTE: Block = Block {
     keys: &[
-        Key::required("tables", &TABLES, "Tables of the source that take this route."),
+        Key::required(
+            "tables",
+            &TABLES,
+            "Tables of the source that take this route. Routes with the same tables are told apart by their order.",
+        ),
         Key::optional(
             "columns",
             &Shape::List(&TEXT),

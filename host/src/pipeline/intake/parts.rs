@@ -58,8 +58,6 @@ pub struct RouteParts {
     pub waiting: Option<Waiting>,
     /// Indexes of its sinks.
     pub sinks: Vec<usize>,
-    /// The name under which what its plugins keep is stored.
-    pub state_name: String,
 }
 
 /// A version that is on probation in the first lane, for the others.

@@ -47,7 +47,7 @@ impl Intake {
             }
         }
         let state = &mut self.states[route];
-        let recorded = self.store.begin_chain(&state.key, from, &swap.version, now());
+        let recorded = self.store.begin_chain(&state.name, from, &swap.version, now());
         recorded.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
         if stateful && swap.version.went_back {
             // What is stored as the route's is of the version that it goes back from: no position goes on with that.
@@ -59,6 +59,12 @@ impl Intake {
         self.routes.send_messages(route, state.wants_messages);
         if let Some(chains) = others {
             state.waiting.insert(id, Waiting { version, chains });
+        }
+        if !on_probation && state.on_probation.is_some() {
+            // Until it counts, the first lane runs what was on probation, and the others what waits for the end of that: they
+            // get no rows before, and not what was on probation later.
+            state.first_lane_until = state.first_lane_until.max(from);
+            state.waiting.clear();
         }
         state.on_probation = on_probation.then_some(id);
         let takeovers = takeovers.into_iter().enumerate();

@@ -16,8 +16,7 @@ fn lane(bench: &Bench, chains: Vec<Option<Chain>>) -> Lane {
         store: bench.store.clone(),
         told: Arc::new(|_, _| ()),
         queue: Arc::clone(&bench.queue),
-        keys: Vec::new(),
-        state_names: Vec::new(),
+        names: Vec::new(),
     };
     let routes = chains.into_iter().map(LaneChain::of).collect();
     Lane::new(routes, Arc::default(), Arc::new(warden))

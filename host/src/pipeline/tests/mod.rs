@@ -17,6 +17,7 @@ use std::sync::Mutex;
 mod in_place;
 mod letters;
 mod straight;
+mod versions;
 
 /// What a sink got: for each delivery its sequence and its rows as `commit LSN:ordinal operation relations`.
 type Got = Arc<Mutex<Vec<(u64, Vec<String>)>>>;
@@ -109,7 +110,6 @@ fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> RouteParts {
         lanes: vec![LaneChain::of(chain)],
         waiting: None,
         sinks: sinks.to_vec(),
-        state_name: table.to_owned(),
     }
 }
 

@@ -99,9 +99,7 @@ impl Chain {
             Self::with_kept(engine, plugins, filter, mode, kept)
         };
         let mut chains: Vec<Self> = (0..DIVISIONS).map(chain).collect::<Result<_, _>>()?;
-        if let Some((first, others)) = chains.split_first_mut() {
-            others.iter_mut().for_each(|other| other.count_faults_with(first));
-        }
+        Self::count_faults_together(&mut chains);
         let shape = Self::with_kept(engine, &[], filter, mode, Vec::new())?;
         Ok(shape.divided(Divided::new(chains.into_iter(), threads)))
     }

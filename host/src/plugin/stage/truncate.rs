@@ -18,11 +18,12 @@ impl Stage {
             let before = truncate.clone();
             let mut relations = Vec::with_capacity(before.relations.len());
             for index in &before.relations {
-                let known = plan_of.get(&batch.relations[*index as usize].index);
-                match known.map(|at| &plans[*at as usize]) {
-                    None | Some(Plan::PassBy) => relations.push(*index),
-                    Some(Plan::Drop) => {}
-                    Some(Plan::Use(plan)) => {
+                // Each of them was asked about with the batch's rows.
+                let plan = plan_of[&batch.relations[*index as usize].index];
+                match &plans[plan as usize] {
+                    Plan::PassBy => relations.push(*index),
+                    Plan::Drop => {}
+                    Plan::Use(plan) => {
                         relations.extend(plan.outputs.iter().map(|output| batch.relation_index(&output.relation)));
                     }
                 }

@@ -153,3 +153,27 @@ fn a_guest_that_grows_is_worn_before_it_breaks() {
     chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
     assert!(chain.is_worn());
 }
+
+/// Each lane has a chain of its own, and meets some of the rows.
+#[test]
+fn faults_of_all_lanes_count_together() {
+    let guest = Guest {
+        policies: Policies {
+            on_fault: OnFault::Isolate,
+            max_faults: 3,
+            ..STOP
+        },
+        ..guest("(unreachable)")
+    };
+    let mut lanes: Vec<Chain> = (0..4).map(|_| guest.chain().unwrap()).collect();
+    Chain::count_faults_together(&mut lanes);
+    for (at, lane) in lanes.iter_mut().enumerate() {
+        let mut batch = batch(&people());
+        let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "a"]))];
+        let done = lane.process(&mut batch, &mut rows, &mut Processed::default());
+        match at {
+            0..3 => done.unwrap(),
+            _ => assert!(matches!(done, Err(PluginError::GaveUp(_))), "{done:?}"),
+        }
+    }
+}

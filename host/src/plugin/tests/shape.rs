@@ -125,6 +125,37 @@ fn rows_fan_out_into_several_outputs() {
     assert_eq!((tables, truncate.cascade), (vec!["t1", "t2"], true));
 }
 
+/// Nothing of the table has come before, and the plugin doesn't ask for truncates.
+#[test]
+fn a_truncate_that_comes_first_reaches_what_would_be_made_of_the_table() {
+    let outputs = |table| arr(&[shape(table, &[("id", INT4, true), ("email", TEXT, false)])]);
+    let into = |table| transform(wishes(&[1], &[1], Some(outputs(table))), Vec::new());
+    let drops = || transform(ints(&[0, 2]), Vec::new());
+    let passes = || transform(ints(&[0, 1]), Vec::new());
+    for (guests, reached) in [
+        (vec![into("t2")], vec!["out.t2"]),
+        (vec![into("t2"), into("t3")], vec!["out.t3"]),
+        (vec![passes(), into("t2")], vec!["out.t2"]),
+        (vec![into("t2"), drops()], vec![]),
+        (vec![passes()], vec!["public.t"]),
+    ] {
+        let versions: Vec<_> = guests.iter().map(|guest| guest.version("guest").unwrap()).collect();
+        let mut chain = Chain::new(&ENGINE, &versions, FilterMode::Membership, Mode::Live).unwrap();
+        let mut batch = batch(&people());
+        batch.truncates.push(crate::batch::Truncate {
+            relations: vec![0],
+            cascade: false,
+            restart_identity: false,
+        });
+        let mut rows = vec![row(&mut batch, Op::Truncate, None, None)];
+        chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
+        let truncates = rows.iter().map(|row| &batch.truncates[row.extra as usize]);
+        let relations = truncates.flat_map(|truncate| &truncate.relations);
+        let tables: Vec<_> = relations.map(|at| batch.relations[*at as usize].full_name()).collect();
+        assert_eq!(tables, reached);
+    }
+}
+
 /// What it makes of a whole batch is bounded as well; the batch stays as it was.
 #[test]
 fn p11_a_batch_of_rows_that_fan_out_is_bounded_as_a_whole() {

@@ -2,31 +2,32 @@
 
 use super::{Trust, take_up_on};
 use crate::checkpoint::PluginVersion as PluginRecorded;
-use crate::pipeline::{ProbationEnd, ProbationTold, route_key};
+use crate::config::Route;
+use crate::pipeline::{ProbationEnd, ProbationTold, route_names};
 use crate::runtime::modules::short;
 use crate::runtime::process::Process;
 use std::sync::{Arc, PoisonError};
 
 /// What the lanes call where a probation has ended.
 pub(in crate::runtime) fn probation_told(process: &Arc<Process>) -> ProbationTold {
+    // The session's routes: a reload may have exchanged the file when a probation ends.
+    let config = process.config();
+    let names = route_names(&config.routes);
     // The lanes end before the process does; a reference both ways would keep both.
     let process = Arc::downgrade(process);
     Arc::new(move |route, end| {
         if let Some(process) = process.upgrade() {
-            probation_ended(&process, route, end);
+            probation_ended(&process, &config.routes[route], &names[route], end);
         }
     })
 }
 
-fn probation_ended(process: &Arc<Process>, route: usize, end: &ProbationEnd) {
-    let all = process.config();
-    let config = &all.routes[route];
-    let route = route_key(config);
+fn probation_ended(process: &Arc<Process>, config: &Route, route: &str, end: &ProbationEnd) {
     match end {
         ProbationEnd::Replaced => {}
         ProbationEnd::Passed => {
             for plugin in &config.plugins {
-                process.status.passed_probation(plugin, &route);
+                process.status.passed_probation(plugin, route);
             }
             tracing::info!(route, "the new version of the route's plugins has passed its probation");
         }

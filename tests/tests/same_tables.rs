@@ -1,0 +1,101 @@
+//! Routes with the same tables: each has plugins, columns and versions of its own.
+
+use rowmill_tests::{Host, Lines, Shop, free_port};
+
+const TABLES: &str = "CREATE TABLE customers (id bigint PRIMARY KEY, email text);";
+
+/// One route masks into a file, the other one lets the rows be; `second` is what its line has more.
+fn pipeline(shop: &Shop, port: u16, second: &str) -> String {
+    let rest = format!(
+        "plugins:
+  mask_pii: {{ module: mask_pii.wasm, config: {{ columns: [email], salt: pepper }} }}
+routes:
+  - {{ tables: [public.customers], plugins: [mask_pii], sinks: [feed] }}
+  - {{ tables: [public.customers], sinks: [warehouse]{second} }}"
+    );
+    shop.pipeline_of("public.customers", &rest)
+        .replace("console: off", &format!("console: 127.0.0.1:{port}"))
+}
+
+fn insert(shop: &Shop, id: u64) {
+    shop.source(&format!(
+        "INSERT INTO customers (id, email) VALUES ({id}, 'ada@example.com')"
+    ))
+    .unwrap();
+}
+
+/// Waits for the row at the target, and for `email` to be so there.
+fn arrives(shop: &Shop, host: &mut Host, id: u64, email: &str) {
+    let query = format!("SELECT email {email} FROM customers WHERE id = {id}");
+    shop.wait_target(host, &query, "t").unwrap();
+}
+
+#[test]
+fn what_is_committed_while_the_host_is_away_is_masked_where_the_route_masks() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let text = pipeline(&shop, free_port().unwrap(), "");
+    for id in 1..=4 {
+        insert(&shop, id);
+        let mut host = Host::run(shop.folder(), &text).unwrap();
+        arrives(&shop, &mut host, id, "= 'ada@example.com'");
+        let feed = shop.folder().join("out/feed.jsonl");
+        let is_row = |row: &serde_json::Value| row["new"]["id"] == id;
+        shop.wait_for(&mut host, "the row is in the file", || {
+            Ok(Lines::read(&feed)?.rows.iter().any(is_row))
+        })
+        .unwrap();
+        for row in Lines::read(&feed).unwrap().rows {
+            let email = row["new"]["email"].as_str().unwrap();
+            assert_eq!(email.len(), 64, "{row}");
+        }
+        match id % 2 {
+            0 => host.kill().unwrap(),
+            _ => host.terminate().unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_reload_takes_up_what_is_different_in_the_second_of_them() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let port = free_port().unwrap();
+    let mut host = Host::run(shop.folder(), &pipeline(&shop, port, "")).unwrap();
+    let reload = |second: &str, says: &str| {
+        std::fs::write(shop.folder().join("pipeline.yaml"), pipeline(&shop, port, second)).unwrap();
+        let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+        assert!(changes.contains(says), "{changes}");
+    };
+    insert(&shop, 1);
+    arrives(&shop, &mut host, 1, "= 'ada@example.com'");
+    reload("", "nothing is different");
+    reload(", columns: [id]", "~ route public.customers#2");
+    insert(&shop, 2);
+    arrives(&shop, &mut host, 2, "IS NULL");
+    reload(", columns: [id]", "nothing is different");
+    reload(", plugins: [mask_pii]", "~ route public.customers#2");
+    insert(&shop, 3);
+    arrives(&shop, &mut host, 3, "~ '^[0-9a-f]{64}$'");
+    host.terminate().unwrap();
+}
+
+#[test]
+fn a_route_stops_where_its_table_changes_though_another_one_takes_that_up() {
+    let shop = Shop::with(TABLES).unwrap();
+    let rest = "routes:
+  - { tables: [public.customers], sinks: [warehouse] }
+  - { tables: [public.customers], on_schema_change: stop, sinks: [feed] }";
+    let text = shop.pipeline_of("public.customers", rest);
+    insert(&shop, 1);
+    Host::verb(shop.folder(), &text, &["run", "--once"], 0).unwrap();
+    shop.source("ALTER TABLE customers ADD note text").unwrap();
+    insert(&shop, 2);
+    for _ in 0..2 {
+        let (_, refused) = Host::verb(shop.folder(), &text, &["run", "--once"], 2).unwrap();
+        assert!(
+            refused.contains("E0706") && refused.contains("added: note"),
+            "{refused}"
+        );
+    }
+}
