@@ -151,3 +151,23 @@ fn what_is_sent_again_counts_once_and_not_at_all_where_it_fails_again() {
         assert_eq!(bench.letters.counts().letters, left);
     }
 }
+
+/// While rows are owed that a copy reads again, no state is stored. A letter that was sent again has to wait for one.
+#[test]
+fn a_letter_is_gone_only_with_the_state_that_has_it() {
+    for owed in [0, 5] {
+        let bench = Bench::new(1);
+        push(&bench, 1, &PAYMENTS, 7);
+        counted(&bench, vec![counting(POISON, None)]);
+        let bench = bench.again();
+        bench.letters.request_replay(&Selection::All, false).unwrap();
+        push(&bench, 8, &[(9, 1)], 1);
+        let parts = route("payments", &[0], Some(counting(0, None)));
+        let (_, end) = bench.run_as(vec![parts], 1, 0, |intake| intake.owed = Lsn(owed));
+        assert!(matches!(end, LaneEnd::Finished), "{end:?}");
+        let marks = bench.frontier.take().map_or_else(Vec::new, |advance| advance.marks);
+        let is_sent = marks.iter().any(|mark| matches!(mark, Mark::Replayed(_)));
+        let is_counted = last_total(&marks) == Some(1 + POISON + 5 + 3);
+        assert_eq!((is_sent, is_counted), (owed == 0, owed == 0), "{marks:?}");
+    }
+}
