@@ -15,7 +15,8 @@ use rowmill_abi::kv;
 /// [`KEY_LEN_MAX`](Self::KEY_LEN_MAX) bytes, a value up to [`VALUE_LEN_MAX`](Self::VALUE_LEN_MAX); the sum of both over
 /// all entries is bounded (`limits: kv` in pipeline.yaml, 64 MiB). A read sees the writes before it. Writes are for
 /// functions that are called for rows, truncates and messages; a fault discards those of its batch, and the same rows
-/// come again. A change that is *rejected* is no fault: what was written for it stays, so write last.
+/// come again. What was written for a change that is *rejected* and set aside doesn't stay either: it comes again when its
+/// letter is sent. Under `on_error: drop` or `pass` it stays.
 ///
 /// ```
 /// use rowmill_plugin::prelude::*;

@@ -41,7 +41,7 @@ pub use strace::Injection;
 pub use tagger::{
     large_tagger, live_trapping_tagger, looping_tagger, tag, tagger, trapping_tagger, wide_trapping_tagger,
 };
-pub use totals::{Columns, Keeps, POISON, totals, totals_breaking};
+pub use totals::{Columns, Keeps, POISON, REFUSED, totals, totals_breaking};
 pub use typed::{Oracle, number};
 pub use usage::{Flat, Usage};
 pub use watched::{WATCH, WATCHED};

@@ -1,12 +1,15 @@
 //! A transform in WebAssembly text that keeps running totals: of every inserted row it adds up an `int8` column and
 //! writes the total so far into another. It traps on the amount [`POISON`], after it has added it: what it then has
-//! must not be gone on with.
+//! must not be gone on with. It rejects the amount [`REFUSED`], after it has added that, too.
 
 use crate::guest_text::GUEST;
 use anyhow::Result;
 
 /// The amount that it breaks on.
 pub const POISON: i64 = 666;
+
+/// The amount that it rejects.
+pub const REFUSED: i64 = 888;
 
 /// Where its totals are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +99,7 @@ pub fn totals_breaking(keeps: Keeps, columns: Columns, version: u8, poison: i64)
         .replace("USE_STATE", if has_state { "1" } else { "0" })
         .replace("USE_ENTRIES", if has_entries { "1" } else { "0" })
         .replace("POISON", &poison.to_string())
+        .replace("REFUSED", &REFUSED.to_string())
         .replace("MANIFEST", &manifest.concat());
     Ok(wat::parse_str(text)?)
 }
@@ -165,15 +169,25 @@ const TEMPLATE: &str = r#"(module
         (if (i32.or (i64.le_u (local.get $op) (i64.const LAST_OP)) (i64.eq (local.get $op) (i64.const 4)))
           (then
             (local.set $total (call $add (local.get $customer) (local.get $amount)))
-            (call $put (i32.const 0x93))
-            (call $put (i32.const 0xce))
-            (call $put_u32 (local.get $row_at))
-            (call $put (i32.const 2))
-            (call $put (i32.const 0x92))
-            (call $put (i32.const TOTAL))
-            (call $put (i32.const 0xd3))
-            (call $put_u32 (i32.wrap_i64 (i64.shr_u (local.get $total) (i64.const 32))))
-            (call $put_u32 (i32.wrap_i64 (local.get $total)))
+            (if (i64.eq (local.get $amount) (i64.const REFUSED))
+              (then
+                ;; [row, 6, 1, nil]
+                (call $put (i32.const 0x94))
+                (call $put (i32.const 0xce))
+                (call $put_u32 (local.get $row_at))
+                (call $put (i32.const 6))
+                (call $put (i32.const 1))
+                (call $put (i32.const 0xc0)))
+              (else
+                (call $put (i32.const 0x93))
+                (call $put (i32.const 0xce))
+                (call $put_u32 (local.get $row_at))
+                (call $put (i32.const 2))
+                (call $put (i32.const 0x92))
+                (call $put (i32.const TOTAL))
+                (call $put (i32.const 0xd3))
+                (call $put_u32 (i32.wrap_i64 (i64.shr_u (local.get $total) (i64.const 32))))
+                (call $put_u32 (i32.wrap_i64 (local.get $total)))))
             (local.set $actions (i32.add (local.get $actions) (i32.const 1)))))
         (local.set $row_at (i32.add (local.get $row_at) (i32.const 1)))
         (br $next)))

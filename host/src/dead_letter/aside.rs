@@ -7,7 +7,7 @@
 
 use super::cause::{Cause, PluginName};
 use super::fault;
-use super::index::Asked;
+use super::index::{Asked, Index};
 use super::key;
 use super::letter::{Change, Letter};
 use super::line::Record;
@@ -56,6 +56,18 @@ impl Held {
         }
     }
 
+    /// Further ones are held.
+    pub fn add(&mut self, rows: &[Row]) {
+        if !rows.is_empty() {
+            let more = rows.iter().map(|row| (row.transaction, row.ordinal));
+            *self = Self::of(self.changes.drain(..).chain(more).collect());
+        }
+    }
+
+    pub(super) fn changes(&self) -> &[(u32, u64)] {
+        &self.changes
+    }
+
     pub(super) fn of(mut changes: Vec<(u32, u64)>) -> Self {
         changes.sort_unstable();
         changes.dedup();
@@ -89,14 +101,39 @@ impl DeadLetters {
     }
 
     /// Which of the rows of a route have to wait behind letters that are there now: it is no use to show them to the
-    /// plugins, which may break on every change of a row. Nothing is recorded: hand the result to [`Self::set_aside`],
-    /// which holds them whatever has become of those letters meanwhile.
+    /// plugins, which may break on every change of a row. So it is with changes that stand in a letter themselves. Nothing
+    /// is recorded: hand the result to [`Self::set_aside`], which holds them whatever has become of those letters
+    /// meanwhile.
     pub fn waiting(&self, route: RouteId, batch: &Batch, rows: &[Row]) -> Held {
-        if self.is_empty() {
-            return Held::default();
-        }
-        let none = Held::default();
-        self.with(|state| Walk::new(state, route, batch, &none).waiting(rows))
+        self.behind(route, batch, rows, |_| true).into_held()
+    }
+}
+
+/// Whether any row of the batch can be blocked or known.
+pub(super) fn is_concerned(index: &Index, route: RouteId, batch: &Batch) -> bool {
+    let mut tables = batch.relations.iter();
+    let first = batch.transactions.first();
+    first.is_some_and(|first| first.commit_lsn <= index.newest())
+        || tables.any(|relation| index.concerns(route.0, relation.oid))
+}
+
+/// Whether the change stands in a letter, or stood in one.
+pub(super) fn is_known(index: &Index, route: RouteId, batch: &Batch, row: &Row) -> bool {
+    let lsn = batch.transaction(row).commit_lsn;
+    batch.transaction(row).origin == Origin::Stream
+        && lsn <= index.newest()
+        && index.knows((route.0, lsn.0, row.ordinal))
+}
+
+/// The letter that a row has to wait behind.
+pub(super) fn blocker(index: &Index, asked: Asked, batch: &Batch, row: &Row, scratch: &mut Vec<u8>) -> Option<u64> {
+    let mut blocker = None;
+    let known = key::each(batch, row, scratch, |key| {
+        blocker = blocker.or_else(|| index.blocker(asked, Some(key)));
+    });
+    match known {
+        true => blocker,
+        false => blocker.or_else(|| index.blocker(asked, None)),
     }
 }
 
@@ -131,7 +168,7 @@ impl<'a> Walk<'a> {
     }
 
     fn walk(mut self, rows: &[Row], mut asides: Vec<Aside>) -> Result<Held, Box<Problem>> {
-        if asides.is_empty() && self.waiting.is_empty() && !self.is_concerned() {
+        if asides.is_empty() && self.waiting.is_empty() && !is_concerned(&self.state.index, self.route, self.batch) {
             return Ok(Held::default());
         }
         asides.sort_by_key(|aside| (aside.row.transaction, aside.row.ordinal));
@@ -164,33 +201,6 @@ impl<'a> Walk<'a> {
         if let Err(problem) = self.state.request(&Selection::Numbers(letters), false) {
             tracing::warn!(%problem, "changes that waited behind dead letters stay where they are: `rowmill dead-letter replay --all`");
         }
-    }
-
-    /// Up to a truncate, behind which a table's letters block nothing.
-    fn waiting(mut self, rows: &[Row]) -> Held {
-        if !self.is_concerned() {
-            return Held::default();
-        }
-        let is_row = |row: &&Row| row.op != Op::Truncate;
-        for row in rows.iter().take_while(is_row).filter(|row| row.op != Op::Message) {
-            if self.blocker(row).is_some() {
-                self.held.push((row.transaction, row.ordinal));
-            }
-        }
-        Held::of(self.held)
-    }
-
-    /// Whether any row of the batch can be blocked or known.
-    fn is_concerned(&self) -> bool {
-        let (index, route) = (&self.state.index, self.route.0);
-        let tables = || {
-            self.batch
-                .relations
-                .iter()
-                .any(|relation| index.concerns(route, relation.oid))
-        };
-        let first = self.batch.transactions.first();
-        first.is_some_and(|first| first.commit_lsn <= index.newest()) || tables()
     }
 
     fn change(&mut self, row: &Row, aside: Option<Aside>) -> Result<(), Box<Problem>> {
@@ -226,12 +236,7 @@ impl<'a> Walk<'a> {
     }
 
     fn row_change(&mut self, row: &Row, aside: Option<Aside>) -> Result<(), Box<Problem>> {
-        let order = Change::of(self.batch, row).order();
-        let streamed = self.batch.transaction(row).origin == Origin::Stream;
-        if streamed
-            && order.lsn <= self.state.index.newest()
-            && self.state.index.knows((self.route.0, order.lsn.0, order.ordinal))
-        {
+        if is_known(&self.state.index, self.route, self.batch, row) {
             self.held.push((row.transaction, row.ordinal));
             return Ok(());
         }
@@ -254,15 +259,11 @@ impl<'a> Walk<'a> {
             oid: relation.oid,
             shape,
             order: Change::of(self.batch, row).order(),
+            // Those before a truncate were let go of on the way.
+            since: None,
         };
         let mut scratch = std::mem::take(&mut self.state.scratch);
-        let mut blocker = None;
-        let known = key::each(self.batch, row, &mut scratch, |key| {
-            blocker = blocker.or_else(|| self.state.index.blocker(asked, Some(key)));
-        });
-        if !known {
-            blocker = blocker.or_else(|| self.state.index.blocker(asked, None));
-        }
+        let blocker = blocker(&self.state.index, asked, self.batch, row, &mut scratch);
         self.state.scratch = scratch;
         blocker
     }

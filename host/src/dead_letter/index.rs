@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A letter without its values.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub place: Place,
     pub route: u32,
@@ -64,7 +64,7 @@ fn digest(letter: &Letter) -> RowDigest {
 pub(super) type ChangeId = (u32, u64, u64);
 
 /// The letters that block something of a table of a route.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Table {
     keys: FxHashMap<Box<[u8]>, BTreeSet<u64>>,
     /// Those of which a key value isn't known: they may be of any row.
@@ -82,7 +82,7 @@ impl Table {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     pub entries: BTreeMap<u64, Entry>,
     tables: FxHashMap<(u32, u32), Table>,
@@ -104,6 +104,8 @@ pub(super) struct Asked {
     pub oid: u32,
     pub shape: u64,
     pub order: Standing,
+    /// Letters up to here block nothing: where the table was truncated.
+    pub since: Option<Standing>,
 }
 
 impl Index {
@@ -133,15 +135,22 @@ impl Index {
     pub(super) fn blocker(&self, asked: Asked, key: Option<&[u8]>) -> Option<u64> {
         let table = self.tables.get(&(asked.route, asked.oid))?;
         let blocks = |number: &&u64| {
-            self.entries
-                .get(number)
-                .is_some_and(|entry| precedes(entry, asked.order))
+            let entry = self.entries.get(number);
+            entry.is_some_and(|entry| {
+                precedes(entry, asked.order) && asked.since.is_none_or(|since| since < entry.order)
+            })
         };
         let among = match key {
             Some(key) if table.is_exact(asked.shape) => table.keys.get(key)?,
             _ => &table.all,
         };
         among.iter().find(blocks).copied()
+    }
+
+    /// Whether the letters of a table concern all rows of this shape.
+    pub(super) fn concerns_all(&self, route: u32, oid: u32, shape: u64) -> bool {
+        let table = self.tables.get(&(route, oid));
+        table.is_some_and(|table| !table.is_exact(shape))
     }
 
     pub(super) fn behind(&self, route: u32, oid: u32) -> usize {

@@ -23,6 +23,7 @@
 //! Values stand in the file alone, which its owner alone can read; nothing else here shows them.
 
 mod aside;
+mod behind;
 mod cause;
 mod codes;
 mod fault;
@@ -42,6 +43,7 @@ mod value;
 mod tests;
 
 pub use aside::{Aside, Held};
+pub use behind::Behind;
 pub use cause::{Cause, PluginName};
 pub use codes::{CODES, FULL, UNKNOWN};
 pub use file::read_any;

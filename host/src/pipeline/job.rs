@@ -4,7 +4,9 @@ use crate::batch::{Batch, Lsn, Row};
 use crate::checkpoint::Mark;
 use crate::dead_letter::{Held, ReplayBatch};
 use crate::plugin::{Aside, Counts};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 /// A batch whose rows know their routes, for one lane.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(super) struct Done {
     pub position: Lsn,
     pub counts: Counts,
     pub replay: Option<Box<ReplayBatch>>,
+    /// Let go of once the letters have what was set aside: the lane goes on behind that.
+    pub noted: Option<Sender<Infallible>>,
 }
 
 /// What came of a route's rows besides those that go on.
@@ -50,6 +54,7 @@ pub(super) struct Done {
 pub(super) struct Side {
     /// The rows as they came, in order; none where nobody has to look at them.
     pub before: Vec<Row>,
+    /// Changes that no plugin has, as they wait behind dead letters.
     pub waiting: Held,
     pub asides: Vec<Aside>,
 }

@@ -1,11 +1,12 @@
 //! A lane: one instance of every route's plugins, for one batch at a time.
 
 use super::job::{Done, Job, Side};
+use super::lane_letters::{LaneLetters, Noted};
 use super::owned::owned;
 use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Op, Row};
 use crate::checkpoint::{PluginVersion, SetAside, same_plugins};
-use crate::dead_letter::Held;
+use crate::dead_letter::Behind;
 use crate::failpoint;
 use crate::plugin::{Chain, Counts, GuestMetrics, PluginError, Processed};
 use crate::problem::Problem;
@@ -61,6 +62,9 @@ pub(super) struct Lane {
     pub(super) routes: Vec<LaneChain>,
     metrics: Arc<GuestMetrics>,
     pub(super) warden: Arc<Warden>,
+    letters: Option<LaneLetters>,
+    /// That what the last batch has set aside is written.
+    noted: Noted,
     /// Kept from batch to batch.
     processed: Processed,
 }
@@ -71,7 +75,9 @@ pub(super) struct Call<'a> {
     pub warden: &'a Warden,
     /// Whether nobody else refers to the tuples of its rows.
     owned: bool,
-    processed: &'a mut Processed,
+    /// Which of its rows wait behind dead letters.
+    pub behind: Behind,
+    pub processed: &'a mut Processed,
 }
 
 impl Lane {
@@ -81,12 +87,23 @@ impl Lane {
             routes,
             metrics,
             warden,
+            letters: None,
+            noted: Noted::default(),
             processed,
+        }
+    }
+
+    /// With dead letters to look at.
+    pub(super) fn with_letters(self, letters: LaneLetters) -> Self {
+        Self {
+            letters: Some(letters),
+            ..self
         }
     }
 
     /// Takes the batch through every route's chain.
     pub(super) fn process(&mut self, job: Job) -> Result<Done, Box<Problem>> {
+        self.noted.wait();
         let mut done = Done {
             batch: job.batch,
             rows: job.rows,
@@ -96,11 +113,13 @@ impl Lane {
             position: job.position,
             counts: Counts::default(),
             replay: job.replay,
+            noted: None,
         };
         let mut waiting = job.waiting.into_iter();
         // Rows that are sent again are in order among themselves, whatever their positions are.
         let in_place = done.replay.is_none();
         let owned = owned(&done.batch, &done.rows);
+        let mut writes_letters = false;
         for (at, rows) in done.rows.iter_mut().enumerate() {
             let Some(route) = self.routes.get_mut(at) else { break };
             let waiting = waiting.next().unwrap_or_default();
@@ -108,13 +127,17 @@ impl Lane {
             if route.chain.is_some() && !rows.is_empty() {
                 self.processed.clear();
                 let seen = newest(&done.batch, rows);
+                let (letters, replay) = (self.letters.as_ref(), done.replay.as_deref());
                 let call = Call {
                     route: at,
                     warden: &self.warden,
                     owned: in_place && owned.get(at).is_some_and(|owned| *owned),
+                    behind: route.behind(at, letters, replay, &done.batch, rows, waiting),
                     processed: &mut self.processed,
                 };
-                side = route.side(call, &mut done.batch, rows, waiting, job.keep_rows, in_place)?;
+                side = route.side(call, &mut done.batch, rows, job.keep_rows, in_place)?;
+                // What waits blocks the keys that it leads to.
+                writes_letters |= !(side.asides.is_empty() && side.waiting.is_empty()) && route.keeps();
                 if in_place {
                     route.seen = route.seen.max(seen.unwrap_or_default());
                     if let Some(probation) = &mut route.probation {
@@ -141,6 +164,9 @@ impl Lane {
             self.checkpoint(&names, &mut done.marks)?;
         }
         failpoint::pass(failpoint::AFTER_STAGE);
+        if writes_letters {
+            self.noted = Noted::of(&mut done);
+        }
         Ok(done)
     }
 
@@ -210,10 +236,10 @@ impl LaneChain {
         mut call: Call<'_>,
         batch: &mut Batch,
         rows: &mut Vec<Row>,
-        waiting: Held,
         keep_rows: bool,
         in_place: bool,
     ) -> Result<Side, Box<Problem>> {
+        let mut waiting = call.behind.held().clone();
         let kept = (keep_rows || !waiting.is_empty() || !self.later.is_empty() || self.probation.is_some())
             .then(|| rows.clone());
         // Another version may get the rows as they came.
@@ -225,6 +251,7 @@ impl LaneChain {
             self.seen_by_all(&mut call, batch, rows)?;
         }
         let asides = std::mem::take(&mut call.processed.aside);
+        waiting.add(&call.processed.waiting);
         let before = match (kept, &self.chain) {
             (Some(kept), _) => kept,
             (None, Some(chain)) if !asides.is_empty() => chain.original().to_vec(),
@@ -263,8 +290,8 @@ impl LaneChain {
     fn once(&mut self, call: &mut Call<'_>, batch: &mut Batch, rows: &mut Vec<Row>) -> Result<(), PluginError> {
         match &mut self.chain {
             Some(_) if rows.is_empty() => Ok(()),
-            Some(chain) if call.owned => chain.process_in_place(batch, rows, call.processed),
-            Some(chain) => chain.process(batch, rows, call.processed),
+            Some(chain) if call.owned => chain.process_in_place_behind(batch, rows, call.processed, &mut call.behind),
+            Some(chain) => chain.process_behind(batch, rows, call.processed, &mut call.behind),
             None => Ok(()),
         }
     }
@@ -287,6 +314,7 @@ impl LaneChain {
             chain.save();
             chain.strict(true);
         }
+        let behind = call.behind.clone();
         let done = self.once(call, batch, rows);
         self.chain.iter_mut().for_each(|chain| chain.strict(false));
         let Err(error) = done else {
@@ -295,6 +323,7 @@ impl LaneChain {
         };
         let rolled_back = self.roll_back(call.route, call.warden, batch, rows, &error)?;
         // Where it goes on nevertheless, it counts anew what it has counted of these rows.
+        call.behind = behind;
         let put_back = self.chain.as_mut().map_or(Ok(()), Chain::put_back);
         put_back.map_err(|error| Box::new(error.problem()))?;
         match rolled_back {

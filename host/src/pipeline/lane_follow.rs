@@ -11,6 +11,7 @@
 //! (`plugin/entries.rs`).
 
 use super::lane::{Call, LaneChain};
+use super::lane_letters::taken;
 use super::probation::Warden;
 use crate::batch::{Batch, Row};
 use crate::checkpoint::{Mark, PluginState};
@@ -38,13 +39,15 @@ impl LaneChain {
     /// to it.
     pub(super) fn follow(
         &mut self,
-        call: &Call<'_>,
+        call: &mut Call<'_>,
         batch: &mut Batch,
         rows: Option<Vec<Row>>,
     ) -> Result<(), Box<Problem>> {
-        let (Some(mut rows), Some(chain)) = (rows, self.follower()) else {
+        let (Some(rows), Some(chain)) = (rows, self.follower()) else {
             return Ok(());
         };
+        // What was set aside reaches both when it is sent again.
+        let mut rows = taken(batch, rows, call.processed, &mut call.behind);
         let extent = batch.extent();
         let message_rows = batch.message_rows.clone();
         let done = chain.process(batch, &mut rows, &mut Processed::default());

@@ -127,8 +127,9 @@ impl Bench {
         let mut builder = Builder::new();
         for (commit, part, amounts) in transactions {
             builder = builder.transaction(*commit, *part);
-            for (amount, other) in amounts {
-                let values = [1, 7, *amount, *other].map(|value| value.to_string());
+            // Each has a key of its own: none waits behind another that is set aside.
+            for (id, (amount, other)) in (*commit as i64 * 100..).zip(amounts) {
+                let values = [id, 7, *amount, *other].map(|value| value.to_string());
                 builder = builder.insert(&self.payments, &values.each_ref().map(|value| text(value)));
             }
         }
@@ -212,10 +213,10 @@ fn what_has_begun_to_leave_stays_with_the_bad_version() {
     assert_eq!(bench.take(0x20, Part::Middle, &[2, BAD, 3]), [8, 11]);
     assert_eq!(bench.take(0x20, Part::Last, &[4]), [15]);
     assert_eq!(bench.set_aside().as_deref(), Some("new"));
-    assert_eq!(bench.stored(), [(own(), 2, 15), (before(), 1, 15 + BAD)]);
-    // The version before has taken the row that the other broke on.
-    assert_eq!(bench.take(0x30, Part::Whole, &[10]), [25 + BAD]);
-    assert_eq!(bench.stored(), [(own(), 1, 25 + BAD)]);
+    // The version before would take the row that the other broke on: both see it when it is sent again.
+    assert_eq!(bench.stored(), [(own(), 2, 15), (before(), 1, 15)]);
+    assert_eq!(bench.take(0x30, Part::Whole, &[10]), [25]);
+    assert_eq!(bench.stored(), [(own(), 1, 25)]);
 }
 
 #[test]
@@ -243,7 +244,8 @@ fn a_version_before_that_breaks_as_a_whole_is_let_go() {
     assert_eq!(bench.set_aside(), None);
 }
 
-/// The first plugin of the chain takes rows that the second one breaks on: it counts them once.
+/// The first plugin of the chain takes a row that the second one breaks on: it keeps nothing of that, and counts the others
+/// once.
 #[test]
 fn a_plugin_before_the_one_that_breaks_counts_once() {
     let with_second = |second: Runnable| {
@@ -261,7 +263,7 @@ fn a_plugin_before_the_one_that_breaks_counts_once() {
     assert_eq!(bench.take(0x20, Part::Whole, &[1, BAD, 2]), [6, 8]);
     let second = format!("{NAME}/second");
     let stored: Vec<_> = bench.stored().into_iter().take(2).collect();
-    assert_eq!(stored, [(own(), 1, 8 + BAD), (second, 1, 8)]);
+    assert_eq!(stored, [(own(), 1, 8), (second, 1, 8)]);
 }
 
 /// The stream goes on in other routes: a start from there knows only the version that was gone back to.
@@ -272,9 +274,9 @@ fn a_checkpoint_behind_the_bad_version_has_the_state_of_the_one_before() {
     assert_eq!(bench.take(0x20, Part::First, &[1]), [6]);
     assert_eq!(bench.take(0x20, Part::Last, &[BAD, 2]), [8]);
     bench.lane.go_back_before(Lsn(0x20));
-    assert_eq!(bench.stored(), [(own(), 2, 8), (before(), 1, 8 + BAD)]);
+    assert_eq!(bench.stored(), [(own(), 2, 8), (before(), 1, 8)]);
     bench.lane.go_back_before(Lsn(0x40));
-    assert_eq!(bench.stored(), [(own(), 1, 8 + BAD)]);
+    assert_eq!(bench.stored(), [(own(), 1, 8)]);
 }
 
 /// As a start has it that goes back before both.
@@ -396,7 +398,7 @@ fn rows_that_are_tried_again_count_once_by_key() {
     // The bad row alone is set aside.
     assert_eq!(bench.take(0x20, Part::Last, &[2, BAD, 3]), [3, 6]);
     let stored = stored_entries(&mut bench);
-    assert_eq!(stored[0].2, [Some((1 + 2 + BAD + 3).to_le_bytes().to_vec())]);
+    assert_eq!(stored[0].2, [Some(6i64.to_le_bytes().to_vec())]);
     // So has the version before: nothing differs.
     assert_eq!(stored[1].2, [None::<Vec<u8>>]);
 }

@@ -66,7 +66,8 @@ impl Lanes {
         outflow: Outflow,
     ) -> Result<Self, LaneEnd> {
         let count = chains.len();
-        let lane = |routes| Lane::new(routes, Arc::clone(metrics), Arc::clone(warden));
+        let letters = outflow.lane_letters();
+        let lane = |routes| Lane::new(routes, Arc::clone(metrics), Arc::clone(warden)).with_letters(letters.clone());
         let mut lanes = chains.into_iter().map(lane);
         if count <= 1 {
             let lane = lanes.next().unwrap_or_else(|| lane(Vec::new()));

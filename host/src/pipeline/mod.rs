@@ -22,6 +22,7 @@ mod intake;
 mod job;
 mod lane;
 mod lane_follow;
+mod lane_letters;
 mod lane_put_back;
 mod lane_state;
 mod lanes;

@@ -2,6 +2,7 @@
 
 use super::intake::{Input, LaneEnd, Tap};
 use super::job::{Done, Side};
+use super::lane_letters::LaneLetters;
 use super::notices::Notices;
 use super::queue::Queue;
 use super::stats::LaneStats;
@@ -70,6 +71,15 @@ pub(super) struct Outflow {
 }
 
 impl Outflow {
+    /// What lanes have to know of the letters that it writes.
+    pub(super) fn lane_letters(&self) -> LaneLetters {
+        LaneLetters {
+            letters: self.letters.clone(),
+            routes: self.routes.clone(),
+            only: self.only.clone(),
+        }
+    }
+
     pub(super) fn deliver(&mut self, mut done: Done) -> Result<(), LaneEnd> {
         self.stats.plugins(&done.counts);
         let sides = std::mem::take(&mut done.sides);
@@ -78,6 +88,7 @@ impl Outflow {
             None => self.set_aside(&done.batch, &mut done.rows, sides),
         }
         .map_err(LaneEnd::Problem)?;
+        drop(done.noted.take());
         done.batch.forget_changes();
         self.hand_over(done)
     }
@@ -110,14 +121,17 @@ impl Outflow {
 
     /// Of letters that were sent again, those that failed again stay where they are.
     fn keep_back(&mut self, done: &mut Done, sides: Vec<Side>, replay: &ReplayBatch) -> Result<(), Box<Problem>> {
-        let mut asides = Vec::new();
+        let (mut asides, mut waiting) = (Vec::new(), Vec::new());
         for side in sides {
             asides.extend(self.notices.tell(side.asides));
+            waiting.push(side.waiting);
         }
         asides.extend(strangers(replay, &self.routes));
-        let held = self.letters.failed_again(replay, asides)?;
+        let held = self.letters.failed_again(replay, asides, &waiting)?;
         done.rows.iter_mut().for_each(|rows| held.retain_rest(rows));
-        done.marks.push(Mark::Replayed(replay.ticket.0));
+        if !replay.waits_for_state {
+            done.marks.push(Mark::Replayed(replay.ticket.0));
+        }
         Ok(())
     }
 

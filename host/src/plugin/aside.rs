@@ -1,7 +1,7 @@
 //! What came of a chain's call beside the rows: changes that were set aside, and counts.
 
 use super::error::{Fault, PluginError, RowError, RowErrorKind, RowPlace};
-use crate::batch::Row;
+use crate::batch::{Batch, Row};
 use crate::problem::Problem;
 
 /// A change that didn't go on through the chain.
@@ -18,6 +18,18 @@ pub struct Aside {
     /// The change, as the plugin met it: its table is that of the plugins before.
     pub place: RowPlace,
     pub cause: AsideCause,
+    pub(super) traces: Traces,
+}
+
+/// How a change that is set aside and what the chain's plugins keep hang together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traces {
+    /// The plugin's place in the chain.
+    pub stage: usize,
+    /// Whether it may be in what one of them keeps.
+    pub left: bool,
+    /// Whether that it failed may follow from what one of them keeps.
+    pub met: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -48,13 +60,44 @@ impl Aside {
 pub struct Processed {
     /// In the order of the changes, each at most once.
     pub aside: Vec<Aside>,
+    /// Rows that wait behind those, as they came: no plugin keeps anything of them, and they don't go on.
+    pub waiting: Vec<Row>,
     pub counts: Counts,
 }
 
 impl Processed {
     pub fn clear(&mut self) {
         self.aside.clear();
+        self.waiting.clear();
         self.counts = Counts::default();
+    }
+}
+
+/// Which rows have to wait behind changes that are set aside.
+pub trait Waits {
+    /// Whether none waits, as nothing is set aside so far.
+    fn is_idle(&self) -> bool;
+
+    /// The change is set aside: later ones of its key wait.
+    fn set_aside(&mut self, batch: &Batch, row: &Row);
+
+    /// Whether the row waits. Then later ones wait behind it in turn. A row that waits always does.
+    fn waits(&mut self, batch: &Batch, row: &Row) -> bool;
+}
+
+/// For whoever has no order to keep.
+#[derive(Clone, Copy, Debug)]
+pub struct NoneWaits;
+
+impl Waits for NoneWaits {
+    fn is_idle(&self) -> bool {
+        true
+    }
+
+    fn set_aside(&mut self, _: &Batch, _: &Row) {}
+
+    fn waits(&mut self, _: &Batch, _: &Row) -> bool {
+        false
     }
 }
 

@@ -29,6 +29,11 @@ impl Breaker {
         }
     }
 
+    /// A fault that was counted is none, or will be counted again.
+    pub fn take_back(&mut self) {
+        self.faults = self.faults.saturating_sub(1);
+    }
+
     /// Counts a fault. The error says that it was one too many.
     pub fn count(&mut self, now: Instant) -> Result<(), GaveUpReason> {
         if self.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {

@@ -1,6 +1,6 @@
 //! The plugins of a route, in order, with an instance of each for one lane.
 
-use super::aside::{Aside, Counts, Processed};
+use super::aside::{Aside, Counts, NoneWaits, Processed, Traces, Waits};
 use super::breaker::Faults;
 use super::compiled::Module;
 use super::divided::Divided;
@@ -10,6 +10,7 @@ use super::fill::fill_all;
 use super::instance::Mode;
 use super::manifest::Kind;
 use super::metrics::GuestMetrics;
+use super::pieces::{Across, Around};
 use super::plan::Plan;
 use super::split::Split;
 use super::stage::{Done, Left, Stage};
@@ -59,7 +60,7 @@ pub struct Chain {
     /// By the relation's index.
     outcomes: FxHashMap<u32, ChainOutcome>,
     /// The rows as they came, to be put back where a stage fails.
-    original: Vec<Row>,
+    pub(super) original: Vec<Row>,
     /// The rows between two stages.
     between: Vec<Row>,
     /// Changes that left on the way, with the index of the stage.
@@ -204,7 +205,8 @@ impl Chain {
     /// passed by may as well not come here at all. Logical messages end here, where a plugin asks for them.
     ///
     /// Changes that a plugin doesn't take, or breaks on, leave `rows` and are appended to `processed`, as the plugin's
-    /// policies say; a change is all rows with one transaction and ordinal.
+    /// policies say; a change is all rows with one transaction and ordinal. Nothing of what is set aside is kept by any
+    /// plugin.
     ///
     /// # Errors
     ///
@@ -217,21 +219,67 @@ impl Chain {
         rows: &mut Vec<Row>,
         processed: &mut Processed,
     ) -> Result<(), PluginError> {
+        self.process_behind(batch, rows, processed, &mut NoneWaits)
+    }
+
+    /// The same, where later rows wait behind what is set aside: of those that `waits` says wait no plugin keeps anything.
+    /// They leave `rows`, too, and are appended to [`Processed::waiting`]. A chain that keeps nothing takes them as any
+    /// others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::process`]. What `waits` was told is no use then.
+    pub fn process_behind(
+        &mut self,
+        batch: &mut Batch,
+        rows: &mut Vec<Row>,
+        processed: &mut Processed,
+        waits: &mut dyn Waits,
+    ) -> Result<(), PluginError> {
         let is_empty = self.stages.is_empty() && self.divided.is_none();
         if is_empty || rows.is_empty() {
             return Ok(());
         }
+        match self.stateful {
+            true => self.in_pieces(batch, rows, processed, waits),
+            false => self.once(batch, rows, processed, Around::default()),
+        }
+    }
+
+    /// Takes rows through the plugins, whatever comes of that.
+    pub(super) fn once(
+        &mut self,
+        batch: &mut Batch,
+        rows: &mut Vec<Row>,
+        processed: &mut Processed,
+        around: Around<'_>,
+    ) -> Result<(), PluginError> {
+        let Some(divided) = &mut self.divided else {
+            let across = around.across(rows, |_| true);
+            return self.through(batch, rows, processed, across);
+        };
+        self.original.clear();
+        std::mem::swap(&mut self.original, rows);
+        divided
+            .process(batch, &self.original, rows, processed, around)
+            .inspect_err(|_| rows.clone_from(&self.original))
+    }
+
+    /// The same, of one that isn't divided. `across` are the transactions of which it has had rows of the batch before, and
+    /// will have rows behind these.
+    pub(super) fn through(
+        &mut self,
+        batch: &mut Batch,
+        rows: &mut Vec<Row>,
+        processed: &mut Processed,
+        across: Across,
+    ) -> Result<(), PluginError> {
         self.original.clear();
         std::mem::swap(&mut self.original, rows);
         self.left.clear();
-        if let Some(divided) = &mut self.divided {
-            return divided
-                .process(batch, &self.original, rows, processed)
-                .inspect_err(|_| rows.clone_from(&self.original));
-        }
         let mut counts = Counts::default();
         let changes = batch.changes();
-        if let Err(error) = self.run(batch, rows, &mut counts) {
+        if let Err(error) = self.run(batch, rows, across, &mut counts) {
             batch.take_back(changes);
             rows.clear();
             rows.extend_from_slice(&self.original);
@@ -256,22 +304,43 @@ impl Chain {
         rows: &mut Vec<Row>,
         processed: &mut Processed,
     ) -> Result<(), PluginError> {
+        self.process_in_place_behind(batch, rows, processed, &mut NoneWaits)
+    }
+
+    /// [`Self::process_in_place`] and [`Self::process_behind`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::process_behind`].
+    pub fn process_in_place_behind(
+        &mut self,
+        batch: &mut Batch,
+        rows: &mut Vec<Row>,
+        processed: &mut Processed,
+        waits: &mut dyn Waits,
+    ) -> Result<(), PluginError> {
         // The threads of one that is divided share the batch.
         batch.change_in_place(self.divided.is_none());
-        let done = self.process(batch, rows, processed);
+        let done = self.process_behind(batch, rows, processed, waits);
         batch.change_in_place(false);
         done
     }
 
     /// From `original` to `rows`, which are empty.
-    fn run(&mut self, batch: &mut Batch, rows: &mut Vec<Row>, counts: &mut Counts) -> Result<(), PluginError> {
+    fn run(
+        &mut self,
+        batch: &mut Batch,
+        rows: &mut Vec<Row>,
+        across: Across,
+        counts: &mut Counts,
+    ) -> Result<(), PluginError> {
         let mut fanned_out = false;
         // Whether the rows are no longer the original ones: then they are in `between`.
         let mut changed = fill_all(batch, &self.original, &mut self.between);
         for (at, stage) in self.stages.iter_mut().enumerate() {
             self.left_of_stage.clear();
             let input = if changed { &self.between } else { &self.original };
-            let done = stage.process(batch, input, rows, &mut self.left_of_stage);
+            let done = stage.process(batch, input, across, rows, &mut self.left_of_stage);
             self.counts[at] += stage.counts();
             *counts += stage.counts();
             self.left.extend(self.left_of_stage.drain(..).map(|left| (at, left)));
@@ -294,7 +363,7 @@ impl Chain {
             std::mem::swap(rows, &mut self.original);
         }
         if self.wants_messages {
-            drop_messages(batch, rows);
+            drop_messages(batch, &self.original, rows);
             rows.retain(|row| row.op != Op::Message);
         }
         if fanned_out {
@@ -309,6 +378,8 @@ impl Chain {
         let change = |row: &Row| (row.transaction, row.ordinal);
         let came: FxHashMap<(u32, u64), Row> = self.original.iter().map(|row| (change(row), *row)).collect();
         let before = aside.len();
+        let keeping = self.stages.iter().position(|stage| stage.keeper.keeps());
+        let keeping = keeping.unwrap_or(usize::MAX);
         for (at, left) in self.left.drain(..) {
             let (Some(cause), Some(row)) = (left.cause, came.get(&left.change)) else {
                 continue;
@@ -320,6 +391,11 @@ impl Chain {
                 version: plugin.module.manifest().version.clone(),
                 hash: plugin.module.hash_hex().to_owned(),
                 place: left.place,
+                traces: Traces {
+                    stage: at,
+                    left: keeping < at || left.accepted && keeping == at,
+                    met: keeping <= at,
+                },
                 cause,
             });
         }
@@ -436,14 +512,17 @@ impl Chain {
     }
 }
 
-/// What a plugin dropped is gone for those too who read messages beside the rows.
-fn drop_messages(batch: &mut Batch, rows: &[Row]) {
+/// What a plugin dropped of the messages that came is gone for those too who read messages beside the rows.
+fn drop_messages(batch: &mut Batch, came: &[Row], rows: &[Row]) {
     if batch.message_rows.is_empty() {
         return;
     }
-    let messages = rows.iter().filter(|row| row.op == Op::Message);
-    let passed: FxHashSet<u32> = messages.map(|row| row.extra).collect();
-    batch.message_rows.retain(|row| passed.contains(&row.extra));
+    let is_message = |row: &&Row| row.op == Op::Message;
+    let mut gone: FxHashSet<u32> = came.iter().filter(is_message).map(|row| row.extra).collect();
+    for row in rows.iter().filter(is_message) {
+        gone.remove(&row.extra);
+    }
+    batch.message_rows.retain(|row| !gone.contains(&row.extra));
 }
 
 /// Numbers the rows that were made of one change, so that each has an id of its own. The stages see to it that there

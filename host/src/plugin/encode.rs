@@ -101,6 +101,8 @@ pub(crate) struct Encoder {
     /// Whether those go on as they are.
     pub pass_refused: bool,
     pub wants: Wants,
+    /// The transaction of the row in front of the rows that are given to [`Self::fill`], where there was one.
+    pub before: Option<u32>,
     want_seeds: bool,
     transactions: Vec<CallTransaction>,
 }
@@ -124,7 +126,7 @@ impl Encoder {
         plans: &[Plan],
         images: Images,
     ) -> usize {
-        let before = from.checked_sub(1).map(|last| rows[last].transaction);
+        let before = from.checked_sub(1).map(|last| rows[last].transaction).or(self.before);
         self.body.clear();
         self.marks.clear();
         self.plain.clear();

@@ -53,8 +53,16 @@ pub(super) struct Entries {
     in_store: bool,
     /// Whether that is of no use any more.
     stale: bool,
-    /// What each write since [`SharedEntries::save`] has replaced.
-    saved: Option<Vec<(EntryBytes, Option<EntryBytes>)>>,
+    saved: Saved,
+}
+
+/// What to go back to.
+#[derive(Clone, Default)]
+struct Saved {
+    /// What each write since the oldest [`SharedEntries::save`] has replaced, in order.
+    replaced: Vec<(View, EntryBytes, Option<EntryBytes>)>,
+    /// How many there were at each one, the newest last.
+    marks: Vec<usize>,
 }
 
 /// How what the version that waits has differs from what the running one has.
@@ -101,7 +109,7 @@ impl SharedEntries {
             stored: Vec::new(),
             in_store: false,
             stale: false,
-            saved: None,
+            saved: Saved::default(),
         };
         Self {
             entries: Arc::new(Mutex::new(entries)),
@@ -175,22 +183,33 @@ impl SharedEntries {
         self.view = View::Running;
     }
 
-    /// Notes what there is, for [`Self::put_back`].
+    /// Notes what there is. Each is followed by [`Self::keep`] or [`Self::put_back`]; they may be nested.
     pub(super) fn save(&self) {
-        self.lock().saved = Some(Vec::new());
+        let mut entries = self.lock();
+        let mark = entries.saved.replaced.len();
+        entries.saved.marks.push(mark);
     }
 
-    /// Nothing will be put back.
+    /// Nothing will be put back to the last [`Self::save`].
     pub(super) fn keep(&self) {
-        self.lock().saved = None;
+        let saved = &mut self.lock().saved;
+        saved.marks.pop();
+        if saved.marks.is_empty() {
+            saved.replaced.clear();
+        }
     }
 
-    /// Nothing was written since [`Self::save`].
+    /// Nothing was written since the last [`Self::save`].
     pub(super) fn put_back(&self) {
         let mut entries = self.lock();
-        for (key, value) in entries.saved.take().into_iter().flatten().rev() {
-            entries.set(View::Running, &key, value);
+        let Some(mark) = entries.saved.marks.pop() else { return };
+        // What is written here replaces nothing that anybody goes back to.
+        let marks = std::mem::take(&mut entries.saved.marks);
+        let undone = entries.saved.replaced.split_off(mark);
+        for (view, key, value) in undone.into_iter().rev() {
+            entries.set(view, &key, value);
         }
+        entries.saved.marks = marks;
     }
 
     /// What has changed since the last time; `None` where nothing has.
@@ -260,10 +279,14 @@ impl Entries {
 
     /// Sets or removes an entry, whatever the quota says. Returns what was there.
     pub fn set(&mut self, view: View, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
-        match view {
+        let was = match view {
             View::Running => self.set_running(key, value),
             View::Waiting => self.set_waiting(key, value),
+        };
+        if !self.saved.marks.is_empty() {
+            self.saved.replaced.push((view, key.into(), was.clone()));
         }
+        was
     }
 
     /// An entry that goes into the store with the next checkpoint.
@@ -288,9 +311,6 @@ impl Entries {
                 waiting.differs.remove(key);
             }
             waiting.changed.insert(key.into());
-        }
-        if let Some(saved) = &mut self.saved {
-            saved.push((key.into(), was.clone()));
         }
         was
     }
@@ -351,7 +371,7 @@ impl Entries {
     /// What the version that waits has is what the plugin has.
     fn go_back(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
-        self.saved = None;
+        self.saved = Saved::default();
         self.stale = self.in_store;
         for (key, value) in waiting.differs {
             self.write(View::Running, &key, value);

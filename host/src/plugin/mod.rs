@@ -75,6 +75,8 @@ mod instance;
 #[cfg(feature = "engine")]
 mod kv;
 #[cfg(feature = "engine")]
+mod pieces;
+#[cfg(feature = "engine")]
 mod split;
 #[cfg(feature = "engine")]
 mod stage;
@@ -90,7 +92,7 @@ pub(crate) mod measuring;
 #[cfg(all(test, feature = "engine"))]
 pub(crate) mod tests;
 
-pub use aside::{Aside, AsideCause, Counts, Processed};
+pub use aside::{Aside, AsideCause, Counts, NoneWaits, Processed, Waits};
 /// What the fuzz targets reach into.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing {

@@ -15,6 +15,7 @@ use super::error::{self, Fault, FaultKind, PluginError, RowError, RowErrorKind, 
 use super::filter::{self, Unapplied};
 use super::instance::{Failed, Instance, Mode};
 use super::manifest::Kind;
+use super::metrics::Metric;
 use super::plan::{Entry, Plan};
 use super::refused::Refused;
 use super::split::Clock;
@@ -38,8 +39,8 @@ pub(crate) struct Stage {
     pub(super) instance: Instance,
     /// What the plugin keeps from call to call.
     pub(super) keeper: Keeper,
-    /// What it was at [`Self::save`].
-    pub(super) saved: Option<Keeper>,
+    /// What the plugin had counted at each [`Self::save`].
+    pub(super) saved_metrics: Vec<Vec<Metric>>,
     /// Counts the instances.
     generation: u32,
     kind: Kind,
@@ -64,6 +65,8 @@ pub(crate) struct Stage {
     left: FxHashSet<(u32, u64)>,
     /// Shared by the lanes and the divisions.
     pub(super) breaker: Arc<Mutex<Breaker>>,
+    /// The transaction of what follows behind the rows at hand, where anything does.
+    next: Option<u32>,
     /// Of the batch at hand.
     counts: Counts,
     pub(super) clock: Clock,
@@ -83,6 +86,8 @@ pub(crate) enum Done {
 pub(crate) struct Left {
     pub change: (u32, u64),
     pub place: RowPlace,
+    /// Whether it may be in what the plugin keeps: a call with it was accepted.
+    pub accepted: bool,
     /// `None` where the configuration says that it be dropped.
     pub cause: Option<AsideCause>,
 }
@@ -133,7 +138,7 @@ impl Stage {
             use_as,
             instance,
             keeper: Keeper::new(plugin.module.manifest(), kept),
-            saved: None,
+            saved_metrics: Vec::new(),
             generation: 0,
             kind: of_module.kind,
             images: match (of_module.kind, mode) {
@@ -157,6 +162,7 @@ impl Stage {
             faulted: Vec::new(),
             left: FxHashSet::default(),
             breaker: Arc::new(Mutex::new(Breaker::new(plugin.policies.max_faults))),
+            next: None,
             counts: Counts::default(),
             clock: Clock::default(),
         })
@@ -223,15 +229,18 @@ impl Stage {
     }
 
     /// Takes rows through the plugin: what is left of them goes to `out`, and changes that it doesn't take are appended
-    /// to `left`.
+    /// to `left`. `around` are the transactions of what the plugin had of the batch just before, and of what is still to
+    /// come of it.
     pub fn process(
         &mut self,
         batch: &mut Batch,
         rows: &[Row],
+        around: (Option<u32>, Option<u32>),
         out: &mut Vec<Row>,
         left: &mut Vec<Left>,
     ) -> Result<Done, PluginError> {
         self.counts = Counts::default();
+        (self.encoder.before, self.next) = around;
         if self.instance.is_dead() {
             self.entries.clear();
             self.renew()?;
@@ -280,7 +289,7 @@ impl Stage {
             .encoder
             .fill(batch, &rows[..end], from, &self.entries, &self.plans, self.images);
         self.clock.encoded();
-        let next = rows.get(to).map(|row| row.transaction);
+        let next = rows.get(to).map(|row| row.transaction).or(self.next);
         match self.call(batch, &rows[from..to], from, next) {
             Ok(fan_out) => {
                 *fanned_out |= fan_out;

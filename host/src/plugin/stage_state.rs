@@ -3,6 +3,7 @@
 use super::error::{self, PluginError};
 use super::stage::Stage;
 use super::state::{Kept, State};
+use std::sync::PoisonError;
 
 impl Stage {
     /// A call was answered and its reply taken: it is never undone from here on.
@@ -63,30 +64,57 @@ impl Stage {
         })
     }
 
-    /// Notes what the plugin has kept so far.
+    /// Notes what the plugin has kept so far, for [`Self::keep`] or [`Self::put_back`]; they may be nested.
     pub fn save(&mut self) {
-        self.saved = self.keeper.has_state.then(|| self.keeper.clone());
-        self.entries().iter().for_each(super::SharedEntries::save);
+        if self.keeper.keeps() {
+            self.keeper.save();
+            self.saved_metrics.push(self.instance.metrics().to_vec());
+            self.entries().iter().for_each(super::SharedEntries::save);
+        }
     }
 
-    /// What it has kept stays.
+    /// What it has kept since the last [`Self::save`] stays.
     pub fn keep(&mut self) {
-        self.saved = None;
-        self.entries().iter().for_each(super::SharedEntries::keep);
+        if self.keeper.keeps() {
+            self.keeper.keep();
+            self.saved_metrics.pop();
+            self.entries().iter().for_each(super::SharedEntries::keep);
+        }
     }
 
-    /// No call since then was made.
+    /// No call since the last [`Self::save`] was made.
     ///
     /// # Errors
     ///
     /// A plugin that doesn't start again.
     pub fn put_back(&mut self) -> Result<(), PluginError> {
-        self.entries().iter().for_each(super::SharedEntries::put_back);
-        let saved = self.saved.take();
-        match saved.is_some_and(|saved| self.keeper.put_back(saved)) {
-            true => self.renew(),
-            false => Ok(()),
+        if !self.keeper.keeps() {
+            return Ok(());
         }
+        self.entries().iter().for_each(super::SharedEntries::put_back);
+        let metrics = self.saved_metrics.pop();
+        if !self.keeper.put_back() {
+            return Ok(());
+        }
+        self.instance.set_metrics(metrics.unwrap_or_default());
+        self.renew()
+    }
+
+    /// Takes the base anew where going back from here would mean to run batches again. What hinders it shows at the next
+    /// call.
+    pub fn shorten_journal(&mut self) {
+        if self.keeper.has_journal()
+            && let Err(error) = self.checkpoint()
+        {
+            let (plugin, problem) = (&self.plugin.name, error.problem());
+            tracing::debug!(plugin, %problem, "the plugin's state can't be had between two calls");
+        }
+    }
+
+    /// A fault that was counted will be met again, or isn't one.
+    pub fn forgive(&mut self) {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        breaker.take_back();
     }
 
     /// Its entries by key are those of a version that waits.

@@ -77,6 +77,25 @@ pub(crate) struct Keeper {
     journal_bytes: usize,
     /// Counts the batches.
     accepted: u64,
+    /// Points to go back to, the newest last.
+    saved: Vec<Saved>,
+}
+
+/// Where base and journal stood at a [`Keeper::save`].
+#[derive(Clone, Debug)]
+struct Saved {
+    accepted: u64,
+    journal: usize,
+    journal_bytes: usize,
+    /// What they were, where the base has been taken anew since.
+    rebased: Option<Box<Rebased>>,
+}
+
+#[derive(Clone, Debug)]
+struct Rebased {
+    state: Option<State>,
+    told: Vec<Arc<Call>>,
+    journal: Vec<Arc<Call>>,
 }
 
 impl Keeper {
@@ -89,25 +108,47 @@ impl Keeper {
             journal: Vec::new(),
             journal_bytes: 0,
             accepted: 0,
+            saved: Vec::new(),
         }
     }
 
-    /// Goes back to what it was when `saved` was cloned from it, but for the relations that were announced since. Tells
-    /// whether batches were accepted since then: only then has it changed.
-    pub fn put_back(&mut self, saved: Self) -> bool {
+    /// Notes where it stands. Each is followed by [`Self::keep`] or [`Self::put_back`]; they may be nested.
+    pub fn save(&mut self) {
+        self.saved.push(Saved {
+            accepted: self.accepted,
+            journal: self.journal.len(),
+            journal_bytes: self.journal_bytes,
+            rebased: None,
+        });
+    }
+
+    /// Nothing will be put back to the last [`Self::save`].
+    pub fn keep(&mut self) {
+        self.saved.pop();
+    }
+
+    /// Goes back to the last [`Self::save`], but for the relations that were announced since. Tells whether batches were
+    /// accepted since then: only then has it changed.
+    pub fn put_back(&mut self) -> bool {
+        let Some(saved) = self.saved.pop() else { return false };
         if self.accepted == saved.accepted {
             return false;
         }
-        let known = saved.schemas().count();
-        let announced: Vec<_> = self.schemas().skip(known).cloned().collect();
-        *self = saved;
+        let announced: Vec<_> = match saved.rebased {
+            None => self.journal.drain(saved.journal..).filter(is_schema).collect(),
+            Some(before) => {
+                let known = schemas(&before.told, &before.journal).count();
+                let announced = schemas(&self.told, &self.journal).skip(known).cloned().collect();
+                self.kept.state = before.state;
+                self.told = before.told;
+                self.journal = before.journal;
+                announced
+            }
+        };
+        self.accepted = saved.accepted;
+        self.journal_bytes = saved.journal_bytes;
         self.journal.extend(announced);
         true
-    }
-
-    /// In the order in which they were announced.
-    fn schemas(&self) -> impl Iterator<Item = &Arc<Call>> {
-        self.told.iter().chain(&self.journal).filter(|call| is_schema(call))
     }
 
     /// Whether calls leave something behind.
@@ -142,12 +183,24 @@ impl Keeper {
                 || self.journal.len() >= JOURNAL_CALLS_MAX + self.told.len())
     }
 
+    /// Whether a new instance would have to be taken through batches.
+    pub fn has_journal(&self) -> bool {
+        self.journal_bytes > 0
+    }
+
     /// Whether the base isn't what the plugin has now.
     pub fn wants_checkpoint(&self) -> bool {
         self.has_state && (self.kept.state.is_none() || !self.has_entries)
     }
 
     pub fn rebase(&mut self, state: State) {
+        for saved in self.saved.iter_mut().filter(|saved| saved.rebased.is_none()) {
+            saved.rebased = Some(Box::new(Rebased {
+                state: self.kept.state.clone(),
+                told: self.told.clone(),
+                journal: self.journal[..saved.journal].to_vec(),
+            }));
+        }
         self.kept.state = Some(state);
         self.journal_bytes = 0;
         self.told.extend(self.journal.drain(..).filter(is_schema));
@@ -157,6 +210,11 @@ impl Keeper {
     pub fn calls(&self) -> impl Iterator<Item = Arc<Call>> + use<> {
         self.told.clone().into_iter().chain(self.journal.clone())
     }
+}
+
+/// In the order in which they were announced.
+fn schemas<'a>(told: &'a [Arc<Call>], journal: &'a [Arc<Call>]) -> impl Iterator<Item = &'a Arc<Call>> {
+    told.iter().chain(journal).filter(|call| is_schema(call))
 }
 
 fn is_schema(call: &Arc<Call>) -> bool {

@@ -1,4 +1,7 @@
 //! From durable everywhere to acknowledged: the frontier's position is stored first, reported to Postgres after.
+//!
+//! Dead letters that were sent again have a file of their own. Which they are is stored with the position and with what
+//! the plugins have made of them; then their file is told that they are gone.
 
 use super::process::Process;
 use crate::batch::Lsn;
@@ -47,7 +50,7 @@ pub(super) async fn acknowledge(
         }
         if let Some(advance) = &pending {
             failpoint::pass(failpoint::BEFORE_CHECKPOINT);
-            match store(&process, advance.lsn, advance.marks.clone()).await {
+            match store(&process, advance).await {
                 Ok(()) => {
                     failpoint::pass(failpoint::AFTER_CHECKPOINT);
                     publish(&process, &acknowledged, advance.lsn);
@@ -85,11 +88,20 @@ async fn pause(frontier: &Frontier<Mark>, stop: &mut watch::Receiver<()>) {
     }
 }
 
-async fn store(process: &Process, lsn: Option<Lsn>, marks: Vec<Mark>) -> Result<(), Problem> {
-    let store = process.store.clone();
+async fn store(process: &Process, advance: &Advance<Mark>) -> Result<(), Problem> {
+    let (lsn, mut marks) = (advance.lsn, advance.marks.clone());
+    let tickets: Vec<Ticket> = tickets(advance).collect();
+    let (store, letters) = (process.store.clone(), process.dead_letters.clone());
     let commits = &process.stats.commits;
     let last = lsn.map_or(LastCommit::Same, |lsn| commits.up_to(lsn));
-    let stored = tokio::task::spawn_blocking(move || store.advance_behind(lsn, &marks, last)).await;
+    let job = move || {
+        let sent: Vec<u64> = tickets.into_iter().flat_map(|ticket| letters.sent(ticket)).collect();
+        if !sent.is_empty() {
+            marks.push(Mark::Sent(sent.into()));
+        }
+        store.advance_behind(lsn, &marks, last)
+    };
+    let stored = tokio::task::spawn_blocking(job).await;
     stored.unwrap_or_else(|error| Err(super::failure::bug(&format!("the state store: {error}"))))?;
     lsn.inspect(|lsn| commits.forget(*lsn));
     Ok(())
@@ -102,11 +114,7 @@ async fn settle_letters(process: &Process, advance: &Advance<Mark>) -> Result<()
     if letters.is_empty() {
         return Ok(());
     }
-    let ticket = |mark: &Mark| match mark {
-        Mark::Replayed(ticket) => Some(Ticket(*ticket)),
-        _ => None,
-    };
-    let (lsn, tickets): (_, Vec<Ticket>) = (advance.lsn, advance.marks.iter().filter_map(ticket).collect());
+    let (lsn, tickets): (_, Vec<Ticket>) = (advance.lsn, tickets(advance).collect());
     let settle = move || {
         tickets.into_iter().try_for_each(|ticket| letters.settle(ticket))?;
         lsn.inspect(|lsn| letters.acknowledged(*lsn));
@@ -114,6 +122,14 @@ async fn settle_letters(process: &Process, advance: &Advance<Mark>) -> Result<()
     };
     let settled = tokio::task::spawn_blocking(settle).await;
     settled.unwrap_or_else(|error| Err(Box::new(super::failure::bug(&format!("the dead letters: {error}")))))
+}
+
+/// The rounds of dead letters that have arrived.
+fn tickets(advance: &Advance<Mark>) -> impl Iterator<Item = Ticket> {
+    advance.marks.iter().filter_map(|mark| match mark {
+        Mark::Replayed(ticket) => Some(Ticket(*ticket)),
+        _ => None,
+    })
 }
 
 fn publish(process: &Process, acknowledged: &watch::Sender<Lsn>, lsn: Option<Lsn>) {

@@ -110,7 +110,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
         let (table_oid, epoch) = match mark {
             Mark::UnitDone(done) => (done.unit.table_oid, done.unit.epoch),
             Mark::TableDone { table_oid, epoch } | Mark::Emptied { table_oid, epoch } => (*table_oid, *epoch),
-            Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) => continue,
+            Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) | Mark::Sent(_) => continue,
         };
         let mut copies = transaction.open_table(COPIES)?;
         let stored = stored_copy(&copies, table_oid)?;
@@ -134,7 +134,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
                 copies.insert(table_oid, encode(&copy)?.as_slice())?;
                 forget_ranges(transaction, table_oid)?;
             }
-            Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) => {}
+            Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) | Mark::Sent(_) => {}
         }
     }
     Ok(())

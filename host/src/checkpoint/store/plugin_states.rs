@@ -4,7 +4,7 @@
 //! hands a plugin what it kept exactly where the stream goes on.
 
 use super::failure::Failure;
-use super::format::{NUMBERS, PLUGIN_ENTRIES, PLUGIN_STATES, POSITION};
+use super::format::{self, NUMBERS, PLUGIN_ENTRIES, PLUGIN_STATES, POSITION, SENT_DOCUMENT};
 use super::records::is_of_before;
 use super::{EntryBytes, Mark, PluginEntries, PluginState, StateStore};
 use crate::batch::Lsn;
@@ -50,6 +50,20 @@ impl StateStore {
         })
     }
 
+    /// The dead letters that were sent last: they are in what is stored, and their file may not know. See [`Mark::Sent`].
+    pub fn letters_sent(&self) -> Result<Vec<u64>, Problem> {
+        let sent = self.read(|transaction| format::document(transaction, SENT_DOCUMENT))?;
+        Ok(sent.unwrap_or_default())
+    }
+
+    /// Their file knows.
+    pub fn forget_letters_sent(&self) -> Result<(), Problem> {
+        self.write(|transaction| {
+            transaction.open_table(format::DOCUMENTS)?.remove(SENT_DOCUMENT)?;
+            Ok(())
+        })
+    }
+
     /// All entries that a plugin has by key.
     pub fn plugin_entries(&self, plugin: &str) -> Result<Vec<(EntryBytes, EntryBytes)>, Problem> {
         self.read(|transaction| {
@@ -74,6 +88,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
         match mark {
             Mark::State(state) => put(transaction, state)?,
             Mark::Entries(entries) => write(transaction, entries)?,
+            Mark::Sent(letters) => format::put_document(transaction, SENT_DOCUMENT, &**letters)?,
             Mark::UnitDone(_) | Mark::TableDone { .. } | Mark::Emptied { .. } | Mark::Replayed(_) => {}
         }
     }

@@ -393,6 +393,9 @@ pub enum Mark {
         table_oid: u32,
         epoch: u32,
     },
-    /// The round of dead letters with this ticket is. The state store keeps nothing of it.
+    /// The round of dead letters with this ticket is. The state store keeps nothing of it but what [`Mark::Sent`] says.
     Replayed(u64),
+    /// These dead letters are, by their numbers: what plugins keep has them, and the position. Their own file is told
+    /// behind that; where it wasn't, a start tells it, before they would be sent and counted once more.
+    Sent(Arc<[u64]>),
 }

@@ -28,6 +28,7 @@ impl State {
             hold: request.rounds > FREE_ROUNDS || self.is_crowded(round),
             letters: round.to_vec(),
             force: request.force,
+            waits_for_state: false,
         };
         let mut binary = Vec::new();
         for number in round {

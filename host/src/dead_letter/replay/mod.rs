@@ -12,6 +12,7 @@
 //! would stop.
 
 use super::aside::{Aside, Held};
+use super::behind::Behind;
 use super::fault;
 use super::letter::Letter;
 use super::line::{Record, Request};
@@ -106,6 +107,18 @@ pub struct ReplayBatch {
     /// By the transaction's index.
     letters: Vec<u64>,
     force: bool,
+    /// Whether the news that they have arrived waits for what the plugins keep, and is on its way with that.
+    pub waits_for_state: bool,
+}
+
+impl ReplayBatch {
+    /// What waits behind those that fail again.
+    pub fn behind(&self) -> Behind {
+        match self.force {
+            true => Behind::unordered(),
+            false => Behind::default(),
+        }
+    }
 }
 
 impl DeadLetters {
@@ -126,19 +139,38 @@ impl DeadLetters {
         self.with(State::take_replay)
     }
 
-    /// What the plugins couldn't take through stays, with its new cause, and so do later letters of its keys. Neither
-    /// may be delivered. Durable on return.
-    pub fn failed_again(&self, replay: &ReplayBatch, asides: Vec<Aside>) -> Result<Held, Box<Problem>> {
-        if asides.is_empty() {
+    /// What the plugins couldn't take through stays, with its new cause, and so do later letters of its keys, those that
+    /// are known to wait among them. Neither may be delivered. Durable on return.
+    pub fn failed_again(
+        &self,
+        replay: &ReplayBatch,
+        asides: Vec<Aside>,
+        waiting: &[Held],
+    ) -> Result<Held, Box<Problem>> {
+        if asides.is_empty() && waiting.iter().all(Held::is_empty) {
             return Ok(Held::default());
         }
-        self.with(|state| state.failed_again(replay, asides))
+        self.with(|state| state.failed_again(replay, asides, waiting))
     }
 
     /// Everything of the round is durable at every sink, or nothing of it was left: its letters are gone. A ticket that
     /// isn't under way, of an earlier session say, changes nothing.
     pub fn settle(&self, ticket: Ticket) -> Result<(), Box<Problem>> {
         self.with(|state| state.settle(ticket))
+    }
+
+    /// Which letters a round has sent, but for those that failed again; none where it isn't under way.
+    pub fn sent(&self, ticket: Ticket) -> Vec<u64> {
+        self.with(|state| {
+            let flight = state.flight.as_ref().filter(|flight| flight.ticket == ticket);
+            flight.map_or_else(Vec::new, |flight| flight.letters.clone())
+        })
+    }
+
+    /// These were sent and are durable everywhere, as a session before this one has noted elsewhere: they are gone. Those
+    /// that are gone already change nothing.
+    pub fn settle_sent(&self, letters: &[u64]) -> Result<(), Box<Problem>> {
+        self.with(|state| state.settle_sent(letters))
     }
 
     /// Whether letters are on their way to the sinks.

@@ -1,6 +1,6 @@
 //! What becomes of a round: settled, or failed again.
 
-use super::{LiveRequest, ReplayBatch, Ticket};
+use super::{Flight, LiveRequest, ReplayBatch, Ticket};
 use crate::batch::Row;
 use crate::dead_letter::aside::{Aside, Held};
 use crate::dead_letter::line::{Gone, Record, Request, Why};
@@ -9,7 +9,12 @@ use crate::problem::Problem;
 use rustc_hash::FxHashSet;
 
 impl State {
-    pub(super) fn failed_again(&mut self, replay: &ReplayBatch, asides: Vec<Aside>) -> Result<Held, Box<Problem>> {
+    pub(super) fn failed_again(
+        &mut self,
+        replay: &ReplayBatch,
+        asides: Vec<Aside>,
+        waiting: &[Held],
+    ) -> Result<Held, Box<Problem>> {
         let mut records = Vec::new();
         let mut failed: FxHashSet<u64> = FxHashSet::default();
         for aside in asides {
@@ -25,7 +30,9 @@ impl State {
             records.push(Record::Letter(Box::new(letter)));
         }
         self.append(records)?;
-        let held = self.held_with(replay, &failed);
+        let mut held = self.held_with(replay, &failed);
+        let of_change = |change: &(u32, u64)| replay.letters.get(change.0 as usize).copied();
+        held.extend(waiting.iter().flat_map(Held::changes).filter_map(of_change));
         let of_replay = |request: &&mut LiveRequest| {
             let flight = self.flight.as_ref();
             flight.is_some_and(|flight| flight.ticket == replay.ticket && flight.request == request.number)
@@ -74,6 +81,25 @@ impl State {
             }
         }
         held
+    }
+
+    pub(super) fn settle_sent(&mut self, sent: &[u64]) -> Result<(), Box<Problem>> {
+        let is_there = |number: &u64| self.index.entries.contains_key(number);
+        let letters: Vec<u64> = sent.iter().copied().filter(is_there).collect();
+        if letters.is_empty() {
+            return Ok(());
+        }
+        // They were of one round.
+        let of_these = |request: &&LiveRequest| letters.iter().any(|number| request.letters.contains(number));
+        let request = self.requests.iter().find(of_these).map_or(0, |request| request.number);
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.flight = Some(Flight {
+            ticket,
+            request,
+            letters,
+        });
+        self.settle(ticket)
     }
 
     pub(super) fn settle(&mut self, ticket: Ticket) -> Result<(), Box<Problem>> {

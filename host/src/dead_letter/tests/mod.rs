@@ -78,7 +78,9 @@ pub(super) fn replay(letters: &DeadLetters, poison: &[u64]) -> Vec<u64> {
             _ => panic!("not a replay"),
         };
         let fails = rows.iter().filter(|row| poison.contains(&number(row)));
-        let held = letters.failed_again(&replay, fails.map(rejected).collect()).unwrap();
+        let held = letters
+            .failed_again(&replay, fails.map(rejected).collect(), &[])
+            .unwrap();
         sent.extend(rows.iter().filter(|row| !held.holds(row)).map(number));
         letters.settle(replay.ticket).unwrap();
     }

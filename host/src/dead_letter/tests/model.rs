@@ -175,7 +175,7 @@ impl World {
             });
             let held = self
                 .letters
-                .failed_again(&replay, fails.map(rejected).collect())
+                .failed_again(&replay, fails.map(rejected).collect(), &[])
                 .unwrap();
             let mut left = self.blocking();
             for row in rows.iter().filter(|row| !held.holds(row)) {

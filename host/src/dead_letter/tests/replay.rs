@@ -92,7 +92,7 @@ fn what_fails_again_stays_with_what_waits_behind_it() {
     let rows: Vec<Row> = replay.rows[0].1.clone();
     let mut aside = rejected(&rows[0]);
     aside.cause.message = "still no good".into();
-    let held = letters.failed_again(&replay, vec![aside]).unwrap();
+    let held = letters.failed_again(&replay, vec![aside], &[]).unwrap();
     assert_eq!(
         rows.iter().map(|row| held.holds(row)).collect::<Vec<_>>(),
         [true, true, false]
@@ -208,4 +208,25 @@ fn a_large_replay_goes_out_in_rounds() {
     assert_eq!(replay(&letters, &[]), [3, 4]);
     // Nothing but the header, and what may be sent again, is left.
     assert!(std::fs::metadata(file::path(folder.path())).unwrap().len() < 4096);
+}
+
+/// The process ended between the position, with which it is stored what was sent, and the letters' own file.
+#[test]
+fn what_an_earlier_session_has_sent_is_gone_and_what_waits_behind_it_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = three(folder.path());
+    letters.request_replay(&Selection::Numbers(vec![1]), false).unwrap();
+    let replay = letters.take_replay().unwrap().unwrap();
+    let sent = letters.sent(replay.ticket);
+    assert_eq!(sent, [1, 2]);
+    assert_eq!(pass(&letters, &update(0x40, "1").delivery(4), &[]), [] as [usize; 0]);
+    drop(letters);
+
+    let letters = open(folder.path());
+    letters.begin_session();
+    letters.settle_sent(&sent).unwrap();
+    letters.settle_sent(&sent).unwrap();
+    assert_eq!(numbers(folder.path()), [3, 4]);
+    assert_eq!(super::replay(&letters, &[]), [4]);
+    assert_eq!(numbers(folder.path()), [3]);
 }

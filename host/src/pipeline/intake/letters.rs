@@ -2,6 +2,7 @@
 
 use super::{HOLD_POLL, Intake, LaneEnd, RouteState};
 use crate::batch::{Batch, Row};
+use crate::checkpoint::Mark;
 use crate::dead_letter::Held;
 use crate::pipeline::job::Job;
 use crate::snapshot::Mergers;
@@ -13,7 +14,6 @@ impl Intake {
         let Some(mut replay) = self.letters.take_replay().map_err(LaneEnd::Problem)? else {
             return Ok(());
         };
-        let hold = replay.hold;
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];
         for (id, of_route) in &replay.rows {
             if let Some(route) = self.states.iter().position(|state| state.id == *id) {
@@ -21,13 +21,17 @@ impl Intake {
             }
         }
         let batch = std::mem::take(&mut replay.batch);
-        // What they do to a state is stored together with the news that they have arrived.
+        // What they do to a state is stored together with the news that they have arrived: now, or with the next state.
         let stateful = self.has_state(&rows);
-        let may = self.may_checkpoint();
         let mut released = self.hold.pass(&batch, stateful, false, 0, &self.stats.states);
-        if stateful && may {
+        if stateful && self.may_checkpoint() {
             released = self.hold.checkpoint();
+        } else if stateful {
+            replay.waits_for_state = true;
+            released.marks = self.hold.mark(vec![Mark::Replayed(replay.ticket.0)]);
         }
+        // The stream must go on for there to be a state.
+        let hold = replay.hold && !replay.waits_for_state;
         let job = Job {
             copying: self.tables_where(&batch, Mergers::is_copying),
             spared: self.tables_where(&batch, Mergers::fills_in),

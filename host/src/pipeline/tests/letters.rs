@@ -1,7 +1,11 @@
 //! Dead letters beside the copy of a table.
 
 use super::*;
-use crate::plugin::tests::chain_that_masks_and_rejects;
+use crate::batch::Value;
+use crate::dead_letter::{Selection, Ticket};
+use crate::plugin::tests::{chain_that_masks_and_rejects, state};
+use crate::plugin::{Kept, State};
+use rowmill_tests::{Columns, Keeps, POISON, REFUSED};
 
 #[test]
 fn a_sink_that_is_emptied_for_a_copy_of_its_own_frees_no_key() {
@@ -22,5 +26,148 @@ fn a_sink_that_is_emptied_for_a_copy_of_its_own_frees_no_key() {
         assert_eq!([truncates(&got[0]), truncates(&got[1])], truncated, "{got:?}");
         assert_eq!(bench.letters.counts().letters, 1);
         assert_eq!(bench.letters.counts().blocked_keys, blocked);
+    }
+}
+
+/// A plugin that keeps a total, and breaks on this amount.
+fn counting(poison: i64, state: Option<Arc<[u8]>>) -> Chain {
+    let columns = Columns {
+        customer: 1,
+        amount: 2,
+        total: 3,
+    };
+    let state = state.map(|bytes| State { version: 1, bytes });
+    let kept = Kept { state, entries: None };
+    state::chain(state::breaking(Keeps::State, columns, 1, poison), kept).unwrap()
+}
+
+fn counted(bench: &Bench, chains: Vec<Chain>) -> Vec<Mark> {
+    let parts = RouteParts {
+        lanes: chains.into_iter().map(|chain| LaneChain::of(Some(chain))).collect(),
+        ..route("payments", &[0], None)
+    };
+    bench.run(vec![parts], 1, 0);
+    bench.frontier.take().unwrap().marks
+}
+
+fn last_total(marks: &[Mark]) -> Option<i64> {
+    stored_totals(marks).last().copied()
+}
+
+/// Ids and amounts, each a transaction of its own, in batches of so many.
+fn push(bench: &Bench, first: u64, payments: &[(i64, i64)], cut: usize) {
+    let relation = super::payments();
+    let numbered: Vec<(u64, &(i64, i64))> = (first..).zip(payments).collect();
+    for batch in numbered.chunks(cut) {
+        let mut builder = Builder::new();
+        for (number, (id, amount)) in batch {
+            let values = [*id, 7, *amount, 0].map(|value| value.to_string());
+            builder = builder
+                .transaction(0x10 * number, Part::Whole)
+                .insert(&relation, &values.each_ref().map(|value| text(value)));
+        }
+        bench.push(builder);
+    }
+}
+
+const PAYMENTS: [(i64, i64); 7] = [(1, POISON), (1, 5), (2, 7), (3, REFUSED), (1, 3), (3, 20), (2, 4)];
+
+#[test]
+fn what_waits_behind_a_letter_isnt_in_a_state_wherever_batches_are_cut() {
+    for lanes in [1, 3] {
+        for cut in 1..=PAYMENTS.len() {
+            let bench = Bench::new(1);
+            push(&bench, 1, &PAYMENTS, cut);
+            let chains = (0..lanes).map(|_| counting(POISON, None)).collect();
+            let marks = counted(&bench, chains);
+            assert_eq!(last_total(&marks), Some(11), "{lanes} lanes, batches of {cut}");
+            assert_eq!(bench.letters.counts().letters, 5);
+        }
+    }
+}
+
+/// The process ended before the position behind the letters was stored: their changes come again, and the plugin would
+/// take them now.
+#[test]
+fn what_stands_in_a_letter_isnt_counted_when_it_comes_again() {
+    let bench = Bench::new(1);
+    push(&bench, 1, &PAYMENTS, 3);
+    counted(&bench, vec![counting(POISON, None)]);
+    let bench = bench.again();
+    push(&bench, 1, &PAYMENTS, 7);
+    let marks = counted(&bench, vec![counting(0, None)]);
+    assert_eq!(last_total(&marks), Some(11));
+    assert_eq!(bench.letters.counts().letters, 5);
+}
+
+/// A change of the key waits, and with it what comes under the new key.
+#[test]
+fn a_change_that_waits_makes_others_wait() {
+    for (cut, lanes) in (1..=3).flat_map(|cut| [(cut, 1), (cut, 3)]) {
+        let (bench, payments) = (Bench::new(1), super::payments());
+        push(&bench, 1, &[(1, POISON)], 1);
+        let values = |id: &'static str, amount: &'static str| [id, "7", amount, "0"].map(text);
+        let absent = [text("1"), Value::Absent, Value::Absent, Value::Absent];
+        let moved = Builder::new().transaction(0x20, Part::Whole);
+        let mut batches = vec![moved.update(&payments, &values("2", "1"), Some(&absent))];
+        for commit in [0x30, 0x40] {
+            let builder = match batches.len() < cut {
+                true => Builder::new(),
+                false => batches.pop().unwrap(),
+            };
+            let insert = builder.transaction(commit, Part::Whole);
+            batches.push(insert.insert(&payments, &values("2", "9")));
+        }
+        batches.into_iter().for_each(|batch| bench.push(batch));
+        let chains = (0..lanes).map(|_| counting(POISON, None)).collect();
+        let marks = counted(&bench, chains);
+        assert_eq!(last_total(&marks), Some(0), "{cut} batches, {lanes} lanes");
+        assert_eq!(bench.letters.counts().letters, 4);
+    }
+}
+
+#[test]
+fn what_is_sent_again_counts_once_and_not_at_all_where_it_fails_again() {
+    // 11 are in the state, 1 comes with the stream; the refused one and what waits behind it fail again in any case.
+    for (poison, total, left) in [(0, 11 + 1 + POISON + 5 + 3, 2), (POISON, 11 + 1, 5)] {
+        let bench = Bench::new(1);
+        push(&bench, 1, &PAYMENTS, 7);
+        let marks = counted(&bench, vec![counting(POISON, None)]);
+        let state = marks.iter().find_map(|mark| match mark {
+            Mark::State(state) => Some(Arc::clone(&state.bytes)),
+            _ => None,
+        });
+        let bench = bench.again();
+        let requested = bench.letters.request_replay(&Selection::All, false).unwrap();
+        assert_eq!(requested.letters.len(), 5);
+        push(&bench, 8, &[(9, 1)], 1);
+        let marks = counted(&bench, vec![counting(poison, state)]);
+        assert_eq!(last_total(&marks), Some(total));
+        let ticket = marks.iter().find_map(|mark| match mark {
+            Mark::Replayed(ticket) => Some(Ticket(*ticket)),
+            _ => None,
+        });
+        bench.letters.settle(ticket.unwrap()).unwrap();
+        assert_eq!(bench.letters.counts().letters, left);
+    }
+}
+
+/// While rows are owed that a copy reads again, no state is stored. A letter that was sent again has to wait for one.
+#[test]
+fn a_letter_is_gone_only_with_the_state_that_has_it() {
+    for owed in [0, 5] {
+        let bench = Bench::new(1);
+        push(&bench, 1, &PAYMENTS, 7);
+        counted(&bench, vec![counting(POISON, None)]);
+        let bench = bench.again();
+        bench.letters.request_replay(&Selection::All, false).unwrap();
+        push(&bench, 8, &[(9, 1)], 1);
+        let parts = route("payments", &[0], Some(counting(0, None)));
+        let (_, end) = bench.run_as(vec![parts], 1, 0, |intake| intake.owed = Lsn(owed));
+        assert!(matches!(end, LaneEnd::Finished), "{end:?}");
+        let marks = bench.frontier.take().map_or_else(Vec::new, |advance| advance.marks);
+        let is_sent = marks.iter().any(|mark| matches!(mark, Mark::Replayed(_)));
+        let is_counted = last_total(&marks) == Some(1 + POISON + 5 + 3);
+        assert_eq!((is_sent, is_counted), (owed == 0, owed == 0), "{marks:?}");
     }
 }

@@ -136,6 +136,15 @@ struct Bench {
 }
 
 impl Bench {
+    /// As after a start with the same folder.
+    fn again(self) -> Self {
+        Self {
+            queue: Arc::new(Queue::new(1 << 20)),
+            frontier: Arc::new(Frontier::new(1)),
+            ..self
+        }
+    }
+
     fn new(sinks: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self {
@@ -164,6 +173,17 @@ impl Bench {
     }
 
     fn run_to_end(&self, routes: Vec<RouteParts>, sinks: usize, resent_until: u64) -> (AllGot, LaneEnd) {
+        self.run_as(routes, sinks, resent_until, |_| ())
+    }
+
+    /// With an intake that isn't what it is at a start.
+    fn run_as(
+        &self,
+        routes: Vec<RouteParts>,
+        sinks: usize,
+        resent_until: u64,
+        change: impl FnOnce(&mut Intake),
+    ) -> (AllGot, LaneEnd) {
         let _entered = self.runtime.enter();
         let plan = Plan {
             tables: vec![],
@@ -214,7 +234,8 @@ impl Bench {
             probation_told: Arc::new(|_, _| ()),
             recent: Arc::default(),
         });
-        let intake = intake.unwrap_or_else(|end| panic!("{end:?}"));
+        let mut intake = intake.unwrap_or_else(|end| panic!("{end:?}"));
+        change(&mut intake);
         let end = intake.run();
         for driver in drivers {
             self.runtime.block_on(driver).unwrap();

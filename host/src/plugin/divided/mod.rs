@@ -23,6 +23,7 @@ mod share;
 use super::aside::{Aside, Processed};
 use super::chain::Chain;
 use super::error::PluginError;
+use super::pieces::{Across, Around};
 use crate::batch::{Batch, Op, Row};
 use crew::Crew;
 use std::cmp::Reverse;
@@ -56,13 +57,17 @@ pub(super) struct Division {
     processed: Processed,
     failed: Option<PluginError>,
     is_first: bool,
+    /// The transactions that go on across the ends of what it has of the batch.
+    across: Across,
 }
 
 impl Division {
     fn work(&mut self, batch: &mut Batch) {
         // Which messages are gone is for the first to say.
         let others = (!self.is_first).then(|| std::mem::take(&mut batch.message_rows));
-        let done = self.chain.process(batch, &mut self.rows, &mut self.processed);
+        let done = self
+            .chain
+            .through(batch, &mut self.rows, &mut self.processed, self.across);
         self.failed = done.err();
         if let Some(message_rows) = others {
             batch.message_rows = message_rows;
@@ -79,6 +84,7 @@ impl Divided {
             processed: Processed::default(),
             failed: None,
             is_first: at == 0,
+            across: Across::default(),
         };
         Self {
             divisions: chains.enumerate().map(division).map(Some).collect(),
@@ -106,8 +112,10 @@ impl Divided {
         came: &[Row],
         out: &mut Vec<Row>,
         processed: &mut Processed,
+        around: Around<'_>,
     ) -> Result<(), PluginError> {
         self.divide(batch, came);
+        self.reach_across(batch, around);
         if self.crew.len() > 0 && came.len() >= SHARED_ROWS_MIN {
             self.work_together(batch);
         } else {
@@ -146,6 +154,15 @@ impl Divided {
                     let all = self.divisions.iter_mut().flatten();
                     all.for_each(|division| division.rows.push(*row));
                 }
+            }
+        }
+    }
+
+    fn reach_across(&mut self, batch: &Batch, around: Around<'_>) {
+        for (at, division) in self.divisions.iter_mut().enumerate() {
+            if let Some(division) = division {
+                let own = |row: &Row| key::division(batch, row).is_none_or(|of| of == at);
+                division.across = around.across(&division.rows, own);
             }
         }
     }

@@ -258,6 +258,15 @@ impl Instance {
         }
     }
 
+    /// What the plugin counted since it was taken last.
+    pub fn metrics(&self) -> &[crate::plugin::Metric] {
+        &self.store.data().metrics
+    }
+
+    pub fn set_metrics(&mut self, metrics: Vec<crate::plugin::Metric>) {
+        self.store.data_mut().metrics = metrics;
+    }
+
     /// What an instance counted before it broke isn't lost.
     pub fn inherit_metrics(&mut self, broken: &mut Self) {
         let mut metrics = std::mem::take(&mut broken.store.data_mut().metrics);

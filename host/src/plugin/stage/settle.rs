@@ -22,7 +22,7 @@ impl Stage {
         for (at, fault) in std::mem::take(&mut self.faulted) {
             match self.plugin.policies.on_fault {
                 OnFault::Bypass => self.counts.bypassed += 1,
-                _ => self.leave(batch, &rows[at], Some(AsideCause::Fault(fault)), left),
+                _ => self.leave(batch, &rows[at], Some(AsideCause::Fault(fault)), false, left),
             }
         }
         if fanned_out {
@@ -44,15 +44,15 @@ impl Stage {
             match self.plugin.policies.on_error {
                 OnError::Stop => return Err(self.row_error(place(batch, &rows[at]), kind)),
                 OnError::Pass => self.counts.passed_by_policy += 1,
-                OnError::Drop => self.leave(batch, &rows[at], None, left),
-                OnError::DeadLetter => self.leave(batch, &rows[at], Some(AsideCause::Row(kind)), left),
+                OnError::Drop => self.leave(batch, &rows[at], None, true, left),
+                OnError::DeadLetter => self.leave(batch, &rows[at], Some(AsideCause::Row(kind)), true, left),
             }
         }
         Ok(())
     }
 
-    /// A change leaves once, for the first of its rows that doesn't go on.
-    fn leave(&mut self, batch: &Batch, row: &Row, cause: Option<AsideCause>, left: &mut Vec<Left>) {
+    /// A change leaves once, for the first of its rows that doesn't go on. `accepted` where the call that had it was.
+    fn leave(&mut self, batch: &Batch, row: &Row, cause: Option<AsideCause>, accepted: bool, left: &mut Vec<Left>) {
         let change = (row.transaction, row.ordinal);
         if !self.left.insert(change) {
             return;
@@ -63,6 +63,7 @@ impl Stage {
         left.push(Left {
             change,
             place: place(batch, row),
+            accepted,
             cause,
         });
     }
@@ -84,7 +85,7 @@ impl Stage {
             if self.plugin.policies.on_fault == OnFault::Stop {
                 return Err(PluginError::Fault(fault));
             }
-            self.leave(batch, &row, Some(AsideCause::Fault(fault)), left);
+            self.leave(batch, &row, Some(AsideCause::Fault(fault)), true, left);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod in_place;
 mod isolation;
 mod load;
 mod membership;
+mod pieces;
 mod random;
 mod replies;
 mod routes;

@@ -54,6 +54,7 @@ pub(super) fn launch(
     let config = &process.config();
     let frontier = Arc::new(Frontier::new(config.sinks.len()));
     process.dead_letters.begin_session();
+    settle_sent(process)?;
     let queue = Arc::new(Queue::new(QUEUE_BYTES));
     let ended = Arc::new(Notify::new());
     // The lane's counters outlive it: a bounded run must not take an earlier session's position for this one's.
@@ -161,6 +162,16 @@ fn selected(process: &Arc<Process>, catalog: &Catalog) -> Selected {
         names: Box::new(names),
         withheld,
     }
+}
+
+/// Letters that an earlier session has sent, and of which their file wasn't told: they are in what the plugins keep.
+fn settle_sent(process: &Process) -> Result<(), Box<Problem>> {
+    let sent = process.store.letters_sent()?;
+    if sent.is_empty() {
+        return Ok(());
+    }
+    process.dead_letters.settle_sent(&sent)?;
+    Ok(process.store.forget_letters_sent()?)
 }
 
 fn spawn_intake(parts: Parts, ended: Arc<Notify>) -> oneshot::Receiver<LaneEnd> {

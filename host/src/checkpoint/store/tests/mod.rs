@@ -161,6 +161,22 @@ fn what_was_stored_needs_no_orderly_end() {
 }
 
 #[test]
+fn the_letters_that_were_sent_last_are_stored_with_the_position() {
+    let bench = Bench::new();
+    let store = bench.open();
+    assert_eq!(store.letters_sent().unwrap(), [0u64; 0]);
+    let sent = |letters: &[u64]| [Mark::Replayed(1), Mark::Sent(letters.into())];
+    store.advance(Some(Lsn(0x10)), &sent(&[3, 4])).unwrap();
+    store.advance(None, &sent(&[7])).unwrap();
+    store.advance(Some(Lsn(0x20)), &[]).unwrap();
+    drop(store);
+    let store = bench.open();
+    assert_eq!(store.letters_sent().unwrap(), [7]);
+    store.forget_letters_sent().unwrap();
+    assert_eq!(store.letters_sent().unwrap(), [0u64; 0]);
+}
+
+#[test]
 fn a_deleted_state_is_a_first_run() {
     let bench = Bench::new();
     let store = bench.open();
