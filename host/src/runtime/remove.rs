@@ -2,7 +2,7 @@
 
 use super::source::connect_source;
 use crate::checkpoint::StateStore;
-use crate::config::{Pipeline, PostgresSink, SinkKind};
+use crate::config::{Pipeline, Sink};
 use crate::postgres::install_crypto_provider;
 use crate::problem::{Exit, Problem};
 use crate::sink::{self, SinkError};
@@ -25,10 +25,10 @@ pub struct Leftovers {
     state: Option<(StateStore, PathBuf)>,
 }
 
-/// A sink's row of `rowmill.positions`.
+/// How far a sink's target says that it has come: a row of `rowmill.positions`, or a manifest's position. Left behind it
+/// would drop what commits below it.
 struct Positions {
-    sink: String,
-    target: PostgresSink,
+    sink: Sink,
     statement: String,
 }
 
@@ -50,14 +50,10 @@ impl Leftovers {
         let source = remove::plan(&client, &config.name, config.source.publication.as_deref()).await?;
         let mut positions = Vec::new();
         for of_sink in &config.sinks {
-            let SinkKind::Postgres(target) = &of_sink.kind else {
-                continue;
-            };
-            let statement = sink::forgetting(&target.url, &config.name, &of_sink.name).await;
+            let statement = sink::forgetting(of_sink, &config.name).await;
             if let Some(statement) = statement.map_err(|error| not_asked(&of_sink.name, error))? {
                 positions.push(Positions {
-                    sink: of_sink.name.clone(),
-                    target: target.clone(),
+                    sink: of_sink.clone(),
                     statement,
                 });
             }
@@ -78,7 +74,7 @@ impl Leftovers {
             steps.push(("source".to_owned(), removal.statement.clone()));
         }
         for positions in &self.positions {
-            steps.push((format!("sink {}", positions.sink), positions.statement.clone()));
+            steps.push((format!("sink {}", positions.sink.name), positions.statement.clone()));
         }
         if let Some((_, folder)) = &self.state {
             let file = folder.join(StateStore::FILE);
@@ -100,14 +96,9 @@ impl Leftovers {
     /// Whatever refuses; what went before it is gone.
     pub async fn take_down(self) -> Result<(), Box<Problem>> {
         remove::apply(&self.client, &self.source).await?;
-        for Positions {
-            sink: name,
-            target,
-            statement,
-        } in &self.positions
-        {
-            let forgotten = sink::forget(&target.url, &self.pipeline, name, statement).await;
-            forgotten.map_err(|error| not_asked(name, error))?;
+        for Positions { sink, statement } in &self.positions {
+            let forgotten = sink::forget(sink, &self.pipeline, statement).await;
+            forgotten.map_err(|error| not_asked(&sink.name, error))?;
         }
         let Some((store, folder)) = self.state else {
             return Ok(());

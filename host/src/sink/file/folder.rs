@@ -45,7 +45,7 @@ impl Folder {
         }
     }
 
-    fn manifest_path(&self) -> PathBuf {
+    pub(super) fn manifest_path(&self) -> PathBuf {
         self.folder.join(format!("{}.manifest", self.name(0)))
     }
 
@@ -64,6 +64,19 @@ impl Folder {
                 self.store(&expected)?;
                 Ok(expected)
             }
+            Err(error) => Err(self.failed("reading the manifest of", error)),
+        }
+    }
+
+    /// The manifest of this pipeline's sink, where there is one; changes nothing.
+    pub(super) fn find(&self, pipeline: &str, sink: &str) -> Result<Option<Manifest>, SinkError> {
+        let path = self.manifest_path();
+        match fs::read(&path) {
+            Ok(text) => {
+                let found = Manifest::read(&text, &path.display().to_string())?;
+                Ok(found.is_of(pipeline, sink).then_some(found))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.failed("reading the manifest of", error)),
         }
     }

@@ -55,6 +55,37 @@ pub(super) async fn check(config: &config::FileSink, context: &SinkContext) -> R
     on_thread(move || folder.check(&expected)).await
 }
 
+/// The command that lets the manifest forget its position; `None` where it has none, or is another sink's. What is in
+/// the files stays.
+pub(super) async fn forgetting(
+    config: &config::FileSink,
+    pipeline: &str,
+    sink: &str,
+) -> Result<Option<String>, SinkError> {
+    let folder = Folder::new(&config.path);
+    let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
+    on_thread(move || {
+        let position = folder.find(&pipeline, &sink)?.and_then(|manifest| manifest.position());
+        let path = folder.manifest_path();
+        Ok(position.map(|position| format!("sed -i 's|\"{position}\"|null|' {}", path.display())))
+    })
+    .await
+}
+
+/// Does what [`forgetting`] tells.
+pub(super) async fn forget(config: &config::FileSink, pipeline: &str, sink: &str) -> Result<(), SinkError> {
+    let folder = Folder::new(&config.path);
+    let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
+    on_thread(move || {
+        let Some(mut manifest) = folder.find(&pipeline, &sink)? else {
+            return Ok(());
+        };
+        manifest.forget_position();
+        folder.store(&manifest)
+    })
+    .await
+}
+
 impl FileSink {
     pub(super) fn new(config: &config::FileSink) -> Self {
         Self {

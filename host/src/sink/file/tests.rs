@@ -292,6 +292,47 @@ async fn files_that_the_manifest_doesnt_have_are_neither_removed_nor_written_ove
 }
 
 #[tokio::test]
+async fn what_is_taken_down_forgets_its_position_and_keeps_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let config = config::FileSink {
+        path: path.clone(),
+        rotate: ByteSize(1 << 20),
+        flush_interval: Duration(std::time::Duration::from_millis(100)),
+    };
+    assert_eq!(forgetting(&config, "shop", "feed").await.unwrap(), None);
+    rotated(&path).await.close().await.unwrap();
+    for other in [("mirror", "feed"), ("shop", "elsewhere")] {
+        assert_eq!(forgetting(&config, other.0, other.1).await.unwrap(), None);
+        forget(&config, other.0, other.1).await.unwrap();
+    }
+    let command = forgetting(&config, "shop", "feed").await.unwrap();
+    let expected = format!("sed -i 's|\"0/38\"|null|' {}.manifest", path.display());
+    assert_eq!(command.as_ref(), Some(&expected));
+
+    // The command is what is done.
+    let before = fs::read(path.with_extension("jsonl.manifest")).unwrap();
+    let run = std::process::Command::new("sh")
+        .args(["-c", &expected])
+        .status()
+        .unwrap();
+    assert!(run.success());
+    let by_hand = manifest(&path);
+    fs::write(path.with_extension("jsonl.manifest"), before).unwrap();
+    forget(&config, "shop", "feed").await.unwrap();
+    assert_eq!(manifest(&path), by_hand);
+    assert_eq!(forgetting(&config, "shop", "feed").await.unwrap(), None);
+
+    // What commits below the old position is written.
+    let mut again = sink(&path, 1 << 20);
+    assert_eq!(again.open(&context("feed")).await.unwrap(), None);
+    again.write(&delivery(1, 0x10, Part::Whole, &["4"])).await.unwrap();
+    again.close().await.unwrap();
+    assert_eq!(ids(&path.with_file_name("orders.000003.jsonl")), [4]);
+    assert_eq!(ids(&path), [1]);
+}
+
+#[tokio::test]
 async fn a_full_disk_is_transient() {
     let mut full = sink(Path::new("/dev/full"), 1 << 20);
     let file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
