@@ -6,6 +6,36 @@ fn verb(shop: &Shop, pipeline: &str, arguments: &[&str], code: i32) -> (String, 
     Host::verb(shop.folder(), pipeline, arguments, code).unwrap()
 }
 
+fn slots(shop: &Shop) -> String {
+    shop.source("SELECT string_agg(slot_name::text, ',' ORDER BY slot_name) FROM pg_replication_slots")
+        .unwrap()
+}
+
+/// A slot with a name of its own goes where Rowmill has made it, and stays where somebody else has. One that is called as the
+/// pipeline is another deployment's then.
+#[test]
+fn a_slot_of_another_name_goes_where_rowmill_has_made_it() {
+    let shop = Shop::new().unwrap();
+    let make = |name: &str| {
+        let make = format!("SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')");
+        shop.source(&make).unwrap();
+    };
+    make("rowmill_shop");
+    let pipeline = shop.pipeline().replace("    tables:", "    slot: my_slot\n    tables:");
+    verb(&shop, &pipeline, &["run", "--once"], 0);
+    let (steps, _) = verb(&shop, &pipeline, &["remove", "--dry-run"], 0);
+    assert!(steps.contains("pg_drop_replication_slot('my_slot')"), "{steps}");
+    assert!(!steps.contains("'rowmill_shop'"), "{steps}");
+    assert_eq!(slots(&shop), "my_slot,rowmill_shop");
+    verb(&shop, &pipeline, &["remove"], 0);
+    assert_eq!(slots(&shop), "rowmill_shop");
+
+    make("my_slot");
+    verb(&shop, &pipeline, &["run", "--once"], 0);
+    verb(&shop, &pipeline, &["remove"], 0);
+    assert_eq!(slots(&shop), "my_slot,rowmill_shop");
+}
+
 /// The source is restored to where it hadn't what the file has: that is told, and the way out that is told is one.
 #[test]
 fn a_file_sinks_position_goes_and_its_lines_stay() {

@@ -6,6 +6,7 @@ use crate::config::{Pipeline, Sink};
 use crate::postgres::install_crypto_provider;
 use crate::problem::{Exit, Problem};
 use crate::sink::{self, SinkError};
+use crate::source::publication::own_name;
 use crate::source::remove::{self, Removal};
 use std::path::PathBuf;
 use tokio_postgres::Client;
@@ -47,7 +48,9 @@ impl Leftovers {
             false => None,
         };
         let client = connect_source(config, "remove").await?;
-        let source = remove::plan(&client, &config.name, config.source.publication.as_deref()).await?;
+        let slot = own_slot(config, state.as_ref().map(|(store, _)| store))?;
+        let adopted = config.source.publication.as_deref();
+        let source = remove::plan(&client, &config.name, slot.as_deref(), adopted).await?;
         let mut positions = Vec::new();
         for of_sink in &config.sinks {
             let statement = sink::forgetting(of_sink, &config.name).await;
@@ -112,6 +115,18 @@ impl Leftovers {
         }
         Ok(())
     }
+}
+
+/// The slot, where it is Rowmill's to drop: one of the pipeline's name, or one that was given another name and was made
+/// here. One that somebody made and named in the file stays.
+fn own_slot(config: &Pipeline, store: Option<&StateStore>) -> Result<Option<String>, Box<Problem>> {
+    let slot = config.slot_name();
+    let is_default = slot == own_name(&config.name);
+    let made = match store {
+        Some(store) if !is_default => store.own_slot()?,
+        _ => None,
+    };
+    Ok((is_default || made.as_ref() == Some(&slot)).then_some(slot))
 }
 
 fn not_asked(name: &str, error: SinkError) -> Box<Problem> {
