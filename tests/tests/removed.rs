@@ -23,12 +23,18 @@ fn a_slot_of_another_name_goes_where_rowmill_has_made_it() {
     make("rowmill_shop");
     let pipeline = shop.pipeline().replace("    tables:", "    slot: my_slot\n    tables:");
     verb(&shop, &pipeline, &["run", "--once"], 0);
+    // What a run that is killed leaves.
+    let spilled = shop.folder().join(".rowmill/shop/spill");
+    std::fs::create_dir(&spilled).unwrap();
     let (steps, _) = verb(&shop, &pipeline, &["remove", "--dry-run"], 0);
-    assert!(steps.contains("pg_drop_replication_slot('my_slot')"), "{steps}");
+    for step in ["pg_drop_replication_slot('my_slot')", "rm -r ./.rowmill/shop/spill"] {
+        assert!(steps.contains(step), "{steps}");
+    }
     assert!(!steps.contains("'rowmill_shop'"), "{steps}");
     assert_eq!(slots(&shop), "my_slot,rowmill_shop");
     verb(&shop, &pipeline, &["remove"], 0);
     assert_eq!(slots(&shop), "rowmill_shop");
+    assert!(!spilled.exists());
 
     make("my_slot");
     verb(&shop, &pipeline, &["run", "--once"], 0);

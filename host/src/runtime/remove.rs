@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use tokio_postgres::Client;
 
 /// Folders of the state folder that mean nothing without the state. Dead letters would block keys of the next life;
-/// prepared transactions are those of the old slot.
-const CACHES: [&str; 4] = ["compiled", "modules", "dead_letters", "prepared"];
+/// prepared transactions are those of the old slot, spilled ones those of a run that was killed.
+const CACHES: [&str; 5] = ["compiled", "modules", "dead_letters", "prepared", "spill"];
 
 /// What a pipeline has left and is to go. While it lives, no host starts with the state.
 pub struct Leftovers {
