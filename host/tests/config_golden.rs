@@ -74,6 +74,7 @@ golden! {
     c10_path
     c11_contradiction
     c12_secret
+    c13_idle_key
 }
 
 #[test]

@@ -87,7 +87,16 @@ fn s22_s41_s42_a_standby_is_followed_where_it_had_all() {
 
     bare.start_server().unwrap();
     bare.promote().unwrap();
-    refused(&shop, &bare, &["E0513", "not on the new primary"]);
+    // Nor has it the slot: to go on without that would be accepted, had it not lagged.
+    refused(&shop, &bare, &["E0517", "the timelines part at"]);
+    let said = once(&shop, &at(&shop, &bare), 4);
+    let from = said
+        .split("our position is ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next());
+    let accepting = ["run", "--once", "--accept-gap", from.unwrap()];
+    let (_, said) = Host::verb(shop.folder(), &at(&shop, &bare), &accepting, 4).unwrap();
+    assert!(said.contains("E0517"), "{said}");
 
     // It never had row 3, and by now its WAL is beyond where ours ends.
     lagging.set(&["primary_conninfo=''".into()]).unwrap();

@@ -76,6 +76,35 @@ fn h3_a_second_signal_ends_at_once_what_the_first_one_waits_for() {
     }
 }
 
+/// What is asked of the server between the look at it and the stream waits for a lock there.
+#[test]
+fn h3_a_signal_ends_a_start_that_the_server_holds_up() {
+    let shop = Shop::new().unwrap();
+    let url = shop.cluster.url("target");
+    let makes = format!("{{ url: {url}, create_tables: true }}");
+    let pipeline = shop.pipeline().replace(&format!("{{ url: {url} }}"), &makes);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    host.terminate().unwrap();
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| shop.source("BEGIN; LOCK TABLE pg_extension; SELECT pg_sleep(300)"));
+        let locks = |granted: &str| {
+            let locks =
+                format!("SELECT count(*) FROM pg_locks WHERE {granted} AND relation = 'pg_extension'::regclass");
+            wait_until(granted, LONG, || Ok((shop.source(&locks)? == "1").then_some(()))).unwrap();
+        };
+        locks("granted");
+        let mut host = Host::start(shop.folder(), &pipeline, &["run"]).unwrap();
+        locks("NOT granted");
+        host.signal(libc::SIGTERM).unwrap();
+        let ended = host.wait(Duration::from_secs(15));
+        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)'";
+        shop.source(cancel).unwrap();
+        ended.unwrap()
+    });
+    assert_eq!(ended.code(), Some(0));
+}
+
 #[test]
 fn h3_a_drain_ends_with_its_time() {
     let soon = |shop: &Shop| shop.pipeline().replace("lanes: 2", "lanes: 2\ndrain_timeout: 1s");

@@ -271,3 +271,23 @@ fn a_row_that_enters_the_filter_without_its_long_value_is_told() {
     assert!(host.log().contains("E0413"), "{}", host.log());
     assert_eq!(shop.target(found).unwrap(), "1 9000");
 }
+
+/// A condition that breaks on a value: the server's message quotes it, and ours doesn't.
+#[test]
+fn a_value_that_a_condition_breaks_on_isnt_told() {
+    let shop = Shop::with(TABLES).unwrap();
+    shop.source(&format!("INSERT INTO people VALUES (1, 'at', 'name', '{SECRET}')"))
+        .unwrap();
+    let routes = "routes:
+  - { tables: [public.people], columns: [id], sinks: [feed] }";
+    let pipeline = shop.pipeline_of("public.people", routes).replace(
+        "unit_rows: 2000",
+        "unit_rows: 2000, where: { public.people: \"secret::int > 5\" }",
+    );
+    let (text, error) = Host::verb(shop.folder(), &pipeline, &["check", "--sample", "1"], 3).unwrap();
+    assert!(error.contains("E0609") && error.contains("22P02"), "{error}");
+    assert!(!text.contains(SECRET) && !error.contains(SECRET), "{text}{error}");
+    let (text, error) = Host::verb(shop.folder(), &pipeline, &["run"], 3).unwrap();
+    assert!(error.contains("E0605") && error.contains("22P02"), "{error}");
+    assert!(!text.contains(SECRET) && !error.contains(SECRET), "{text}{error}");
+}

@@ -57,7 +57,8 @@ pub const CODES: &[Code] = &[
         code: "E0512",
         title: "a gap: the position is beyond the server's WAL",
         explanation: "The server was restored from a backup, or a standby that had less was promoted. What was \
-                      delivered may never have happened there.",
+                      delivered may never have happened there. A sink's position counts as well, as its target or \
+                      manifest has it: whatever commits below it would be taken for what is there already.",
     },
     Code {
         code: "E0513",

@@ -115,11 +115,14 @@ pub fn compare(
             warnings.push(Warning::AdoptedSlot);
             Some(slot.confirmed_flush)
         }
-        (Some(stored), None) => return Err(slot_missing(slot_name, stored, server)),
-        (Some(stored), Some(slot)) => {
-            still_there(slot_name, slot, stored.lsn, server)?;
+        (Some(stored), slot) => {
+            // First: where the server never had what the sinks have, no slot makes up for it, and they would take what
+            // commits below their positions for what is there already.
             on_this_timeline(stored, server, &mut warnings)?;
-            in_order(slot_name, stored, slot, server)?;
+            within_the_wal(stored, server)?;
+            let slot = slot.ok_or_else(|| slot_missing(slot_name, stored, server))?;
+            still_there(slot_name, slot, stored.lsn, server)?;
+            not_beyond(slot_name, slot, stored)?;
             Some(stored.lsn)
         }
     };
@@ -212,7 +215,7 @@ fn on_this_timeline(stored: &Stored, server: &ServerState, warnings: &mut Vec<Wa
     Ok(())
 }
 
-fn in_order(slot_name: &str, stored: &Stored, slot: &SlotState, server: &ServerState) -> Result<(), Problem> {
+fn within_the_wal(stored: &Stored, server: &ServerState) -> Result<(), Problem> {
     if stored.lsn > server.lsn {
         let headline = format!("our position {} is beyond the server's WAL", stored.lsn);
         let cause = format!(
@@ -221,6 +224,10 @@ fn in_order(slot_name: &str, stored: &Stored, slot: &SlotState, server: &ServerS
         );
         return Err(gap("E0512", headline, cause));
     }
+    Ok(())
+}
+
+fn not_beyond(slot_name: &str, slot: &SlotState, stored: &Stored) -> Result<(), Problem> {
     if slot.confirmed_flush > stored.lsn {
         let headline = format!("gap from {} to {}", stored.lsn, slot.confirmed_flush);
         let cause = format!("slot `{slot_name}` was advanced beyond our position by something else");

@@ -129,10 +129,33 @@ fn s16_the_slot_is_gone() {
 fn s41_failover_to_a_standby_without_the_slot() {
     let promoted = ServerState {
         timeline: 2,
-        ..server(30)
+        switched_at: Some(Lsn(0x25)),
+        ..server(0x30)
     };
-    let problem = refused(Some(stored(20)), None, &promoted);
+    let problem = refused(Some(stored(0x25)), None, &promoted);
     assert_problem(&problem, "E0513", Exit::Gap, &["not on the new primary"]);
+}
+
+/// A missing slot may be accepted (`--accept-gap`): what the standby never had is told first, and can't be.
+#[test]
+fn s41_failover_to_a_standby_that_lagged_and_has_no_slot() {
+    let promoted = |lsn| ServerState {
+        timeline: 2,
+        switched_at: Some(Lsn(0x25)),
+        ..server(lsn)
+    };
+    for end in [0x26, 0x30] {
+        let problem = refused(Some(stored(0x28)), None, &promoted(end));
+        assert_problem(&problem, "E0517", Exit::Gap, &["0/28", "the timelines part at 0/25"]);
+    }
+    // Of the same timeline: a backup without the slot.
+    let problem = refused(Some(stored(0x28)), None, &server(0x26));
+    assert_problem(&problem, "E0512", Exit::Gap, &["0/28", "0/26"]);
+    let lost = SlotState {
+        wal_status: Some(WalStatus::Lost),
+        ..slot(0x20)
+    };
+    assert_eq!(refused(Some(stored(0x28)), Some(lost), &server(0x26)).code, "E0512");
 }
 
 #[test]

@@ -81,17 +81,26 @@ async fn post_within(
     path: &str,
     body: &serde_json::Value,
 ) -> Result<Answer, Failure> {
-    let answer = timeout(patience, post(address, path, &body.to_string())).await;
+    let stream = match timeout(PATIENCE, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(no_host(address, &error.to_string())),
+        Err(_) => return Err(no_host(address, "no connection in time")),
+    };
+    let answer = timeout(patience, post(stream, address, path, &body.to_string())).await;
     match answer {
         Ok(Ok(Ok(answer))) => Ok(answer),
         Ok(Ok(Err(error))) => Err(unusable(address, &error)),
-        Ok(Err(error)) => Err(no_host(address, &error.to_string())),
-        Err(_) => Err(no_host(address, "no answer in time")),
+        Ok(Err(error)) => Err(unusable(address, &error.to_string())),
+        Err(_) => Err(late(address, patience)),
     }
 }
 
-async fn post(address: SocketAddr, path: &str, body: &str) -> std::io::Result<Result<Answer, String>> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn post(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    path: &str,
+    body: &str,
+) -> std::io::Result<Result<Answer, String>> {
     let length = body.len();
     let request = format!(
         "POST {path} HTTP/1.0\r\nHost: {address}\r\nX-Rowmill: 1\r\nContent-Type: application/json\r\n\
@@ -154,6 +163,18 @@ fn no_host(address: SocketAddr, cause: &str) -> Failure {
     .into()
 }
 
+/// The host has been asked.
+fn late(address: SocketAddr, patience: Duration) -> Failure {
+    Problem::new(
+        codes::HOST_ANSWER.code,
+        Exit::Usage,
+        format!("{address} hasn't answered within {} s", patience.as_secs()),
+        "look what has come of it before asking again: `rowmill status`",
+    )
+    .with_cause("what was asked for may still take effect")
+    .into()
+}
+
 pub(super) fn unusable(address: SocketAddr, cause: &str) -> Failure {
     Problem::new(
         codes::HOST_ANSWER.code,
@@ -163,4 +184,28 @@ pub(super) fn unusable(address: SocketAddr, cause: &str) -> Failure {
     )
     .with_cause(cause)
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_is_late_is_told_as_such_and_not_as_no_host() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        let asked = post_within(Duration::from_millis(20), address, "/", &serde_json::json!({})).await;
+        let Err(Failure::Problems(problems)) = asked else {
+            panic!("nobody answers")
+        };
+        assert_eq!(problems[0].code, codes::HOST_ANSWER.code);
+        assert!(problems[0].headline.contains("hasn't answered"), "{problems:?}");
+        assert!(
+            problems[0]
+                .cause
+                .as_ref()
+                .is_some_and(|cause| cause.contains("may still take effect")),
+            "{problems:?}"
+        );
+    }
 }

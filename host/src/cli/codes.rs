@@ -43,7 +43,7 @@ pub(super) const HOST_ANSWER: Code = code(
     "E0905",
     "the host's answer can't be used",
     "The console answered with an error, or with something that isn't what was asked for. Another program may be \
-     listening on that port.",
+     listening on that port. Where it hasn't answered in time, what was asked for may still take effect: look first.",
 );
 pub(super) const SLOT_OF_ANOTHER: Code = code(
     "E0906",

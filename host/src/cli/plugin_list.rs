@@ -1,6 +1,6 @@
 //! `rowmill plugin list` and `rollback`: the versions of a running host's plugins.
 
-use super::client::{self, get_json, post_json};
+use super::client::{self, get_json, post_patiently};
 use super::{DONE, Outcome, Output, block_on, codes};
 use crate::problem::{Exit, Problem, escape};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(super) fn roll_back(args: &Rollback, mut output: Output) -> Outcome {
         return Err(failed(&json!({})).into());
     }
     let path = format!("/api/plugins/{}/rollback", args.name);
-    let answer = block_on(post_json(args.host.console, &path, &json!({})))?;
+    let answer = block_on(post_patiently(args.host.console, &path, &json!({})))?;
     if answer.code != 200 {
         return Err(failed(&answer.body).into());
     }

@@ -85,7 +85,8 @@ pub(super) const PATH: Code = code(
 pub(super) const CONTRADICTION: Code = code(
     "E0111",
     "two settings contradict each other",
-    "Both settings are fine alone, but can't hold together.",
+    "Both settings are fine alone, but can't hold together; or one counts only with another that the file doesn't have, and \
+     would be read by nothing.",
 );
 pub(super) const SECRET: Code = code(
     "E0112",

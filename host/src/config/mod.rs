@@ -12,6 +12,7 @@
 mod codes;
 mod convert;
 mod expand;
+mod idle;
 mod item;
 mod keys;
 mod load;

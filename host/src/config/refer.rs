@@ -2,6 +2,7 @@
 
 use super::codes;
 use super::convert::name_rule;
+use super::idle;
 use super::item::{Entry, Item, Value};
 use super::keys::{MAX_NAME_CHARS, SINK_KINDS};
 use super::node::Span;
@@ -28,6 +29,7 @@ pub(super) fn check(root: &Item, base: &Path, report: &mut Report<'_>) {
         check_kind(entry, report);
     }
     check_files(root, base, report);
+    idle::check(root, report);
     for route in root.items("routes") {
         check_route(root, route, report);
     }
@@ -88,7 +90,8 @@ fn check_source(source: &Item, report: &mut Report<'_>) {
     let Some(snapshot) = source.get("snapshot") else { return };
     let given = |key: &str| snapshot.entry(key).filter(|entry| entry.given);
     if snapshot.text("mode") == Some("never") {
-        for entry in ["connections", "unit_rows", "where"].into_iter().filter_map(given) {
+        let of_copies = ["connections", "unit_rows", "rows_per_second", "where"];
+        for entry in of_copies.into_iter().filter_map(given) {
             let headline = format!("`mode: never` and `{}` contradict each other", entry.key);
             let mode = given("mode").map_or(snapshot.span, |entry| entry.span);
             let help = format!("take out `{}`", entry.key);

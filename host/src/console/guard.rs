@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
 
 /// Few requests have a body, and those are small.
-const MAX_BODY_BYTES: u64 = 64 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Lets through what is addressed to the loopback interface by name: a page on the internet whose name was made to
 /// point here (DNS rebinding) is refused, and as no CORS header is ever sent, a browser shows other pages nothing.
@@ -15,7 +15,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     if !is_local(request.headers()) {
         return (StatusCode::FORBIDDEN, "the Host header isn't a loopback name\n").into_response();
     }
-    if body_length(request.headers()).is_none_or(|length| length > MAX_BODY_BYTES) {
+    if body_length(request.headers()).is_none_or(|length| length > MAX_BODY_BYTES as u64) {
         return (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n").into_response();
     }
     let mut response = next.run(request).await;

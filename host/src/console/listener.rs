@@ -1,5 +1,6 @@
 //! Connections with limits: how many there are, and how long one may stay silent.
 
+use super::work::Work;
 use axum::serve::Listener;
 use std::future::Future;
 use std::io;
@@ -15,9 +16,9 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// A scraper, a few people with a live view, and some to spare. Others wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
-/// A client gets nothing for so long only if it doesn't finish a request: it is let go. Live views are written to
-/// more often than that.
-const SILENCE: Duration = Duration::from_secs(15);
+/// A client that doesn't finish a request for so long, or sends no other, is let go. One whose request is worked on waits for as
+/// long as that takes; live views are written to more often than that.
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
 
 pub(super) struct GuardedListener {
     listener: TcpListener,
@@ -26,8 +27,8 @@ pub(super) struct GuardedListener {
 }
 
 impl GuardedListener {
-    pub fn new(listener: TcpListener) -> Self {
-        Self::with_limits(listener, SILENCE, MAX_CONNECTIONS)
+    pub fn new(listener: TcpListener, silence: Duration) -> Self {
+        Self::with_limits(listener, silence, MAX_CONNECTIONS)
     }
 
     fn with_limits(listener: TcpListener, silence: Duration, connections: usize) -> Self {
@@ -52,6 +53,7 @@ impl Listener for GuardedListener {
             stream,
             limit: self.silence,
             silence: Box::pin(sleep(self.silence)),
+            work: Work::default(),
             _permit: permit,
         };
         (stream, address)
@@ -62,16 +64,22 @@ impl Listener for GuardedListener {
     }
 }
 
-/// Ends when nothing has been written to it for too long: what trickles in doesn't count.
+/// Ends when nothing has been written to it for too long and nothing is under way: what trickles in doesn't count.
 pub(super) struct GuardedStream {
     stream: TcpStream,
     limit: Duration,
     silence: Pin<Box<Sleep>>,
+    work: Work,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl GuardedStream {
-    fn written(&mut self) {
+    /// What tells whether its request is worked on.
+    pub(super) fn work(&self) -> Work {
+        self.work.clone()
+    }
+
+    fn begin_anew(&mut self) {
         let until = Instant::now() + self.limit;
         self.silence.as_mut().reset(until);
     }
@@ -79,8 +87,11 @@ impl GuardedStream {
 
 impl AsyncRead for GuardedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.silence.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        while self.silence.as_mut().poll(cx).is_ready() {
+            if !self.work.is_under_way() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.begin_anew();
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
@@ -89,7 +100,7 @@ impl AsyncRead for GuardedStream {
 impl AsyncWrite for GuardedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let length = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.written();
+        self.begin_anew();
         Poll::Ready(Ok(length))
     }
 
@@ -99,7 +110,7 @@ impl AsyncWrite for GuardedStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let length = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        self.written();
+        self.begin_anew();
         Poll::Ready(Ok(length))
     }
 

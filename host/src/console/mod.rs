@@ -22,18 +22,21 @@ mod reload;
 mod resync;
 mod routes;
 mod tail;
+mod work;
 
 pub use tail::Tail;
 
 use crate::dead_letter::{Action, Selection};
 use crate::problem::{Code, Exit, Problem};
 use crate::telemetry::Registry;
-use listener::GuardedListener;
+use listener::{GuardedListener, SILENCE};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use work::Work;
 
 pub const CODES: &[Code] = &[Code {
     code: "E0910",
@@ -80,6 +83,7 @@ pub trait Status: Send + Sync {
 pub struct Console {
     listener: TcpListener,
     address: SocketAddr,
+    silence: Duration,
 }
 
 impl Console {
@@ -99,7 +103,11 @@ impl Console {
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            silence: SILENCE,
+        })
     }
 
     /// Where it listens, with the port that the kernel chose where 0 was asked for.
@@ -121,8 +129,9 @@ impl Console {
             stop.await;
             let _ = stopping.send(true);
         };
-        let listener = GuardedListener::new(self.listener);
-        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
+        let listener = GuardedListener::new(self.listener, self.silence);
+        let service = router.into_make_service_with_connect_info::<Work>();
+        let served = axum::serve(listener, service).with_graceful_shutdown(shutdown).await;
         if let Err(error) = served {
             tracing::warn!(%error, "the console has stopped");
         }

@@ -8,6 +8,7 @@ use super::plugins;
 use super::reload;
 use super::resync;
 use super::tail::Tail;
+use super::work::at_work;
 use crate::telemetry::Registry;
 use axum::body::Body;
 use axum::extract::State;
@@ -62,6 +63,7 @@ pub(super) fn router(
         .route("/api/pipelines/{pipeline}/copies/{action}", post(copies::carry_out))
         .route("/api/pipelines/{pipeline}/reload", post(reload::carry_out))
         .route("/api/pipelines/{pipeline}/resync", post(resync::carry_out))
+        .layer(middleware::from_fn(at_work))
         .layer(middleware::from_fn(guard))
         .with_state(Shared {
             status,

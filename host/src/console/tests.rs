@@ -1,10 +1,51 @@
 use super::*;
 use serde_json::json;
+use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 struct Fixed(bool);
+
+/// Takes until it is told to go on.
+struct Slow(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Status for Slow {
+    fn ready(&self) -> Readiness {
+        Fixed(true).ready()
+    }
+
+    fn status(&self) -> serde_json::Value {
+        Fixed(true).status()
+    }
+
+    fn roll_back(&self, plugin: &str) -> Result<serde_json::Value, Box<Problem>> {
+        let _ = self.0.lock().expect("nobody panics with it").recv();
+        Ok(json!({ "plugin": plugin }))
+    }
+
+    fn pause_copies(&self, _: &str, _: bool) -> Option<serde_json::Value> {
+        None
+    }
+
+    fn reload(&self, _: &str) -> Option<Result<serde_json::Value, Vec<Problem>>> {
+        None
+    }
+
+    fn resync(&self, _: &str, _: &str) -> Option<Result<serde_json::Value, Box<Problem>>> {
+        None
+    }
+
+    fn dead_letters(
+        &self,
+        _: &str,
+        _: Action,
+        _: &Selection,
+        _: bool,
+    ) -> Option<Result<serde_json::Value, Box<Problem>>> {
+        None
+    }
+}
 
 impl Status for Fixed {
     fn ready(&self) -> Readiness {
@@ -135,6 +176,38 @@ async fn rows_are_shown_while_somebody_looks() {
     while tail.is_watched() {
         tokio::task::yield_now().await;
     }
+}
+
+/// Connects, sends what is no whole request, and waits until it is let go.
+async fn let_go(address: SocketAddr, sent: &str) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(sent.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+}
+
+#[tokio::test]
+async fn who_doesnt_finish_a_request_is_let_go_and_one_that_is_worked_on_stays() {
+    let mut console = Console::bind(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+    console.silence = Duration::from_millis(100);
+    let address = console.address();
+    let (go_on, told) = std::sync::mpsc::channel();
+    let status = Arc::new(Slow(Mutex::new(told)));
+    let served = console.serve(status, Arc::new(Registry::new()), Tail::new(), std::future::pending());
+    tokio::spawn(served);
+    let post = format!(
+        "POST /api/plugins/mask/rollback HTTP/1.0\r\nHost: {address}\r\nX-Rowmill: 1\r\nContent-Length: 2\r\n\r\n"
+    );
+    let whole = format!("{post}{{}}");
+    let asked = tokio::spawn(async move { ask(address, &whole).await });
+    // Each begins behind the request, or behind the one before.
+    for part in ["", "POST /api/plugins", &post, &format!("{post}{{")] {
+        let_go(address, part).await;
+    }
+    assert!(!asked.is_finished());
+    go_on.send(()).expect("it waits");
+    let answer = asked.await.expect("it ends");
+    assert!(answer.ends_with(r#"{"plugin":"mask"}"#), "{answer}");
 }
 
 #[tokio::test]

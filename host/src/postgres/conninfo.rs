@@ -30,6 +30,8 @@ pub enum ConninfoError {
     ExtraEquals,
     #[error("a `%` is not followed by two hexadecimal digits, or encodes no text")]
     PercentEncoding,
+    #[error("an `@` stands behind the user's; write %40 for one in the password")]
+    AtSign,
     #[error("a `[` has no matching `]` before the port")]
     UnclosedBracket,
     #[error("a quote has no end")]

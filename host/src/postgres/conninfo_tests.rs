@@ -85,6 +85,32 @@ fn who_and_which_database() {
     }
 }
 
+/// The first `@` ends the user and the password, so that the rest of a password would count as a host or a database, which
+/// are told.
+#[test]
+fn a_password_with_a_raw_at_sign_is_refused_and_nothing_of_it_told() {
+    for text in [
+        "postgres://app:p@ssw0rd@db/shop",
+        "postgres://app:p@ssw0rd:5432@db:5433/shop",
+        "postgres://app:p@a,ssw0rd@db/shop",
+        "postgres://app:p@ssw/0rd@db/shop",
+        "postgres://app:5432/ssw0rd@db/shop",
+        "postgres://app:p@db?ssw0rd@db/shop=1",
+        "host=ssw0rd@db user=app",
+        "host=ssw0rd@db hostaddr=10.0.0.1 user=app",
+    ] {
+        let error = parse_in(text, &[]).unwrap_err();
+        assert_eq!(error, ConninfoError::AtSign, "{text}");
+        let problem = Problem::from(error);
+        assert!(problem.headline.contains("%40"), "{problem:?}");
+        assert!(!format!("{problem:?}").contains("0rd"), "{problem:?}");
+    }
+    let encoded = parse("postgres://app:p%40ssw0rd@db/shop?options=-c%20a.b%3D@");
+    assert_eq!(encoded.password.as_ref().map(Secret::reveal), Some("p@ssw0rd"));
+    assert_eq!(encoded.hosts[0].label(), "db:5432");
+    assert_eq!(hosts("host=/tmp/@here"), "/tmp/@here/.s.PGSQL.5432");
+}
+
 #[test]
 fn variables_stand_in_for_what_is_not_given() {
     let environment = [

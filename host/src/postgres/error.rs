@@ -16,6 +16,19 @@ pub(crate) const CONNECTION_FAILURE: &str = "08006";
 /// What an answer that breaks the protocol counts as: `protocol_violation`.
 pub(crate) const PROTOCOL_VIOLATION: &str = "08P01";
 
+/// What may be told of an error of a statement that reads rows: the server's message names objects in most classes, and
+/// quotes values in class 22 (data exceptions).
+pub(crate) fn told(sqlstate: &str, message: &str) -> String {
+    match quotes_values(sqlstate) {
+        true => format!("a row's value is refused; the server's log has it (SQLSTATE {sqlstate})"),
+        false => format!("{message} (SQLSTATE {sqlstate})"),
+    }
+}
+
+fn quotes_values(sqlstate: &str) -> bool {
+    sqlstate.starts_with("22")
+}
+
 /// What the server answered to a query, or 08006 where it didn't and 08P01 where the answer made no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryError {
@@ -62,13 +75,14 @@ fn is_transient(sqlstate: &str) -> bool {
     sqlstate != DATABASE_DROPPED && TRANSIENT_SQLSTATES.iter().any(|prefix| sqlstate.starts_with(prefix))
 }
 
+/// Without a row's value.
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (SQLSTATE {})", self.message, self.sqlstate)?;
-        if let Some(detail) = &self.detail {
-            write!(f, "; {detail}")?;
+        f.write_str(&told(&self.sqlstate, &self.message))?;
+        match &self.detail {
+            Some(detail) if !quotes_values(&self.sqlstate) => write!(f, "; {detail}"),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -246,5 +260,27 @@ impl From<ConnectError> for Problem {
         };
         let cause = failure.to_string();
         Problem::new(code, Exit::Preflight, headline, help).with_cause(cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_a_value_is_told_without_it() {
+        let refused = |sqlstate, message: &str| QueryError {
+            detail: Some("Token \"hunter2\" is invalid.".to_owned()),
+            ..QueryError::of(sqlstate, message.to_owned())
+        };
+        for sqlstate in ["22P02", "22003", "22008"] {
+            let text = refused(sqlstate, "invalid input syntax for type integer: \"hunter2\"").to_string();
+            assert!(!text.contains("hunter2") && text.contains(sqlstate), "{text}");
+        }
+        let named = refused("42P01", "relation \"shop\" does not exist");
+        assert_eq!(
+            named.to_string(),
+            "relation \"shop\" does not exist (SQLSTATE 42P01); Token \"hunter2\" is invalid."
+        );
     }
 }

@@ -72,6 +72,9 @@ impl Host {
 pub(super) fn host(name: Option<String>, address: Option<String>, port: u16) -> Result<Host, ConninfoError> {
     let expected = "an IP address";
     if let Some(address) = address {
+        if name.as_ref().is_some_and(|name| name.contains('@')) {
+            return Err(ConninfoError::AtSign);
+        }
         let ip = address.parse().map_err(|_| ConninfoError::Value {
             parameter: "hostaddr",
             expected,
@@ -87,6 +90,7 @@ pub(super) fn host(name: Option<String>, address: Option<String>, port: u16) -> 
             folder: PathBuf::from(name),
             port,
         }),
+        Some(name) if name.contains('@') => Err(ConninfoError::AtSign),
         Some(name) => Ok(Host::Tcp {
             address: name.parse().ok(),
             name,

@@ -24,6 +24,7 @@ mod tls;
 
 pub use codes::CODES;
 pub use conninfo::{ChannelBinding, Conninfo, ConninfoError, RootCertificate, SessionKind, SslMode};
+pub(crate) use error::told;
 pub use error::{ConnectError, Failure, QueryError, Reason};
 pub use host::Host;
 pub use reader::{Frames, Reader, TextRow};

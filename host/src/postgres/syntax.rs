@@ -27,12 +27,16 @@ fn parse_url(rest: &str) -> Result<Parameters, ConninfoError> {
         Ok(())
     };
     let mut rest = rest;
-    // The first `@` before a `/` ends the user: neither may stand unencoded in a password.
+    // The first `@` before a `/` ends the user, as for libpq: neither may stand unencoded in a password.
     if let Some(end) = rest.find(['@', '/']).filter(|at| rest[*at..].starts_with('@')) {
         let (user, password) = rest[..end].split_once(':').unwrap_or((&rest[..end], ""));
         add("user", user)?;
         add("password", password)?;
         rest = &rest[end + 1..];
+    }
+    // What follows one in a password is the rest of it, and would be told as the host's or the database's name.
+    if rest.split('?').next().is_some_and(|place| place.contains('@')) {
+        return Err(ConninfoError::AtSign);
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (hosts, ports) = split_hosts(&rest[..end])?;
@@ -47,6 +51,9 @@ fn parse_url(rest: &str) -> Result<Parameters, ConninfoError> {
     if let Some(query) = rest.strip_prefix('?') {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').ok_or(ConninfoError::MissingValue)?;
+            if key.contains('@') {
+                return Err(ConninfoError::AtSign);
+            }
             if value.contains('=') {
                 return Err(ConninfoError::ExtraEquals);
             }

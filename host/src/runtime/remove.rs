@@ -2,17 +2,18 @@
 
 use super::source::connect_source;
 use crate::checkpoint::StateStore;
-use crate::config::{Pipeline, PostgresSink, SinkKind};
+use crate::config::{Pipeline, Sink};
 use crate::postgres::install_crypto_provider;
 use crate::problem::{Exit, Problem};
 use crate::sink::{self, SinkError};
+use crate::source::publication::own_name;
 use crate::source::remove::{self, Removal};
 use std::path::PathBuf;
 use tokio_postgres::Client;
 
 /// Folders of the state folder that mean nothing without the state. Dead letters would block keys of the next life;
-/// prepared transactions are those of the old slot.
-const CACHES: [&str; 4] = ["compiled", "modules", "dead_letters", "prepared"];
+/// prepared transactions are those of the old slot, spilled ones those of a run that was killed.
+const CACHES: [&str; 5] = ["compiled", "modules", "dead_letters", "prepared", "spill"];
 
 /// What a pipeline has left and is to go. While it lives, no host starts with the state.
 pub struct Leftovers {
@@ -25,10 +26,10 @@ pub struct Leftovers {
     state: Option<(StateStore, PathBuf)>,
 }
 
-/// A sink's row of `rowmill.positions`.
+/// How far a sink's target says that it has come: a row of `rowmill.positions`, or a manifest's position. Left behind it
+/// would drop what commits below it.
 struct Positions {
-    sink: String,
-    target: PostgresSink,
+    sink: Sink,
     statement: String,
 }
 
@@ -47,17 +48,15 @@ impl Leftovers {
             false => None,
         };
         let client = connect_source(config, "remove").await?;
-        let source = remove::plan(&client, &config.name, config.source.publication.as_deref()).await?;
+        let slot = own_slot(config, state.as_ref().map(|(store, _)| store))?;
+        let adopted = config.source.publication.as_deref();
+        let source = remove::plan(&client, &config.name, slot.as_deref(), adopted).await?;
         let mut positions = Vec::new();
         for of_sink in &config.sinks {
-            let SinkKind::Postgres(target) = &of_sink.kind else {
-                continue;
-            };
-            let statement = sink::forgetting(&target.url, &config.name, &of_sink.name).await;
+            let statement = sink::forgetting(of_sink, &config.name).await;
             if let Some(statement) = statement.map_err(|error| not_asked(&of_sink.name, error))? {
                 positions.push(Positions {
-                    sink: of_sink.name.clone(),
-                    target: target.clone(),
+                    sink: of_sink.clone(),
                     statement,
                 });
             }
@@ -78,7 +77,7 @@ impl Leftovers {
             steps.push(("source".to_owned(), removal.statement.clone()));
         }
         for positions in &self.positions {
-            steps.push((format!("sink {}", positions.sink), positions.statement.clone()));
+            steps.push((format!("sink {}", positions.sink.name), positions.statement.clone()));
         }
         if let Some((_, folder)) = &self.state {
             let file = folder.join(StateStore::FILE);
@@ -100,14 +99,9 @@ impl Leftovers {
     /// Whatever refuses; what went before it is gone.
     pub async fn take_down(self) -> Result<(), Box<Problem>> {
         remove::apply(&self.client, &self.source).await?;
-        for Positions {
-            sink: name,
-            target,
-            statement,
-        } in &self.positions
-        {
-            let forgotten = sink::forget(&target.url, &self.pipeline, name, statement).await;
-            forgotten.map_err(|error| not_asked(name, error))?;
+        for Positions { sink, statement } in &self.positions {
+            let forgotten = sink::forget(sink, &self.pipeline, statement).await;
+            forgotten.map_err(|error| not_asked(&sink.name, error))?;
         }
         let Some((store, folder)) = self.state else {
             return Ok(());
@@ -121,6 +115,18 @@ impl Leftovers {
         }
         Ok(())
     }
+}
+
+/// The slot, where it is Rowmill's to drop: one of the pipeline's name, or one that was given another name and was made
+/// here. One that somebody made and named in the file stays.
+fn own_slot(config: &Pipeline, store: Option<&StateStore>) -> Result<Option<String>, Box<Problem>> {
+    let slot = config.slot_name();
+    let is_default = slot == own_name(&config.name);
+    let made = match store {
+        Some(store) if !is_default => store.own_slot()?,
+        _ => None,
+    };
+    Ok((is_default || made.as_ref() == Some(&slot)).then_some(slot))
 }
 
 fn not_asked(name: &str, error: SinkError) -> Box<Problem> {

@@ -128,8 +128,10 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0421",
         title: "a file without a manifest is in the way",
-        explanation: "Without a manifest nothing says how far a file is whole, so it is somebody else's, and is not \
-                      written to.",
+        explanation: "Without a manifest nothing says how far a file is whole, so it is somebody else's, and is neither \
+                      written to nor removed; nor is one with a number, `orders.000001.jsonl`, that the manifest doesn't list. \
+                      Where a manifest was lost, its files' lines are whole up to the last line break; transactions at their \
+                      end may not be.",
     },
     Code {
         code: "E0422",

@@ -21,7 +21,7 @@ pub(crate) use postgres::measuring;
 
 pub use changes::{ColumnChanges, Renamed, TableChanges};
 pub use codes::CODES;
-pub use postgres::{forget, forgetting, skip};
+pub use postgres::skip;
 pub use user_types::{UserType, UserTypeKind, UserTypes};
 
 use crate::batch::{Delivery, Lsn, Relation};
@@ -130,6 +130,31 @@ pub async fn check(config: &config::Sink, context: &SinkContext, relations: &[Ar
             ..Checked::default()
         },
         config::SinkKind::Stdout | config::SinkKind::Discard => Checked::default(),
+    }
+}
+
+/// What lets a target forget how far the pipeline has come there, as it can be typed: a statement, or a command. `None`
+/// where it keeps no position.
+///
+/// # Errors
+/// A target that can't be asked.
+pub async fn forgetting(config: &config::Sink, pipeline: &str) -> Result<Option<String>, SinkError> {
+    match &config.kind {
+        config::SinkKind::Postgres(target) => postgres::forgetting(&target.url, pipeline, &config.name).await,
+        config::SinkKind::File(file) => file::forgetting(file, pipeline, &config.name).await,
+        config::SinkKind::Stdout | config::SinkKind::Discard => Ok(None),
+    }
+}
+
+/// Does what [`forgetting`] returned.
+///
+/// # Errors
+/// A target that refuses it.
+pub async fn forget(config: &config::Sink, pipeline: &str, statement: &str) -> Result<(), SinkError> {
+    match &config.kind {
+        config::SinkKind::Postgres(target) => postgres::forget(&target.url, pipeline, &config.name, statement).await,
+        config::SinkKind::File(file) => file::forget(file, pipeline, &config.name).await,
+        config::SinkKind::Stdout | config::SinkKind::Discard => Ok(()),
     }
 }
 

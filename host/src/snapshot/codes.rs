@@ -32,7 +32,8 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0605",
         title: "the server refused to copy a table",
-        explanation: "The server's own message with its SQLSTATE is the cause.",
+        explanation: "The server's own message with its SQLSTATE is the cause; of class 22 the SQLSTATE alone, as such messages \
+                      quote values: the server's log has them. Mostly `where` or a row filter can't be worked out for a row.",
     },
     Code {
         code: "E0606",

@@ -5,7 +5,7 @@ use super::sql;
 use super::waiting::{NoRoom, is_full};
 use crate::checkpoint::STATE_DISK_FULL;
 use crate::decode::DecodeError;
-use crate::postgres::QueryError;
+use crate::postgres::{QueryError, told};
 use crate::problem::{Exit, Problem};
 
 /// The server's own reason is the cause.
@@ -36,7 +36,7 @@ impl Fault {
             return Self::Transient(error.into());
         }
         let name = table.relation.full_name();
-        let cause = format!("{} (SQLSTATE {code})", error.message);
+        let cause = told(code, &error.message);
         let problem = match code {
             _ if error.is_too_large() => too_large(&name, table.types.is_some() || table.straight),
             INSUFFICIENT_PRIVILEGE => Problem::new(
@@ -53,7 +53,7 @@ impl Fault {
                 REFUSED,
                 Exit::Preflight,
                 format!("the server refused to copy table {name}"),
-                "remove the cause that the server names, then start again",
+                "remove the cause that the server or its log names, then start again",
             ),
         };
         Self::Definite(Box::new(problem.with_cause(cause)))

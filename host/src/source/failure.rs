@@ -1,6 +1,7 @@
 //! A server's refusal of one of our own queries, as a problem.
 
 use super::preflight::codes;
+use crate::postgres::told;
 use crate::problem::{Exit, Problem};
 use std::error::Error as _;
 use tokio_postgres::error::SqlState;
@@ -19,6 +20,14 @@ pub(crate) fn server_text(error: &tokio_postgres::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    }
+}
+
+/// The same of a statement that reads rows: without what may quote a value of one.
+pub(crate) fn server_text_of_rows(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => told(db.code().code(), db.message()),
+        None => server_text(error),
     }
 }
 

@@ -16,7 +16,7 @@ pub mod monitor;
 pub mod remove;
 mod failure;
 
-pub(crate) use failure::server_text;
+pub(crate) use failure::{server_text, server_text_of_rows};
 
 #[cfg(test)]
 mod testing;

@@ -23,19 +23,29 @@ pub enum Object {
     Publication,
 }
 
-/// What [`apply`] would take down: slot and publication named `rowmill_<pipeline>`, where they are there. The slot
-/// must be a pgoutput one of this database. A publication that was adopted is never among them, whatever its name.
-pub async fn plan(client: &Client, pipeline: &str, adopted: Option<&str>) -> Result<Vec<Removal>, Box<Problem>> {
+/// What [`apply`] would take down: the slot with this name, and the publication named `rowmill_<pipeline>`, where they are
+/// there. The slot must be a pgoutput one of this database; `None` where it isn't Rowmill's to drop. A publication that was
+/// adopted is never among them, whatever its name.
+pub async fn plan(
+    client: &Client,
+    pipeline: &str,
+    slot: Option<&str>,
+    adopted: Option<&str>,
+) -> Result<Vec<Removal>, Box<Problem>> {
     let name = publication::own_name(pipeline);
     let mut removals = Vec::new();
-    let slot = slot::state(client, &name).await?.filter(|slot| {
+    let there = match slot {
+        Some(slot) => slot::state(client, slot).await?,
+        None => None,
+    };
+    let there = there.filter(|slot| {
         slot.plugin.as_deref() == Some("pgoutput") && slot.database.as_ref() == Some(&slot.current_database)
     });
-    if let Some(slot) = slot {
+    if let Some(slot) = there {
         removals.push(Removal {
             object: Object::Slot,
-            statement: format!("SELECT pg_drop_replication_slot({});", escape_literal(&name)),
-            name: name.clone(),
+            statement: format!("SELECT pg_drop_replication_slot({});", escape_literal(&slot.name)),
+            name: slot.name,
             held_by: slot.active,
         });
     }

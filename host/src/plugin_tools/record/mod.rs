@@ -8,6 +8,7 @@ use super::live::{Live, LiveTable};
 use super::samples;
 use crate::batch::{Batch, Cell, Column, Lsn, OldImage, Op, Origin, Part, Relation, Row, Transaction};
 use crate::problem::{Exit, Problem};
+use crate::source::server_text_of_rows;
 use futures_util::StreamExt;
 use postgres_protocol::escape::escape_identifier;
 use stand_in::{Kind, kinds};
@@ -213,11 +214,7 @@ fn no_column(relation: &Relation, name: &str) -> Problem {
 fn refused(table: &str, error: &tokio_postgres::Error) -> Problem {
     let headline = format!("rows of {table} can't be read");
     let help = "do what the server's message says, then record again";
-    let problem = Problem::new(NOT_RECORDED.code, Exit::Preflight, headline, help);
-    match error.as_db_error() {
-        Some(refusal) => problem.with_cause(refusal.message()),
-        None => problem.with_cause(error),
-    }
+    Problem::new(NOT_RECORDED.code, Exit::Preflight, headline, help).with_cause(server_text_of_rows(error))
 }
 
 fn too_large(table: &str) -> Problem {

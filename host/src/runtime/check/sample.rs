@@ -7,6 +7,7 @@ use crate::plugin::{ChainOutcome, Processed};
 use crate::problem::{Exit, Problem};
 use crate::sink::json;
 use crate::source::catalog::Table;
+use crate::source::server_text_of_rows;
 use futures_util::StreamExt;
 use postgres_protocol::escape::escape_identifier;
 use std::sync::Arc;
@@ -40,19 +41,20 @@ pub(super) async fn read(
     system_identifier: u64,
 ) -> Result<Vec<SampledRow>, Box<Problem>> {
     let relation = &way.relation;
-    let refused = |error: &dyn std::fmt::Display| {
+    let refused = |cause: String| {
         let headline = format!("rows of {} can't be read", relation.full_name());
         let help = "do what the server's message says, then check again";
-        Box::new(Problem::new("E0609", Exit::Preflight, headline, help).with_cause(error))
+        Box::new(Problem::new("E0609", Exit::Preflight, headline, help).with_cause(cause))
     };
+    let by_server = |error: tokio_postgres::Error| refused(server_text_of_rows(&error));
     let statement = statement(table, relation, rows);
-    let lines = client.copy_out(&statement).await.map_err(|error| refused(&error))?;
+    let lines = client.copy_out(&statement).await.map_err(by_server)?;
     let mut lines = std::pin::pin!(lines);
     let mut decoder = CopyDecoder::new(Arc::clone(relation));
     // Asked again behind the last line, the stream takes what follows for an error.
     while let Some(line) = lines.next().await {
-        let line = line.map_err(|error| refused(&error))?;
-        decoder.push(&line).map_err(|error| refused(&error))?;
+        let line = line.map_err(by_server)?;
+        decoder.push(&line).map_err(|error| refused(error.to_string()))?;
     }
     let mut batch = decoder.finish(transaction(relation));
     let mut sampled = Vec::new();

@@ -86,6 +86,7 @@ pub(super) fn launch(
         let durable = move |sequence| told.durable(at, sequence);
         let interval = sink::flush_interval(of_sink);
         let (handle, driver) = Driver::new(sink::build(of_sink), context, of_sink.queue, interval, durable);
+        let driver = driver.with_server_end(ready.flushed);
         process.status.sink(at, &of_sink.name, handle.clone());
         let outlet = Outlet::new(handle).with_binary(of_sink.takes_binary());
         outlets.push(outlet.with_schema_messages(of_sink.schema_messages));

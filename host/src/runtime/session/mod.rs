@@ -21,7 +21,7 @@ use crate::source::catalog::Catalog;
 use crate::source::monitor;
 use crate::source::replication::ProtocolOptions;
 use crate::source::slot;
-use end::{conclude, wind_down};
+use end::{WoundDown, conclude, wind_down};
 use launch::launch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,9 +41,8 @@ pub(super) async fn session(
     let mut again = process.again.subscribe();
     // Before the settings are read: a change in between is noticed.
     let settings = process.settings.load(Ordering::Acquire);
-    let ready = tokio::select! {
-        ready = prepare(process, options) => ready,
-        () = stop.requested(Stop::Drain) => return Ok(SessionEnd::Done),
+    let Some(ready) = until_stop(stop, prepare(process, options)).await else {
+        return Ok(SessionEnd::Done);
     };
     let ready = match ready {
         Ok(ready) => ready,
@@ -55,7 +54,10 @@ pub(super) async fn session(
     };
     let start = ready.start;
     let (acks, acknowledged) = watch::channel(start);
-    let types = match types::load(&ready.monitor, &process.config()).await {
+    let Some(types) = until_stop(stop, types::load(&ready.monitor, &process.config())).await else {
+        return Ok(SessionEnd::Done);
+    };
+    let types = match types {
         Ok(types) => Arc::new(types),
         Err(error) => return Ok(SessionEnd::Retry(format!("the source's types can't be read: {error}"))),
     };
@@ -86,16 +88,20 @@ pub(super) async fn session(
     );
     let monitor = Arc::new(ready.monitor);
     let mut server_gone = watch_server(process, Arc::clone(&monitor), joins, ready.catalog.clone(), &ready.slot);
-    let mut receiver = match ready
+    let starting = ready
         .connection
-        .start(&ready.slot, start, &publications, protocol, acknowledged)
-        .await
-    {
-        Ok(receiver) => receiver,
-        Err(error) => {
-            let not_started = query(error);
-            wind_down(process, running, None, false, stop).await?;
-            return match not_started {
+        .start(&ready.slot, start, &publications, protocol, acknowledged);
+    let mut receiver = match until_stop(stop, starting).await {
+        Some(Ok(receiver)) => receiver,
+        not_started => {
+            let wound_down = wind_down(process, running, None, false, stop).await?;
+            let Some(Err(error)) = not_started else {
+                return Ok(match wound_down {
+                    WoundDown::TooSlow | WoundDown::Rewind(_) => SessionEnd::Interrupted,
+                    WoundDown::Settled | WoundDown::ReaderGone => SessionEnd::Done,
+                });
+            };
+            return match query(error) {
                 NotReady::Retry(reason) => Ok(SessionEnd::Retry(reason)),
                 NotReady::SlotTaken(problem) => Ok(SessionEnd::SlotTaken(problem)),
                 NotReady::Refused(problem) => Ok(SessionEnd::Refused(problem)),
@@ -104,7 +110,7 @@ pub(super) async fn session(
         }
     };
     // From here on the slot is ours, and nothing has been acknowledged yet.
-    if let Some(reason) = moved_on(&monitor, &ready.slot, start).await {
+    if let Some(reason) = until_stop(stop, moved_on(&monitor, &ready.slot, start)).await.flatten() {
         wind_down(process, running, None, false, stop).await?;
         return Ok(SessionEnd::Retry(reason));
     }
@@ -147,6 +153,14 @@ async fn moved_on(monitor: &tokio_postgres::Client, slot: &str, start: Lsn) -> O
         Err(problem) => return Some(problem.headline),
     };
     (stands > start).then(|| format!("slot {slot} was moved on to {stands} meanwhile"))
+}
+
+/// What comes of it, unless somebody asks to stop first: a server may take as long as it likes to answer.
+async fn until_stop<T>(stop: &mut StopRequest, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = stop.requested(Stop::Drain) => None,
+    }
 }
 
 /// What is asked of the server, once per session.

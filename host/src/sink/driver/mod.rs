@@ -23,7 +23,7 @@ use super::{Progress, Sink, SinkContext, SinkError};
 use crate::batch::{Delivery, Lsn, Origin, RowId};
 use crate::config::ByteSize;
 use crate::failpoint;
-use crate::problem::{Exit, Problem};
+use crate::problem::{COPY_ANEW, Exit, Problem};
 use backoff::Backoff;
 use queue::Queue;
 use retained::Retained;
@@ -59,6 +59,8 @@ pub struct Driver {
     last_failure: String,
     /// Transactions that committed before it are there already.
     position: Option<Lsn>,
+    /// Where the source's WAL ended before the stream began, until the sink's first position was compared with it.
+    server_end: Option<Lsn>,
     written: u64,
     /// The last that the sink was given, in any session.
     attempted: u64,
@@ -92,6 +94,7 @@ impl Driver {
             backoff: Backoff::default(),
             last_failure: String::new(),
             position: None,
+            server_end: None,
             written: 0,
             attempted: 0,
             durable_sequence: 0,
@@ -100,6 +103,16 @@ impl Driver {
             last_rows: 0,
         };
         (SinkHandle::new(queue), driver)
+    }
+
+    /// Refuses a sink that has a position beyond where the source's WAL ended before the stream began: it would drop
+    /// whatever commits below that.
+    #[must_use]
+    pub fn with_server_end(self, end: Lsn) -> Self {
+        Self {
+            server_end: Some(end),
+            ..self
+        }
     }
 
     /// Runs until the queue is closed and empty, or the sink can't go on. Whoever is blocked in
@@ -144,6 +157,12 @@ impl Driver {
     /// One session with the target, from open to close.
     async fn deliver(&mut self) -> Result<(), SinkError> {
         self.position = self.sink.open(&self.context).await?;
+        // What it gets from now on may lie beyond it.
+        if let (Some(end), Some(position)) = (self.server_end.take(), self.position)
+            && position > end
+        {
+            return Err(beyond(&self.context, position, end).into());
+        }
         self.queue.set_state(SinkState::Running);
         self.written = self.durable_sequence;
         self.undurable_since = None;
@@ -271,6 +290,13 @@ pub(super) fn without_known(delivery: &Delivery, position: Lsn) -> Option<Delive
         rows: delivery.rows.iter().filter(|row| !known(row)).copied().collect(),
         copying: delivery.copying.clone(),
     })
+}
+
+/// What a sink has may never have happened at the source.
+fn beyond(context: &SinkContext, position: Lsn, end: Lsn) -> Problem {
+    let headline = format!("sink {} is at {position}, beyond the server's WAL", context.sink);
+    let cause = format!("the server's WAL ends at {end}: it was restored or has failed over");
+    Problem::new("E0512", Exit::Gap, headline, COPY_ANEW).with_cause(cause)
 }
 
 /// What to say of a row that a sink can't take.

@@ -121,6 +121,17 @@ struct Bench {
 }
 
 fn start(steps: impl IntoIterator<Item = Step>, knows_position: bool, bound: u64, position: u64) -> Bench {
+    start_before(steps, knows_position, bound, position, Lsn(u64::MAX))
+}
+
+/// Where the source's WAL ends at `end`.
+fn start_before(
+    steps: impl IntoIterator<Item = Step>,
+    knows_position: bool,
+    bound: u64,
+    position: u64,
+    end: Lsn,
+) -> Bench {
     let target = Arc::new(Mutex::new(Target {
         position: Lsn(position),
         ..Target::default()
@@ -143,7 +154,7 @@ fn start(steps: impl IntoIterator<Item = Step>, knows_position: bool, bound: u64
         let _ = report.send(to);
     });
     driver.backoff = Backoff::starting_with(Duration::from_millis(1));
-    let outcome = tokio::spawn(driver.run());
+    let outcome = tokio::spawn(driver.with_server_end(end).run());
     Bench {
         handle,
         target,
@@ -222,6 +233,23 @@ async fn rows_that_the_target_has_are_not_sent() {
     send(&bench.handle, known_and_new.delivery(1)).await;
     assert_eq!(bench.durable.recv().await, Some(1));
     assert_eq!(committed(&bench), ["0/18:0", "0/10:0"]);
+}
+
+#[tokio::test]
+async fn a_sink_beyond_the_servers_wal_is_refused_and_one_that_comes_there_isnt() {
+    let bench = start_before([], true, 1 << 20, 0x21, Lsn(0x20));
+    let Outcome::Stopped(problem) = bench.outcome.await.unwrap() else {
+        panic!("it would drop what commits below its position")
+    };
+    assert_eq!(problem.code, "E0512");
+    assert_eq!(problem.headline, "sink double is at 0/21, beyond the server's WAL");
+
+    // What it gets moves it on, and opening it again is no reason to stop.
+    let mut bench = start_before([Step::FailAfterWrite], true, 1 << 20, 0x20, Lsn(0x20));
+    send(&bench.handle, delivery(1, 0x30, Part::Whole)).await;
+    assert_eq!(bench.durable.recv().await, Some(1));
+    assert_eq!(bench.target.lock().unwrap().opened, 2);
+    assert_eq!(committed(&bench), ["0/30:0"]);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ impl Folder {
         }
     }
 
-    fn manifest_path(&self) -> PathBuf {
+    pub(super) fn manifest_path(&self) -> PathBuf {
         self.folder.join(format!("{}.manifest", self.name(0)))
     }
 
@@ -54,7 +54,11 @@ impl Folder {
         fs::create_dir_all(&self.folder).map_err(|error| self.failed("creating the folder of", error))?;
         let path = self.manifest_path();
         match fs::read(&path) {
-            Ok(text) => Manifest::parse(&text, &expected, &path.display().to_string()),
+            Ok(text) => {
+                let manifest = Manifest::parse(&text, &expected, &path.display().to_string())?;
+                self.refuse_beyond(&manifest)?;
+                Ok(manifest)
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.refuse_foreign()?;
                 self.store(&expected)?;
@@ -64,12 +68,25 @@ impl Folder {
         }
     }
 
+    /// The manifest of this pipeline's sink, where there is one; changes nothing.
+    pub(super) fn find(&self, pipeline: &str, sink: &str) -> Result<Option<Manifest>, SinkError> {
+        let path = self.manifest_path();
+        match fs::read(&path) {
+            Ok(text) => {
+                let found = Manifest::read(&text, &path.display().to_string())?;
+                Ok(found.is_of(pipeline, sink).then_some(found))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("reading the manifest of", error)),
+        }
+    }
+
     /// Whether [`Self::load`] and [`Self::resume`] would get through. A file is made beside the others and removed
     /// again, as nothing else tells whether one can be made.
     pub(super) fn check(&self, expected: &Manifest) -> Result<(), SinkError> {
         let path = self.manifest_path();
         match fs::read(&path) {
-            Ok(text) => drop(Manifest::parse(&text, expected, &path.display().to_string())?),
+            Ok(text) => self.refuse_beyond(&Manifest::parse(&text, expected, &path.display().to_string())?)?,
             Err(error) if error.kind() == ErrorKind::NotFound => self.refuse_foreign()?,
             Err(error) => return Err(self.failed("reading the manifest of", error)),
         }
@@ -83,27 +100,73 @@ impl Folder {
             .map_err(|error| self.failed("making a file beside", error))
     }
 
-    /// Without a manifest nothing says what a file holds: somebody else's data must not be cut.
+    /// Without a manifest nothing says what a file holds: somebody else's data must not be cut. One with a number may be
+    /// full of rows whose manifest was lost; a first one that is empty holds nothing.
     fn refuse_foreign(&self) -> Result<(), SinkError> {
-        match fs::metadata(&self.path) {
-            Ok(found) if found.len() > 0 => {
-                let path = self.path.display();
-                let headline = format!("{path} is there, but no manifest of it");
-                let help = format!("mv {path} {path}.old");
-                Err(Problem::new("E0421", Exit::Sink, headline, help).into())
-            }
-            _ => Ok(()),
+        let mut found: Vec<PathBuf> = self.numbered()?.into_iter().map(|(_, path)| path).collect();
+        if fs::metadata(&self.path).is_ok_and(|first| first.len() > 0) {
+            found.insert(0, self.path.clone());
         }
+        self.refuse(&found, "but no manifest with them")
     }
 
-    /// Opens the current file, cut to what the manifest covers, and removes those behind it.
-    pub(super) fn resume(&self, manifest: &Manifest) -> Result<File, SinkError> {
-        for sequence in manifest.sequence() + 1.. {
-            match fs::remove_file(self.folder.join(self.name(sequence))) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => break,
-                Err(error) => return Err(self.failed("removing a file behind", error)),
+    /// Nor is anything of ours beyond the current file, but the next one without a byte, where the manifest didn't follow
+    /// its making.
+    fn refuse_beyond(&self, manifest: &Manifest) -> Result<(), SinkError> {
+        let mut found = self.numbered()?;
+        found.retain(|(number, path)| {
+            let is_next = *number == manifest.sequence() + 1;
+            *number > manifest.sequence() && !(is_next && is_empty(path))
+        });
+        let found: Vec<PathBuf> = found.into_iter().map(|(_, path)| path).collect();
+        self.refuse(&found, "and the manifest doesn't have them")
+    }
+
+    /// Names all that is in the way.
+    fn refuse(&self, found: &[PathBuf], why: &str) -> Result<(), SinkError> {
+        let Some(first) = found.first() else {
+            return Ok(());
+        };
+        let headline = format!("files like {} are there, {why}", first.display());
+        let files: Vec<String> = found.iter().map(|path| path.display().to_string()).collect();
+        let path = self.path.display();
+        let help = format!(
+            "keep them elsewhere: mkdir {path}.old && mv {} {path}.old/",
+            files.join(" ")
+        );
+        Err(Problem::new("E0421", Exit::Sink, headline, help).into())
+    }
+
+    /// The files with a number that lie in the folder, in order.
+    fn numbered(&self) -> Result<Vec<(u64, PathBuf)>, SinkError> {
+        let listed = || -> io::Result<Vec<u64>> {
+            let mut numbers = Vec::new();
+            for entry in fs::read_dir(&self.folder)? {
+                numbers.extend(self.number(&entry?.file_name().to_string_lossy()));
             }
+            Ok(numbers)
+        };
+        let mut numbers = match listed() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            numbers => numbers.map_err(|error| self.failed("listing the folder of", error))?,
+        };
+        numbers.sort_unstable();
+        let with_path = |number| (number, self.folder.join(self.name(number)));
+        Ok(numbers.into_iter().map(with_path).collect())
+    }
+
+    /// The number of a file by its name; `None` where it is the first or none of these.
+    fn number(&self, name: &str) -> Option<u64> {
+        let number = name.strip_prefix(&self.stem)?.strip_prefix('.')?;
+        let number = number.strip_suffix(&self.extension)?.parse().ok()?;
+        (number > 0 && self.name(number) == name).then_some(number)
+    }
+
+    /// Opens the current file, cut to what the manifest covers. An empty one behind it is made again when its turn comes.
+    pub(super) fn resume(&self, manifest: &Manifest) -> Result<File, SinkError> {
+        let next = self.folder.join(self.name(manifest.sequence() + 1));
+        if is_empty(&next) {
+            fs::remove_file(&next).map_err(|error| self.failed("removing a file behind", error))?;
         }
         let current = manifest.current();
         let cut = || -> io::Result<(File, u64)> {
@@ -133,14 +196,21 @@ impl Folder {
         Ok(file)
     }
 
-    /// Creates an empty file; what was there under this name was never covered.
-    pub(super) fn create(&self, name: &str) -> Result<File, SinkError> {
-        let create = || {
-            let file = File::create(self.folder.join(name))?;
+    /// Creates the current file of a manifest that is to be stored next. One that is there under its name isn't ours.
+    pub(super) fn create(&self, manifest: &Manifest) -> Result<File, SinkError> {
+        let path = self.folder.join(&manifest.current().name);
+        let create = || -> io::Result<File> {
+            let file = File::create_new(&path)?;
             self.sync_folder()?;
             Ok(file)
         };
-        create().map_err(|error| self.failed("beginning the next file of", error))
+        match create() {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.refuse(&[path], "and the manifest doesn't have them")?;
+                Err(self.failed("beginning the next file of", error))
+            }
+            created => created.map_err(|error| self.failed("beginning the next file of", error)),
+        }
     }
 
     /// Replaces the manifest, atomically and durably.
@@ -179,4 +249,8 @@ impl Folder {
             .with_cause(format!("{doing} {path}: {error}"))
             .into()
     }
+}
+
+fn is_empty(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.len() == 0)
 }

@@ -51,8 +51,8 @@ impl Manifest {
         }
     }
 
-    /// Reads one and checks that it is of the same pipeline, sink and source as `expected`.
-    pub(super) fn parse(text: &[u8], expected: &Self, path: &str) -> Result<Self, SinkError> {
+    /// Reads one, whoever it belongs to.
+    pub(super) fn read(text: &[u8], path: &str) -> Result<Self, SinkError> {
         let unreadable = |cause: String| {
             let headline = format!("{path} is no manifest of this version");
             let problem = Problem::new("E0422", Exit::Sink, headline, "move it and its files away");
@@ -65,6 +65,12 @@ impl Manifest {
         if found.files.is_empty() {
             return Err(unreadable("it lists no file".to_owned()));
         }
+        Ok(found)
+    }
+
+    /// Reads one and checks that it is of the same pipeline, sink and source as `expected`.
+    pub(super) fn parse(text: &[u8], expected: &Self, path: &str) -> Result<Self, SinkError> {
+        let found = Self::read(text, path)?;
         for (what, found, expected) in [
             ("pipeline", &found.pipeline, &expected.pipeline),
             ("sink", &found.sink, &expected.sink),
@@ -80,6 +86,16 @@ impl Manifest {
             }
         }
         Ok(found)
+    }
+
+    /// Whether it is of this pipeline's sink, whatever the source.
+    pub(super) fn is_of(&self, pipeline: &str, sink: &str) -> bool {
+        self.pipeline == pipeline && self.sink == sink
+    }
+
+    /// The files stay; what comes next is taken for new.
+    pub(super) fn forget_position(&mut self) {
+        self.position = None;
     }
 
     pub(super) fn position(&self) -> Option<Lsn> {

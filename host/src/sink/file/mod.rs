@@ -8,9 +8,11 @@
 //!
 //! The manifest names each file with the length up to which it holds whole, durable transactions, and the position
 //! that these reach. It is replaced atomically, and only after the data's fsync: so what it says is always true.
-//! Opening cuts everything that it doesn't cover, a torn line as well as a transaction that hasn't ended.
+//! Opening cuts what the current file has beyond it, a torn line as well as a transaction that hasn't ended. It follows
+//! each new file before that gets its first byte: a file that it doesn't have is none of ours, and is refused.
 //!
-//! Files are never renamed. A transaction larger than `rotate` makes a larger file: they are only begun at commits.
+//! Files are never renamed or removed. A transaction larger than `rotate` makes a larger file: they are only begun at
+//! commits.
 
 mod folder;
 mod manifest;
@@ -51,6 +53,37 @@ pub(super) async fn check(config: &config::FileSink, context: &SinkContext) -> R
     let folder = Folder::new(&config.path);
     let expected = Manifest::new(context, &folder);
     on_thread(move || folder.check(&expected)).await
+}
+
+/// The command that lets the manifest forget its position; `None` where it has none, or is another sink's. What is in
+/// the files stays.
+pub(super) async fn forgetting(
+    config: &config::FileSink,
+    pipeline: &str,
+    sink: &str,
+) -> Result<Option<String>, SinkError> {
+    let folder = Folder::new(&config.path);
+    let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
+    on_thread(move || {
+        let position = folder.find(&pipeline, &sink)?.and_then(|manifest| manifest.position());
+        let path = folder.manifest_path();
+        Ok(position.map(|position| format!("sed -i 's|\"{position}\"|null|' {}", path.display())))
+    })
+    .await
+}
+
+/// Does what [`forgetting`] tells.
+pub(super) async fn forget(config: &config::FileSink, pipeline: &str, sink: &str) -> Result<(), SinkError> {
+    let folder = Folder::new(&config.path);
+    let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
+    on_thread(move || {
+        let Some(mut manifest) = folder.find(&pipeline, &sink)? else {
+            return Ok(());
+        };
+        manifest.forget_position();
+        folder.store(&manifest)
+    })
+    .await
 }
 
 impl FileSink {
@@ -130,14 +163,20 @@ impl FileSink {
 }
 
 impl Session {
-    /// Ends the current file, whose length the manifest has, and begins the next. The manifest follows with the next
-    /// flush: until then the new file doesn't count.
+    /// Ends the current file, whose length the manifest has, and begins the next. The manifest has it before anything is
+    /// written there, so that no rows lie in a file that nobody knows; and has it only once it is there to be read.
     async fn rotate(&mut self, folder: &Folder) -> Result<(), SinkError> {
         self.writer.sync().await?;
         self.manifest.rotate(folder);
-        let (folder, name) = (folder.clone(), self.manifest.current().name.clone());
-        let file = on_thread(move || folder.create(&name)).await?;
+        let (folder, manifest) = (folder.clone(), self.manifest.clone());
+        let file = on_thread(move || {
+            let file = folder.create(&manifest)?;
+            folder.store(&manifest)?;
+            Ok(file)
+        })
+        .await?;
         self.writer.replace(file);
+        self.dirty = false;
         Ok(())
     }
 }

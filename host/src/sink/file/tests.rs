@@ -126,7 +126,7 @@ async fn deliveries_that_never_end_at_a_commit_become_durable_too() {
 }
 
 #[tokio::test]
-async fn files_rotate_at_commits_and_uncovered_ones_go() {
+async fn files_rotate_at_commits_and_the_manifest_has_each_before_its_rows() {
     let folder = tempfile::tempdir().unwrap();
     let path = path(&folder);
     let second = path.with_file_name("orders.000001.jsonl");
@@ -138,21 +138,41 @@ async fn files_rotate_at_commits_and_uncovered_ones_go() {
     assert_eq!(rotating.flush().await.unwrap(), 2);
     rotating.write(&delivery(3, 0x20, Part::Whole, &["3"])).await.unwrap();
     rotating.write(&delivery(4, 0x30, Part::First, &["4"])).await.unwrap();
+    assert_eq!(rotating.flush().await.unwrap(), 3);
     drop(rotating);
     assert_eq!(ids(&path), [1, 2]);
     assert_eq!(ids(&second), [3]);
     assert!(third.exists());
+    fs::write(&third, "torn").unwrap();
 
     let mut again = sink(&path, 1 << 20);
-    assert_eq!(again.open(&context("feed")).await.unwrap(), Some(Lsn(0x18)));
-    assert!(!third.exists());
-    assert_eq!(ids(&second), [] as [i64; 0]);
-    again.write(&delivery(1, 0x20, Part::Whole, &["3"])).await.unwrap();
+    assert_eq!(again.open(&context("feed")).await.unwrap(), Some(Lsn(0x28)));
+    assert_eq!(ids(&third), [] as [i64; 0]);
+    again.write(&delivery(1, 0x30, Part::Whole, &["4"])).await.unwrap();
     again.close().await.unwrap();
+    assert_eq!((ids(&second), ids(&third)), (vec![3], vec![4]));
     let manifest = manifest(&path);
-    assert_eq!(manifest["sequence"], 1);
+    assert_eq!(manifest["sequence"], 2);
     assert_eq!(manifest["files"][0]["name"], "orders.jsonl");
-    assert_eq!(manifest["files"][1]["length"], fs::metadata(&second).unwrap().len());
+    assert_eq!(manifest["files"][2]["length"], fs::metadata(&third).unwrap().len());
+}
+
+#[tokio::test]
+async fn a_crash_between_a_file_and_its_manifest_leaves_nothing_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let second = path.with_file_name("orders.000001.jsonl");
+    let mut crashing = sink(&path, 1 << 20);
+    crashing.open(&context("feed")).await.unwrap();
+    crashing.write(&delivery(1, 0x10, Part::Whole, &["1"])).await.unwrap();
+    crashing.close().await.unwrap();
+    fs::write(&second, "").unwrap();
+    let mut again = sink(&path, 1);
+    again.open(&context("feed")).await.unwrap();
+    again.write(&delivery(1, 0x20, Part::Whole, &["2"])).await.unwrap();
+    again.write(&delivery(2, 0x30, Part::Whole, &["3"])).await.unwrap();
+    again.close().await.unwrap();
+    assert_eq!((ids(&path), ids(&second)), (vec![1, 2], vec![3]));
 }
 
 #[tokio::test]
@@ -193,6 +213,123 @@ async fn what_is_not_ours_is_refused() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious\n");
     let below_a_file = path.join("orders.jsonl");
     assert_eq!(problem(&mut sink(&below_a_file, 1), &context("feed")).await, "E0424");
+}
+
+async fn refusal(sink: &mut FileSink) -> Box<crate::problem::Problem> {
+    match sink.open(&context("feed")).await {
+        Err(SinkError::Definite(problem)) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Files with the rows 1, 2 and 3, and an empty one behind them.
+async fn rotated(path: &Path) -> FileSink {
+    let mut rotating = sink(path, 1);
+    rotating.open(&context("feed")).await.unwrap();
+    for sequence in 1..4 {
+        let row = delivery(sequence, sequence * 0x10, Part::Whole, &[&sequence.to_string()]);
+        rotating.write(&row).await.unwrap();
+    }
+    rotating
+}
+
+#[tokio::test]
+async fn without_their_manifest_full_files_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let second = path.with_file_name("orders.000001.jsonl");
+    let third = path.with_file_name("orders.000002.jsonl");
+    rotated(&path).await.close().await.unwrap();
+    fs::write(path.with_file_name("orders.000004"), "of another name").unwrap();
+    fs::write(path.with_file_name("orders.7.jsonl"), "of another form").unwrap();
+    fs::remove_file(path.with_extension("jsonl.manifest")).unwrap();
+
+    let problem = refusal(&mut sink(&path, 1)).await;
+    assert_eq!(problem.code, "E0421");
+    let [first, all] = [&path, path.parent().unwrap()].map(|path| path.display().to_string());
+    let expected = format!(
+        "keep them elsewhere: mkdir {first}.old && mv {first} {all}/orders.000001.jsonl {all}/orders.000002.jsonl \
+         {all}/orders.000003.jsonl {first}.old/"
+    );
+    assert_eq!(problem.help, expected);
+    // Those behind the first one are rows as well.
+    fs::rename(&path, path.with_file_name("elsewhere")).unwrap();
+    let problem = refusal(&mut sink(&path, 1)).await;
+    assert_eq!(problem.code, "E0421");
+    assert_eq!((ids(&second), ids(&third)), (vec![2], vec![3]));
+    let checking = config::FileSink {
+        path: path.clone(),
+        rotate: ByteSize(1),
+        flush_interval: Duration(std::time::Duration::from_millis(100)),
+    };
+    let checked = check(&checking, &context("feed")).await;
+    assert!(matches!(checked, Err(SinkError::Definite(problem)) if problem.code == "E0421"));
+}
+
+#[tokio::test]
+async fn files_that_the_manifest_doesnt_have_are_neither_removed_nor_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let mut rotating = rotated(&path).await;
+    let foreign = path.with_file_name("orders.000004.jsonl");
+    fs::write(&foreign, "precious\n").unwrap();
+    let error = rotating
+        .write(&delivery(4, 0x40, Part::Whole, &["4"]))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, SinkError::Definite(problem) if problem.code == "E0421"),
+        "{error}"
+    );
+    drop(rotating);
+    // The next start, too.
+    let problem = refusal(&mut sink(&path, 1)).await;
+    assert_eq!(problem.code, "E0421");
+    assert!(problem.help.contains("orders.000004.jsonl"), "{problem:?}");
+    assert_eq!(fs::read_to_string(&foreign).unwrap(), "precious\n");
+    fs::remove_file(&foreign).unwrap();
+    assert_eq!(sink(&path, 1).open(&context("feed")).await.unwrap(), Some(Lsn(0x38)));
+}
+
+#[tokio::test]
+async fn what_is_taken_down_forgets_its_position_and_keeps_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = path(&folder);
+    let config = config::FileSink {
+        path: path.clone(),
+        rotate: ByteSize(1 << 20),
+        flush_interval: Duration(std::time::Duration::from_millis(100)),
+    };
+    assert_eq!(forgetting(&config, "shop", "feed").await.unwrap(), None);
+    rotated(&path).await.close().await.unwrap();
+    for other in [("mirror", "feed"), ("shop", "elsewhere")] {
+        assert_eq!(forgetting(&config, other.0, other.1).await.unwrap(), None);
+        forget(&config, other.0, other.1).await.unwrap();
+    }
+    let command = forgetting(&config, "shop", "feed").await.unwrap();
+    let expected = format!("sed -i 's|\"0/38\"|null|' {}.manifest", path.display());
+    assert_eq!(command.as_ref(), Some(&expected));
+
+    // The command is what is done.
+    let before = fs::read(path.with_extension("jsonl.manifest")).unwrap();
+    let run = std::process::Command::new("sh")
+        .args(["-c", &expected])
+        .status()
+        .unwrap();
+    assert!(run.success());
+    let by_hand = manifest(&path);
+    fs::write(path.with_extension("jsonl.manifest"), before).unwrap();
+    forget(&config, "shop", "feed").await.unwrap();
+    assert_eq!(manifest(&path), by_hand);
+    assert_eq!(forgetting(&config, "shop", "feed").await.unwrap(), None);
+
+    // What commits below the old position is written.
+    let mut again = sink(&path, 1 << 20);
+    assert_eq!(again.open(&context("feed")).await.unwrap(), None);
+    again.write(&delivery(1, 0x10, Part::Whole, &["4"])).await.unwrap();
+    again.close().await.unwrap();
+    assert_eq!(ids(&path.with_file_name("orders.000003.jsonl")), [4]);
+    assert_eq!(ids(&path), [1]);
 }
 
 #[tokio::test]

@@ -1,15 +1,17 @@
 //! JSON lines on standard output. A reader that goes away (`| head`) ends the pipeline, not with an error.
 
+mod output;
+
 use super::json::Encoder;
 use super::{Progress, Sink, SinkContext, SinkError, SinkFuture};
 use crate::batch::{Delivery, Lsn};
-use std::io::{self, ErrorKind, Write};
-
-type Output = Box<dyn Write + Send>;
+use output::Output;
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) struct StdoutSink {
-    /// Away while a thread writes; lost with a write that was given up.
-    output: Option<Output>,
+    /// A write that was given up may still have it.
+    output: Arc<Mutex<Output>>,
     encoder: Encoder,
     buffer: Vec<u8>,
     durable: u64,
@@ -17,12 +19,12 @@ pub(super) struct StdoutSink {
 
 impl StdoutSink {
     pub(super) fn new() -> Self {
-        Self::with_output(Box::new(io::stdout()))
+        Self::with_output(output::standard())
     }
 
-    fn with_output(output: Output) -> Self {
+    fn with_output(output: Arc<Mutex<Output>>) -> Self {
         Self {
-            output: Some(output),
+            output,
             encoder: Encoder::new(0),
             buffer: Vec::new(),
             durable: 0,
@@ -37,14 +39,13 @@ impl StdoutSink {
             self.encoder.rows(&delivery.batch, rows, first, &mut self.buffer)?;
             first += rows.len();
         }
-        let mut output = self.output.take().unwrap_or_else(|| Box::new(io::stdout()));
+        let output = Arc::clone(&self.output);
         let buffer = std::mem::take(&mut self.buffer);
         let task = tokio::task::spawn_blocking(move || {
-            let written = output.write_all(&buffer).and_then(|()| output.flush());
-            (written, output, buffer)
+            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            (output.write_lines(&buffer), buffer)
         });
-        let (written, output, buffer) = task.await.map_err(|error| SinkError::Transient(error.into()))?;
-        self.output = Some(output);
+        let (written, buffer) = task.await.map_err(|error| SinkError::Transient(error.into()))?;
         self.buffer = buffer;
         match written {
             Ok(()) => {
@@ -83,17 +84,81 @@ mod tests {
     use super::*;
     use crate::batch::Part;
     use crate::sink::testing::{Builder, context, orders, text};
-    use std::io::{PipeReader, Read};
+    use std::io::{self, PipeReader, Read, Write};
 
     fn piped() -> (StdoutSink, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
-        (StdoutSink::with_output(Box::new(writer)), reader)
+        (StdoutSink::with_output(Output::new(Box::new(writer))), reader)
+    }
+
+    /// Takes so many bytes, then fails once, in turn; all of them behind the last failure.
+    struct Failing {
+        rooms: Vec<usize>,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Failing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = match self.rooms.first_mut() {
+                None => bytes.len(),
+                Some(0) => {
+                    self.rooms.remove(0);
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                Some(room) => {
+                    let now = bytes.len().min(*room);
+                    *room -= now;
+                    now
+                }
+            };
+            self.taken.lock().unwrap().extend_from_slice(&bytes[..room]);
+            Ok(room)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What came out of it where each of these rooms was used up once.
+    async fn written_with(rooms: &[usize]) -> String {
+        let taken = Arc::default();
+        let failing = Failing {
+            rooms: rooms.to_vec(),
+            taken: Arc::clone(&taken),
+        };
+        let mut sink = StdoutSink::with_output(Output::new(Box::new(failing)));
+        sink.open(&context("out")).await.unwrap();
+        for _ in rooms {
+            let error = sink.write(&delivery()).await.unwrap_err();
+            assert!(matches!(error, SinkError::Transient(_)), "{error}");
+            // As the driver does.
+            sink.open(&context("out")).await.unwrap();
+        }
+        assert_eq!(sink.write(&delivery()).await.unwrap(), Progress::Durable(5));
+        drop(sink);
+        String::from_utf8(taken.lock().unwrap().clone()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn behind_a_torn_line_the_next_begins_a_line_of_its_own() {
+        let whole = written_with(&[]).await;
+        let torn = &whole[..20];
+        assert_eq!(written_with(&[20]).await, format!("{torn}\n{whole}"));
+        // It fails at the line break, too, and in the midst of what comes behind that.
+        assert_eq!(written_with(&[20, 0]).await, format!("{torn}\n{whole}"));
+        assert_eq!(written_with(&[20, 21]).await, format!("{torn}\n{torn}\n{whole}"));
+        // Nothing is torn where nothing went out, or a whole line.
+        assert_eq!(written_with(&[0]).await, whole);
+        let (line, _) = whole.split_once('\n').unwrap();
+        assert_eq!(written_with(&[line.len() + 1]).await, format!("{line}\n{whole}"));
     }
 
     fn delivery() -> Delivery {
         Builder::new()
             .transaction(1, Part::Whole)
             .insert(&orders(), &[text("1"), text("a"), text("2")])
+            .insert(&orders(), &[text("2"), text("b"), text("2")])
             .delivery(5)
     }
 

@@ -22,24 +22,48 @@ async fn only_what_rowmill_made_is_taken_down() {
     let client = connect(&cluster, "postgres", "postgres").await;
 
     let before = fingerprint(&cluster, "postgres");
-    let removals = plan(&client, "shop", None).await.unwrap();
+    let removals = plan(&client, "shop", Some("rowmill_shop"), None).await.unwrap();
     let statements: Vec<&str> = removals.iter().map(|removal| removal.statement.as_str()).collect();
     let slot = "SELECT pg_drop_replication_slot('rowmill_shop');";
     assert_eq!(statements, [slot, "DROP PUBLICATION \"rowmill_shop\";"]);
-    let adopted = plan(&client, "shop", Some("rowmill_shop")).await.unwrap();
+    let adopted = plan(&client, "shop", Some("rowmill_shop"), Some("rowmill_shop"))
+        .await
+        .unwrap();
     assert_eq!(adopted.len(), 1, "an adopted publication stays, whatever its name");
     assert!(
-        plan(&client, "elsewhere", None).await.unwrap().is_empty(),
+        plan(&client, "elsewhere", Some("rowmill_elsewhere"), None)
+            .await
+            .unwrap()
+            .is_empty(),
         "another database's slot"
     );
     assert!(
-        plan(&client, "foreign", None).await.unwrap().is_empty(),
+        plan(&client, "foreign", Some("rowmill_foreign"), None)
+            .await
+            .unwrap()
+            .is_empty(),
         "another plugin's slot"
     );
+    let others = plan(&client, "shop", None, Some("mine")).await.unwrap();
+    let statements: Vec<&str> = others.iter().map(|removal| removal.statement.as_str()).collect();
+    assert_eq!(statements, ["DROP PUBLICATION \"rowmill_shop\";"]);
+    let named = plan(&client, "shop", Some("bystander"), Some("rowmill_shop"))
+        .await
+        .unwrap();
+    assert_eq!(
+        named[0].statement, "SELECT pg_drop_replication_slot('bystander');",
+        "and none of another name"
+    );
+    assert_eq!(named.len(), 1);
     assert_eq!(fingerprint(&cluster, "postgres"), before, "planning changes nothing");
 
     apply(&client, &removals).await.unwrap();
-    assert!(plan(&client, "shop", None).await.unwrap().is_empty());
+    assert!(
+        plan(&client, "shop", Some("rowmill_shop"), None)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let slots: Vec<String> = slot::list(&client)
         .await
         .unwrap()
