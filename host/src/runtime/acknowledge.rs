@@ -1,8 +1,9 @@
 //! From durable everywhere to acknowledged: the frontier's position is stored first, reported to Postgres after.
 
 use super::process::Process;
+use super::standings::Standings;
 use crate::batch::Lsn;
-use crate::checkpoint::{Advance, Frontier, LastCommit, Mark, STATE_DISK_FULL};
+use crate::checkpoint::{Advance, Frontier, LastCommit, Mark, STATE_DISK_FULL, SinkPosition};
 use crate::dead_letter::Ticket;
 use crate::failpoint;
 use crate::problem::Problem;
@@ -23,6 +24,7 @@ const DISK_FULL_INTERVAL: Duration = Duration::from_secs(1);
 /// problem where it can't be stored, for more than a full disk.
 pub(super) async fn acknowledge(
     frontier: Arc<Frontier<Mark>>,
+    standings: Standings,
     acknowledged: watch::Sender<Lsn>,
     process: Arc<Process>,
     mut stop: watch::Receiver<()>,
@@ -47,7 +49,7 @@ pub(super) async fn acknowledge(
         }
         if let Some(advance) = &pending {
             failpoint::pass(failpoint::BEFORE_CHECKPOINT);
-            match store(&process, advance.lsn, advance.marks.clone()).await {
+            match store(&process, advance.lsn, advance.marks.clone(), standings.positions()).await {
                 Ok(()) => {
                     failpoint::pass(failpoint::AFTER_CHECKPOINT);
                     publish(&process, &acknowledged, advance.lsn);
@@ -85,11 +87,12 @@ async fn pause(frontier: &Frontier<Mark>, stop: &mut watch::Receiver<()>) {
     }
 }
 
-async fn store(process: &Process, lsn: Option<Lsn>, marks: Vec<Mark>) -> Result<(), Problem> {
+/// `sinks` was asked for behind what is stored: a target has committed no less than what it was acknowledged for.
+async fn store(process: &Process, lsn: Option<Lsn>, marks: Vec<Mark>, sinks: Vec<SinkPosition>) -> Result<(), Problem> {
     let store = process.store.clone();
     let commits = &process.stats.commits;
     let last = lsn.map_or(LastCommit::Same, |lsn| commits.up_to(lsn));
-    let stored = tokio::task::spawn_blocking(move || store.advance_behind(lsn, &marks, last)).await;
+    let stored = tokio::task::spawn_blocking(move || store.checkpoint(lsn, &marks, last, &sinks)).await;
     stored.unwrap_or_else(|error| Err(super::failure::bug(&format!("the state store: {error}"))))?;
     lsn.inspect(|lsn| commits.forget(*lsn));
     Ok(())

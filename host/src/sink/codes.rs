@@ -37,13 +37,14 @@ pub const CODES: &[Code] = &[
         code: "E0406",
         title: "the target is a copy",
         explanation: "The position that lies beside the rows was stored in another database or cluster, so the target \
-                      was restored or cloned. What it holds has to be decided on by a person.",
+                      was restored or cloned. What it holds has to be decided on by a person. A sink of another name \
+                      gets a copy of its own, in tables that were emptied.",
     },
     Code {
         code: "E0407",
         title: "the target follows another source",
-        explanation: "Its position belongs to another source system. Use another target, or empty the tables and the \
-                      position.",
+        explanation: "Its position belongs to another source system. Use another target, or empty the tables and \
+                      give the sink another name: without a position it gets a copy of its own.",
     },
     Code {
         code: "E0408",
@@ -146,6 +147,17 @@ pub const CODES: &[Code] = &[
         code: "E0424",
         title: "the file can't be written",
         explanation: "The folder can't be made, is no folder, or this user may not write there.",
+    },
+    Code {
+        code: "E0425",
+        title: "a target has lost what it had",
+        explanation: "The state knows how far each Postgres target had come by its own commits. This one holds less than \
+                      that: it was restored from a backup, has failed over to a standby that lagged, was emptied, or the \
+                      sink's `url` names another one. What is missing there was acknowledged, so the server doesn't send \
+                      it again. Where the target can be brought to where it was, do that. Else a sink of another name \
+                      gets a copy of its own; rows that the source has deleted meanwhile would stay in tables that \
+                      aren't emptied first. A target that only lost what the stream still brings is followed, with a \
+                      warning.",
     },
     Code {
         code: "E0440",

@@ -11,6 +11,7 @@ mod escape;
 mod file;
 pub mod json;
 mod postgres;
+mod standing;
 mod stdout;
 mod user_types;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use postgres::measuring;
 pub use changes::{ColumnChanges, Renamed, TableChanges};
 pub use codes::CODES;
 pub use postgres::{forget, forgetting, skip};
+pub use standing::{Known, Standing};
 pub use user_types::{UserType, UserTypeKind, UserTypes};
 
 use crate::batch::{Delivery, Lsn, Relation};
@@ -45,6 +47,8 @@ pub struct SinkContext {
     pub source_database: String,
     pub state_dir: PathBuf,
     pub passed_over: Arc<PassedOver>,
+    /// What the target has committed.
+    pub known: Arc<Known>,
     pub types: Arc<UserTypes>,
     pub changes: Arc<ColumnChanges>,
 }

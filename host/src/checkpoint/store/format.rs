@@ -67,6 +67,8 @@ pub(super) const PREPARED_DOCUMENT: &str = "prepared";
 /// The last commit with rows before the position, where it is known.
 pub(super) const LAST_COMMIT_DOCUMENT: &str = "last_commit";
 pub(super) const FOREIGN_UNTIL_DOCUMENT: &str = "foreign_until";
+/// How far the sinks' targets had come; older states have none.
+pub(super) const SINK_POSITIONS_DOCUMENT: &str = "sink_positions";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
 

@@ -119,7 +119,7 @@ impl Driver {
                     return Outcome::Stopped(Box::new(problem));
                 }
             };
-            if self.retained.is_lost(self.attempted) {
+            if self.retained.is_lost(self.attempted) || self.context.known.has_gone_back() {
                 return Outcome::Rewind(error);
             }
             let delay = self.backoff.next();

@@ -15,6 +15,7 @@ use super::relaxed::{Ahead, Bound, Relaxed};
 use super::window::{Joint, Window};
 use crate::batch::{Delivery, Lsn, Origin, Part, Transaction};
 use crate::sink::driver;
+use crate::sink::standing::Standing;
 use crate::sink::{SinkContext, SinkError};
 pub(super) use copying::Copying;
 use copying::is_copied;
@@ -385,6 +386,9 @@ impl Session {
         drop(pipeline);
         self.open = false;
         self.bytes = 0;
+        if let Some(position) = position {
+            self.context.known.reached(Standing::At(position));
+        }
         self.settle_others(position);
         self.close_beside();
         self.count_passed_over();
