@@ -20,13 +20,14 @@ fn once(shop: &Shop, pipeline: &str, code: i32) -> String {
 
 /// Every start is refused, and says what the target holds and what it held.
 fn refused(shop: &Shop, pipeline: &str, found: &str, known: &str) {
+    let cause = format!("it holds {found}, and held {known} before");
+    refused_with(shop, pipeline, "E0425", &cause);
+}
+
+fn refused_with(shop: &Shop, pipeline: &str, code: &str, cause: &str) {
     for _ in 0..2 {
         let said = once(shop, pipeline, 6);
-        assert!(said.contains("E0425"), "{said}");
-        assert!(
-            said.contains(&format!("it holds {found}, and held {known} before")),
-            "{said}"
-        );
+        assert!(said.contains(code) && said.contains(cause), "{said}");
     }
 }
 
@@ -118,6 +119,26 @@ fn k18_a_target_that_was_emptied_is_refused() {
     let known = format!("position {}", shop.target(POSITION).unwrap());
     empty();
     refused(&shop, &again, "no row in rowmill.positions", &known);
+}
+
+/// State and slot are gone, and the target's position has stayed: a copy wouldn't bring what was deleted since.
+#[test]
+fn k18_a_target_that_was_left_before_the_slot_was_made_is_refused() {
+    let shop = Shop::new().unwrap();
+    shop.fill(100).unwrap();
+    once(&shop, &shop.pipeline(), 0);
+    shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
+    once(&shop, &shop.pipeline(), 0);
+    std::fs::remove_dir_all(shop.folder().join(".rowmill")).unwrap();
+    shop.source("SELECT pg_drop_replication_slot('rowmill_shop')").unwrap();
+    shop.source("DELETE FROM orders WHERE id = 10000000").unwrap();
+    let position = shop.target(POSITION).unwrap();
+    let cause = format!("it holds position {position}, and the slot was made at ");
+    refused_with(&shop, &shop.pipeline(), "E0426", &cause);
+
+    shop.target("TRUNCATE orders, customers").unwrap();
+    let again = into(&shop, &shop.cluster.url("target"), "again");
+    heal(&shop, &again, || shop.target(DIGEST));
 }
 
 /// Where the target's commits don't wait for its disk, ours do all the same: what was acknowledged survives its crash.

@@ -30,9 +30,12 @@ impl Standings {
                     .map_or(Standing::Begun, |position| Standing::At(Lsn(position))),
             )
         };
-        let sinks = config.sinks.iter();
-        let standings = sinks.map(|sink| (sink.name.clone(), Arc::new(Known::new(known(&sink.name), start))));
-        Ok(Self(standings.collect()))
+        let begun = process.store.begun()?;
+        let sinks = config.sinks.iter().map(|sink| {
+            let known = Known::new(known(&sink.name), start).since(begun);
+            (sink.name.clone(), Arc::new(known))
+        });
+        Ok(Self(sinks.collect()))
     }
 
     /// Of the sink with this index.

@@ -157,7 +157,16 @@ pub const CODES: &[Code] = &[
                       it again. Where the target can be brought to where it was, do that. Else a sink of another name \
                       gets a copy of its own; rows that the source has deleted meanwhile would stay in tables that \
                       aren't emptied first. A target that only lost what the stream still brings is followed, with a \
-                      warning.",
+                      warning. With `snapshot: never` nothing is copied: a sink of another name goes on without what is \
+                      missing.",
+    },
+    Code {
+        code: "E0426",
+        title: "the stream begins behind what a target holds",
+        explanation: "The target has a position that another state left there, before the slot was made: of a pipeline whose \
+                      state and slot are gone, or of another host with a slot of its own. Changes that were committed in \
+                      between aren't streamed, and a copy brings no deletes. `rowmill remove` takes positions away together \
+                      with slot and state.",
     },
     Code {
         code: "E0440",

@@ -53,6 +53,8 @@ struct Inner {
     before: Option<Standing>,
     /// Where the session's stream begins: what commits from there on comes again.
     start: Lsn,
+    /// Where the slot was made, if that is known: what commits before it never came.
+    begun: Option<Lsn>,
     /// By this session; `None` until the target was opened.
     now: Option<Standing>,
     has_gone_back: bool,
@@ -66,6 +68,13 @@ impl Known {
             start,
             ..Inner::default()
         }))
+    }
+
+    /// The slot was made at this position by the state that this is known by.
+    #[must_use]
+    pub fn since(self, begun: Option<Lsn>) -> Self {
+        self.inner().begun = begun;
+        self
     }
 
     /// What is to be stored: the last that the target has committed.
@@ -98,6 +107,14 @@ impl Known {
                 let start = inner.start;
                 tracing::warn!(sink, %found, %known, %start, "the target has gone back; what it lost comes again");
             }
+            // Of an earlier life, or another host's: what committed since then, and before the slot, isn't streamed.
+            (None, None) => {
+                if let (Standing::At(position), Some(begun)) = (found, inner.begun)
+                    && position < begun
+                {
+                    return Err(missed(sink, found, begun).into());
+                }
+            }
             _ => {}
         }
         inner.now = Some(found);
@@ -119,6 +136,12 @@ fn lost(sink: &str, found: Standing, known: Standing) -> Problem {
     let headline = format!("the target of sink {sink} has lost what it had");
     let cause = format!("it holds {found}, and held {known} before: what is missing doesn't come again");
     Problem::new("E0425", Exit::Sink, headline, COPIED_ANEW).with_cause(cause)
+}
+
+fn missed(sink: &str, found: Standing, begun: Lsn) -> Problem {
+    let headline = format!("the stream begins behind what the target of sink {sink} holds");
+    let cause = format!("it holds {found}, and the slot was made at {begun}: changes from in between are missing");
+    Problem::new("E0426", Exit::Sink, headline, COPIED_ANEW).with_cause(cause)
 }
 
 #[cfg(test)]
@@ -166,6 +189,24 @@ mod tests {
             "its last commits weren't stored"
         );
         assert_eq!(first(at(0x30), Some(at(0x50)), 0x30), None, "the stream begins there");
+    }
+
+    #[test]
+    fn one_that_was_left_before_the_slot_was_made_is_refused() {
+        let opened = |found, before, begun| {
+            let known = Known::new(before, Lsn(0x60)).since(begun);
+            known.opened("warehouse", found)
+        };
+        let (at, begun) = (|position| At(Lsn(position)), Some(Lsn(0x50)));
+        match opened(at(0x40), None, begun) {
+            Err(SinkError::Definite(problem)) => assert_eq!(problem.code, "E0426"),
+            other => panic!("{other:?}"),
+        }
+        opened(at(0x50), None, begun).unwrap();
+        opened(Begun, None, begun).unwrap();
+        opened(at(0x40), None, None).unwrap();
+        // It was taken before: nothing has come for it since.
+        opened(at(0x40), Some(at(0x40)), begun).unwrap();
     }
 
     #[test]

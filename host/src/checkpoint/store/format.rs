@@ -69,6 +69,8 @@ pub(super) const LAST_COMMIT_DOCUMENT: &str = "last_commit";
 pub(super) const FOREIGN_UNTIL_DOCUMENT: &str = "foreign_until";
 /// How far the sinks' targets had come; older states have none.
 pub(super) const SINK_POSITIONS_DOCUMENT: &str = "sink_positions";
+/// Where the slot was made that this state began with; older states, and those that took over a slot, have none.
+pub(super) const BEGUN_DOCUMENT: &str = "begun";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
 

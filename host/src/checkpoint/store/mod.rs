@@ -172,6 +172,17 @@ impl StateStore {
         self.write(|transaction| format::put_document(transaction, format::SINK_POSITIONS_DOCUMENT, sinks))
     }
 
+    /// Where the slot was made that the state began with: what committed before isn't streamed. `None` where that isn't
+    /// known, or somebody had streamed from the slot before.
+    pub fn begun(&self) -> Result<Option<Lsn>, Problem> {
+        let begun: Option<u64> = self.read(|transaction| format::document(transaction, format::BEGUN_DOCUMENT))?;
+        Ok(begun.map(Lsn))
+    }
+
+    pub fn set_begun(&self, at: Lsn) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::BEGUN_DOCUMENT, &at.0))
+    }
+
     /// Whether rows of `table` ("schema.table") have gone the way of any route.
     pub fn has_met(&self, table: &str) -> Result<bool, Problem> {
         self.read(|transaction| {
