@@ -152,6 +152,12 @@ pub trait Sink: Send {
     /// which everything is there, where the target can tell: transactions that committed before it are not sent.
     fn open<'a>(&'a mut self, context: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>>;
 
+    /// The last delivery that is durable by what [`Self::open`] has found: the reply that would have said so may have been
+    /// lost.
+    fn durable(&self) -> u64 {
+        0
+    }
+
     /// Takes a delivery. A transaction may come in several, told by its `part`; only whole ones may become visible
     /// where the target can hide the rest.
     fn write<'a>(&'a mut self, delivery: &'a Delivery) -> SinkFuture<'a, Progress>;

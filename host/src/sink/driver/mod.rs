@@ -145,6 +145,7 @@ impl Driver {
     async fn deliver(&mut self) -> Result<(), SinkError> {
         self.position = self.sink.open(&self.context).await?;
         self.queue.set_state(SinkState::Running);
+        self.report(self.sink.durable());
         self.written = self.durable_sequence;
         self.undurable_since = None;
         self.unflushed_since = None;
