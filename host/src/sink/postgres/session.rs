@@ -158,6 +158,9 @@ impl Session {
         if self.bytes >= COPIED_BYTES && !self.inside && is_copied(delivery) {
             self.commit().await?;
         }
+        if let Some(trail) = &mut self.trail {
+            trail.settle(&self.client, delivery, &self.context).await?;
+        }
         let mut start = 0;
         let mut end = 0;
         let mut begun = None;
@@ -181,7 +184,7 @@ impl Session {
         }
         self.apply(delivery, start..end, before).await?;
         if let Some(trail) = &mut self.trail {
-            trail.settle(&self.client, delivery, &self.context).await?;
+            trail.carry(delivery);
         }
         self.written = delivery.sequence;
         if !self.inside {

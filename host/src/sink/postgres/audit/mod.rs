@@ -119,19 +119,24 @@ impl Trail {
         Ok(())
     }
 
-    /// Remembers what was said in a transaction that goes on, and gives rows of it that were inserted before what has
-    /// been said since. Returns whether the open target transaction has changed.
+    /// Gives rows that were inserted of a transaction that goes on with `delivery` what is said in there. The target
+    /// transaction that has them must be open still.
     pub(super) async fn settle(
         &mut self,
         client: &Client,
         delivery: &Delivery,
         context: &SinkContext,
     ) -> Result<(), SinkError> {
-        if let Some((position, said)) = self.stitcher.carry(delivery) {
+        if let Some((position, said)) = self.stitcher.late(delivery) {
             let parameters = [said, context.source_database.clone(), position.0.to_string()];
             let settled = client.execute_raw(&self.settle, parameters).await;
             settled.map_err(|error| error::of(&error, context))?;
         }
         Ok(())
+    }
+
+    /// Remembers what was said in a transaction that goes on behind `delivery`, which is in the trail.
+    pub(super) fn carry(&mut self, delivery: &Delivery) {
+        self.stitcher.carry(delivery);
     }
 }

@@ -19,6 +19,7 @@ mod refused;
 mod relaxed;
 mod speed;
 mod straight;
+mod trail;
 
 const NULL: Value<'static> = Value::Null;
 const UNCHANGED: Value<'static> = Value::Unchanged;
