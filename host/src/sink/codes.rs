@@ -187,4 +187,11 @@ pub const CODES: &[Code] = &[
         explanation: "With `relay` others read the target by logical replication, which its server has to write WAL for. \
                       The setting counts from the server's next start.",
     },
+    Code {
+        code: "E0444",
+        title: "a change's place in an audit trail is taken",
+        explanation: "Changes are known by their database's name, table, operation and place in the WAL. Another cluster's, \
+                      or those of this one before it was restored, may have the same: the table has one of another \
+                      transaction there. A change that was told before is left as it is.",
+    },
 ];

@@ -83,3 +83,36 @@ async fn what_is_said_late_is_committed_before_a_transaction_that_is_refused() {
         "1|{\"user\": 7}\n2|{\"user\": 7}"
     );
 }
+
+/// One change of the transaction with this id.
+fn change(xid: u32, id: &str) -> Delivery {
+    let builder = Builder::new()
+        .transaction(0x8, Part::Whole)
+        .insert(&orders(), &row("0"))
+        .transaction(0x10, Part::Whole)
+        .insert(&orders(), &row(id));
+    let mut delivery = builder.delivery(1);
+    Arc::make_mut(&mut delivery.batch).transactions[1].xid = xid;
+    delivery
+}
+
+#[tokio::test]
+async fn a_change_whose_place_another_ones_has_is_told_and_one_that_comes_again_is_not() {
+    let cluster = target("SELECT 1");
+    let mut sink = open_trail(&cluster, &context("trail")).await;
+    deliver(&mut sink, &change(741, "1")).await;
+    // By another sink, which has no position.
+    let mut again = open_trail(&cluster, &context("again")).await;
+    deliver(&mut again, &change(741, "1")).await;
+    let other_cluster = SinkContext {
+        pipeline: "elsewhere".to_owned(),
+        system_identifier: 1,
+        ..context("trail")
+    };
+    let mut elsewhere = open_trail(&cluster, &other_cluster).await;
+    let taken = problem(applied(&mut elsewhere, &change(742, "1")).await);
+    assert_eq!(taken.code, "E0444");
+    assert!(taken.cause.unwrap().contains("row 1:10:0:0"), "the row is named");
+    let told = "SELECT primary_key, transaction_id FROM changes ORDER BY position";
+    assert_eq!(cluster.sql("postgres", told).unwrap(), "0|741\n1|741");
+}
