@@ -161,6 +161,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         system_identifier: 1,
         state_dir: folder.path().to_owned(),
         passed_over: Default::default(),
+        known: Default::default(),
         types: Default::default(),
         changes: Default::default(),
     };

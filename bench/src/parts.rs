@@ -242,6 +242,7 @@ fn copy_lines() -> Result<Made> {
         source_database: String::new(),
         state_dir: "/nonexistent".into(),
         passed_over: Arc::default(),
+        known: Arc::default(),
         types: Arc::default(),
         changes: Arc::default(),
     };

@@ -13,6 +13,6 @@ pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning,
 pub use store::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, FolderLock, Identity, Mark, NumberedColumn,
     Partition, Partitions, PluginEntries, PluginRecord, PluginState, PluginVersion, RanVersion, Reach, RouteShapes,
-    RoutedTable, RowsAhead, STATE_DISK_FULL, STATE_HELD, SetAside, ShapeColumn, StateStore, StoredState, TableCopy,
-    TableShape, Turn, same_plugins,
+    RoutedTable, RowsAhead, STATE_DISK_FULL, STATE_HELD, SetAside, ShapeColumn, SinkPosition, StateStore, StoredState,
+    TableCopy, TableShape, Turn, same_plugins,
 };

@@ -4,8 +4,9 @@
 //! the plugins have made of them; then their file is told that they are gone.
 
 use super::process::Process;
+use super::standings::Standings;
 use crate::batch::Lsn;
-use crate::checkpoint::{Advance, Frontier, LastCommit, Mark, STATE_DISK_FULL};
+use crate::checkpoint::{Advance, Frontier, LastCommit, Mark, STATE_DISK_FULL, SinkPosition};
 use crate::dead_letter::Ticket;
 use crate::failpoint;
 use crate::problem::Problem;
@@ -26,6 +27,7 @@ const DISK_FULL_INTERVAL: Duration = Duration::from_secs(1);
 /// problem where it can't be stored, for more than a full disk.
 pub(super) async fn acknowledge(
     frontier: Arc<Frontier<Mark>>,
+    standings: Standings,
     acknowledged: watch::Sender<Lsn>,
     process: Arc<Process>,
     mut stop: watch::Receiver<()>,
@@ -50,7 +52,7 @@ pub(super) async fn acknowledge(
         }
         if let Some(advance) = &pending {
             failpoint::pass(failpoint::BEFORE_CHECKPOINT);
-            match store(&process, advance).await {
+            match store(&process, advance, standings.positions()).await {
                 Ok(()) => {
                     failpoint::pass(failpoint::AFTER_CHECKPOINT);
                     publish(&process, &acknowledged, advance.lsn);
@@ -88,7 +90,8 @@ async fn pause(frontier: &Frontier<Mark>, stop: &mut watch::Receiver<()>) {
     }
 }
 
-async fn store(process: &Process, advance: &Advance<Mark>) -> Result<(), Problem> {
+/// `sinks` was asked for behind what is stored: a target has committed no less than what it was acknowledged for.
+async fn store(process: &Process, advance: &Advance<Mark>, sinks: Vec<SinkPosition>) -> Result<(), Problem> {
     let (lsn, mut marks) = (advance.lsn, advance.marks.clone());
     let tickets: Vec<Ticket> = tickets(advance).collect();
     let (store, letters) = (process.store.clone(), process.dead_letters.clone());
@@ -99,7 +102,7 @@ async fn store(process: &Process, advance: &Advance<Mark>) -> Result<(), Problem
         if !sent.is_empty() {
             marks.push(Mark::Sent(sent.into()));
         }
-        store.advance_behind(lsn, &marks, last)
+        store.checkpoint(lsn, &marks, last, &sinks)
     };
     let stored = tokio::task::spawn_blocking(job).await;
     stored.unwrap_or_else(|error| Err(super::failure::bug(&format!("the state store: {error}"))))?;

@@ -50,6 +50,7 @@ mod session;
 mod skip;
 mod slot_skip;
 mod source;
+mod standings;
 mod states;
 mod status;
 mod stop;

@@ -322,6 +322,9 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn, adopted: bool) -> Resul
         };
         process.store.set_copy(&copy, &[]).map_err(boxed)?;
     }
+    if !adopted {
+        process.store.set_begun(lsn).map_err(boxed)?;
+    }
     process.store.advance(Some(lsn), &[]).map_err(boxed)
 }
 

@@ -37,13 +37,14 @@ pub const CODES: &[Code] = &[
         code: "E0406",
         title: "the target is a copy",
         explanation: "The position that lies beside the rows was stored in another database or cluster, so the target \
-                      was restored or cloned. What it holds has to be decided on by a person.",
+                      was restored or cloned. What it holds has to be decided on by a person. A sink of another name \
+                      gets a copy of its own, in tables that were emptied.",
     },
     Code {
         code: "E0407",
         title: "the target follows another source",
-        explanation: "Its position belongs to another source system. Use another target, or empty the tables and the \
-                      position.",
+        explanation: "Its position belongs to another source system. Use another target, or empty the tables and \
+                      give the sink another name: without a position it gets a copy of its own.",
     },
     Code {
         code: "E0408",
@@ -150,6 +151,26 @@ pub const CODES: &[Code] = &[
         explanation: "The folder can't be made, is no folder, or this user may not write there.",
     },
     Code {
+        code: "E0425",
+        title: "a target has lost what it had",
+        explanation: "The state knows how far each Postgres target had come by its own commits. This one holds less than \
+                      that: it was restored from a backup, has failed over to a standby that lagged, was emptied, or the \
+                      sink's `url` names another one. What is missing there was acknowledged, so the server doesn't send \
+                      it again. Where the target can be brought to where it was, do that. Else a sink of another name \
+                      gets a copy of its own; rows that the source has deleted meanwhile would stay in tables that \
+                      aren't emptied first. A target that only lost what the stream still brings is followed, with a \
+                      warning. With `snapshot: never` nothing is copied: a sink of another name goes on without what is \
+                      missing.",
+    },
+    Code {
+        code: "E0426",
+        title: "the stream begins behind what a target holds",
+        explanation: "The target has a position that another state left there, before the slot was made: of a pipeline whose \
+                      state and slot are gone, or of another host with a slot of its own. Changes that were committed in \
+                      between aren't streamed, and a copy brings no deletes. `rowmill remove` takes positions away together \
+                      with slot and state.",
+    },
+    Code {
         code: "E0440",
         title: "a table isn't one for an audit trail",
         explanation: "With `mode: audit` changes go to a table with Bemi's columns, and `ordinal` and `fan_out`, which \
@@ -167,5 +188,12 @@ pub const CODES: &[Code] = &[
         title: "a target can't be a relay",
         explanation: "With `relay` others read the target by logical replication, which its server has to write WAL for. \
                       The setting counts from the server's next start.",
+    },
+    Code {
+        code: "E0444",
+        title: "a change's place in an audit trail is taken",
+        explanation: "Changes are known by their database's name, table, operation and place in the WAL. Another cluster's, \
+                      or those of this one before it was restored, may have the same: the table has one of another \
+                      transaction there. A change that was told before is left as it is.",
     },
 ];

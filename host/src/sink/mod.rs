@@ -11,6 +11,7 @@ mod escape;
 mod file;
 pub mod json;
 mod postgres;
+mod standing;
 mod stdout;
 mod user_types;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use postgres::measuring;
 pub use changes::{ColumnChanges, Renamed, TableChanges};
 pub use codes::CODES;
 pub use postgres::skip;
+pub use standing::{Known, Standing};
 pub use user_types::{UserType, UserTypeKind, UserTypes};
 
 use crate::batch::{Delivery, Lsn, Relation};
@@ -45,6 +47,8 @@ pub struct SinkContext {
     pub source_database: String,
     pub state_dir: PathBuf,
     pub passed_over: Arc<PassedOver>,
+    /// What the target has committed.
+    pub known: Arc<Known>,
     pub types: Arc<UserTypes>,
     pub changes: Arc<ColumnChanges>,
 }
@@ -172,6 +176,12 @@ pub trait Sink: Send {
     /// Opens the target and throws away whatever an earlier run left there undurable. Returns the commit end up to
     /// which everything is there, where the target can tell: transactions that committed before it are not sent.
     fn open<'a>(&'a mut self, context: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>>;
+
+    /// The last delivery that is durable by what [`Self::open`] has found: the reply that would have said so may have been
+    /// lost.
+    fn durable(&self) -> u64 {
+        0
+    }
 
     /// Takes a delivery. A transaction may come in several, told by its `part`; only whole ones may become visible
     /// where the target can hide the rest.

@@ -60,6 +60,7 @@ pub(crate) fn context(sink: &str) -> SinkContext {
         source_database: "shop".to_owned(),
         state_dir: std::env::temp_dir(),
         passed_over: Arc::default(),
+        known: Arc::default(),
         types: Arc::default(),
         changes: Arc::default(),
     }

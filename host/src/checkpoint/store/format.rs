@@ -69,6 +69,10 @@ pub(super) const LAST_COMMIT_DOCUMENT: &str = "last_commit";
 pub(super) const FOREIGN_UNTIL_DOCUMENT: &str = "foreign_until";
 /// Dead letters that were sent last.
 pub(super) const SENT_DOCUMENT: &str = "letters_sent";
+/// How far the sinks' targets had come; older states have none.
+pub(super) const SINK_POSITIONS_DOCUMENT: &str = "sink_positions";
+/// Where the slot was made that this state began with; older states, and those that took over a slot, have none.
+pub(super) const BEGUN_DOCUMENT: &str = "begun";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
 

@@ -28,7 +28,7 @@ pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, NumberedColumn, Partition,
     Partitions, PluginEntries, PluginRecord, PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RoutedTable,
-    RowsAhead, SetAside, ShapeColumn, TableCopy, TableShape, Turn, same_plugins,
+    RowsAhead, SetAside, ShapeColumn, SinkPosition, TableCopy, TableShape, Turn, same_plugins,
 };
 
 use super::{Commit, LastCommit, Stored};
@@ -120,6 +120,17 @@ impl StateStore {
 
     /// The same, with the last commit that brought rows before `lsn`.
     pub fn advance_behind(&self, lsn: Option<Lsn>, marks: &[Mark], last: LastCommit) -> Result<(), Problem> {
+        self.checkpoint(lsn, marks, last, &[])
+    }
+
+    /// The same, with how far the targets of `sinks` have come; empty: as it is stored.
+    pub fn checkpoint(
+        &self,
+        lsn: Option<Lsn>,
+        marks: &[Mark],
+        last: LastCommit,
+        sinks: &[SinkPosition],
+    ) -> Result<(), Problem> {
         if lsn.is_none() && marks.is_empty() {
             return Ok(());
         }
@@ -136,6 +147,9 @@ impl StateStore {
                     }
                 }
             }
+            if !sinks.is_empty() {
+                format::put_document(transaction, format::SINK_POSITIONS_DOCUMENT, sinks)?;
+            }
             plugin_states::apply(transaction, marks)?;
             copies::apply(transaction, marks)?;
             failpoint::pass(failpoint::IN_CHECKPOINT);
@@ -146,6 +160,27 @@ impl StateStore {
     /// The last commit that brought rows before the position; `None` where it isn't known.
     pub fn last_commit(&self) -> Result<Option<Commit>, Problem> {
         self.read(|transaction| format::document(transaction, LAST_COMMIT_DOCUMENT))
+    }
+
+    /// How far the sinks' targets had come when the position was stored last; none of those that weren't known then.
+    pub fn sink_positions(&self) -> Result<Vec<SinkPosition>, Problem> {
+        let positions = self.read(|transaction| format::document(transaction, format::SINK_POSITIONS_DOCUMENT))?;
+        Ok(positions.unwrap_or_default())
+    }
+
+    pub fn set_sink_positions(&self, sinks: &[SinkPosition]) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::SINK_POSITIONS_DOCUMENT, sinks))
+    }
+
+    /// Where the slot was made that the state began with: what committed before isn't streamed. `None` where that isn't
+    /// known, or somebody had streamed from the slot before.
+    pub fn begun(&self) -> Result<Option<Lsn>, Problem> {
+        let begun: Option<u64> = self.read(|transaction| format::document(transaction, format::BEGUN_DOCUMENT))?;
+        Ok(begun.map(Lsn))
+    }
+
+    pub fn set_begun(&self, at: Lsn) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::BEGUN_DOCUMENT, &at.0))
     }
 
     /// Whether rows of `table` ("schema.table") have gone the way of any route.

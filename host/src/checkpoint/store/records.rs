@@ -16,6 +16,14 @@ pub struct Identity {
     pub publication: String,
 }
 
+/// How far the target of a sink was known to have come by what it had committed itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkPosition {
+    pub sink: String,
+    /// The position that lies at the target, in bytes; `None` where it had none of the stream's transactions.
+    pub position: Option<u64>,
+}
+
 /// The plugins that a route's rows go through, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainVersion {

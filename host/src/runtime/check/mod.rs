@@ -179,6 +179,7 @@ fn context(
         source_database: super::source::database(config),
         state_dir: config.state_dir.clone(),
         passed_over: Arc::default(),
+        known: Arc::default(),
         types: Arc::default(),
         changes: Arc::clone(changes),
     }

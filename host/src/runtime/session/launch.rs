@@ -8,6 +8,7 @@ use crate::runtime::acknowledge::acknowledge;
 use crate::runtime::live_copies::Copiers;
 use crate::runtime::process::Process;
 use crate::runtime::source::{Ready, database};
+use crate::runtime::standings::Standings;
 use crate::runtime::{chains, copies, known, late_sinks, reload, tap};
 use crate::sink::driver::{Driver, Outcome};
 use crate::sink::{self, SinkContext, UserTypes};
@@ -52,6 +53,7 @@ pub(super) fn launch(
     acks: watch::Sender<Lsn>,
 ) -> Result<Running, Box<Problem>> {
     let config = &process.config();
+    let standings = Standings::load(process, ready.start)?;
     let frontier = Arc::new(Frontier::new(config.sinks.len()));
     process.dead_letters.begin_session();
     settle_sent(process)?;
@@ -79,6 +81,7 @@ pub(super) fn launch(
             source_database: database(config),
             state_dir: config.state_dir.clone(),
             passed_over: Arc::default(),
+            known: standings.of(at),
             types: Arc::clone(types),
             changes: process.live.changes(),
         };
@@ -128,7 +131,7 @@ pub(super) fn launch(
     };
     let lane = spawn_intake(parts, Arc::clone(&ended));
     let (acknowledging_stop, stopped) = watch::channel(());
-    let acknowledging = acknowledge(frontier, acks, Arc::clone(process), stopped);
+    let acknowledging = acknowledge(frontier, standings, acks, Arc::clone(process), stopped);
     let tell = Tell(Arc::clone(&ended));
     let acknowledging = process.workers.spawn(async move {
         let _tell = tell;

@@ -132,7 +132,7 @@ impl Driver {
                     return Outcome::Stopped(Box::new(problem));
                 }
             };
-            if self.retained.is_lost(self.attempted) {
+            if self.retained.is_lost(self.attempted) || self.context.known.has_gone_back() {
                 return Outcome::Rewind(error);
             }
             let delay = self.backoff.next();
@@ -164,6 +164,7 @@ impl Driver {
             return Err(beyond(&self.context, position, end).into());
         }
         self.queue.set_state(SinkState::Running);
+        self.report(self.sink.durable());
         self.written = self.durable_sequence;
         self.undurable_since = None;
         self.unflushed_since = None;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::batch::Part;
-use crate::sink::SinkFuture;
 use crate::sink::testing::{Builder, COMMIT_BYTES, context, orders, text};
+use crate::sink::{SinkFuture, Standing};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -64,12 +64,15 @@ impl Double {
 }
 
 impl Sink for Double {
-    fn open<'a>(&'a mut self, _: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>> {
-        Box::pin(async {
+    fn open<'a>(&'a mut self, context: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>> {
+        Box::pin(async move {
             self.open.clear();
             self.inside = false;
             let mut target = self.target.lock().unwrap();
             target.opened += 1;
+            if self.knows_position {
+                context.known.opened(&context.sink, Standing::At(target.position))?;
+            }
             Ok(self.knows_position.then_some(target.position))
         })
     }
@@ -301,6 +304,19 @@ async fn a_transaction_too_large_to_retain_rewinds_on_failure() {
     assert!(matches!((&mut bench.outcome).await.unwrap(), Outcome::Rewind(_)));
     assert_eq!(committed(&bench), [""; 0]);
     assert_eq!(bench.handle.send(delivery(3, 0x20, Part::Whole)), Err(Closed));
+}
+
+#[tokio::test]
+async fn a_target_that_goes_back_within_a_session_rewinds_it() {
+    let (go, hold) = oneshot::channel();
+    let mut bench = start([Step::Hold(hold), Step::Reject], true, 1 << 20, 0x20);
+    send(&bench.handle, delivery(1, 0x30, Part::Whole)).await;
+    go.send(()).unwrap();
+    assert_eq!(bench.durable.recv().await, Some(1));
+    // What it loses is durable by its word, and in no memory any more.
+    bench.target.lock().unwrap().position = Lsn(0x10);
+    send(&bench.handle, delivery(2, 0x40, Part::Whole)).await;
+    assert!(matches!((&mut bench.outcome).await.unwrap(), Outcome::Rewind(_)));
 }
 
 #[tokio::test]

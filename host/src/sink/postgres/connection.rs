@@ -11,7 +11,8 @@ use tokio_postgres::error::SqlState;
 
 /// What other sessions have committed is seen by each statement (`facts`). Values are text, so the session reads them the way the source wrote them. Plans for arrays of unknown length must
 /// look rows up by key, whatever the statistics of a table that has just been made. A dead connection must let go of
-/// its locks soon.
+/// its locks soon. What a commit says to be there must survive a crash of the target: where others let theirs go by
+/// `synchronous_commit = off`, this session waits for the disk all the same.
 const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET default_transaction_isolation = 'read committed'; \
     SET default_transaction_read_only = off; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; \
     SET TimeZone = 'UTC'; SET extra_float_digits = 3; SET search_path = ''; \
@@ -19,7 +20,9 @@ const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET default_transaction_is
     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET jit = off; \
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
-    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'";
+    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'; \
+    SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
+        WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
 
 /// A session of ours that may still be there after its connection broke.
 #[derive(Debug)]

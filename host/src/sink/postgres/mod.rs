@@ -81,7 +81,7 @@ use crate::problem::Problem;
 use apply::Applier;
 use connection::Predecessor;
 use relaxed::{Ahead, Relaxed};
-use session::Session;
+use session::{InDoubt, Session};
 use std::time::Duration;
 
 /// How often in a row a target that has let us in before may refuse to, before that is final. With the driver's backoff
@@ -99,6 +99,8 @@ pub(super) struct PostgresSink {
     predecessors: Vec<Predecessor>,
     /// `None` until the target has let us in, then how often it has refused to since.
     refused: Option<u32>,
+    /// The commit with which the last session ended.
+    in_doubt: Option<InDoubt>,
     durable: u64,
 }
 
@@ -109,13 +111,16 @@ impl PostgresSink {
             session: None,
             predecessors: Vec::new(),
             refused: None,
+            in_doubt: None,
             durable: 0,
         }
     }
 
     async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
-        if let Some(copying) = self.session.take().and_then(|session| session.copying) {
-            self.predecessors.extend(copying.opened);
+        if let Some(last) = self.session.take() {
+            self.in_doubt = last.in_doubt;
+            let copying = last.copying.into_iter();
+            self.predecessors.extend(copying.flat_map(|copying| copying.opened));
         }
         let (client, independent) = match connection::connect(&self.config.url, context, &mut self.predecessors).await {
             Err(SinkError::Definite(problem)) if connection::is_of_the_login(&problem) => {
@@ -126,7 +131,13 @@ impl PostgresSink {
         self.refused = Some(0);
         let own = connection::predecessor(&client).await;
         self.predecessors.push(own.map_err(|error| error::of(&error, context))?);
+        // Behind the lock: the last session has ended.
         let (position, identity) = position::open(&client, context).await?;
+        if let Some(in_doubt) = self.in_doubt {
+            let complete = in_doubt.settle(&client, context).await?;
+            self.durable = self.durable.max(complete.unwrap_or_default());
+            self.in_doubt = None;
+        }
         if let Some(relay) = &self.config.relay {
             relay::open(&client, relay, context).await?;
         }
@@ -191,6 +202,10 @@ impl Sink for PostgresSink {
                 _ => Progress::Accepted,
             })
         })
+    }
+
+    fn durable(&self) -> u64 {
+        self.durable
     }
 
     fn linger(&self) -> Duration {

@@ -5,6 +5,7 @@ use super::{connection, error};
 use crate::batch::Lsn;
 use crate::config::Secret;
 use crate::problem::{Exit, Problem};
+use crate::sink::standing::{COPIED_ANEW, Standing};
 use crate::sink::{SinkContext, SinkError};
 use std::sync::Arc;
 use tokio_postgres::error::SqlState;
@@ -26,7 +27,7 @@ const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS rowmill; \
         PRIMARY KEY (pipeline, sink))";
 
 /// Makes the table where it is missing, makes sure that nobody else writes and that the target is what it was, and
-/// returns the position.
+/// returns the position. A target that lost what it had gets no row: it would look like one that has just begun.
 pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Option<Lsn>, Identity), SinkError> {
     let failed = |error| error::of(&error, context);
     lock(client, context).await?;
@@ -49,19 +50,30 @@ pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Opti
         source,
         target,
     } = &identity;
-    let insert = "INSERT INTO rowmill.positions \
-        (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database) \
-        SELECT $1::text, $2::text, $3::text, $4::text, $5::text, oid FROM pg_catalog.pg_database \
-        WHERE datname = pg_catalog.current_database() ON CONFLICT (pipeline, sink) DO NOTHING";
-    client
-        .execute(insert, &[pipeline, sink, slot, source, target])
-        .await
-        .map_err(failed)?;
     let select = "SELECT p.source_system_identifier, p.target_system_identifier, p.target_database = d.oid, \
         (p.lsn - '0/0')::text FROM rowmill.positions p, pg_catalog.pg_database d \
         WHERE p.pipeline = $1 AND p.sink = $2 AND d.datname = pg_catalog.current_database()";
-    let row = client.query_one(select, &[pipeline, sink]).await.map_err(failed)?;
-    Ok((checked(&row, context, source, target)?, identity))
+    let row = client.query_opt(select, &[pipeline, sink]).await.map_err(failed)?;
+    let position = match &row {
+        Some(row) => checked(row, context, source, target)?,
+        None => None,
+    };
+    let found = match (&row, position) {
+        (None, _) => Standing::Nothing,
+        (Some(_), None) => Standing::Begun,
+        (Some(_), Some(position)) => Standing::At(position),
+    };
+    context.known.opened(sink, found)?;
+    if row.is_none() {
+        let insert = "INSERT INTO rowmill.positions \
+            (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database) \
+            SELECT $1::text, $2::text, $3::text, $4::text, $5::text, oid FROM pg_catalog.pg_database \
+            WHERE datname = pg_catalog.current_database() ON CONFLICT (pipeline, sink) DO NOTHING";
+        let made = client.execute(insert, &[pipeline, sink, slot, source, target]).await;
+        made.map_err(failed)?;
+    }
+    context.known.reached(Standing::Begun);
+    Ok((position, identity))
 }
 
 /// One host at a time. The lock is the session's: it ends with the connection, however that ends.
@@ -98,13 +110,8 @@ async fn target_system_identifier(client: &Client, context: &SinkContext) -> Res
 fn checked(row: &Row, context: &SinkContext, source: &str, target: &str) -> Result<Option<Lsn>, SinkError> {
     let (stored_source, stored_target): (&str, &str) = (row.get(0), row.get(1));
     let same_database: bool = row.get(2);
-    let remove = format!(
-        "DELETE FROM rowmill.positions WHERE pipeline = {} AND sink = {}; after emptying the tables",
-        literal(&context.pipeline),
-        literal(&context.sink)
-    );
     let refuse = |code, headline: String, cause: String| {
-        let problem = Problem::new(code, Exit::Sink, headline, &remove).with_cause(cause);
+        let problem = Problem::new(code, Exit::Sink, headline, COPIED_ANEW).with_cause(cause);
         Err(SinkError::from(problem))
     };
     if stored_source != source {
@@ -192,6 +199,7 @@ fn context_of(pipeline: &str, sink: &str) -> SinkContext {
         source_database: String::new(),
         state_dir: std::path::PathBuf::new(),
         passed_over: Arc::default(),
+        known: Arc::default(),
         types: Arc::default(),
         changes: Arc::default(),
     }

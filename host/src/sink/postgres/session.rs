@@ -2,6 +2,7 @@
 
 mod copying;
 mod divided;
+mod doubt;
 mod pending;
 
 use super::apply::{Applier, PassedOver, Work};
@@ -15,9 +16,11 @@ use super::relaxed::{Ahead, Bound, Relaxed};
 use super::window::{Joint, Window};
 use crate::batch::{Delivery, Lsn, Origin, Part, Transaction};
 use crate::sink::driver;
+use crate::sink::standing::Standing;
 use crate::sink::{SinkContext, SinkError};
 pub(super) use copying::Copying;
 use copying::is_copied;
+pub(super) use doubt::InDoubt;
 use pending::Pending;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -50,6 +53,10 @@ pub(super) struct Session {
     bytes: usize,
     /// The end of the last streamed transaction, where the open target transaction moves the position.
     position: Option<Lsn>,
+    /// Whether it has copied rows that nothing at the target would tell from the same ones once more.
+    unrecognised: bool,
+    /// Its number, while it is committed, where it has.
+    pub(super) in_doubt: Option<InDoubt>,
     /// Whether the last source transaction hasn't ended.
     inside: bool,
     /// Up to where several connections have applied, and the position that was committed last.
@@ -88,6 +95,8 @@ impl Session {
             open: false,
             bytes: 0,
             position: None,
+            unrecognised: false,
+            in_doubt: None,
             inside: false,
             applied: Bound::default(),
             reached: Lsn::default(),
@@ -149,6 +158,9 @@ impl Session {
         if self.bytes >= COPIED_BYTES && !self.inside && is_copied(delivery) {
             self.commit().await?;
         }
+        if let Some(trail) = &mut self.trail {
+            trail.settle(&self.client, delivery, &self.context).await?;
+        }
         let mut start = 0;
         let mut end = 0;
         let mut begun = None;
@@ -172,7 +184,7 @@ impl Session {
         }
         self.apply(delivery, start..end, before).await?;
         if let Some(trail) = &mut self.trail {
-            trail.settle(&self.client, delivery, &self.context).await?;
+            trail.carry(delivery);
         }
         self.written = delivery.sequence;
         if !self.inside {
@@ -325,6 +337,7 @@ impl Session {
         let work = work(&self.client, &self.context, delivery);
         let applied = self.applier.apply(work, range, begin).await;
         self.open = was_open || self.applier.begun;
+        self.note_copied(delivery);
         applied
     }
 
@@ -354,6 +367,7 @@ impl Session {
     /// Commits the open target transaction with the position.
     async fn commit(&mut self) -> Result<(), SinkError> {
         if self.open {
+            self.note_doubt().await?;
             self.commit_open().await?;
             self.durable = self.complete;
         }
@@ -385,6 +399,11 @@ impl Session {
         drop(pipeline);
         self.open = false;
         self.bytes = 0;
+        self.unrecognised = false;
+        self.in_doubt = None;
+        if let Some(position) = position {
+            self.context.known.reached(Standing::At(position));
+        }
         self.settle_others(position);
         self.close_beside();
         self.count_passed_over();

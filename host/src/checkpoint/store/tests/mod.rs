@@ -278,3 +278,29 @@ fn the_summary_shows_the_state_without_key_ranges() {
     assert_eq!(summary["copies"][0]["rows_copied"], 20);
     assert!(!summary.to_string().contains("after"), "no key");
 }
+
+#[test]
+fn how_far_targets_have_come_is_stored_with_the_position() {
+    let bench = Bench::new();
+    let at = |sink: &str, position| SinkPosition {
+        sink: sink.to_owned(),
+        position,
+    };
+    let both = [at("warehouse", Some(0x18)), at("mirror", None)];
+    {
+        let store = bench.open();
+        assert_eq!(store.sink_positions().unwrap(), vec![]);
+        store.checkpoint(Some(Lsn(0x20)), &[], LastCommit::Same, &both).unwrap();
+        // Nobody has asked the targets.
+        store.advance(Some(Lsn(0x30)), &[]).unwrap();
+    }
+    let store = bench.open();
+    assert_eq!(store.sink_positions().unwrap(), both);
+    assert_eq!(store.position().unwrap(), Some(Lsn(0x30)));
+    // A target that has gone back to where the stream begins is followed.
+    let back = [at("warehouse", Some(0x10))];
+    store
+        .checkpoint(None, &[unit(1, 0, 1)], LastCommit::Same, &back)
+        .unwrap();
+    assert_eq!(store.sink_positions().unwrap(), back);
+}

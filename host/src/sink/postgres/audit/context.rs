@@ -52,28 +52,30 @@ impl Stitcher {
         }
     }
 
-    /// Called behind each delivery. Returns the commit position and the context of rows that were written before it was
-    /// said.
-    pub(super) fn carry(&mut self, delivery: &Delivery) -> Option<(Lsn, String)> {
+    /// Where the transaction commits that goes on with a delivery, and its context, where rows of it were written before that
+    /// was said.
+    pub(super) fn late(&self, delivery: &Delivery) -> Option<(Lsn, String)> {
         let batch = &delivery.batch;
-        let mut late = None;
-        // What goes on is the first of the delivery's transactions, what will go on is the last.
-        if let (Some(carried), Some(first)) = (&self.carried, batch.transactions.first())
-            && self.rule == ContextRule::First
+        // What goes on is the first of the delivery's transactions.
+        let (carried, first) = (self.carried.as_ref()?, batch.transactions.first()?);
+        let is_late = self.rule == ContextRule::First
             && carried.commit_lsn == first.commit_lsn
             && carried.said.is_none()
-            && carried.has_rows
-        {
-            late = said(batch, 0)
-                .next()
-                .map(|said| (first.commit_lsn, object(batch, said)));
-        }
+            && carried.has_rows;
+        let first_said = said(batch, 0).next().filter(|_| is_late)?;
+        Some((first.commit_lsn, object(batch, first_said)))
+    }
+
+    /// Called behind each delivery.
+    pub(super) fn carry(&mut self, delivery: &Delivery) {
+        let batch = &delivery.batch;
+        // What will go on is the last of the delivery's transactions.
         let Some(last) = batch.transactions.last() else {
-            return late;
+            return;
         };
         if last.is_complete() {
             self.carried = None;
-            return late;
+            return;
         }
         let at = batch.transactions.len() as u32 - 1;
         let before = self
@@ -93,7 +95,6 @@ impl Stitcher {
             said,
             has_rows: had_rows || delivery.rows.iter().any(|row| row.transaction == at),
         });
-        late
     }
 }
 

@@ -21,7 +21,10 @@ const OWN_SCHEMA: &str = "rowmill";
 /// Rows of the trail, by column; each part is one statement.
 pub(in crate::sink::postgres) struct Arrays(Vec<Part>);
 
-pub(super) struct Part(Vec<TextArray>);
+pub(super) struct Part {
+    arrays: Vec<TextArray>,
+    pub(super) rows: u64,
+}
 
 impl Arrays {
     pub(super) fn parts(self) -> impl Iterator<Item = Part> {
@@ -30,14 +33,9 @@ impl Arrays {
 }
 
 impl Part {
-    pub(super) fn parameters(self, database: &str) -> Vec<Box<dyn ToSql + Sync + Send + '_>> {
-        let arrays = self
-            .0
-            .into_iter()
-            .map(|array| Box::new(array) as Box<dyn ToSql + Sync + Send>);
-        arrays
-            .chain([Box::new(database) as Box<dyn ToSql + Sync + Send>])
-            .collect()
+    pub(super) fn parameters<'a>(&'a self, database: &'a &'a str) -> Vec<&'a (dyn ToSql + Sync)> {
+        let arrays = self.arrays.iter().map(|array| array as &(dyn ToSql + Sync));
+        arrays.chain([database as &(dyn ToSql + Sync)]).collect()
     }
 }
 
@@ -120,12 +118,12 @@ impl Encoder {
                 self.push(batch, &told, stitcher, &mut open).map_err(failed)?;
                 count += 1;
                 if count % ROWS_MAX == 0 {
-                    parts.push(finish(&mut open));
+                    parts.push(finish(&mut open, ROWS_MAX));
                 }
             }
         }
         if !open.is_empty() {
-            parts.push(finish(&mut open));
+            parts.push(finish(&mut open, count % ROWS_MAX));
         }
         Ok((!parts.is_empty()).then_some(Arrays(parts)))
     }
@@ -244,6 +242,9 @@ fn is_copied(batch: &Batch, row: &Row) -> bool {
     )
 }
 
-fn finish(arrays: &mut Vec<TextArray>) -> Part {
-    Part(std::mem::take(arrays).into_iter().map(TextArray::finish).collect())
+fn finish(arrays: &mut Vec<TextArray>, rows: usize) -> Part {
+    Part {
+        arrays: std::mem::take(arrays).into_iter().map(TextArray::finish).collect(),
+        rows: rows as u64,
+    }
 }

@@ -36,7 +36,11 @@ const ROWS_MAX: usize = 1000;
 
 /// Writes the trail, for as long as the connection lasts.
 pub(super) struct Trail {
+    /// Of the table, quoted.
+    name: String,
     insert: Statement,
+    /// Whether some of the rows that weren't inserted aren't the ones that are there.
+    others: Statement,
     /// Gives a transaction's rows the context that came behind them.
     settle: Statement,
     stitcher: Stitcher,
@@ -57,6 +61,7 @@ impl Trail {
         table::make(client, config, context).await?;
         let name = table::name(config);
         let insert = client.prepare(&table::insert(&name)).await.map_err(failed)?;
+        let others = client.prepare(&table::others(&name)).await.map_err(failed)?;
         let settle = client.prepare(&table::settle(&name)).await.map_err(failed)?;
         let database = client
             .query_one("SELECT pg_catalog.current_database()::text", &[])
@@ -66,7 +71,9 @@ impl Trail {
         let is_own = identity.source == identity.target && database == context.source_database;
         let own = is_own.then(|| (config.schema.clone(), config.table.clone()));
         Ok(Self {
+            name,
             insert,
+            others,
             settle,
             stitcher: Stitcher::new(config.context),
             encoder: Encoder::new(own),
@@ -90,7 +97,7 @@ impl Trail {
         let Err(error) = self.send(work, start, arrays).await else {
             return Ok(());
         };
-        if !error::is_refusal(&error) {
+        if !error::is_refusal(&error) && !table::is_taken(&error) {
             return Err(error);
         }
         let back = work.client.batch_execute(refusal::BACK).await;
@@ -111,27 +118,38 @@ impl Trail {
     }
 
     async fn send(&self, work: Work<'_>, first: usize, arrays: Arrays) -> Result<(), SinkError> {
+        let database = work.context.source_database.as_str();
         for part in arrays.parts() {
-            let database = work.context.source_database.as_str();
-            let sent = work.client.execute_raw(&self.insert, part.parameters(database)).await;
-            sent.map_err(|error| refused(work, first, &error))?;
+            let parameters = part.parameters(&database);
+            let inserted = work.client.execute(&self.insert, &parameters).await;
+            if inserted.map_err(|error| refused(work, first, &error))? < part.rows {
+                let others = work.client.query_one(&self.others, &parameters).await;
+                if others.map_err(|error| refused(work, first, &error))?.get(0) {
+                    return Err(table::taken(&self.name, work.context).into());
+                }
+            }
         }
         Ok(())
     }
 
-    /// Remembers what was said in a transaction that goes on, and gives rows of it that were inserted before what has
-    /// been said since. Returns whether the open target transaction has changed.
+    /// Gives rows that were inserted of a transaction that goes on with `delivery` what is said in there. The target
+    /// transaction that has them must be open still.
     pub(super) async fn settle(
         &mut self,
         client: &Client,
         delivery: &Delivery,
         context: &SinkContext,
     ) -> Result<(), SinkError> {
-        if let Some((position, said)) = self.stitcher.carry(delivery) {
+        if let Some((position, said)) = self.stitcher.late(delivery) {
             let parameters = [said, context.source_database.clone(), position.0.to_string()];
             let settled = client.execute_raw(&self.settle, parameters).await;
             settled.map_err(|error| error::of(&error, context))?;
         }
         Ok(())
+    }
+
+    /// Remembers what was said in a transaction that goes on behind `delivery`, which is in the trail.
+    pub(super) fn carry(&mut self, delivery: &Delivery) {
+        self.stitcher.carry(delivery);
     }
 }

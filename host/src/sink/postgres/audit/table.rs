@@ -9,6 +9,8 @@ use tokio_postgres::Client;
 
 /// The table isn't as it has to be.
 pub(super) const SHAPE: &str = "E0440";
+/// Another change has the place of one.
+const TAKEN: &str = "E0444";
 
 /// Every column, with its type where it was made here.
 const COLUMNS: [(&str, &str); 16] = [
@@ -62,6 +64,33 @@ pub(super) fn insert(name: &str) -> String {
             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) AS r (b, a, c, s, t, k, o, m, x, p, n, f) \
          ON CONFLICT DO NOTHING"
     )
+}
+
+/// With the same parameters: whether one of these changes is missing, as another one has its place. What was sent before is
+/// there with its transaction and the time of its commit; changes of another cluster at the same position have others.
+pub(super) fn others(name: &str) -> String {
+    format!(
+        "SELECT EXISTS (SELECT FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], \
+            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) \
+                AS r (b, a, c, s, t, k, o, m, x, p, n, f) \
+            WHERE NOT EXISTS (SELECT FROM {name} AS told WHERE told.\"position\" = r.p::bigint \
+                AND told.\"table\" = r.t AND told.\"schema\" = r.s AND told.\"database\" = $13::text \
+                AND told.\"operation\" = r.o AND told.\"ordinal\" = r.n::bigint AND told.\"fan_out\" = r.f::int \
+                AND told.\"transaction_id\" = r.x::bigint AND told.\"committed_at\" = r.m::timestamptz))"
+    )
+}
+
+pub(super) fn taken(name: &str, context: &SinkContext) -> Problem {
+    let headline = format!("{name} at sink {} has another change in a change's place", context.sink);
+    let help = "give the trail of each source a table of its own: `audit: { table: NAME }`";
+    let cause = "changes of another cluster, or of this one before it was restored, whose database has the same name, \
+                 are told there";
+    Problem::new(TAKEN, Exit::Sink, headline, help).with_cause(cause)
+}
+
+/// Whether a change is the reason, so that others may be told.
+pub(super) fn is_taken(error: &SinkError) -> bool {
+    matches!(error, SinkError::Definite(problem) if problem.code == TAKEN)
 }
 
 /// $1 the context, $2 the source's database, $3 where the transaction commits.

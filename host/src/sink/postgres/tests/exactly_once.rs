@@ -147,3 +147,34 @@ async fn a_second_host_is_refused() {
     assert_eq!(refused.code, "E0405");
     sink(&cluster).open(&context("other")).await.unwrap();
 }
+
+/// What others of the target's sessions don't wait for is no matter of ours; more than `on` is somebody's wish.
+#[tokio::test]
+async fn a_session_waits_for_the_targets_disk_whatever_its_settings_say() {
+    let cluster = target(CREATE_ORDERS);
+    for (setting, expected) in [
+        ("off", "on"),
+        ("on", "on"),
+        ("local", "local"),
+        ("remote_apply", "remote_apply"),
+    ] {
+        cluster
+            .sql(
+                "postgres",
+                &format!("ALTER ROLE postgres SET synchronous_commit = {setting}"),
+            )
+            .unwrap();
+        let config = config::PostgresSink {
+            relaxed: Some(2),
+            ..sink_to(cluster.url("postgres"))
+        };
+        let mut sink = PostgresSink::new(&config);
+        sink.open(&context(setting)).await.unwrap();
+        let clients = sink.session.as_ref().unwrap().clients();
+        assert_eq!(clients.len(), 2);
+        for client in clients {
+            let found = client.query_one("SHOW synchronous_commit", &[]).await.unwrap();
+            assert_eq!(found.get::<_, &str>(0), expected);
+        }
+    }
+}

@@ -20,6 +20,7 @@ mod relaxed;
 mod seams;
 mod speed;
 mod straight;
+mod trail;
 
 const NULL: Value<'static> = Value::Null;
 const UNCHANGED: Value<'static> = Value::Unchanged;

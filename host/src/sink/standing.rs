@@ -1,0 +1,229 @@
+//! How far a target has come by its own word, and what it had before: one that holds less than it did has lost rows that
+//! were acknowledged.
+//!
+//! ```text
+//!   target holds     0/30            what it committed last
+//!   known            0/50            by the state, stored with the position; in a session by its own commits
+//!   stream begins    0/20            nothing is missing: what it lost comes again
+//!                    0/40            what committed from 0/30 to 0/40 doesn't come again
+//! ```
+//!
+//! What is known is what a target has committed, and never a position that others have brought us to: that one moves
+//! without rows for this sink, and so without its target.
+
+use super::SinkError;
+use crate::batch::Lsn;
+use crate::problem::{Exit, Problem};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a person does with a target that isn't what it was. A sink of another name has no position there, and gets a
+/// copy; what the source has deleted meanwhile would stay in tables that aren't emptied.
+pub(super) const COPIED_ANEW: &str =
+    "empty its tables and give the sink another name in pipeline.yaml: it gets a copy of its own";
+
+/// What a target holds of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It has never heard of the sink.
+    Nothing,
+    /// It knows the sink, and has none of the stream's transactions. Copied rows may be there.
+    Begun,
+    /// Every transaction that commits before it.
+    At(Lsn),
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("no row in rowmill.positions"),
+            Self::Begun => f.write_str("a row without a position"),
+            Self::At(position) => write!(f, "position {position}"),
+        }
+    }
+}
+
+/// What the target of a sink is known to have committed, through one session and from the sessions before.
+#[derive(Debug, Default)]
+pub struct Known(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By the sessions before, where they have stored it.
+    before: Option<Standing>,
+    /// Where the session's stream begins: what commits from there on comes again.
+    start: Lsn,
+    /// Where the slot was made, if that is known: what commits before it never came.
+    begun: Option<Lsn>,
+    /// By this session; `None` until the target was opened.
+    now: Option<Standing>,
+    has_gone_back: bool,
+}
+
+impl Known {
+    /// What is known when a session begins, whose stream begins at `start`.
+    pub fn new(before: Option<Standing>, start: Lsn) -> Self {
+        Self(Mutex::new(Inner {
+            before,
+            start,
+            ..Inner::default()
+        }))
+    }
+
+    /// The slot was made at this position by the state that this is known by.
+    #[must_use]
+    pub fn since(self, begun: Option<Lsn>) -> Self {
+        self.inner().begun = begun;
+        self
+    }
+
+    /// What is to be stored: the last that the target has committed.
+    pub fn standing(&self) -> Option<Standing> {
+        let inner = self.inner();
+        inner.now.or(inner.before)
+    }
+
+    /// Whether the target lost something in this session, which another one may bring again.
+    pub fn has_gone_back(&self) -> bool {
+        self.inner().has_gone_back
+    }
+
+    /// Compares what an opened target holds with what it did. To be called before anything is changed there.
+    ///
+    /// # Errors
+    /// Rows are missing: for good, or for this session, whose stream is beyond them.
+    pub(super) fn opened(&self, sink: &str, found: Standing) -> Result<(), SinkError> {
+        let mut inner = self.inner();
+        match (inner.now, inner.before) {
+            (Some(known), _) if found < known => {
+                inner.has_gone_back = true;
+                let lost = anyhow::anyhow!("the target of sink {sink} holds {found}, and held {known} before");
+                return Err(SinkError::Transient(lost));
+            }
+            (None, Some(known)) if found < known.min(Standing::At(inner.start)) => {
+                return Err(lost(sink, found, known).into());
+            }
+            (None, Some(known)) if found < known => {
+                let start = inner.start;
+                tracing::warn!(sink, %found, %known, %start, "the target has gone back; what it lost comes again");
+            }
+            // Of an earlier life, or another host's: what committed since then, and before the slot, isn't streamed.
+            (None, None) => {
+                if let (Standing::At(position), Some(begun)) = (found, inner.begun)
+                    && position < begun
+                {
+                    return Err(missed(sink, found, begun).into());
+                }
+            }
+            _ => {}
+        }
+        inner.now = Some(found);
+        Ok(())
+    }
+
+    /// The target has committed this, and keeps it through a crash of its own.
+    pub(super) fn reached(&self, standing: Standing) {
+        let mut inner = self.inner();
+        inner.now = inner.now.max(Some(standing));
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lost(sink: &str, found: Standing, known: Standing) -> Problem {
+    let headline = format!("the target of sink {sink} has lost what it had");
+    let cause = format!("it holds {found}, and held {known} before: what is missing doesn't come again");
+    Problem::new("E0425", Exit::Sink, headline, COPIED_ANEW).with_cause(cause)
+}
+
+fn missed(sink: &str, found: Standing, begun: Lsn) -> Problem {
+    let headline = format!("the stream begins behind what the target of sink {sink} holds");
+    let cause = format!("it holds {found}, and the slot was made at {begun}: changes from in between are missing");
+    Problem::new("E0426", Exit::Sink, headline, COPIED_ANEW).with_cause(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Standing::{At, Begun, Nothing};
+    use super::*;
+
+    /// What becomes of a target that holds this when a session begins, as the code of the problem.
+    fn first(found: Standing, before: Option<Standing>, start: u64) -> Option<&'static str> {
+        match Known::new(before, Lsn(start)).opened("warehouse", found) {
+            Ok(()) => None,
+            Err(SinkError::Definite(problem)) => Some(problem.code),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_target_that_lost_what_doesnt_come_again_is_refused() {
+        let lost = Some("E0425");
+        let at = |position| At(Lsn(position));
+        assert_eq!(first(at(0x30), Some(at(0x50)), 0x40), lost);
+        assert_eq!(first(at(0x30), Some(at(0x50)), 0x60), lost);
+        assert_eq!(first(Begun, Some(at(0x50)), 0x60), lost);
+        assert_eq!(first(Nothing, Some(at(0x50)), 0x60), lost);
+        assert_eq!(first(Nothing, Some(Begun), 0x60), lost, "copied rows were there");
+    }
+
+    #[test]
+    fn one_that_holds_what_it_did_or_gets_it_again_is_taken() {
+        let at = |position| At(Lsn(position));
+        assert_eq!(
+            first(Nothing, None, 0x60),
+            None,
+            "it is new, or the state is older than this"
+        );
+        assert_eq!(first(Begun, Some(Begun), 0x60), None);
+        assert_eq!(
+            first(at(0x50), Some(at(0x50)), 0x90),
+            None,
+            "others have brought us further"
+        );
+        assert_eq!(
+            first(at(0x70), Some(at(0x50)), 0x60),
+            None,
+            "its last commits weren't stored"
+        );
+        assert_eq!(first(at(0x30), Some(at(0x50)), 0x30), None, "the stream begins there");
+    }
+
+    #[test]
+    fn one_that_was_left_before_the_slot_was_made_is_refused() {
+        let opened = |found, before, begun| {
+            let known = Known::new(before, Lsn(0x60)).since(begun);
+            known.opened("warehouse", found)
+        };
+        let (at, begun) = (|position| At(Lsn(position)), Some(Lsn(0x50)));
+        match opened(at(0x40), None, begun) {
+            Err(SinkError::Definite(problem)) => assert_eq!(problem.code, "E0426"),
+            other => panic!("{other:?}"),
+        }
+        opened(at(0x50), None, begun).unwrap();
+        opened(Begun, None, begun).unwrap();
+        opened(at(0x40), None, None).unwrap();
+        // It was taken before: nothing has come for it since.
+        opened(at(0x40), Some(at(0x40)), begun).unwrap();
+    }
+
+    #[test]
+    fn one_that_goes_back_within_a_session_ends_it() {
+        let known = Known::new(None, Lsn(0x10));
+        known.opened("warehouse", Nothing).unwrap();
+        known.reached(Begun);
+        known.reached(At(Lsn(0x20)));
+        known.opened("warehouse", At(Lsn(0x20))).unwrap();
+        assert!(!known.has_gone_back());
+        let error = known.opened("warehouse", Begun).unwrap_err();
+        assert!(matches!(error, SinkError::Transient(_)), "{error}");
+        assert!(known.has_gone_back());
+        assert_eq!(
+            known.standing(),
+            Some(At(Lsn(0x20))),
+            "what is stored doesn't go back with it"
+        );
+    }
+}
