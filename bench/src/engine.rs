@@ -10,7 +10,7 @@ use rowmill::config::{self, Pipeline};
 use rowmill::dead_letter::DeadLetters;
 use rowmill::decode::Decoder;
 use rowmill::pipeline::{
-    Input, Intake, KnownColumns, LaneChain, LaneEnd, Met, Outlet, Parts, ProbationLimits, Queue, RouteParts,
+    Input, Intake, KnownColumns, LaneChain, LaneEnd, Met, Outlet, Parts, ProbationLimits, Queue, RouteParts, Selected,
 };
 use rowmill::plugin::{Chain, Engine, Mode, PluginVersion};
 use rowmill::sink::{self, SinkContext, driver::Driver};
@@ -187,6 +187,7 @@ fn once(case: &Case, captured: &Capture) -> Result<(f64, f64)> {
         routes: vec![route(&pipeline, case.lanes)?],
         outlets: vec![Outlet::new(handle)],
         known: Box::new(Forgetful),
+        selected: Selected::default(),
         live: Arc::default(),
         merger,
         only: Default::default(),
