@@ -4,7 +4,7 @@ use super::{Findings, Level, Request, Server, codes};
 use crate::problem::Problem;
 use crate::source::catalog::Catalog;
 use crate::source::failure::shown;
-use crate::source::publication::{self, PublicationState, own_name};
+use crate::source::publication::{self, PublicationState};
 use tokio_postgres::Client;
 
 /// Which changes will be published: an identity is needed for the last two only.
@@ -20,9 +20,7 @@ pub(super) async fn check(
     catalog: &Catalog,
     findings: &mut Findings,
 ) -> Result<Operations, Box<Problem>> {
-    let name = request
-        .publication
-        .map_or_else(|| own_name(request.pipeline), str::to_owned);
+    let name = publication::name(request.pipeline, request.publication);
     let state = publication::state(client, &name).await?;
     let Some(state) = state else {
         match request.publication {
