@@ -1,5 +1,6 @@
 //! S26: tables that leave the publication and come back, though the file names them all the time. What was changed in between
-//! was never streamed, and arrives all the same; where nothing is copied it is told.
+//! was never streamed, and arrives all the same; where nothing is copied it is told. So is what a publication leaves out for a while
+//! of tables that stay.
 
 use rowmill_tests::{Host, LONG, Shop, free_port, wait_until};
 use std::os::unix::process::ExitStatusExt;
@@ -202,5 +203,51 @@ fn s26_what_isnt_copied_is_told_with_the_way_out() {
     shop.wait_target(&mut host, "SELECT count(*) FROM orders", "1").unwrap();
     assert_eq!((told(&host), said(&host, way_out)), (2, 2), "{}", host.log());
     heal(&mut host);
+    host.terminate().unwrap();
+}
+
+/// No table was out, and no filter became another with its entry: it is told by name, once, with what brings what is missing.
+#[test]
+fn what_a_publication_left_out_for_a_while_is_told() {
+    let shop = Shop::new().unwrap();
+    let port = free_port().unwrap();
+    let pipeline = adopting(&shop).replace("console: off", &format!("console: 127.0.0.1:{port}"));
+    let mut host = begun(&shop, &pipeline);
+    let publish = |operations: &str| {
+        let statement = format!("ALTER PUBLICATION adopted SET (publish = '{operations}')");
+        shop.source(&statement).unwrap();
+    };
+    publish("insert");
+    let both = 2;
+    wait_said(&mut host, "\"no longer sent: updates, deletes, truncates\"", both);
+    shop.source("UPDATE customers SET note = 'missed'").unwrap();
+    publish("insert, update, delete, truncate");
+    wait_said(&mut host, "\"now sent: updates, deletes, truncates\"", both);
+    host.terminate().unwrap();
+
+    let made_again = |customers: &str| {
+        let statements = format!("DROP PUBLICATION adopted; CREATE PUBLICATION adopted FOR TABLE orders, {customers};");
+        shop.cluster.script("source", &statements).unwrap();
+    };
+    made_again("customers WHERE (id > 2)");
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    wait_said(&mut host, "\"with a row filter\"", 1);
+    shop.source("INSERT INTO customers VALUES (0, 'filtered', 'b', 'c'), (7, 'a', 'b', 'c')")
+        .unwrap();
+    shop.wait_target(
+        &mut host,
+        "SELECT string_agg(id::text, ',' ORDER BY id) FROM customers",
+        "1,3,5,7",
+    )
+    .unwrap();
+    host.terminate().unwrap();
+
+    made_again("customers");
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    wait_said(&mut host, "\"without its row filter\"", 1);
+    Host::verb_of(shop.folder(), &["resync", "public.customers"], 0).unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    let way_out = "rowmill resync public.customers";
+    assert_eq!((said(&host, way_out), told(&host)), (4, 0), "{}", host.log());
     host.terminate().unwrap();
 }

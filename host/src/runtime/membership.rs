@@ -15,8 +15,12 @@
 //! A publication that is dropped and made again has other entries. Those that it was made with miss nothing: the server refuses
 //! to stream what was changed while it wasn't there, which ends the session.
 //!
+//! What is sent of a table that was there all the time may still be something else than it was (`sent`).
+//!
 //! What has no entry of its own can't be told from what was there all the time, unless a look finds it gone: tables that
 //! are published with all others, with their schema, or with a partitioned table above them.
+
+mod sent;
 
 use super::process::Process;
 use super::tables;
@@ -88,12 +92,16 @@ pub(super) fn follow(process: &Process, state: &PublicationState, selected: &Has
     let mut met = HashSet::new();
     let in_ledger = copies.values().map(|copy| (copy.table_oid, copy.table.as_str()));
     for (oid, table) in in_ledger.chain(before.iter().map(|table| (table.oid, table.table.as_str()))) {
-        let Some(missed) = missed(known.get(&oid).copied(), now.get(&oid).copied(), is_other) else {
-            continue;
-        };
         if !met.insert(oid) {
             continue;
         }
+        let (before, now) = (known.get(&oid).copied(), now.get(&oid).copied());
+        let Some(missed) = missed(before, now, is_other) else {
+            if let (Some(before), Some(now)) = (before, now) {
+                sent::tell(before, now.publication, &sent::of(state, now));
+            }
+            continue;
+        };
         let copy = copies.get(&oid).filter(|_| missed != Missed::Elsewhere);
         if let Some(copy) = copy {
             tables::leave(process, copy)?;
@@ -128,6 +136,7 @@ fn entries(state: &PublicationState, selected: &HashSet<u32>) -> Vec<PublishedTa
         table: table.full_name.clone(),
         publication: table.publication,
         entry: table.entry,
+        sent: Some(sent::of(state, table)),
     };
     tables.map(entry).collect()
 }
@@ -189,6 +198,7 @@ mod tests {
             table: "public.orders".to_owned(),
             publication,
             entry,
+            sent: None,
         }
     }
 
@@ -200,8 +210,8 @@ mod tests {
             publication,
             entry,
             from_the_first,
-            row_filter: false,
-            column_list: false,
+            row_filter: None,
+            column_list: None,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct PublicationState {
     pub updates: bool,
     pub deletes: bool,
     pub truncates: bool,
+    /// Values of generated columns are sent, also of tables without a column list.
+    pub generated: bool,
     /// What it sends changes of: leaves, or roots where `via_root`.
     pub tables: Vec<Published>,
 }
@@ -56,19 +58,24 @@ pub struct Published {
     pub entry: Option<u32>,
     /// Whether that entry is from the publication's own beginning, and not from later.
     pub from_the_first: bool,
-    pub row_filter: bool,
-    pub column_list: bool,
+    /// As SQL.
+    pub row_filter: Option<String>,
+    /// The columns that it is limited to.
+    pub column_list: Option<Vec<String>>,
 }
 
 const PUBLICATION: &str = r"
 SELECT quote_ident(p.pubname) AS sql_name, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete,
-       COALESCE((j->>'pubtruncate')::bool, false) AS truncates, COALESCE((j->>'pubviaroot')::bool, false) AS via_root
+       COALESCE((j->>'pubtruncate')::bool, false) AS truncates, COALESCE((j->>'pubviaroot')::bool, false) AS via_root,
+       COALESCE(j->>'pubgencols', 'n') <> 'n' AS generated
 FROM pg_catalog.pg_publication p, to_jsonb(p) AS j WHERE p.pubname = $1";
 
 const PUBLISHED: &str = r"
 SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS sql_name, format('%s.%s', n.nspname, c.relname) AS full_name,
        p.oid AS publication, r.oid AS entry, COALESCE(r.xmin = p.xmin, false) AS from_the_first,
-       to_jsonb(r)->>'prqual' IS NOT NULL AS row_filter, to_jsonb(r)->>'prattrs' IS NOT NULL AS column_list
+       CASE WHEN to_jsonb(r)->>'prqual' IS NOT NULL THEN to_jsonb(t)->>'rowfilter' END AS row_filter,
+       CASE WHEN to_jsonb(r)->>'prattrs' IS NOT NULL
+           THEN ARRAY(SELECT jsonb_array_elements_text(to_jsonb(t)->'attnames')) END AS column_list
 FROM pg_catalog.pg_publication_tables t
 JOIN pg_catalog.pg_publication p ON p.pubname = t.pubname
 JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
@@ -97,6 +104,7 @@ pub async fn state(client: &Client, name: &str) -> Result<Option<PublicationStat
         updates: row.get("pubupdate"),
         deletes: row.get("pubdelete"),
         truncates: row.get("truncates"),
+        generated: row.get("generated"),
         tables: tables
             .iter()
             .map(|row| Published {

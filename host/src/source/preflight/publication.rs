@@ -98,11 +98,11 @@ fn note(state: &PublicationState, catalog: &Catalog, adopted: bool, findings: &m
             .collect();
         (!names.is_empty()).then(|| names.join(", "))
     };
-    if let Some(tables) = listed(|table| table.row_filter) {
+    if let Some(tables) = listed(|table| table.row_filter.is_some()) {
         let text = format!("publication {name} has row filters: only matching rows flow");
         findings.note(Level::Warning, codes::ROW_FILTER, text, Some(tables), None);
     }
-    if let Some(tables) = listed(|table| table.column_list) {
+    if let Some(tables) = listed(|table| table.column_list.is_some()) {
         let text = format!("publication {name} has column lists: the others never flow");
         findings.note(Level::Warning, codes::COLUMN_LIST, text, Some(tables), None);
     }

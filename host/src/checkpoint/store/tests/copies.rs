@@ -120,6 +120,7 @@ fn the_publication_of_the_last_look_is_kept() {
         table: "public.orders".into(),
         publication: 16500,
         entry: Some(16501),
+        sent: None,
     };
     store.set_published(std::slice::from_ref(&orders)).unwrap();
     drop(store);
