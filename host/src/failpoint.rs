@@ -4,7 +4,8 @@
 //! assertions have them: a release knows nothing of the variable.
 
 /// All points, from the server to the report back to it.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 15] = [
+    AFTER_PUBLICATION_ALTERED,
     AFTER_SLOT_MADE,
     AFTER_RECEIVE,
     AFTER_DECODE,
@@ -21,6 +22,8 @@ pub const ALL: [&str; 14] = [
     AFTER_COPY_JOINED,
 ];
 
+/// The publication was made, or got the tables that it lacked, and none of their copies is planned.
+pub(crate) const AFTER_PUBLICATION_ALTERED: &str = "after_publication_altered";
 /// The slot was made, and no position in it is stored.
 pub(crate) const AFTER_SLOT_MADE: &str = "after_slot_made";
 /// Bytes were received.

@@ -95,8 +95,7 @@ impl Planned {
         let Order { basis, file } = copy_order::of(table, &copy.basis, process, streamed);
         let ranges = copied_before(process, &copy, &basis)?;
         let config = process.config();
-        let adopted = config.source.publication.clone();
-        let publication = adopted.unwrap_or_else(|| publication::own_name(&config.name));
+        let publication = publication::name(&config.name, config.source.publication.as_deref());
         let planned = snapshot::TableCopy {
             types: streamed.types.cloned(),
             publication,

@@ -1,4 +1,4 @@
-//! Copies that the running session begins: of a table that is to be copied again, and of one that has come.
+//! Copies that the running session begins: of a table that is to be copied again, and of one that has come or comes back.
 //!
 //! ```text
 //!   resync, a new table --> ledger --> planned --> the receiving loop --> queue --> intake: joins at a commit's end
@@ -17,7 +17,7 @@ use super::copies;
 use super::process::Process;
 use super::receive::Joined;
 use super::source::Streamed;
-use super::{late_sinks, tables, types};
+use super::{late_sinks, membership, tables, types};
 use crate::checkpoint::TableCopy;
 use crate::failpoint;
 use crate::problem::Problem;
@@ -95,14 +95,13 @@ impl Joining {
                 () = process.asked_for_copies.notified() => true,
                 () = tokio::time::sleep(LOOK_INTERVAL) => false,
             };
-            let config = process.config();
-            let source = &config.source;
-            let found = catalog::selected(client, &source.tables, source.publication.as_deref()).await;
-            let (Ok(found), Ok(wanted)) = (found, copies::fresh(process)) else {
-                continue;
+            let missing = match self.missing(process, client).await {
+                Ok(missing) => missing,
+                Err(problem) => {
+                    tracing::debug!(cause = problem.cause, "{}", problem.headline);
+                    continue;
+                }
             };
-            let came = found.into_iter().filter(|oid| !self.streamed.contains(oid));
-            let missing: Vec<u32> = came.chain(wanted.iter().map(|copy| copy.table_oid)).collect();
             let is_known = !asked && missing.iter().all(|oid| refused.contains(oid));
             if missing.is_empty() || is_known && !look.is_multiple_of(LOOKS_PER_TRY) {
                 continue;
@@ -125,6 +124,33 @@ impl Joining {
         }
     }
 
+    /// The tables that have come, or come back, those that our publication lacks, and those that are to be copied again.
+    async fn missing(&self, process: &Process, client: &Client) -> Result<Vec<u32>, Box<Problem>> {
+        let config = process.config();
+        if !self.has_settings_of(process) {
+            // Another session is about to begin, with other tables.
+            return Ok(Vec::new());
+        }
+        let adopted = config.source.publication.as_deref();
+        let found = catalog::selected(client, &config.source.tables, adopted).await?;
+        let mut missing: HashSet<u32> = copies::fresh(process)?.iter().map(|copy| copy.table_oid).collect();
+        missing.extend(found.iter().filter(|oid| !self.streamed.contains(*oid)));
+        // Changes that are made while it isn't there end the session.
+        if let Some(state) = publication::state(client, &publication::name(&config.name, adopted)).await? {
+            let found: HashSet<u32> = found.into_iter().collect();
+            membership::follow(process, &state, &found)?;
+            let published: HashSet<u32> = state.tables.iter().map(|table| table.oid).collect();
+            let returning = tables::returning(process)?;
+            let is_back = |oid: &&u32| match published.contains(*oid) {
+                true => returning.contains(*oid),
+                // One that was adopted is altered by its owner alone.
+                false => adopted.is_none(),
+            };
+            missing.extend(found.iter().filter(is_back));
+        }
+        Ok(missing.into_iter().collect())
+    }
+
     /// Has the copies join, or lets another session begin that has what they need. Returns what stands in the way of the
     /// tables: another session would end by it, and with it all other tables.
     async fn take_up(&mut self, process: &Arc<Process>, client: &Client) -> Result<Option<Problem>, Box<Problem>> {
@@ -137,15 +163,18 @@ impl Joining {
             // Another session is about to begin, and will find them.
             return Ok(None);
         }
-        let config = process.config();
-        let user_types = types::load(client, &config).await;
+        let user_types = types::load(client, &process.config()).await;
         let user_types = user_types.map_err(|error| Box::new(unreadable(&error)))?;
         if let Some(reason) = self.lacks(process, &report.catalog, &user_types)? {
             process.begin_again(reason);
             return Ok(None);
         }
-        let adopted = config.source.publication.as_deref();
-        let publication = publication::ensure(client, &config.name, adopted, &report.catalog.tables, true).await?;
+        let publication = match membership::ensure(process, client, &report.catalog.tables, false).await {
+            Ok((publication, _)) => publication,
+            // Its help is the statement for who may.
+            Err(problem) if problem.code == codes::PUBLICATION_DIFFERS => return Ok(Some(*problem)),
+            Err(problem) => return Err(problem),
+        };
         self.join(process, report, publication.updates).await?;
         Ok(None)
     }
@@ -158,7 +187,9 @@ impl Joining {
         user_types: &UserTypes,
     ) -> Result<Option<&'static str>, Problem> {
         let found = oids(catalog);
-        let wanted: HashSet<u32> = copies::fresh(process)?.iter().map(|copy| copy.table_oid).collect();
+        let mut wanted = tables::returning(process)?;
+        wanted.extend(copies::fresh(process)?.iter().map(|copy| copy.table_oid));
+        wanted.retain(|oid| found.contains(oid));
         let is_new = |oid: &u32| wanted.contains(oid) || !self.streamed.contains(oid);
         let mut tables = catalog.tables.iter().filter(|table| is_new(&table.oid));
         let are_known = *self.types == *user_types;

@@ -33,6 +33,7 @@ mod known;
 mod late_sinks;
 mod live_copies;
 mod live_settings;
+mod membership;
 mod metrics;
 mod modules;
 mod partitions;

@@ -2,7 +2,7 @@
 
 use super::process::Process;
 use super::supervise::RunOptions;
-use super::{check, copies, gap, history, late_sinks, renamed, tables, two_phase};
+use super::{check, copies, gap, history, late_sinks, membership, renamed, tables, two_phase};
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Identity, ServerState, Stored, WalStatus, Warning};
 use crate::config::Pipeline;
@@ -13,7 +13,7 @@ use crate::problem::{Exit, Problem};
 use crate::source::catalog::{Catalog, Table};
 use crate::source::preflight::{self, Level, Notice};
 use crate::source::replication::Connection;
-use crate::source::{monitor, publication, slot};
+use crate::source::{monitor, slot};
 use std::sync::Arc;
 
 /// SQLSTATE object_in_use.
@@ -85,7 +85,7 @@ pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Re
     }
     let client = sql::connect(&source, &application).await.map_err(connect)?;
     let slot_name = process.slot();
-    let report = preflighted(process, &source, &client, &slot_name, options).await?;
+    let mut report = preflighted(process, &source, &client, &slot_name, options).await?;
     let config = &process.config();
     let mut connection = Connection::connect(&source, &application).await.map_err(connect)?;
     let system = connection.identify_system().await.map_err(query)?;
@@ -119,12 +119,13 @@ pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Re
     }
 
     renamed::follow(process, &report.catalog).map_err(boxed)?;
-    let adopted = config.source.publication.as_deref();
-    let publication =
-        publication::ensure(&client, &config.name, adopted, &report.catalog.tables, !start.first_run).await;
-    let (publication, sends_updates) = match publication {
-        Ok(publication) => (publication.name, publication.updates),
-        Err(problem) => return Err(lost_or(&client, problem).await),
+    let (publication, sends_updates) = loop {
+        match membership::ensure(process, &client, &report.catalog.tables, start.first_run).await {
+            Ok((publication, false)) => break (publication.name, publication.updates),
+            // What was copied is to be copied again, which asks for more.
+            Ok((_, true)) => report = preflighted(process, &source, &client, &slot_name, options).await?,
+            Err(problem) => return Err(lost_or(&client, problem).await),
+        }
     };
     if config.source.failover_slot == Some(true)
         && report.slot.as_ref().is_some_and(|slot| slot.failover == Some(false))

@@ -8,13 +8,37 @@
 //! of it in the stream. So the copy waits until all of those have ended (`TableCopy::joined`).
 //!
 //! A table that has gone is remembered: what is at the targets grows old, and when it comes back they are emptied
-//! before it is copied again.
+//! before it is copied again. `membership` has those that leave the publication alone.
 
 use super::process::Process;
 use crate::checkpoint::{CopyState, Reach, TableCopy};
 use crate::config::SnapshotMode;
 use crate::problem::Problem;
 use crate::source::catalog::Catalog;
+use std::collections::HashSet;
+
+/// Enters in the ledger that the table isn't streamed, or wasn't for a while. Nothing counts any more of a copy that may be under way,
+/// whose marks come late; and whoever asks for another one meanwhile gets one that waits as any of a table that comes.
+pub(super) fn leave(process: &Process, copy: &TableCopy) -> Result<(), Problem> {
+    let left = TableCopy {
+        epoch: copy.epoch + 1,
+        state: CopyState::Left,
+        basis: String::new(),
+        joined: true,
+        ..copy.clone()
+    };
+    process.store.set_copy(&left, &[])
+}
+
+/// Those that have left, and are copied anew once they are streamed again.
+pub(super) fn returning(process: &Process) -> Result<HashSet<u32>, Problem> {
+    if process.config().source.snapshot.mode == SnapshotMode::Never {
+        return Ok(HashSet::new());
+    }
+    let copies = process.store.copies()?.into_iter();
+    let left = copies.filter(|copy| copy.state == CopyState::Left);
+    Ok(left.map(|copy| copy.table_oid).collect())
+}
 
 /// Enters in the ledger what has come and gone since the last session. The publication has the tables already.
 pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem> {
@@ -26,11 +50,7 @@ pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem
                 table = copy.table,
                 "the table isn't streamed any more: what the targets have of it grows old, and is copied anew if it comes back"
             );
-            let left = TableCopy {
-                state: CopyState::Left,
-                ..copy.clone()
-            };
-            process.store.set_copy(&left, &[])?;
+            leave(process, copy)?;
         }
     }
     if process.config().source.snapshot.mode == SnapshotMode::Never {
@@ -43,7 +63,7 @@ pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem
             continue;
         }
         // It was there before, or another one of its name: the targets have rows that nothing else takes away.
-        let empties = known.iter().any(|copy| copy.table == name);
+        let empties = before.is_some() || known.iter().any(|copy| copy.table == name);
         tracing::info!(
             table = name,
             empties,
@@ -57,7 +77,8 @@ pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem
             basis: String::new(),
             empties,
             joined: true,
-            altered: false,
+            // It may have been altered while it was out, and the stream may be before that.
+            altered: before.is_some(),
             reach: Reach::default(),
         };
         process.store.set_copy(&copy, &[])?;

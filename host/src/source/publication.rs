@@ -17,6 +17,8 @@ pub struct Publication {
     pub name: String,
     /// Made just now.
     pub created: bool,
+    /// Made just now, or given other tables.
+    pub altered: bool,
     /// OIDs of the tables whose changes it sends.
     pub tables: Vec<u32>,
     /// Whether it sends updates.
@@ -36,6 +38,8 @@ pub struct PublicationState {
     pub updates: bool,
     pub deletes: bool,
     pub truncates: bool,
+    /// Values of generated columns are sent, also of tables without a column list.
+    pub generated: bool,
     /// What it sends changes of: leaves, or roots where `via_root`.
     pub tables: Vec<Published>,
 }
@@ -45,18 +49,33 @@ pub struct PublicationState {
 pub struct Published {
     pub oid: u32,
     pub sql_name: String,
-    pub row_filter: bool,
-    pub column_list: bool,
+    /// `schema.table`, for people.
+    pub full_name: String,
+    /// The OID of the publication: another one where it was dropped and made again.
+    pub publication: u32,
+    /// The OID of the entry that makes it one of the publication's, in `pg_publication_rel`: another one where it was taken out
+    /// and put in again. `None` where it is published by its schema, by a partitioned table above it, or as all tables are.
+    pub entry: Option<u32>,
+    /// Whether that entry is from the publication's own beginning, and not from later.
+    pub from_the_first: bool,
+    /// As SQL.
+    pub row_filter: Option<String>,
+    /// The columns that it is limited to.
+    pub column_list: Option<Vec<String>>,
 }
 
 const PUBLICATION: &str = r"
 SELECT quote_ident(p.pubname) AS sql_name, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete,
-       COALESCE((j->>'pubtruncate')::bool, false) AS truncates, COALESCE((j->>'pubviaroot')::bool, false) AS via_root
+       COALESCE((j->>'pubtruncate')::bool, false) AS truncates, COALESCE((j->>'pubviaroot')::bool, false) AS via_root,
+       COALESCE(j->>'pubgencols', 'n') <> 'n' AS generated
 FROM pg_catalog.pg_publication p, to_jsonb(p) AS j WHERE p.pubname = $1";
 
 const PUBLISHED: &str = r"
-SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS sql_name,
-       to_jsonb(r)->>'prqual' IS NOT NULL AS row_filter, to_jsonb(r)->>'prattrs' IS NOT NULL AS column_list
+SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS sql_name, format('%s.%s', n.nspname, c.relname) AS full_name,
+       p.oid AS publication, r.oid AS entry, COALESCE(r.xmin = p.xmin, false) AS from_the_first,
+       CASE WHEN to_jsonb(r)->>'prqual' IS NOT NULL THEN to_jsonb(t)->>'rowfilter' END AS row_filter,
+       CASE WHEN to_jsonb(r)->>'prattrs' IS NOT NULL
+           THEN ARRAY(SELECT jsonb_array_elements_text(to_jsonb(t)->'attnames')) END AS column_list
 FROM pg_catalog.pg_publication_tables t
 JOIN pg_catalog.pg_publication p ON p.pubname = t.pubname
 JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
@@ -85,11 +104,16 @@ pub async fn state(client: &Client, name: &str) -> Result<Option<PublicationStat
         updates: row.get("pubupdate"),
         deletes: row.get("pubdelete"),
         truncates: row.get("truncates"),
+        generated: row.get("generated"),
         tables: tables
             .iter()
             .map(|row| Published {
                 oid: row.get("oid"),
                 sql_name: row.get("sql_name"),
+                full_name: row.get("full_name"),
+                publication: row.get("publication"),
+                entry: row.get("entry"),
+                from_the_first: row.get("from_the_first"),
                 row_filter: row.get("row_filter"),
                 column_list: row.get("column_list"),
             })
@@ -97,18 +121,24 @@ pub async fn state(client: &Client, name: &str) -> Result<Option<PublicationStat
     }))
 }
 
-/// The publication to stream from: the adopted one as it is, else `rowmill_<pipeline>`, made where it isn't there.
-/// One that is there with other tables is a problem, and isn't altered, unless it `adjusts`: then it has been streamed
-/// from, and gets the tables that are selected now.
+/// The name of the publication that a pipeline streams from.
+pub fn name(pipeline: &str, adopted: Option<&str>) -> String {
+    adopted.map_or_else(|| own_name(pipeline), str::to_owned)
+}
+
+/// The publication to stream from, which was `found` as it is: the adopted one is left so, else `rowmill_<pipeline>` is made
+/// where it isn't there. One that is there with other tables is a problem, and isn't altered, unless it `adjusts`: then
+/// it has been streamed from, and gets the tables that are selected now.
 pub async fn ensure(
     client: &Client,
     pipeline: &str,
     adopted: Option<&str>,
+    found: Option<&PublicationState>,
     tables: &[Table],
     adjusts: bool,
 ) -> Result<Publication, Box<Problem>> {
-    let name = adopted.map_or_else(|| own_name(pipeline), str::to_owned);
-    match (state(client, &name).await?, adopted) {
+    let name = name(pipeline, adopted);
+    match (found, adopted) {
         (None, Some(_)) => Err(Box::new(missing(&name, tables))),
         (None, None) => {
             let statement = create_statement(&name, tables);
@@ -119,29 +149,29 @@ pub async fn ensure(
             Ok(Publication {
                 name,
                 created: true,
+                altered: true,
                 tables: tables.iter().map(|table| table.oid).collect(),
                 updates: true,
             })
         }
-        (Some(state), None) if adjusts => {
-            adjust(client, &state, tables).await?;
-            Ok(Publication {
-                name,
-                created: false,
-                tables: tables.iter().map(|table| table.oid).collect(),
-                updates: state.updates,
-            })
-        }
+        (Some(state), None) if adjusts => Ok(Publication {
+            name,
+            created: false,
+            altered: adjust(client, state, tables).await?,
+            tables: tables.iter().map(|table| table.oid).collect(),
+            updates: state.updates,
+        }),
         (Some(state), adopted) => {
             let problem = match adopted {
-                Some(_) => lacks(&state, tables),
-                None => differs(&state, tables),
+                Some(_) => lacks(state, tables),
+                None => differs(state, tables),
             };
             match problem {
                 Some(problem) => Err(Box::new(problem)),
                 None => Ok(Publication {
                     name,
                     created: false,
+                    altered: false,
                     tables: state.tables.iter().map(|table| table.oid).collect(),
                     updates: state.updates,
                 }),
@@ -176,13 +206,15 @@ pub(super) fn adjustment(state: &PublicationState, tables: &[Table]) -> Result<V
     Ok(statements)
 }
 
-async fn adjust(client: &Client, state: &PublicationState, tables: &[Table]) -> Result<(), Box<Problem>> {
-    for statement in adjustment(state, tables)? {
-        let done = client.batch_execute(&statement).await;
-        done.map_err(|error| alter_refused(&state.sql_name, &statement, &error))?;
+/// Says whether there was anything to do.
+async fn adjust(client: &Client, state: &PublicationState, tables: &[Table]) -> Result<bool, Box<Problem>> {
+    let statements = adjustment(state, tables)?;
+    for statement in &statements {
+        let done = client.batch_execute(statement).await;
+        done.map_err(|error| alter_refused(&state.sql_name, statement, &error))?;
         tracing::info!(statement, "the publication follows the tables that are selected");
     }
-    Ok(())
+    Ok(!statements.is_empty())
 }
 
 fn alter_refused(name: &str, statement: &str, error: &tokio_postgres::Error) -> Box<Problem> {

@@ -104,7 +104,7 @@ impl StateStore {
 }
 
 /// Enters what has become durable everywhere. Marks of an epoch before the stored one are passed over: the copy that
-/// they speak of has started over.
+/// they speak of has started over. So are those of a table that has left.
 pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<(), Failure> {
     for mark in marks {
         let (table_oid, epoch) = match mark {
@@ -114,7 +114,7 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
         };
         let mut copies = transaction.open_table(COPIES)?;
         let stored = stored_copy(&copies, table_oid)?;
-        let Some(mut copy) = stored.filter(|copy| copy.epoch <= epoch) else {
+        let Some(mut copy) = stored.filter(|copy| copy.epoch <= epoch && copy.state != CopyState::Left) else {
             continue;
         };
         match mark {

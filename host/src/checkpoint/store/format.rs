@@ -60,6 +60,8 @@ pub(super) const IDENTITY_DOCUMENT: &str = "identity";
 pub(super) const ROUTED_DOCUMENT: &str = "routed_tables";
 /// The partitions below published tables at the last look.
 pub(super) const PARTITIONS_DOCUMENT: &str = "partitions";
+/// The publication's tables at the last look.
+pub(super) const PUBLISHED_DOCUMENT: &str = "published_tables";
 pub(super) const CONFIG_KEY_DOCUMENT: &str = "config_key";
 pub(super) const OWN_SLOT_DOCUMENT: &str = "own_slot";
 pub(super) const DETACHED_DOCUMENT: &str = "detached_sinks";

@@ -27,8 +27,8 @@ pub use folder::StateFolder as FolderLock;
 pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, NumberedColumn, Partition,
-    Partitions, PluginEntries, PluginRecord, PluginState, PluginVersion, RanVersion, Reach, RouteShapes, RoutedTable,
-    RowsAhead, SetAside, ShapeColumn, SinkPosition, TableCopy, TableShape, Turn, same_plugins,
+    Partitions, PluginEntries, PluginRecord, PluginState, PluginVersion, PublishedTable, RanVersion, Reach,
+    RouteShapes, RoutedTable, RowsAhead, SentOf, SetAside, ShapeColumn, SinkPosition, TableCopy, TableShape, Turn, same_plugins,
 };
 
 use super::{Commit, LastCommit, Stored};
@@ -250,6 +250,15 @@ impl StateStore {
 
     pub fn set_partitions(&self, partitions: &[Partitions]) -> Result<(), Problem> {
         self.write(|transaction| format::put_document(transaction, format::PARTITIONS_DOCUMENT, partitions))
+    }
+
+    /// The publication's tables at the last look; `None` before the first.
+    pub fn published(&self) -> Result<Option<Vec<PublishedTable>>, Problem> {
+        self.read(|transaction| format::document(transaction, format::PUBLISHED_DOCUMENT))
+    }
+
+    pub fn set_published(&self, tables: &[PublishedTable]) -> Result<(), Problem> {
+        self.write(|transaction| format::put_document(transaction, format::PUBLISHED_DOCUMENT, tables))
     }
 
     /// The columns of a table of the source, by its OID; none where nothing has told their numbers.

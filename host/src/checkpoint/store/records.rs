@@ -123,6 +123,33 @@ pub struct Partition {
     pub name: String,
 }
 
+/// A table of the publication, as it was at the last look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedTable {
+    pub oid: u32,
+    /// `schema.table`, for people.
+    pub table: String,
+    /// The OID of the publication.
+    pub publication: u32,
+    /// The OID of its entry there: another one where it was taken out and put in again. `None` where it is published with
+    /// others.
+    pub entry: Option<u32>,
+    /// `None` before that was kept.
+    #[serde(default)]
+    pub sent: Option<SentOf>,
+}
+
+/// What a publication sends of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentOf {
+    /// Of which operations, and whether generated columns: in words for people.
+    pub kinds: Vec<String>,
+    /// Its row filter, as SQL.
+    pub filter: Option<String>,
+    /// Its column list; `None` where all columns are sent.
+    pub columns: Option<Vec<String>>,
+}
+
 /// A table that a route takes, as it was called at the last start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutedTable {

@@ -4,7 +4,7 @@ use super::{Findings, Level, Request, Server, codes};
 use crate::problem::Problem;
 use crate::source::catalog::Catalog;
 use crate::source::failure::shown;
-use crate::source::publication::{self, PublicationState, own_name};
+use crate::source::publication::{self, PublicationState};
 use tokio_postgres::Client;
 
 /// Which changes will be published: an identity is needed for the last two only.
@@ -20,9 +20,7 @@ pub(super) async fn check(
     catalog: &Catalog,
     findings: &mut Findings,
 ) -> Result<Operations, Box<Problem>> {
-    let name = request
-        .publication
-        .map_or_else(|| own_name(request.pipeline), str::to_owned);
+    let name = publication::name(request.pipeline, request.publication);
     let state = publication::state(client, &name).await?;
     let Some(state) = state else {
         match request.publication {
@@ -100,11 +98,11 @@ fn note(state: &PublicationState, catalog: &Catalog, adopted: bool, findings: &m
             .collect();
         (!names.is_empty()).then(|| names.join(", "))
     };
-    if let Some(tables) = listed(|table| table.row_filter) {
+    if let Some(tables) = listed(|table| table.row_filter.is_some()) {
         let text = format!("publication {name} has row filters: only matching rows flow");
         findings.note(Level::Warning, codes::ROW_FILTER, text, Some(tables), None);
     }
-    if let Some(tables) = listed(|table| table.column_list) {
+    if let Some(tables) = listed(|table| table.column_list.is_some()) {
         let text = format!("publication {name} has column lists: the others never flow");
         findings.note(Level::Warning, codes::COLUMN_LIST, text, Some(tables), None);
     }

@@ -18,6 +18,18 @@ async fn tables(client: &Client, names: &[&str]) -> Vec<Table> {
     catalog.tables
 }
 
+/// As it is found, once.
+async fn ensured(
+    client: &Client,
+    pipeline: &str,
+    adopted: Option<&str>,
+    tables: &[Table],
+    adjusts: bool,
+) -> Result<Publication, Box<Problem>> {
+    let found = state(client, &name(pipeline, adopted)).await?;
+    ensure(client, pipeline, adopted, found.as_ref(), tables, adjusts).await
+}
+
 #[tokio::test]
 async fn a_publication_is_made_for_exactly_the_selected_tables() {
     let cluster = Cluster::start().unwrap();
@@ -25,7 +37,7 @@ async fn a_publication_is_made_for_exactly_the_selected_tables() {
     let client = connect(&cluster, "postgres", "postgres").await;
     let selected = tables(&client, &["public.C \"c", "public.b", "public.parts"]).await;
 
-    let made = ensure(&client, "shop", None, &selected, false).await.unwrap();
+    let made = ensured(&client, "shop", None, &selected, false).await.unwrap();
     assert_eq!((made.name.as_str(), made.created), ("rowmill_shop", true));
     let state = state(&client, "rowmill_shop").await.unwrap().unwrap();
     let published: Vec<&str> = state.tables.iter().map(|table| table.sql_name.as_str()).collect();
@@ -35,12 +47,60 @@ async fn a_publication_is_made_for_exactly_the_selected_tables() {
         "no child of b, no leaf of parts"
     );
     assert!(state.via_root && state.inserts && state.updates && state.deletes && state.truncates);
-    let again = ensure(&client, "shop", None, &selected, false).await.unwrap();
+    let again = ensured(&client, "shop", None, &selected, false).await.unwrap();
     assert!(!again.created && again.tables.len() == 3);
 
     ours_with_other_tables(&cluster, &client).await;
     adopted(&cluster, &client).await;
     denied_to_others(&cluster).await;
+}
+
+/// What looks compare.
+#[tokio::test]
+async fn an_entry_is_another_one_once_its_table_was_out() {
+    let cluster = Cluster::start().unwrap();
+    cluster.sql("postgres", SCHEMA).unwrap();
+    let client = connect(&cluster, "postgres", "postgres").await;
+    let of_a = async |statements: &str| {
+        cluster.script("postgres", statements).unwrap();
+        let found = state(&client, "mine").await.unwrap().unwrap();
+        let a = found.tables.iter().find(|table| table.full_name == "public.a").unwrap();
+        (a.publication, a.entry.unwrap(), a.from_the_first)
+    };
+    let first = of_a("").await;
+    assert!(first.2);
+    assert_eq!(of_a("ALTER PUBLICATION mine ADD TABLE b").await, first);
+    assert_eq!(
+        of_a("ALTER PUBLICATION mine SET TABLE a").await,
+        first,
+        "named as it is"
+    );
+    let again = of_a("ALTER PUBLICATION mine DROP TABLE a; ALTER PUBLICATION mine ADD TABLE a").await;
+    assert_eq!((again.0, again.2), (first.0, false));
+    assert_ne!(again.1, first.1);
+    let at_once = "BEGIN; ALTER PUBLICATION mine DROP TABLE a; ALTER PUBLICATION mine ADD TABLE a; COMMIT";
+    let at_once = of_a(at_once).await;
+    assert_ne!(at_once.1, again.1);
+    if version(&cluster) >= 150_000 {
+        let filtered = of_a("ALTER PUBLICATION mine SET TABLE a WHERE (id > 1)").await;
+        assert_ne!(filtered.1, at_once.1, "with another filter");
+        assert_eq!(
+            of_a("ALTER PUBLICATION mine SET TABLE a WHERE (id > 1), b").await,
+            filtered
+        );
+    }
+    let made_again = of_a("DROP PUBLICATION mine; CREATE PUBLICATION mine FOR TABLE a").await;
+    assert!(made_again.0 != first.0 && made_again.2);
+    let leaves = state(&client, "leaves").await.unwrap().unwrap();
+    assert_eq!(leaves.tables[0].entry, None, "by the table above it");
+}
+
+fn version(cluster: &Cluster) -> u32 {
+    cluster
+        .sql("postgres", "SHOW server_version_num")
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 async fn ours_with_other_tables(cluster: &Cluster, client: &Client) {
@@ -64,7 +124,7 @@ async fn ours_with_other_tables(cluster: &Cluster, client: &Client) {
     ];
     for (names, help, cause) in cases {
         let selected = tables(client, names).await;
-        let problem = ensure(client, "shop", None, &selected, false).await.unwrap_err();
+        let problem = ensured(client, "shop", None, &selected, false).await.unwrap_err();
         assert_eq!(problem.code, codes::PUBLICATION_DIFFERS);
         assert_eq!((problem.help.as_str(), problem.cause.as_deref()), (help, Some(cause)));
     }
@@ -72,16 +132,16 @@ async fn ours_with_other_tables(cluster: &Cluster, client: &Client) {
     // What the help says is what heals it.
     let selected = tables(client, cases[2].0).await;
     cluster.sql("postgres", cases[2].1.trim_matches('`')).unwrap();
-    assert!(!ensure(client, "shop", None, &selected, false).await.unwrap().created);
+    assert!(!ensured(client, "shop", None, &selected, false).await.unwrap().created);
 }
 
 async fn adopted(cluster: &Cluster, client: &Client) {
     let before = fingerprint(cluster, "postgres");
     let a = tables(client, &["public.a"]).await;
-    assert!(!ensure(client, "x", Some("mine"), &a, false).await.unwrap().created);
+    assert!(!ensured(client, "x", Some("mine"), &a, false).await.unwrap().created);
 
     let both = tables(client, &["public.a", "public.b"]).await;
-    let problem = ensure(client, "x", Some("mine"), &both, false).await.unwrap_err();
+    let problem = ensured(client, "x", Some("mine"), &both, false).await.unwrap_err();
     assert_eq!(problem.code, codes::PUBLICATION_LACKS);
     assert_eq!(
         problem.help,
@@ -89,14 +149,14 @@ async fn adopted(cluster: &Cluster, client: &Client) {
     );
 
     let parts = tables(client, &["public.parts"]).await;
-    let problem = ensure(client, "x", Some("leaves"), &parts, false).await.unwrap_err();
+    let problem = ensured(client, "x", Some("leaves"), &parts, false).await.unwrap_err();
     assert!(
         problem
             .help
             .contains("`ALTER PUBLICATION leaves SET (publish_via_partition_root = true);`")
     );
 
-    let problem = ensure(client, "x", Some("nope"), &a, false).await.unwrap_err();
+    let problem = ensured(client, "x", Some("nope"), &a, false).await.unwrap_err();
     assert_eq!(problem.code, codes::PUBLICATION_MISSING);
     assert_eq!(
         problem.help,
@@ -109,12 +169,12 @@ async fn denied_to_others(cluster: &Cluster) {
     let before = fingerprint(cluster, "postgres");
     let limited = connect(cluster, "limited", "postgres").await;
     let a = tables(&limited, &["public.a"]).await;
-    let problem = ensure(&limited, "other", None, &a, false).await.unwrap_err();
+    let problem = ensured(&limited, "other", None, &a, false).await.unwrap_err();
     assert_eq!(problem.code, codes::PUBLICATION_DENIED);
     assert!(problem.cause.as_ref().unwrap().contains("(42501)"), "{problem:?}");
     assert_eq!(fingerprint(cluster, "postgres"), before);
     // Once its owner has made it, it is found as ours.
     let statement = problem.help.split('`').nth(1).unwrap();
     cluster.sql("postgres", statement).unwrap();
-    assert!(!ensure(&limited, "other", None, &a, false).await.unwrap().created);
+    assert!(!ensured(&limited, "other", None, &a, false).await.unwrap().created);
 }

@@ -86,3 +86,43 @@ fn a_table_is_copied_again_once_its_targets_are_empty() {
     assert!(!store.copies().unwrap()[0].empties);
     assert_eq!(copied(&store), ["-10:1"]);
 }
+
+#[test]
+fn nothing_counts_of_a_table_that_has_left() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let left = TableCopy {
+        state: CopyState::Left,
+        ..copy(2)
+    };
+    store.set_copy(&left, &[]).unwrap();
+    // A TRUNCATE had its copy begun anew, as an epoch that nobody knew of who found it gone.
+    let table_done = Mark::TableDone {
+        table_oid: 16384,
+        epoch: 3,
+    };
+    store.advance(None, &[unit(3, 0, 1), table_done]).unwrap();
+    assert_eq!(store.copies().unwrap(), vec![left]);
+    assert_eq!(copied(&store), [""; 0]);
+}
+
+#[test]
+fn the_publication_of_the_last_look_is_kept() {
+    let bench = Bench::new();
+    let store = bench.open();
+    assert_eq!(
+        store.published().unwrap(),
+        None,
+        "as in a state from before it was kept"
+    );
+    let orders = PublishedTable {
+        oid: 16384,
+        table: "public.orders".into(),
+        publication: 16500,
+        entry: Some(16501),
+        sent: None,
+    };
+    store.set_published(std::slice::from_ref(&orders)).unwrap();
+    drop(store);
+    assert_eq!(bench.open().published().unwrap(), Some(vec![orders]));
+}
