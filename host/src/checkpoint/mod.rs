@@ -13,6 +13,6 @@ pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning,
 pub use store::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, FolderLock, Identity, Mark, NumberedColumn,
     Partition, Partitions, PluginEntries, PluginRecord, PluginState, PluginVersion, PublishedTable, RanVersion, Reach,
-    RouteShapes, RoutedTable, RowsAhead, STATE_DISK_FULL, STATE_HELD, SentOf, SetAside, ShapeColumn, SinkPosition, StateStore,
-    StoredState, TableCopy, TableShape, Turn, same_plugins,
+    RouteShapes, RoutedTable, RowsAhead, STATE_DISK_FULL, STATE_HELD, SentOf, SetAside, ShapeColumn, SinkPosition,
+    StateStore, StoredState, TableCopy, TableShape, Turn, same_plugins,
 };

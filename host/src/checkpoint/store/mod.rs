@@ -28,7 +28,8 @@ pub use plugin_states::StoredState;
 pub use records::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, Identity, Mark, NumberedColumn, Partition,
     Partitions, PluginEntries, PluginRecord, PluginState, PluginVersion, PublishedTable, RanVersion, Reach,
-    RouteShapes, RoutedTable, RowsAhead, SentOf, SetAside, ShapeColumn, SinkPosition, TableCopy, TableShape, Turn, same_plugins,
+    RouteShapes, RoutedTable, RowsAhead, SentOf, SetAside, ShapeColumn, SinkPosition, TableCopy, TableShape, Turn,
+    same_plugins,
 };
 
 use super::{Commit, LastCommit, Stored};
