@@ -285,6 +285,20 @@ impl Index {
         }
     }
 
+    /// The letters that share a key with `number` and come before it, but for those that count no more.
+    pub(super) fn earlier(&self, number: u64) -> Vec<u64> {
+        let Some(entry) = self.entries.get(&number) else {
+            return Vec::new();
+        };
+        let Some(table) = self.tables.get(&(entry.route, entry.oid)) else {
+            return Vec::new();
+        };
+        let of_keys = entry.keys.own.iter().filter_map(|key| table.keys.get(key)).flatten();
+        let is_earlier = |other: &Entry| !other.superseded && other.order < entry.order;
+        let earlier = of_keys.filter(|other| self.entries.get(other).is_some_and(is_earlier));
+        earlier.copied().collect()
+    }
+
     /// All letters that share a key with `number`, directly or through others, itself included: those whose order
     /// among each other counts.
     pub(super) fn group(&self, number: u64) -> FxHashSet<u64> {

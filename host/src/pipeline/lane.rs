@@ -4,9 +4,9 @@ use super::job::{Done, Job, Side};
 use super::lane_letters::{LaneLetters, Noted};
 use super::owned::owned;
 use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
-use crate::batch::{Batch, Lsn, Op, Row};
+use crate::batch::{Batch, Lsn, Op, Row, Value};
 use crate::checkpoint::{PluginVersion, SetAside, same_plugins};
-use crate::dead_letter::Behind;
+use crate::dead_letter::{Behind, ReplayBatch};
 use crate::failpoint;
 use crate::plugin::{Chain, Counts, GuestMetrics, PluginError, Processed};
 use crate::problem::Problem;
@@ -135,7 +135,8 @@ impl Lane {
                     behind: route.behind(at, letters, replay, &done.batch, rows, waiting),
                     processed: &mut self.processed,
                 };
-                side = route.side(call, &mut done.batch, rows, job.keep_rows, in_place)?;
+                let sided = route.side(call, &mut done.batch, rows, job.keep_rows, in_place);
+                side = sided.or_else(|problem| Err(called_off(letters, replay, problem)?))?;
                 // What waits blocks the keys that it leads to.
                 writes_letters |= !(side.asides.is_empty() && side.waiting.is_empty()) && route.keeps();
                 if in_place {
@@ -457,14 +458,42 @@ fn newest(batch: &Batch, rows: &[Row]) -> Option<Lsn> {
     transactions.map(|rows| batch.transaction(&rows[0]).commit_lsn).max()
 }
 
-/// The row of an upsert may not be there where its table is being copied: it is read again, with the values that this
-/// change lacks.
+/// The row of an upsert, or of an insert that a publication's filter has made of an update, may not be there where its table
+/// is being copied: it is read again, with the values that this change lacks.
 fn spare(batch: &Batch, rows: &mut [Row], spared: &[u32]) {
-    for row in rows.iter_mut().filter(|row| row.op == Op::Upsert) {
-        if spared.contains(&batch.relation(row).oid) {
+    for row in rows.iter_mut().filter(|row| row.op.is_of_a_table()) {
+        if !spared.contains(&batch.relation(row).oid) {
+            continue;
+        }
+        if row.op == Op::Upsert || row.op == Op::Insert && lacks_values(batch, row) {
             row.op = Op::Update;
         }
     }
+}
+
+fn lacks_values(batch: &Batch, row: &Row) -> bool {
+    let mut columns = batch.relation(row).columns.iter();
+    let is_unchanged = |slot| {
+        row.new
+            .is_some_and(|new| matches!(batch.value(new, slot), Value::Unchanged))
+    };
+    columns.any(|column| is_unchanged(column.slot))
+}
+
+/// What letters that are sent again have met is told once, and not at each start.
+fn called_off(
+    letters: Option<&LaneLetters>,
+    replay: Option<&ReplayBatch>,
+    mut problem: Box<Problem>,
+) -> Result<Box<Problem>, Box<Problem>> {
+    if let (Some(letters), Some(replay)) = (letters, replay) {
+        letters.letters.call_off(replay.ticket)?;
+        let cause = problem.cause.map_or_else(String::new, |cause| format!("{cause}; "));
+        problem.cause = Some(format!(
+            "{cause}dead letters that were sent again have met this: they stay, and the next start doesn't send them"
+        ));
+    }
+    Ok(problem)
 }
 
 #[cfg(test)]

@@ -7,10 +7,13 @@ use crate::batch::{Lsn, Relation};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
+/// Of a schema and a table in it.
+pub type IsNamed = Box<dyn Fn(&str, &str) -> bool + Send>;
+
 /// What is selected now, and what was withheld when the session began.
 pub struct Selected {
     /// Whether the source's `tables` name one of this schema and name; where none are, an adopted publication decides.
-    pub names: Box<dyn Fn(&str, &str) -> bool + Send>,
+    pub names: IsNamed,
     /// By a table's OID: the columns that the publication withholds.
     pub withheld: FxHashMap<u32, Vec<String>>,
 }

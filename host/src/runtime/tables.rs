@@ -25,6 +25,8 @@ pub(super) fn leave(process: &Process, copy: &TableCopy) -> Result<(), Problem> 
         state: CopyState::Left,
         basis: String::new(),
         joined: true,
+        // Nobody saw what became of its columns.
+        altered: true,
         ..copy.clone()
     };
     process.store.set_copy(&left, &[])

@@ -91,9 +91,10 @@ pub fn own_name(pipeline: &str) -> String {
 /// What a publication holds; `None` where there is none of that name.
 pub async fn state(client: &Client, name: &str) -> Result<Option<PublicationState>, Box<Problem>> {
     let parameter: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)] = &[(&name, Type::TEXT)];
-    let (publication, tables) = tokio::try_join!(
-        client.query_typed_opt(PUBLICATION, parameter),
+    // In this order: a publication that is dropped in between is none, and not one whose tables have all left.
+    let (tables, publication) = tokio::try_join!(
         client.query_typed(PUBLISHED, parameter),
+        client.query_typed_opt(PUBLICATION, parameter),
     )
     .map_err(|error| refused("read the publication", &error))?;
     Ok(publication.map(|row| PublicationState {

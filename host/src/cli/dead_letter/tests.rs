@@ -257,7 +257,10 @@ fn a_running_host_is_asked() {
         said("replay 2").expect("it is asked"),
         "2 letters will be sent again: 1, 2\n"
     );
-    let replay = letters.take_replay().expect("it is read").expect("it was asked for");
+    let replay = letters
+        .take_replay(crate::batch::Lsn(u64::MAX))
+        .expect("it is read")
+        .expect("it was asked for");
     assert_eq!(replay.len(), 2);
     // The host's own words, with their code.
     assert_eq!(said("drop 1").expect_err("it is on its way").code, "E0807");

@@ -17,7 +17,7 @@ use super::fault;
 use super::letter::Letter;
 use super::line::{Record, Request};
 use super::store::{DeadLetters, RouteId, State};
-use crate::batch::{Batch, Row};
+use crate::batch::{Batch, Lsn, Row};
 use crate::problem::Problem;
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
@@ -131,12 +131,13 @@ impl DeadLetters {
     }
 
     /// The next letters to be sent, if any were asked for and none are under way. To be called between two
-    /// transactions.
-    pub fn take_replay(&self) -> Result<Option<ReplayBatch>, Box<Problem>> {
+    /// transactions, of which the last ended at `position`: where the server sends once more what came before a letter, that
+    /// must not arrive behind it.
+    pub fn take_replay(&self, position: Lsn) -> Result<Option<ReplayBatch>, Box<Problem>> {
         if self.is_empty() {
             return Ok(None);
         }
-        self.with(State::take_replay)
+        self.with(|state| state.take_replay(position))
     }
 
     /// What the plugins couldn't take through stays, with its new cause, and so do later letters of its keys, those that
@@ -157,6 +158,12 @@ impl DeadLetters {
     /// isn't under way, of an earlier session say, changes nothing.
     pub fn settle(&self, ticket: Ticket) -> Result<(), Box<Problem>> {
         self.with(|state| state.settle(ticket))
+    }
+
+    /// A round that the plugins can't take at all, for the table's or their own sake: the request that it is of is called off,
+    /// durably, or each start would end where this one does. Its letters stay.
+    pub fn call_off(&self, ticket: Ticket) -> Result<(), Box<Problem>> {
+        self.with(|state| state.call_off(ticket))
     }
 
     /// Which letters a round has sent, but for those that failed again; none where it isn't under way.
@@ -185,12 +192,17 @@ impl DeadLetters {
 }
 
 impl State {
-    fn take_replay(&mut self) -> Result<Option<ReplayBatch>, Box<Problem>> {
+    fn take_replay(&mut self, position: Lsn) -> Result<Option<ReplayBatch>, Box<Problem>> {
         if self.flight.is_some() {
             return Ok(None);
         }
         while let Some(mut request) = self.requests.pop_front() {
-            let round = self.round(&mut request);
+            let round = self.round(&mut request, position);
+            if round.is_empty() && !request.letters.is_empty() {
+                // The stream has still to come to them.
+                self.requests.push_front(request);
+                return Ok(None);
+            }
             if round.is_empty() {
                 self.append(vec![done(request.number)])?;
                 continue;
@@ -211,6 +223,14 @@ impl State {
             return replay.map(Some);
         }
         Ok(None)
+    }
+
+    fn call_off(&mut self, ticket: Ticket) -> Result<(), Box<Problem>> {
+        let Some(flight) = self.flight.take_if(|flight| flight.ticket == ticket) else {
+            return Ok(());
+        };
+        self.requests.retain(|request| request.number != flight.request);
+        self.append(vec![done(flight.request)])
     }
 
     pub(in crate::dead_letter) fn letter(&self, number: u64) -> Result<Letter, Box<Problem>> {

@@ -7,6 +7,7 @@ use crate::dead_letter::line::{Gone, Record, Request, Why};
 use crate::dead_letter::store::{State, now_us};
 use crate::problem::Problem;
 use rustc_hash::FxHashSet;
+use std::collections::BTreeSet;
 
 impl State {
     pub(super) fn failed_again(
@@ -113,6 +114,7 @@ impl State {
                 followers.extend(self.index.group(*number));
             }
         }
+        let mut superseded: BTreeSet<u64> = BTreeSet::new();
         let mut records = Vec::new();
         if !flight.letters.is_empty() {
             records.push(Record::Gone(Gone {
@@ -127,7 +129,11 @@ impl State {
             .position(|request| request.number == flight.request)
         {
             let request = &mut self.requests[at];
-            if !request.force {
+            if request.force {
+                // What was set aside of the same keys before would bring older rows back.
+                let earlier = flight.letters.iter().flat_map(|number| self.index.earlier(*number));
+                superseded.extend(earlier.filter(|number| !flight.has(*number)));
+            } else {
                 let fresh = followers.iter().filter(|number| !request.failed.contains(number));
                 request.letters.extend(fresh);
             }
@@ -143,10 +149,17 @@ impl State {
                 self.requests.remove(at);
             }
         }
+        if !superseded.is_empty() {
+            let letters = superseded.iter().copied().collect();
+            records.push(Record::Superseded { letters });
+        }
         self.append(records)?;
         for number in &flight.letters {
             self.index.remove(*number);
         }
+        superseded
+            .into_iter()
+            .for_each(|number| self.index.mark_superseded(number));
         self.counts.replayed += flight.letters.len() as u64;
         let (request, letters) = (flight.request, flight.letters.len());
         tracing::info!(request, letters, "dead letters were delivered");

@@ -1,6 +1,7 @@
 //! What of a request goes out next.
 
 use super::LiveRequest;
+use crate::batch::Lsn;
 use crate::dead_letter::store::State;
 use rustc_hash::FxHashSet;
 
@@ -10,15 +11,19 @@ const ROUND_BYTES: u64 = 8 << 20;
 
 impl State {
     /// What of a request goes out next, in order: whole groups of letters that share keys, but for those in which one
-    /// has failed again, cut off where it gets too much.
-    pub(super) fn round(&self, request: &mut LiveRequest) -> Vec<u64> {
+    /// has failed again, and those of which the stream, at `position`, has one before it; cut off where it gets too much.
+    pub(super) fn round(&self, request: &mut LiveRequest, position: Lsn) -> Vec<u64> {
         let entries = &self.index.entries;
         let force = request.force;
         request
             .letters
             .retain(|number| entries.get(number).is_some_and(|entry| force || !entry.superseded));
+        let is_behind = |number: &u64| {
+            let order = entries[number].order;
+            !order.streamed || order.lsn < position
+        };
         let mut chosen: Vec<u64> = if force {
-            request.letters.iter().copied().collect()
+            request.letters.iter().copied().filter(is_behind).collect()
         } else {
             let mut seen: FxHashSet<u64> = FxHashSet::default();
             let mut chosen = Vec::new();
@@ -28,6 +33,9 @@ impl State {
                 }
                 let group = self.index.group(number);
                 seen.extend(&group);
+                if !group.iter().all(is_behind) {
+                    continue;
+                }
                 if group.is_disjoint(&request.failed) {
                     chosen.extend(&group);
                     request.letters.extend(group);

@@ -71,7 +71,7 @@ pub(super) fn pass(letters: &DeadLetters, delivery: &Delivery, poison: &[usize])
 /// Sends everything that was asked for, and returns the ids of what went out.
 pub(super) fn replay(letters: &DeadLetters, poison: &[u64]) -> Vec<u64> {
     let mut sent = Vec::new();
-    while let Some(replay) = letters.take_replay().unwrap() {
+    while let Some(replay) = letters.take_replay(crate::batch::Lsn(u64::MAX)).unwrap() {
         let rows: Vec<Row> = replay.rows.iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
         let number = |row: &Row| match replay.batch.transaction(row).origin {
             crate::batch::Origin::Replay(replay) => replay.letter,

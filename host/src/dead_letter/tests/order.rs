@@ -170,7 +170,7 @@ fn too_many_that_wait_stop_the_pipeline_until_the_store_is_opened_again() {
         .request_replay(&Selection::Table("public.orders".into()), false)
         .unwrap();
     // Nothing may come to wait behind it meanwhile: it would stop the table once more.
-    assert!(letters.take_replay().unwrap().unwrap().hold);
+    assert!(letters.take_replay(crate::batch::Lsn(u64::MAX)).unwrap().unwrap().hold);
     letters.begin_session();
     assert_eq!(replay(&letters, &[]), [1, 2]);
     set_aside(&letters).unwrap();

@@ -17,7 +17,7 @@ fn a_letter_takes_those_that_wait_behind_it_along() {
     let letters = three(folder.path());
     let requested = letters.request_replay(&Selection::Numbers(vec![2]), false).unwrap();
     assert_eq!(requested.letters, [1, 2]);
-    let replay = letters.take_replay().unwrap().unwrap();
+    let replay = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
     let (_, rows) = &replay.rows[0];
     let transactions = &replay.batch.transactions;
     assert!(transactions.iter().all(crate::batch::Transaction::is_aside));
@@ -45,7 +45,7 @@ fn a_letter_takes_those_that_wait_behind_it_along() {
     assert!(line.contains(r#""xid":741,"position":"0/10""#), "{line}");
 
     // Until it is settled the key stays blocked, and no second round goes out.
-    assert!(letters.take_replay().unwrap().is_none());
+    assert!(letters.take_replay(Lsn(u64::MAX)).unwrap().is_none());
     assert_eq!(pass(&letters, &update(0x40, "1").delivery(4), &[]), [] as [usize; 0]);
     letters.settle(replay.ticket).unwrap();
     letters.settle(replay.ticket).unwrap();
@@ -56,13 +56,65 @@ fn a_letter_takes_those_that_wait_behind_it_along() {
     assert_eq!(letters.counts().replayed, 3);
 }
 
+/// What came before them is sent by the server once more, and must not arrive behind them.
+#[test]
+fn letters_that_the_stream_has_still_to_come_to_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = three(folder.path());
+    letters.request_replay(&Selection::All, false).unwrap();
+    drop(letters);
+    let letters = open(folder.path());
+    assert!(letters.take_replay(Lsn(0x20)).unwrap().is_none());
+    let first = letters.take_replay(Lsn(0x28)).unwrap().unwrap();
+    letters.settle(first.ticket).unwrap();
+    assert_eq!(numbers(folder.path()), [3]);
+    assert!(letters.take_replay(Lsn(0x30)).unwrap().is_none());
+    let second = letters.take_replay(Lsn(0x38)).unwrap().unwrap();
+    letters.settle(second.ticket).unwrap();
+    assert_eq!(numbers(folder.path()), [] as [u64; 0]);
+}
+
+/// Plugins that can't take them at all: the next start isn't to end there, too.
+#[test]
+fn a_request_that_is_called_off_leaves_its_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = three(folder.path());
+    letters.request_replay(&Selection::Numbers(vec![1]), false).unwrap();
+    letters.request_replay(&Selection::Numbers(vec![3]), false).unwrap();
+    let replay = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
+    letters.call_off(replay.ticket).unwrap();
+    drop(letters);
+    let letters = open(folder.path());
+    assert_eq!(numbers(folder.path()), [1, 2, 3]);
+    assert_eq!(super::replay(&letters, &[]), [3]);
+    assert!(letters.take_replay(Lsn(u64::MAX)).unwrap().is_none());
+    assert_eq!(numbers(folder.path()), [1, 2]);
+}
+
+/// The later change of a key has been delivered: the earlier one is left out, unless that is forced, too.
+#[test]
+fn what_a_forced_letter_has_overtaken_is_superseded() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = three(folder.path());
+    letters.request_replay(&Selection::Numbers(vec![2]), true).unwrap();
+    assert_eq!(super::replay(&letters, &[]), [2]);
+    drop(letters);
+    let letters = open(folder.path());
+    let refused = letters.request_replay(&Selection::Numbers(vec![1]), false).unwrap_err();
+    assert!(refused.headline.contains('1'), "{refused:?}");
+    let requested = letters.request_replay(&Selection::All, false).unwrap();
+    assert_eq!((requested.letters, requested.superseded), (vec![3], vec![1]));
+    // Nothing waits behind it any more.
+    assert_eq!(pass(&letters, &update(0x40, "1").delivery(4), &[]), [0]);
+}
+
 #[test]
 fn a_crash_in_between_sends_it_again_under_the_same_ids() {
     let folder = tempfile::tempdir().unwrap();
     let letters = three(folder.path());
     letters.request_replay(&Selection::All, false).unwrap();
     let origins = |letters: &DeadLetters| {
-        let replay = letters.take_replay().unwrap().unwrap();
+        let replay = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
         let origins = replay.batch.transactions.iter().map(|t| t.origin);
         (origins.collect::<Vec<Origin>>(), replay.ticket)
     };
@@ -76,10 +128,10 @@ fn a_crash_in_between_sends_it_again_under_the_same_ids() {
     let (again, ticket) = origins(&letters);
     assert_eq!(again, first);
     letters.settle(ticket).unwrap();
-    assert!(letters.take_replay().unwrap().is_none());
+    assert!(letters.take_replay(Lsn(u64::MAX)).unwrap().is_none());
     drop(letters);
     let letters = open(folder.path());
-    assert!(letters.take_replay().unwrap().is_none());
+    assert!(letters.take_replay(Lsn(u64::MAX)).unwrap().is_none());
     assert_eq!(numbers(folder.path()), [] as [u64; 0]);
 }
 
@@ -88,7 +140,7 @@ fn what_fails_again_stays_with_what_waits_behind_it() {
     let folder = tempfile::tempdir().unwrap();
     let letters = three(folder.path());
     letters.request_replay(&Selection::All, false).unwrap();
-    let replay = letters.take_replay().unwrap().unwrap();
+    let replay = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
     let rows: Vec<Row> = replay.rows[0].1.clone();
     let mut aside = rejected(&rows[0]);
     aside.cause.message = "still no good".into();
@@ -98,7 +150,7 @@ fn what_fails_again_stays_with_what_waits_behind_it() {
         [true, true, false]
     );
     letters.settle(replay.ticket).unwrap();
-    assert!(letters.take_replay().unwrap().is_none());
+    assert!(letters.take_replay(Lsn(u64::MAX)).unwrap().is_none());
     let peeked = peek(folder.path(), |_| {}).unwrap();
     assert_eq!(peeked.letters.keys().collect::<Vec<_>>(), [&1, &2]);
     assert_eq!(peeked.letters[&1].reason(), "rejected bad: still no good");
@@ -115,7 +167,7 @@ fn a_busy_key_makes_the_stream_wait_in_the_end() {
     letters.request_replay(&Selection::All, false).unwrap();
     let mut rounds = Vec::new();
     for round in 2.. {
-        let Some(replay) = letters.take_replay().unwrap() else {
+        let Some(replay) = letters.take_replay(Lsn(u64::MAX)).unwrap() else {
             break;
         };
         rounds.push(replay.hold);
@@ -136,7 +188,7 @@ fn what_waited_behind_a_letter_that_has_gone_meanwhile_is_sent_without_being_ask
     let letters = open(folder.path());
     pass(&letters, &insert(0x10, "1").delivery(1), &[0]);
     letters.request_replay(&Selection::All, false).unwrap();
-    let replay = letters.take_replay().unwrap().unwrap();
+    let replay = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
     let later = update(0x20, "1").update(&orders(), &[text("1"), text("b"), Value::Null], None);
     let later = later.delivery(2);
     let route = letters.route(ROUTE);
@@ -164,7 +216,7 @@ fn a_dropped_letter_frees_its_key_only_with_the_last() {
     let missing = letters.drop_letters(&Selection::Numbers(vec![1])).unwrap_err();
     assert_eq!(missing.code, "E0806");
     letters.request_replay(&Selection::All, false).unwrap();
-    let under_way = letters.take_replay().unwrap().unwrap();
+    let under_way = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
     let busy = letters.drop_letters(&Selection::Numbers(vec![3])).unwrap_err();
     assert_eq!(busy.code, "E0807");
     letters.settle(under_way.ticket).unwrap();
@@ -202,7 +254,7 @@ fn a_large_replay_goes_out_in_rounds() {
         pass(&letters, &batch.delivery(at), &[0]);
     }
     letters.request_replay(&Selection::All, false).unwrap();
-    let first = letters.take_replay().unwrap().unwrap();
+    let first = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
     assert_eq!(first.len(), 2);
     letters.settle(first.ticket).unwrap();
     assert_eq!(replay(&letters, &[]), [3, 4]);
@@ -216,7 +268,7 @@ fn what_an_earlier_session_has_sent_is_gone_and_what_waits_behind_it_follows() {
     let folder = tempfile::tempdir().unwrap();
     let letters = three(folder.path());
     letters.request_replay(&Selection::Numbers(vec![1]), false).unwrap();
-    let replay = letters.take_replay().unwrap().unwrap();
+    let replay = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
     let sent = letters.sent(replay.ticket);
     assert_eq!(sent, [1, 2]);
     assert_eq!(pass(&letters, &update(0x40, "1").delivery(4), &[]), [] as [usize; 0]);

@@ -11,7 +11,7 @@ impl Intake {
     /// Dead letters that somebody wants to be sent again. Where the store says so, the stream waits until that is
     /// settled.
     pub(super) fn replay(&mut self) -> Result<(), LaneEnd> {
-        let Some(mut replay) = self.letters.take_replay().map_err(LaneEnd::Problem)? else {
+        let Some(mut replay) = self.letters.take_replay(self.position).map_err(LaneEnd::Problem)? else {
             return Ok(());
         };
         let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.states.len()];

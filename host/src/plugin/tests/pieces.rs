@@ -126,7 +126,7 @@ impl Outcome {
         }
         let came = made.clone();
         let mut processed = Processed::default();
-        let in_place = rows.len() % 2 == 0;
+        let in_place = rows.len().is_multiple_of(2);
         match in_place {
             true => chain.process_in_place_behind(&mut batch, &mut made, &mut processed, waits),
             false => chain.process_behind(&mut batch, &mut made, &mut processed, waits),

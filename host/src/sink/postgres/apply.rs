@@ -356,7 +356,12 @@ impl Applier {
         let kind = run.kind;
         let always = self.targets[&work.batch.relation(&rows[0]).index].brings_always(&run.columns);
         if always && !run.long && self.upserts(kind) {
-            self.replace(work, &run, pipeline).await?;
+            if !self.independent {
+                // Taking the row away would take others along, by foreign keys.
+                self.refuse_differing(work, &run, pipeline).await?;
+            } else {
+                self.replace(work, &run, pipeline).await?;
+            }
         }
         if run.long && self.may_make_tables(work, first, pipeline).await? {
             self.send_long(work, &run, pipeline).await?;
@@ -419,13 +424,28 @@ impl Applier {
     ) -> Result<(), SinkError> {
         let before = self.passed_over;
         self.drain(work, pipeline).await?;
-        if self.passed_over.missing == before.missing {
+        match self.passed_over.missing == before.missing {
+            true => Ok(()),
+            false => self.refuse_differing(work, &run, pipeline).await,
+        }
+    }
+
+    /// Whether a row of these has another ALWAYS identity at the target, which no statement changes.
+    async fn refuse_differing<'a>(
+        &mut self,
+        work: Work<'a>,
+        run: &Run,
+        pipeline: &mut Pipeline<'a, Sent>,
+    ) -> Result<(), SinkError> {
+        let target = &self.targets[&work.batch.relations[run.relation as usize].index];
+        if !target.keyed || target.due {
             return Ok(());
         }
+        self.drain(work, pipeline).await?;
         let first = run.rows.start;
         let differing = Run {
             kind: Kind::Differing,
-            ..run
+            ..run.clone()
         };
         let Some(prepared) = self.prepared(work, &differing, false, pipeline).await? else {
             return Ok(());
