@@ -152,6 +152,34 @@ fn what_is_sent_again_counts_once_and_not_at_all_where_it_fails_again() {
     }
 }
 
+/// What letters meet that no policy of a plugin covers ends the session, and not the next one, too.
+#[test]
+fn letters_that_break_a_plugin_once_too_often_are_called_off() {
+    let bench = Bench::new(1);
+    push(&bench, 1, &PAYMENTS, 7);
+    counted(&bench, vec![counting(POISON, None)]);
+    let bench = bench.again();
+    bench.letters.request_replay(&Selection::All, false).unwrap();
+    push(&bench, 8, &[(9, 1)], 1);
+    let columns = Columns {
+        customer: 1,
+        amount: 2,
+        total: 3,
+    };
+    let mut version = state::breaking(Keeps::State, columns, 1, POISON);
+    version.policies.max_faults = 0;
+    let chain = state::chain(version, Kept::default()).unwrap();
+    let (_, end) = bench.run_to_end(vec![route("payments", &[0], Some(chain))], 1, 0);
+    let LaneEnd::Problem(problem) = end else {
+        panic!("{end:?}");
+    };
+    assert_eq!(problem.code, "E0313");
+    assert!(problem.cause.unwrap().contains("the next start doesn't send them"));
+    bench.letters.begin_session();
+    assert!(bench.letters.take_replay(Lsn(u64::MAX)).unwrap().is_none());
+    assert_eq!(bench.letters.counts().letters, 5);
+}
+
 /// While rows are owed that a copy reads again, no state is stored. A letter that was sent again has to wait for one.
 #[test]
 fn a_letter_is_gone_only_with_the_state_that_has_it() {

@@ -7,7 +7,7 @@ use super::facts::Facts;
 use super::group;
 use super::keys::Due;
 use super::pipeline::{Pipeline, Tail};
-use super::refusal::{AGAIN, incomplete, refused, regiven};
+use super::refusal::{AGAIN, incomplete, refused};
 use super::run::{Columns, Cutter, Kind, Run};
 use super::statement::{self, Sql};
 use super::straight;
@@ -354,14 +354,9 @@ impl Applier {
             return Ok(());
         }
         let kind = run.kind;
-        let always = self.targets[&work.batch.relation(&rows[0]).index].brings_always(&run.columns);
-        if always && !run.long && self.upserts(kind) {
-            if !self.independent {
-                // Taking the row away would take others along, by foreign keys.
-                self.refuse_differing(work, &run, pipeline).await?;
-            } else {
-                self.replace(work, &run, pipeline).await?;
-            }
+        let always = self.brings_always(work, &run);
+        if always {
+            self.before_always(work, &run, pipeline).await?;
         }
         if run.long && self.may_make_tables(work, first, pipeline).await? {
             self.send_long(work, &run, pipeline).await?;
@@ -376,86 +371,10 @@ impl Applier {
         }
         if kind == Kind::Move {
             self.settle_move(work, run, pipeline).await?;
-        } else if always && matches!(kind, Kind::Update | Kind::Complete) {
-            self.settle_always(work, run, pipeline).await?;
+        } else if always {
+            self.settle_always(work, &run, pipeline).await?;
         }
         Ok(())
-    }
-
-    fn upserts(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::Insert | Kind::Upsert => true,
-            Kind::Add => self.conflict == OnConflict::Overwrite,
-            _ => false,
-        }
-    }
-
-    /// Takes away the rows that an upsert can't make what they should be: of an identity that is GENERATED ALWAYS.
-    async fn replace<'a>(
-        &mut self,
-        work: Work<'a>,
-        run: &Run,
-        pipeline: &mut Pipeline<'a, Sent>,
-    ) -> Result<(), SinkError> {
-        let target = &self.targets[&work.batch.relations[run.relation as usize].index];
-        if !target.keyed || target.due {
-            return Ok(());
-        }
-        let (client, first) = (work.client, run.rows.start);
-        let replaced = Run {
-            kind: Kind::Replaced,
-            ..run.clone()
-        };
-        let Some(prepared) = self.prepared(work, &replaced, false, pipeline).await? else {
-            return Ok(());
-        };
-        let arrays = encode::arrays(work, &work.rows[run.rows.clone()], &prepared.sql);
-        let reply = async move { client.execute_raw(&prepared.statement, arrays).await };
-        pipeline.send(Sent::uncounted(first), reply).await;
-        Ok(())
-    }
-
-    /// An update finds no row whose ALWAYS identity isn't the one that it brings. That it is another is no missing row.
-    async fn settle_always<'a>(
-        &mut self,
-        work: Work<'a>,
-        run: Run,
-        pipeline: &mut Pipeline<'a, Sent>,
-    ) -> Result<(), SinkError> {
-        let before = self.passed_over;
-        self.drain(work, pipeline).await?;
-        match self.passed_over.missing == before.missing {
-            true => Ok(()),
-            false => self.refuse_differing(work, &run, pipeline).await,
-        }
-    }
-
-    /// Whether a row of these has another ALWAYS identity at the target, which no statement changes.
-    async fn refuse_differing<'a>(
-        &mut self,
-        work: Work<'a>,
-        run: &Run,
-        pipeline: &mut Pipeline<'a, Sent>,
-    ) -> Result<(), SinkError> {
-        let target = &self.targets[&work.batch.relations[run.relation as usize].index];
-        if !target.keyed || target.due {
-            return Ok(());
-        }
-        self.drain(work, pipeline).await?;
-        let first = run.rows.start;
-        let differing = Run {
-            kind: Kind::Differing,
-            ..run.clone()
-        };
-        let Some(prepared) = self.prepared(work, &differing, false, pipeline).await? else {
-            return Ok(());
-        };
-        let arrays = encode::arrays(work, &work.rows[differing.rows.clone()], &prepared.sql);
-        let found = work.client.execute_raw(&prepared.statement, arrays).await;
-        match found.map_err(|error| refused(work, first, &error))? {
-            0 => Ok(()),
-            _ => Err(regiven(work, first).into()),
-        }
     }
 
     pub(super) fn expected(&self, kind: Kind, first: usize, rows: &[Row]) -> Sent {

@@ -40,6 +40,7 @@
 //! came before the refused row's transaction is committed, so that this transaction alone can be skipped.
 
 mod about;
+mod always;
 mod apply;
 mod audit;
 mod check;

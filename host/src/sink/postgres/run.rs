@@ -111,6 +111,13 @@ pub(super) struct Run {
     pub(super) rows: Range<usize>,
 }
 
+impl Run {
+    /// The same rows for another statement.
+    pub(super) fn as_kind(&self, kind: Kind) -> Self {
+        Self { kind, ..self.clone() }
+    }
+}
+
 /// A change that can't be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
