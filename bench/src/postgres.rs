@@ -49,16 +49,20 @@ struct Way {
     plugins: bool,
     /// Further keys of the sink.
     keys: &'static str,
+    /// What the source may take to decode in, for both sides; its own setting unless given.
+    memory: Option<&'static str>,
 }
 
 impl Way {
     const PLAIN: Self = Self {
         plugins: false,
         keys: "",
+        memory: None,
     };
     const THROUGH_PLUGINS: Self = Self {
         plugins: true,
         keys: "",
+        memory: None,
     };
 }
 
@@ -100,10 +104,22 @@ fn cases(rows: u64) -> Vec<Case> {
     let relaxed = Way {
         plugins: false,
         keys: ", transactions: relaxed",
+        memory: None,
+    };
+    let decoded_in_memory = Way {
+        memory: Some("512MB"),
+        ..Way::THROUGH_PLUGINS
     };
     vec![
         inserts("inserts in one transaction", &one, rows, Way::PLAIN, None),
         inserts("the same, filter + mask", &one, rows, Way::THROUGH_PLUGINS, Some(1.2)),
+        inserts(
+            "the same, filter + mask, decoded in memory",
+            &one,
+            rows,
+            decoded_in_memory,
+            Some(1.2),
+        ),
         inserts("the same, relaxed", &one, rows, relaxed, None),
         inserts("one-row transactions", &each, small, Way::PLAIN, None),
         inserts(
@@ -184,7 +200,7 @@ pub fn run(options: &Options) -> Result<()> {
                 target.script(&database, &fill)?;
                 target.sql(DATABASE, "CHECKPOINT")?;
                 of_side.runs.push(match side {
-                    "peer" => peer((&source, &target), &database)?,
+                    "peer" => peer(case.way, (&source, &target), &database)?,
                     _ => rowmill(&place, case.way, (&source, &target), &database)?,
                 });
                 target.sql(DATABASE, &format!("DROP DATABASE {database} WITH (FORCE)"))?;
@@ -233,11 +249,14 @@ fn arrived(target: &Cluster, database: &str) -> Result<()> {
     Ok(())
 }
 
-fn peer((source, target): (&Cluster, &Cluster), database: &str) -> Result<Taken> {
+fn peer(way: Way, (source, target): (&Cluster, &Cluster), database: &str) -> Result<Taken> {
+    let options = way.memory.map_or_else(String::new, |memory| {
+        format!(" options=''-c logical_decoding_work_mem={memory}''")
+    });
     target.sql(
         database,
         &format!(
-            "CREATE SUBSCRIPTION {database} CONNECTION 'host=127.0.0.1 user=postgres port={} dbname={DATABASE}'
+            "CREATE SUBSCRIPTION {database} CONNECTION 'host=127.0.0.1 user=postgres port={} dbname={DATABASE}{options}'
              PUBLICATION bench WITH (create_slot = false, slot_name = '{database}', copy_data = false, enabled = false)",
             source.port()
         ),
@@ -290,9 +309,12 @@ fn pipeline(source: &Cluster, target: &Cluster, slot: &str, way: Way) -> String 
         true => (FILTER_AND_MASK, ", plugins: [paid-only, mask-pii]"),
         false => ("", ""),
     };
+    let memory = way.memory.map_or_else(String::new, |memory| {
+        format!(", decoding_memory: {}", memory.replace("MB", "MiB"))
+    });
     format!(
         "source:
-  postgres: {{ url: \"{}\", publication: bench, slot: {slot}, snapshot: never }}
+  postgres: {{ url: \"{}\", publication: bench, slot: {slot}, snapshot: never{memory} }}
 {defined}routes:
   - {{ tables: [public.orders]{named}, sinks: [target] }}
   - {{ tables: [public.done], sinks: [target] }}

@@ -1,7 +1,7 @@
 //! Rows that break a plugin cost themselves alone: the others go on in order, and what was set aside arrives once the
 //! plugin is mended.
 
-use rowmill_tests::{Host, LONG, Random, Shop, free_port, wait_until};
+use rowmill_tests::{Fault, Host, LONG, Proxy, Random, Shop, free_port, wait_until};
 use std::time::Duration;
 
 const TABLE: &str = "CREATE TABLE items (id int PRIMARY KEY, kind text, n bigint)";
@@ -97,6 +97,45 @@ fn p4_every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
     })
     .unwrap();
     host.terminate().unwrap();
+}
+
+/// Neither a position nor a key tells a letter's row from the same one once more: the target is asked what became of the
+/// transaction whose reply is lost.
+#[test]
+fn letters_into_a_table_without_a_key_arrive_once_whatever_becomes_of_a_reply() {
+    let shop = shop();
+    let keyless = "ALTER TABLE items DROP CONSTRAINT items_pkey, REPLICA IDENTITY FULL";
+    shop.source(keyless).unwrap();
+    shop.target(keyless).unwrap();
+    let proxy = Proxy::before_all(shop.cluster.port()).unwrap();
+    let (url, port) = (shop.cluster.url("target"), shop.cluster.port().to_string());
+    let through = url.replace(&port, &proxy.port().to_string());
+    let direct = pipeline(&shop);
+    let pipeline = direct.replace(&url, &through);
+    assert_ne!(pipeline, direct);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.source("INSERT INTO items VALUES (5000, 'good', 1)").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items", "1").unwrap();
+    shop.source("INSERT INTO items SELECT n, 'reject', n FROM generate_series(1, 20) n; INSERT INTO items VALUES (5001, 'good', 1)")
+        .unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items", "2").unwrap();
+    assert_eq!(letters(&shop).len(), 20);
+    mend(&shop, &host);
+    proxy.set(Fault::LoseReply);
+    replay_all(&shop);
+    shop.wait_for(&mut host, "a commit's reply is lost", || Ok(proxy.cuts() > 0))
+        .unwrap();
+    shop.source("INSERT INTO items VALUES (5002, 'good', 1)").unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id = 5002", "1")
+        .unwrap();
+    let expected = shop.source(EXPECTED).unwrap();
+    shop.wait_target(&mut host, RIGHT, &expected).unwrap();
+    wait_until("no letter is left", LONG, || {
+        Ok(letters(&shop).is_empty().then_some(()))
+    })
+    .unwrap();
+    host.terminate().unwrap();
+    assert_eq!(shop.target(RIGHT).unwrap(), expected);
 }
 
 /// Poison at random under load, kills at random moments: in the end everything but the letters is there, and with them

@@ -191,6 +191,35 @@ fn s47_streamed_and_not_write_the_same_lines() {
     }
 }
 
+/// `decoding_memory`: what the server would write to its disk and read again stays in its memory.
+#[test]
+fn a_server_with_memory_to_decode_in_spills_nothing() {
+    let cluster = cluster();
+    let mut own = Run::start(&pipeline(&cluster, "own", "", "off"));
+    let mut more = Run::start(&pipeline(&cluster, "more", "    decoding_memory: 64MiB", "off"));
+    own.wait_streaming(&cluster, "rowmill_own");
+    more.wait_streaming(&cluster, "rowmill_more");
+    cluster.sql("postgres", BEYOND_MEMORY).unwrap();
+    own.wait_rows(12_000);
+    more.wait_rows(12_000);
+    own.host.terminate().unwrap();
+    more.host.terminate().unwrap();
+    let told = |slot: &str, expected: &str| {
+        let query = format!(
+            "SELECT spill_txns, total_txns > 0 FROM pg_stat_replication_slots WHERE slot_name = 'rowmill_{slot}'"
+        );
+        // The server tells its counts at the end at the latest.
+        wait_until("the server has told", LONG, || {
+            let counts = cluster.sql("postgres", &query)?;
+            ensure!(counts == expected, "{slot}: {counts}");
+            Ok(Some(()))
+        })
+        .unwrap();
+    };
+    told("own", "1|t");
+    told("more", "0|t");
+}
+
 #[test]
 fn killed_while_a_transaction_streams() {
     let cluster = cluster();

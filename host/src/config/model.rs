@@ -57,6 +57,8 @@ pub struct Source {
     pub snapshot: Snapshot,
     /// Whether large transactions are received while they are in progress.
     pub stream_transactions: bool,
+    /// Bytes that the server may hold of transactions that it decodes; its own setting unless given.
+    pub decoding_memory: Option<ByteSize>,
     /// Whether prepared transactions are received when they are prepared.
     pub two_phase: bool,
     /// Whether standbys keep the slot; where the server can unless given.

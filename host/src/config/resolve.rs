@@ -89,6 +89,7 @@ fn source(item: &Item) -> Option<Source> {
             conditions: conditions(snapshot)?,
         },
         stream_transactions: item.text("stream_transactions")? == "true",
+        decoding_memory: item.size("decoding_memory"),
         two_phase: item.text("two_phase")? == "true",
         failover_slot: item.text("failover_slot").map(|word| word == "true"),
         spill: item.size("spill")?,

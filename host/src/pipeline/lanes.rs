@@ -17,15 +17,13 @@ use super::job::{Done, Job};
 use super::lane::{Lane, LaneChain, Takeover};
 use super::outflow::Outflow;
 use super::probation::Warden;
+use super::under_way::UnderWay;
 use crate::checkpoint::Mark;
 use crate::plugin::GuestMetrics;
 use crate::problem::{Exit, Problem};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
-
-/// Batches that are under way at the same time, for each lane: one in it and one that waits, so that no lane runs dry.
-const JOBS_PER_LANE: usize = 2;
 
 /// What a lane is told.
 pub(super) enum Order {
@@ -39,8 +37,8 @@ pub(super) enum Order {
 
 /// What the outflow is told, in the order of the batches.
 pub(super) enum Ticket {
-    /// The batch comes from its lane.
-    Batch(Receiver<Result<Done, Box<Problem>>>),
+    /// The batch comes from its lane, and had so many bytes.
+    Batch(Receiver<Result<Done, Box<Problem>>>, usize),
     Marks(Vec<Mark>),
 }
 
@@ -51,7 +49,8 @@ pub(super) enum Lanes {
     },
     Threads {
         lanes: Vec<(Sender<Order>, JoinHandle<()>)>,
-        tickets: SyncSender<Ticket>,
+        tickets: Sender<Ticket>,
+        under_way: Arc<UnderWay>,
         outflow: JoinHandle<Result<(), LaneEnd>>,
         next: usize,
     },
@@ -74,8 +73,10 @@ impl Lanes {
             let lane = Box::new(lane);
             return Ok(Self::Inline { lane, outflow });
         }
-        let (tickets, taken) = mpsc::sync_channel(count * JOBS_PER_LANE);
-        let outflow = spawn("outflow", move || deliver(outflow, &taken))?;
+        let (tickets, taken) = mpsc::channel();
+        let under_way = Arc::new(UnderWay::new(count));
+        let ending = Arc::clone(&under_way);
+        let outflow = spawn("outflow", move || deliver(outflow, &taken, &Closing(ending)))?;
         let lanes = lanes.enumerate().map(|(at, lane)| {
             let (orders, taken) = mpsc::channel();
             Ok((orders, spawn(&format!("lane-{at}"), move || work(lane, &taken))?))
@@ -83,6 +84,7 @@ impl Lanes {
         Ok(Self::Threads {
             lanes: lanes.collect::<Result<_, LaneEnd>>()?,
             tickets,
+            under_way,
             outflow,
             next: 0,
         })
@@ -96,14 +98,21 @@ impl Lanes {
                 outflow.deliver(done)
             }
             Self::Threads {
-                lanes, tickets, next, ..
+                lanes,
+                tickets,
+                under_way,
+                next,
+                ..
             } => {
                 *next = (*next + 1) % lanes.len();
                 let lane = if pinned { 0 } else { *next };
                 let (done, result) = mpsc::sync_channel(1);
                 let gone = |_| LaneEnd::SinkGone;
-                // The ticket first: it waits while enough is under way.
-                tickets.send(Ticket::Batch(result)).map_err(gone)?;
+                let bytes = job.batch.size_bytes();
+                if !under_way.begin(bytes) {
+                    return Err(LaneEnd::SinkGone);
+                }
+                tickets.send(Ticket::Batch(result, bytes)).map_err(gone)?;
                 let order = Order::Process(Box::new(job), done);
                 lanes[lane].0.send(order).map_err(|_| LaneEnd::SinkGone)
             }
@@ -218,15 +227,25 @@ fn work(mut lane: Lane, orders: &Receiver<Order>) {
     }
 }
 
-fn deliver(mut outflow: Outflow, tickets: &Receiver<Ticket>) -> Result<(), LaneEnd> {
+/// Tells the intake, should it wait, that the outflow has ended.
+struct Closing(Arc<UnderWay>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+fn deliver(mut outflow: Outflow, tickets: &Receiver<Ticket>, closing: &Closing) -> Result<(), LaneEnd> {
     while let Ok(ticket) = tickets.recv() {
         match ticket {
             Ticket::Marks(marks) => outflow.mark(marks),
-            Ticket::Batch(result) => match result.recv() {
-                Ok(done) => outflow.deliver(done.map_err(LaneEnd::Problem)?)?,
-                // The lane has panicked: joining it says so.
-                Err(_) => return Err(LaneEnd::SinkGone),
-            },
+            Ticket::Batch(result, bytes) => {
+                // A lane that has panicked: joining it says so.
+                let done = result.recv().map_err(|_| LaneEnd::SinkGone)?;
+                outflow.deliver(done.map_err(LaneEnd::Problem)?)?;
+                closing.0.end(bytes);
+            }
         }
     }
     Ok(())

@@ -39,6 +39,7 @@ mod selected;
 mod shape;
 mod state_stats;
 mod stats;
+mod under_way;
 
 pub use codes::CODES;
 pub use columns::{KnownColumns, Met, project, route_key, route_names};

@@ -206,7 +206,7 @@ fn differences(process: &Process, running: &Pipeline, fresh: &Pipeline) -> Vec<S
 }
 
 /// What the next session takes up of the source. A key that comes has to be told here or in [`fixed`].
-fn of_source(source: &Source) -> [(&'static str, String); 8] {
+fn of_source(source: &Source) -> [(&'static str, String); 9] {
     let Source {
         url: _,
         tables: _,
@@ -218,6 +218,7 @@ fn of_source(source: &Source) -> [(&'static str, String); 8] {
         on_wal_pressure,
         snapshot,
         stream_transactions,
+        decoding_memory,
         spill,
         binary,
         max_row,
@@ -227,6 +228,7 @@ fn of_source(source: &Source) -> [(&'static str, String); 8] {
     [
         ("source.postgres.snapshot", format!("{snapshot:?}")),
         ("source.postgres.stream_transactions", stream_transactions.to_string()),
+        ("source.postgres.decoding_memory", format!("{decoding_memory:?}")),
         ("source.postgres.spill", format!("{spill:?}")),
         ("source.postgres.binary", binary.to_string()),
         ("source.postgres.max_row", format!("{max_row:?}")),

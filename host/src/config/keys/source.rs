@@ -38,6 +38,12 @@ const POSTGRES_SOURCE: Block = Block {
             "false",
             "Whether large transactions are received while they are in progress; they leave at their commit either way.",
         ),
+        Key::optional(
+            "decoding_memory",
+            &Shape::Size(ByteSize::mib(1), ByteSize::mib(1 << 20)),
+            "Bytes that the server may hold of transactions that it decodes for the pipeline, beyond which it writes them to its \
+             disk (its `logical_decoding_work_mem`), or sends them with `stream_transactions`; the server's own setting unless given.",
+        ),
         Key::default(
             "two_phase",
             &Shape::Choice(&["true", "false"]),

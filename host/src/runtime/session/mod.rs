@@ -170,7 +170,9 @@ fn protocol(process: &Process, server_version: u32) -> ProtocolOptions {
     } else {
         ProtocolOptions::choose(server_version)
     };
-    match process.config().source.two_phase {
+    let source = &process.config().source;
+    let chosen = chosen.with_decoding_memory(source.decoding_memory);
+    match source.two_phase {
         true => chosen.with_two_phase(server_version),
         false => chosen,
     }

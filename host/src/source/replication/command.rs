@@ -3,6 +3,7 @@
 use super::feedback::Clock;
 use super::receiver::Receiver;
 use crate::batch::Lsn;
+use crate::config::ByteSize;
 use crate::postgres::message::{self, tag};
 use crate::postgres::startup::{self, Purpose, Session};
 use crate::postgres::{ConnectError, Conninfo, QueryError};
@@ -44,6 +45,9 @@ pub struct ProtocolOptions {
     pub streaming: bool,
     /// Whether prepared transactions are sent when they are prepared. They need an assembler that keeps them.
     pub two_phase: bool,
+    /// What the server may hold of transactions that it decodes, before it writes them to its disk or sends them in progress;
+    /// its own setting unless given.
+    pub decoding_memory: Option<ByteSize>,
 }
 
 impl ProtocolOptions {
@@ -55,6 +59,7 @@ impl ProtocolOptions {
             messages: server_version >= VERSION_14,
             streaming: false,
             two_phase: false,
+            decoding_memory: None,
         }
     }
 
@@ -62,6 +67,15 @@ impl ProtocolOptions {
     #[must_use]
     pub fn with_binary(self, binary: bool) -> Self {
         Self { binary, ..self }
+    }
+
+    /// The same with so much memory for what is decoded.
+    #[must_use]
+    pub fn with_decoding_memory(self, decoding_memory: Option<ByteSize>) -> Self {
+        Self {
+            decoding_memory,
+            ..self
+        }
     }
 
     /// The same with transactions in progress, where the server can.
@@ -195,6 +209,10 @@ impl Connection {
         acks: watch::Receiver<Lsn>,
     ) -> Result<Receiver, QueryError> {
         let timeout = self.wal_sender_timeout().await?;
+        if let Some(ByteSize(bytes)) = options.decoding_memory {
+            let sql = format!("SET logical_decoding_work_mem = '{}kB'", bytes >> 10);
+            self.simple_query(&sql).await?;
+        }
         let mut out = BytesMut::new();
         frontend::query(&start_command(slot, from, publications, options), &mut out)
             .map_err(|_| QueryError::protocol("a name holds a zero byte"))?;

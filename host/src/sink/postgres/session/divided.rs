@@ -105,6 +105,7 @@ impl Session {
     /// Commits what was applied, though more may come of the same transaction.
     pub(super) async fn settle(&mut self, before: Option<Lsn>) -> Result<(), SinkError> {
         if self.open {
+            self.note_doubt().await?;
             let position = std::mem::replace(&mut self.position, before);
             self.commit_open().await?;
             self.position = position;

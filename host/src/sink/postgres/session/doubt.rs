@@ -1,7 +1,7 @@
-//! Commits whose reply may be lost, of copied rows that nothing at the target tells from the same ones once more: those of an
-//! appending sink, and of tables without a key there.
+//! Commits whose reply may be lost, of copied rows and of letters that are sent again, which nothing at the target tells from
+//! the same ones once more: those of an appending sink, and of tables without a key there.
 //!
-//! A change of the stream is known by the sink's position, a copied row by its key. Where there is none, the transaction is
+//! A change of the stream is known by the sink's position, any other row by its key. Where there is none, the transaction is
 //! asked for its number before it is committed, and the server, by the connection that comes next, what became of it.
 
 use super::Session;
@@ -24,7 +24,7 @@ impl Session {
     /// To be called for rows that were applied.
     pub(super) fn note_copied(&mut self, delivery: &Delivery) {
         let mut transactions = delivery.batch.transactions.iter();
-        if self.unrecognised || !transactions.any(|it| matches!(it.origin, Origin::Copy(_))) {
+        if self.unrecognised || transactions.all(|it| it.origin == Origin::Stream) {
             return;
         }
         let (appends, targets) = (self.applier.mode == WriteMode::Append, &self.applier.targets);
