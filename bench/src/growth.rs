@@ -137,26 +137,31 @@ fn spread(costs: &[f64]) -> (f64, f64) {
 fn tables(options: &Options) -> Result<Points> {
     let rows = MORE_FOR_TABLES * options.rows;
     let load = |cluster: &Cluster, tables: u64| {
-        let make = format!(
-            "DO $$ BEGIN FOR t IN 1..{tables} LOOP
-               EXECUTE format('CREATE TABLE of_%s.t_%s (id bigint PRIMARY KEY, status text, email text, note text)', {tables}, t);
-             END LOOP; END $$"
-        );
-        cluster.sql(DATABASE, &format!("CREATE SCHEMA of_{tables}"))?;
-        cluster.sql(DATABASE, &make)?;
-        let statements = rows / ROWS_PER_TABLE;
-        let commit_every = ROWS_PER_TRANSACTION / ROWS_PER_TABLE;
-        let fill = format!(
-            "DO $$ BEGIN FOR s IN 1..{statements} LOOP
-               EXECUTE format('INSERT INTO of_%s.t_%s SELECT %s + n, ''paid'', ''customer'' || n || ''@example.com'',
-                 ''a note of some forty characters, more or less'' FROM generate_series(1, {ROWS_PER_TABLE}) n',
-                 {tables}, 1 + s % {tables}, s * {ROWS_PER_TABLE});
-               IF s % {commit_every} = 0 THEN COMMIT; END IF;
-             END LOOP; END $$"
-        );
+        let fill = make_tables(cluster, tables, rows)?;
         Ok((format!("of_{tables}"), fill))
     };
     streamed(options, &TABLES, "tables", &load, &|_| rows)
+}
+
+/// Makes so many tables in the schema `of_<tables>`, and returns what fills them with `rows` together, ten in turn.
+pub fn make_tables(cluster: &Cluster, tables: u64, rows: u64) -> Result<String> {
+    let make = format!(
+        "DO $$ BEGIN FOR t IN 1..{tables} LOOP
+           EXECUTE format('CREATE TABLE of_%s.t_%s (id bigint PRIMARY KEY, status text, email text, note text)', {tables}, t);
+         END LOOP; END $$"
+    );
+    cluster.sql(DATABASE, &format!("CREATE SCHEMA of_{tables}"))?;
+    cluster.sql(DATABASE, &make)?;
+    let statements = rows / ROWS_PER_TABLE;
+    let commit_every = ROWS_PER_TRANSACTION / ROWS_PER_TABLE;
+    Ok(format!(
+        "DO $$ BEGIN FOR s IN 1..{statements} LOOP
+           EXECUTE format('INSERT INTO of_%s.t_%s SELECT %s + n, ''paid'', ''customer'' || n || ''@example.com'',
+             ''a note of some forty characters, more or less'' FROM generate_series(1, {ROWS_PER_TABLE}) n',
+             {tables}, 1 + s % {tables}, s * {ROWS_PER_TABLE});
+           IF s % {commit_every} = 0 THEN COMMIT; END IF;
+         END LOOP; END $$"
+    ))
 }
 
 fn widths(options: &Options) -> Result<Points> {

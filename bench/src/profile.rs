@@ -4,6 +4,7 @@
 //! Samples are taken by CPU time of the whole machine; those of the host and of the server's processes are told apart.
 //! Stacks are unwound by DWARF, which ends at a guest's frames: wasmtime names them, but not how to unwind them.
 
+use crate::growth::make_tables;
 use crate::orders::{self, DATABASE};
 use crate::report::store;
 use crate::stream::{require_version, tls_settings};
@@ -23,6 +24,8 @@ pub struct Options {
     pub postgres: Option<u32>,
 }
 
+/// Of the job that is spread over tables.
+const TABLES: u64 = 1_000;
 /// A second.
 const SAMPLES: &str = "499";
 /// Frames of a smaller share, in percent, aren't drawn.
@@ -109,7 +112,8 @@ impl Job {
 pub fn run(options: &Options) -> Result<()> {
     let certificate = tempfile::tempdir()?;
     let settings = tls_settings(certificate.path())?;
-    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let settings = settings.iter().map(String::as_str);
+    let settings: Vec<&str> = settings.chain(["max_locks_per_transaction=1024"]).collect();
     let (source, target) = (cluster(&settings)?, cluster(&[])?);
     require_version(&source, options.postgres)?;
     orders::create(&source)?;
@@ -127,14 +131,32 @@ pub fn run(options: &Options) -> Result<()> {
     let status = place.run(&warm.name, &warm.rest)?.arg("--once").status()?;
     ensure!(status.success(), "{}", place.log(&warm.name));
     place.keep_compiled(&warm.name)?;
-    let profiled = jobs.iter().map(|job| profiled(&place, job));
+    let of_jobs = jobs.iter().map(|job| profiled(&place, job));
+    let mut profiles = of_jobs.collect::<Result<Vec<_>>>()?;
+    if options.postgres.is_none() {
+        profiles.push(profiled(&place, &of_tables(&source, options.rows)?)?);
+    }
     let name = options
         .postgres
         .map_or("profile".to_owned(), |major| format!("profile-{major}"));
-    store(
-        &name,
-        json!({"jobs": profiled.collect::<Result<Vec<_>>>()?, "rows": options.rows}),
-    )
+    store(&name, json!({"jobs": profiles, "rows": options.rows}))
+}
+
+/// The same rows spread over many tables, ten to one after the other. They are written behind all other jobs, whose slots
+/// would meet them.
+fn of_tables(source: &Cluster, rows: u64) -> Result<Job> {
+    let fill = make_tables(source, TABLES, rows)?;
+    let publish = format!("CREATE PUBLICATION many FOR TABLES IN SCHEMA of_{TABLES}");
+    source.sql(DATABASE, &publish)?;
+    let slot = "stream_tables";
+    make_slot(source, slot, "pgoutput")?;
+    source.sql(DATABASE, &fill)?;
+    let how = format!("publication: many, slot: {slot}, snapshot: never");
+    Ok(Job {
+        name: slot.to_owned(),
+        slot: Some(slot),
+        rest: pipeline(source, "disable", &how, &format!("of_{TABLES}.*"), "discard: {}"),
+    })
 }
 
 /// The first one compiles the plugins.
@@ -147,16 +169,7 @@ fn jobs(source: &Cluster, target: &Cluster) -> [Job; 5] {
         Job {
             name: name.to_owned(),
             slot,
-            rest: format!(
-                "source:
-  postgres: {{ url: \"{}?sslmode={tls}\", {how} }}
-{FILTER_AND_MASK}routes:
-  - {{ tables: [public.orders], plugins: [paid-only, mask-pii], sinks: [there] }}
-sinks:
-  there: {{ {sink} }}
-",
-                source.url(DATABASE)
-            ),
+            rest: pipeline(source, tls, &how, "public.orders", sink),
         }
     };
     let into = format!("postgres: {{ url: \"{}\" }}", target.url(DATABASE));
@@ -167,6 +180,19 @@ sinks:
         job("copy", None, "disable", "discard: {}"),
         job("postgres", Some("postgres"), "disable", &into),
     ]
+}
+
+fn pipeline(source: &Cluster, tls: &str, how: &str, tables: &str, sink: &str) -> String {
+    format!(
+        "source:
+  postgres: {{ url: \"{}?sslmode={tls}\", {how} }}
+{FILTER_AND_MASK}routes:
+  - {{ tables: [{tables}], plugins: [paid-only, mask-pii], sinks: [there] }}
+sinks:
+  there: {{ {sink} }}
+",
+        source.url(DATABASE)
+    )
 }
 
 fn profiled(place: &Workplace, job: &Job) -> Result<Value> {
