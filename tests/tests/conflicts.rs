@@ -62,6 +62,50 @@ fn k5_by_default_the_sink_stops_and_the_transaction_can_be_skipped() {
     assert_eq!(found(&shop), "4 before, 5 theirs, 6 behind; 0");
 }
 
+/// Of a transaction everything else is there, and the row itself once the target takes it.
+#[test]
+fn a_row_that_the_sink_cannot_take_is_set_aside_alone() {
+    let (shop, pipeline, code) = conflict("");
+    let once = |code| Host::verb(shop.folder(), &pipeline, &["run", "--once"], code).unwrap();
+    let verb = |arguments: &[&str], code| Host::verb_of(shop.folder(), arguments, code).unwrap();
+    let (_, told) = once(code);
+    let (_, behind) = told.split_once("rowmill dead-letter add warehouse ").unwrap();
+    let id = behind.split('`').next().unwrap();
+    let add = ["dead-letter", "add", "warehouse", id];
+    let strange = id.replacen(|digit| digit != '0', "0", 1);
+    for (sink, row) in [("warehouse", strange.as_str()), ("elsewhere", id)] {
+        let (_, told) = verb(&["dead-letter", "add", sink, row], 2);
+        assert!(told.contains("E0806"), "{row}: {told}");
+    }
+    assert!(verb(&add, 0).0.contains("is set aside when it comes again"));
+    assert!(
+        verb(&["dead-letter", "list"], 0)
+            .0
+            .contains("sink warehouse can't take it")
+    );
+    once(0);
+    assert_eq!(found(&shop), "4 before, 5 theirs, 6 behind; 2");
+
+    // Its letter is there, and later changes of its key wait.
+    let (listed, _) = verb(&["dead-letter", "list"], 0);
+    assert!(
+        listed.contains("refused: sink warehouse can't take it") && listed.contains("1 dead letter"),
+        "{listed}"
+    );
+    assert!(verb(&add, 2).1.contains("E0806"));
+    shop.source("UPDATE orders SET status = 'later' WHERE id = 5").unwrap();
+    shop.source("UPDATE orders SET status = 'changed' WHERE id = 6")
+        .unwrap();
+    once(0);
+    assert_eq!(found(&shop), "4 before, 5 theirs, 6 changed; 2");
+
+    shop.target("DELETE FROM orders WHERE id = 5").unwrap();
+    verb(&["dead-letter", "replay", "--all"], 0);
+    once(0);
+    assert_eq!(found(&shop), "4 before, 5 later, 6 changed; 2");
+    assert!(verb(&["dead-letter", "list"], 0).0.contains("no dead letters"));
+}
+
 #[test]
 fn skipped_changes_leave_the_rest_of_their_transaction() {
     let (shop, pipeline, code) = conflict(", conflict: skip");

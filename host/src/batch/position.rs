@@ -122,6 +122,23 @@ pub struct RowId {
     pub fan_out: u16,
 }
 
+impl RowId {
+    /// Of a streamed change, as it is written.
+    pub fn streamed(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let system_identifier = parts.next()?.parse().ok()?;
+        let commit_lsn = Lsn(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let (ordinal, fan_out) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        parts.next().is_none().then_some(Self {
+            system_identifier,
+            commit_lsn,
+            origin: Origin::Stream,
+            ordinal,
+            fan_out,
+        })
+    }
+}
+
 impl fmt::Display for RowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.origin {

@@ -7,7 +7,7 @@
 
 use super::cause::{Cause, PluginName};
 use super::fault;
-use super::index::{Asked, Index};
+use super::index::{Asked, ChangeId, Index};
 use super::key;
 use super::letter::{Change, Letter};
 use super::line::Record;
@@ -117,12 +117,22 @@ pub(super) fn is_concerned(index: &Index, route: RouteId, batch: &Batch) -> bool
         || tables.any(|relation| index.concerns(route.0, relation.oid))
 }
 
-/// Whether the change stands in a letter, or stood in one.
+/// Whether the change stands in a letter, stood in one, or is to stand in one.
 pub(super) fn is_known(index: &Index, route: RouteId, batch: &Batch, row: &Row) -> bool {
-    let lsn = batch.transaction(row).commit_lsn;
-    batch.transaction(row).origin == Origin::Stream
-        && lsn <= index.newest()
-        && index.knows((route.0, lsn.0, row.ordinal))
+    change_id(index, route, batch, row).is_some_and(|id| index.knows(id))
+}
+
+/// Whether the change is to stand in a letter.
+pub(super) fn is_refused(index: &Index, route: RouteId, batch: &Batch, row: &Row) -> bool {
+    let id = change_id(index, route, batch, row);
+    id.is_some_and(|id| index.refused_by(id).is_some())
+}
+
+/// What the change is known by, where any such change is known.
+fn change_id(index: &Index, route: RouteId, batch: &Batch, row: &Row) -> Option<ChangeId> {
+    let transaction = batch.transaction(row);
+    let may_be = transaction.origin == Origin::Stream && transaction.commit_lsn <= index.newest();
+    may_be.then_some((route.0, transaction.commit_lsn.0, row.ordinal))
 }
 
 /// The letter that a row has to wait behind.
@@ -236,6 +246,13 @@ impl<'a> Walk<'a> {
     }
 
     fn row_change(&mut self, row: &Row, aside: Option<Aside>) -> Result<(), Box<Problem>> {
+        let id = change_id(&self.state.index, self.route, self.batch, row);
+        if let Some(sink) = id.and_then(|id| self.state.index.refused_by(id)) {
+            let cause = Cause::new("refused", format!("sink {sink} can't take it"));
+            let behind = self.blocker(row);
+            self.held.push((row.transaction, row.ordinal));
+            return self.letter(row, Some((cause, None)), behind);
+        }
         if is_known(&self.state.index, self.route, self.batch, row) {
             self.held.push((row.transaction, row.ordinal));
             return Ok(());
@@ -245,7 +262,8 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         self.held.push((row.transaction, row.ordinal));
-        self.letter(row, aside, behind)
+        let why = aside.map(|aside| (aside.cause, Some(aside.plugin)));
+        self.letter(row, why, behind)
     }
 
     fn blocker(&mut self, row: &Row) -> Option<u64> {
@@ -268,12 +286,16 @@ impl<'a> Walk<'a> {
         blocker
     }
 
-    fn letter(&mut self, row: &Row, aside: Option<Aside>, behind: Option<u64>) -> Result<(), Box<Problem>> {
+    fn letter(
+        &mut self,
+        row: &Row,
+        why: Option<(Cause, Option<PluginName>)>,
+        behind: Option<u64>,
+    ) -> Result<(), Box<Problem>> {
         let route = self.state.routes[self.route.0 as usize].clone();
         let mut letter = Letter::of(self.batch, row, &route, self.now_us);
-        if let Some(aside) = aside {
-            letter.cause = Some(aside.cause);
-            letter.plugin = Some(aside.plugin);
+        if let Some((cause, plugin)) = why {
+            (letter.cause, letter.plugin) = (Some(cause), plugin);
         }
         let is_left_alone = letter.cause.is_none() && behind.is_none();
         letter.behind = behind;

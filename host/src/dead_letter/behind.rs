@@ -5,7 +5,7 @@
 //! or waits behind one isn't shown at all, and what the plugins refuse blocks the later rows of its key in turn. Nothing
 //! of this is recorded.
 
-use super::aside::{Held, blocker, is_concerned, is_known};
+use super::aside::{Held, blocker, is_concerned, is_known, is_refused};
 use super::index::{Asked, Entry, Index};
 use super::key;
 use super::letter::{Change, Letter, Standing};
@@ -102,6 +102,10 @@ impl Behind {
             // What has waited before blocks by its letter, where that is still there.
             if is_known(index, route, batch, row) {
                 held.push((row.transaction, row.ordinal));
+                if is_refused(index, route, batch, row) {
+                    // Its letter is still to come.
+                    self.enter(batch, row);
+                }
             } else if self.is_behind(index, batch, row) || self.is_behind_own(batch, row) {
                 held.push((row.transaction, row.ordinal));
                 self.enter(batch, row);

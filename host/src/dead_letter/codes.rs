@@ -49,7 +49,7 @@ pub const CODES: &[Code] = &[
         code: UNKNOWN,
         title: "no such dead letter",
         explanation: "It was replayed, dropped or has expired, or it never was. `rowmill dead-letter list` shows those \
-                      that are there.",
+                      that are there. Of `rowmill dead-letter add`: a change that can't be set aside, for the cause that is named.",
     },
     Code {
         code: BUSY,

@@ -89,7 +89,9 @@ pub(super) struct Index {
     /// Changes that stand in a letter, or stood in one and may be sent again by the server.
     known: FxHashMap<ChangeId, Option<u64>>,
     copied: FxHashMap<RowDigest, u64>,
-    /// The newest position among `known`.
+    /// Changes that are to be set aside when they come again, with the sink that can't take them.
+    refused: FxHashMap<ChangeId, String>,
+    /// The newest position among `known` and `refused`.
     newest: Lsn,
     ghosts: usize,
     pub blocked_keys: usize,
@@ -110,7 +112,7 @@ pub(super) struct Asked {
 
 impl Index {
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.known.is_empty()
+        self.entries.is_empty() && self.known.is_empty() && self.refused.is_empty()
     }
 
     /// Whether changes of the table may be blocked.
@@ -122,9 +124,28 @@ impl Index {
         self.newest
     }
 
-    /// Whether the streamed change stands in a letter, or stood in one.
+    /// Whether the streamed change stands in a letter, stood in one, or is to stand in one.
     pub(super) fn knows(&self, id: ChangeId) -> bool {
-        self.known.contains_key(&id)
+        self.known.contains_key(&id) || self.refused.contains_key(&id)
+    }
+
+    /// The change is to be set aside when it comes again. `false` where it stands in a letter, or stood in one.
+    pub(super) fn refuse(&mut self, id: ChangeId, sink: String) -> bool {
+        let is_new = !self.known.contains_key(&id);
+        if is_new {
+            self.refused.insert(id, sink);
+            self.newest = self.newest.max(Lsn(id.1));
+        }
+        is_new
+    }
+
+    /// The sink that can't take the change, where it is to be set aside.
+    pub(super) fn refused_by(&self, id: ChangeId) -> Option<&str> {
+        self.refused.get(&id).map(String::as_str)
+    }
+
+    pub(super) fn refused(&self) -> impl Iterator<Item = (ChangeId, &str)> {
+        self.refused.iter().map(|(id, sink)| (*id, sink.as_str()))
     }
 
     pub(super) fn has_copied(&self, digest: &RowDigest) -> bool {
@@ -168,6 +189,7 @@ impl Index {
                 if self.known.insert(id, Some(number)) == Some(None) {
                     self.ghosts -= 1;
                 }
+                self.refused.remove(&id);
                 self.newest = self.newest.max(entry.order.lsn);
             }
         }
@@ -253,6 +275,7 @@ impl Index {
 
     /// What committed before `lsn` is never sent again.
     pub(super) fn acknowledged(&mut self, lsn: Lsn) {
+        self.refused.retain(|id, _| id.1 >= lsn.0);
         if self.ghosts > 0 {
             self.known.retain(|id, letter| letter.is_some() || id.1 >= lsn.0);
             self.ghosts = self.known.values().filter(|letter| letter.is_none()).count();

@@ -38,6 +38,8 @@ pub(super) enum Record {
     Replay(Request),
     /// A letter that is gone, of a change that the server may still send again.
     Ghost(Ghost),
+    /// A change that a sink can't take, to be set aside when the server sends it again.
+    Refused(Refused),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +79,14 @@ pub(super) struct Ghost {
     pub route: String,
     pub lsn: u64,
     pub ordinal: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Refused {
+    pub route: String,
+    pub lsn: u64,
+    pub ordinal: u64,
+    pub sink: String,
 }
 
 #[derive(Serialize, Deserialize)]

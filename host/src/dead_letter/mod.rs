@@ -34,6 +34,7 @@ mod letter;
 mod line;
 mod order;
 mod peek;
+mod refuse;
 mod replay;
 mod store;
 mod upkeep;

@@ -3,6 +3,7 @@
 use super::file;
 use super::letter::Letter;
 use super::line::Record;
+use crate::batch::Lsn;
 use crate::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,6 +15,8 @@ pub struct Peeked {
     pub superseded: BTreeSet<u64>,
     /// Those that were asked to be sent again.
     pub requested: BTreeSet<u64>,
+    /// Changes that are to be set aside when they come again: position, ordinal, and the sink that can't take them.
+    pub refused: BTreeMap<(Lsn, u64), String>,
 }
 
 /// Whether there is a store at all.
@@ -31,6 +34,9 @@ pub fn peek(state_dir: &Path, mut keep: impl FnMut(&mut Letter)) -> Result<Peeke
     file::peek(state_dir, |_, record| match record {
         Record::Letter(mut letter) => {
             keep(&mut letter);
+            peeked
+                .refused
+                .remove(&(letter.change.commit_lsn, letter.change.ordinal));
             peeked.letters.insert(letter.number, *letter);
         }
         Record::Gone(gone) => gone.letters.iter().for_each(|number| {
@@ -40,6 +46,10 @@ pub fn peek(state_dir: &Path, mut keep: impl FnMut(&mut Letter)) -> Result<Peeke
         Record::Superseded { letters } => peeked.superseded.extend(letters),
         Record::Replay(request) => {
             requests.insert(request.request, request.letters);
+        }
+        Record::Refused(refused) => {
+            let change = (Lsn(refused.lsn), refused.ordinal);
+            peeked.refused.insert(change, refused.sink);
         }
         Record::File(_) | Record::Ghost(_) => {}
     })?;

@@ -258,6 +258,10 @@ impl Loaded {
                 let route = intern(&mut self.routes, &ghost.route);
                 self.index.ghost((route, ghost.lsn, ghost.ordinal));
             }
+            Record::Refused(refused) => {
+                let route = intern(&mut self.routes, &refused.route);
+                self.index.refuse((route, refused.lsn, refused.ordinal), refused.sink);
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! letter, age alone never lets it overtake. That keys are free again is said in the log, with the letters' numbers.
 
 use super::fault;
-use super::line::{Ghost, Gone, Record, Request, Why};
+use super::line::{Ghost, Gone, Record, Refused, Request, Why};
 use super::replay::Selection;
 use super::store::{DeadLetters, State, now_us};
 use crate::problem::Problem;
@@ -155,6 +155,15 @@ impl State {
         others.extend(self.index.ghosts().map(|(route, lsn, ordinal)| {
             let route = self.routes[route as usize].clone();
             Record::Ghost(Ghost { route, lsn, ordinal })
+        }));
+        others.extend(self.index.refused().map(|((route, lsn, ordinal), sink)| {
+            let (route, sink) = (self.routes[route as usize].clone(), sink.to_owned());
+            Record::Refused(Refused {
+                route,
+                lsn,
+                ordinal,
+                sink,
+            })
         }));
         others.extend(self.requests.iter().map(|request| {
             Record::Replay(Request {

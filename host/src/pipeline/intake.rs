@@ -266,7 +266,8 @@ impl Intake {
         self.routes.assign(&mut batch, &mut rows).map_err(LaneEnd::Problem)?;
         // Their copy was planned when the route had no plugins.
         let mut with_plugins = self.states.iter().zip(&rows);
-        if batch.straight && with_plugins.any(|(state, rows)| state.has_plugins && !rows.is_empty()) {
+        let looked_at = |(state, rows): (&RouteState, &Vec<Row>)| state.has_plugins && !rows.is_empty();
+        if batch.straight && (with_plugins.any(looked_at) || !self.letters.is_empty()) {
             batch = outflow::as_text(&batch, &rows.concat())?;
         }
         let of_plugins = || self.states.iter().map(|state| state.has_plugins);

@@ -124,7 +124,8 @@ impl Lane {
             let Some(route) = self.routes.get_mut(at) else { break };
             let waiting = waiting.next().unwrap_or_default();
             let mut side = Side::default();
-            if route.chain.is_some() && !rows.is_empty() {
+            let is_bare = route.chain.is_none();
+            if !is_bare && !rows.is_empty() {
                 self.processed.clear();
                 let seen = newest(&done.batch, rows);
                 let (letters, replay) = (self.letters.as_ref(), done.replay.as_deref());
@@ -154,6 +155,10 @@ impl Lane {
                 if !broke.is_empty() {
                     self.put_back_others(at, &broke, &done.batch)?;
                 }
+            }
+            if is_bare && in_place && self.letters.as_ref().is_some_and(LaneLetters::any) {
+                // No plugin refuses anything here: what a sink can't take may have been set aside by hand.
+                side.before.clone_from(rows);
             }
             done.sides.push(side);
             if !job.spared.is_empty() {

@@ -24,6 +24,11 @@ pub(super) struct LaneLetters {
 }
 
 impl LaneLetters {
+    /// Whether there are any.
+    pub(super) fn any(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
     /// What waits of a route's rows.
     fn behind(&self, route: usize, batch: &Batch, rows: &[Row]) -> Behind {
         let Some(route) = self.routes.get(route) else {

@@ -1,5 +1,6 @@
 //! `rowmill dead-letter`: changes that were set aside.
 
+mod add;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,18 @@ pub enum Verb {
     Replay(Replay),
     /// Give letters up: their changes are never delivered.
     Drop(Drop),
+    /// Set a change aside that a sink can't take, so that all others go on; the pipeline's host must not run.
+    Add(Add),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Add {
+    /// The sink that can't take it.
+    sink: String,
+    /// The row's id, as the sink's error names it.
+    row: String,
+    #[command(flatten)]
+    file: File,
 }
 
 #[derive(Debug, clap::Args)]
@@ -107,6 +120,11 @@ pub(super) fn run(verb: Verb, mut output: Output) -> Outcome {
             let order = args.which.order(args.force);
             let done = carry_out(&pipeline, Action::Replay, &order, args.console)?;
             output.value(&done, show::replayed)?;
+            Ok(DONE)
+        }
+        Verb::Add(args) => {
+            let pipeline = config::load(&args.file.file)?;
+            output.value(&add::add(&pipeline, &args.sink, &args.row)?, add::told)?;
             Ok(DONE)
         }
         Verb::Drop(args) => {

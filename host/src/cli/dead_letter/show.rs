@@ -66,6 +66,13 @@ pub(super) fn list(peeked: &Peeked) -> String {
         }
         text.push('\n');
     }
+    for ((lsn, ordinal), sink) in &peeked.refused {
+        let sink = escape(sink);
+        let _ = writeln!(
+            text,
+            "     -  the change at {lsn}, ordinal {ordinal}, is set aside when it comes again: sink {sink} can't take it"
+        );
+    }
     let count = peeked.letters.len();
     let _ = match count {
         0 => write!(text, "no dead letters"),

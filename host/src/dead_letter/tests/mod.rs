@@ -3,6 +3,7 @@
 mod disk;
 mod model;
 mod order;
+mod refused;
 mod replay;
 
 use super::*;

@@ -107,7 +107,13 @@ pub(super) fn named(work: Work<'_>, at: usize, problem: Problem) -> Problem {
         fan_out: row.fan_out,
     };
     let cause = problem.cause.clone().unwrap_or_default();
-    problem.with_cause(format!("{cause}, row {id}"))
+    let mut problem = problem.with_cause(format!("{cause}, row {id}"));
+    if transaction.origin == Origin::Stream && !transaction.is_aside() {
+        let sink = &work.context.sink;
+        let help = &mut problem.help;
+        *help = format!("{help}; `rowmill dead-letter add {sink} {id}` sets this row alone aside");
+    }
+    problem
 }
 
 pub(super) fn refused(work: Work<'_>, first: usize, error: &Error) -> SinkError {
