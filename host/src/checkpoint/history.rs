@@ -100,6 +100,7 @@ mod tests {
                 pipeline: "shop".into(),
                 system_identifier: 1,
                 timeline: 1,
+                began: None,
                 database: "source".into(),
                 slot: "rowmill_shop".into(),
                 publication: "rowmill_shop".into(),
