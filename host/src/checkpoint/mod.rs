@@ -8,7 +8,7 @@ mod store;
 
 pub use codes::CODES;
 pub use frontier::{Advance, Frontier};
-pub use history::{Commit, LastCommit, compare_history, is_in_question};
+pub use history::{Commit, FoundCommit, LastCommit, compare_history, is_in_question};
 pub use positions::{ServerState, SlotState, StartAt, Stored, WalStatus, Warning, compare};
 pub use store::{
     ChainVersion, CopiedRange, CopiedUnit, CopyState, EntryBytes, FolderLock, Identity, Mark, NumberedColumn, Parting,
