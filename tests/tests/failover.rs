@@ -174,6 +174,90 @@ fn s22_s42_a_copy_of_the_server_that_went_on_by_itself_is_refused() {
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4,5");
 }
 
+/// The same where transactions are streamed as they are prepared: their rows came before, and their commits tell who it is.
+#[test]
+fn s22_s42_a_copy_of_a_server_with_prepared_transactions_is_refused() {
+    let shop = Shop::with(TABLES).unwrap();
+    let version: u32 = shop.source("SHOW server_version_num").unwrap().parse().unwrap();
+    if version < 150_000 {
+        return;
+    }
+    let primary = &shop.cluster;
+    primary.set(&["max_prepared_transactions=10".into()]).unwrap();
+    primary.stop_server("fast").unwrap();
+    primary.start_server().unwrap();
+    shop.source("CREATE TABLE unpublished (note text)").unwrap();
+    let two_phase = |pipeline: String| pipeline.replace("    snapshot:", "    two_phase: true\n    snapshot:");
+    let once = |server: &Cluster, code| once(&shop, &two_phase(at(&shop, server)), code);
+    shop.source("INSERT INTO orders VALUES (1)").unwrap();
+    once(primary, 0);
+    let prepare = "BEGIN; INSERT INTO orders VALUES (2); PREPARE TRANSACTION 'ours'";
+    primary.script("source", prepare).unwrap();
+    once(primary, 0);
+    primary.stop_server("fast").unwrap();
+    let cloned = primary.copied(&[], &[]).unwrap();
+    primary.start_server().unwrap();
+
+    // Also of one that was prepared before and had nothing for us.
+    let bare = "BEGIN; INSERT INTO unpublished VALUES ('x'); PREPARE TRANSACTION 'bare'; COMMIT PREPARED 'bare'";
+    primary.script("source", "COMMIT PREPARED 'ours'").unwrap();
+    primary.script("source", bare).unwrap();
+    once(primary, 0);
+    assert_eq!(shop.target(ROWS).unwrap(), "1,2");
+    // A crash puts the slot back on the server itself, and it goes on.
+    for id in [3, 4] {
+        primary.stop_server("immediate").unwrap();
+        primary.start_server().unwrap();
+        shop.source(&format!("INSERT INTO orders VALUES ({id})")).unwrap();
+        let said = once(primary, 0);
+        assert!(!said.contains("can't be told"), "{said}");
+    }
+    assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4");
+
+    cloned.start_server().unwrap();
+    cloned.script("source", "ROLLBACK PREPARED 'ours'").unwrap();
+    cloned.sql("source", "INSERT INTO orders VALUES (100)").unwrap();
+    for _ in 0..2 {
+        let much = "INSERT INTO unpublished SELECT repeat('x', 100) FROM generate_series(1, 20000) n";
+        cloned.sql("source", much).unwrap();
+    }
+    for _ in 0..2 {
+        let said = once(&cloned, 4);
+        assert!(said.contains("E0518") && said.contains("another history"), "{said}");
+    }
+    assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4");
+}
+
+/// As much WAL as isn't decoded once more at a start: then it is said that nothing was compared.
+#[test]
+#[ignore = "writes more than 2 GiB of WAL"]
+fn s22_s42_what_cant_be_compared_is_told() {
+    let shop = Shop::with(TABLES).unwrap();
+    let primary = &shop.cluster;
+    shop.source("INSERT INTO orders VALUES (1)").unwrap();
+    once(&shop, &pipeline(&shop), 0);
+    primary.stop_server("fast").unwrap();
+    let cloned = primary.copied(&[], &[]).unwrap();
+    primary.start_server().unwrap();
+    let far = |server: &Cluster, segments: u32| {
+        for _ in 0..segments {
+            let next = "SELECT pg_logical_emit_message(false, 'of', 'any'); SELECT pg_switch_wal()";
+            server.sql("source", next).unwrap();
+        }
+    };
+    far(primary, 66);
+    shop.source("INSERT INTO orders VALUES (2)").unwrap();
+    once(&shop, &pipeline(&shop), 0);
+    cloned.start_server().unwrap();
+    far(&cloned, 70);
+    let said = once(&shop, &at(&shop, &cloned), 0);
+    let told = "whether the server's history is ours can't be told";
+    assert!(
+        said.contains(told) && said.contains("would have to be decoded"),
+        "{said}"
+    );
+}
+
 /// S41: a slot that the standby keeps, from version 17 on, is there when the standby is promoted: the stream goes on with what
 /// hadn't left yet. Older servers have no such slots, and say so where one is asked for.
 #[test]

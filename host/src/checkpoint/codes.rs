@@ -84,7 +84,9 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0517",
         title: "a gap: the timelines part before the position",
-        explanation: "The server was promoted at an earlier point than what was delivered.",
+        explanation: "The server was promoted, or restored, at an earlier point than what was delivered. A sink's position \
+                      counts as well, as its target or manifest has it: whatever commits below it on the new timeline would \
+                      be taken for what is there already.",
     },
     Code {
         code: "E0518",

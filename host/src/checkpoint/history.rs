@@ -15,6 +15,9 @@
 //! whether the server sends others depends on how it is asked.
 //!
 //! A server's crash puts its slot back, too. Then the same commit is there, and nothing is wrong.
+//!
+//! A COMMIT PREPARED whose rows were sent before the slot's position comes without them. Whether it brought any isn't known
+//! then: it may be our last commit, and is passed over where it isn't.
 
 use super::positions::gap;
 use super::{SlotState, Stored};
@@ -38,6 +41,14 @@ impl Commit {
     }
 }
 
+/// A commit that the slot would send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundCommit {
+    pub commit: Commit,
+    /// Else it may have brought some at its PREPARE.
+    pub brings_rows: bool,
+}
+
 /// What is known of the last commit with rows before a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastCommit {
@@ -55,10 +66,12 @@ pub fn is_in_question(stored: &Stored, slot: &SlotState) -> bool {
 
 /// Compares `last`, the last commit with rows before our position, with `found`: the commits with rows that the slot would
 /// send up to there.
-pub fn compare_history(stored: &Stored, slot: &SlotState, last: Commit, found: &[Commit]) -> Result<(), Problem> {
+pub fn compare_history(stored: &Stored, slot: &SlotState, last: Commit, found: &[FoundCommit]) -> Result<(), Problem> {
     let expected = (Lsn(last.lsn) >= slot.confirmed_flush).then_some(last);
-    let before = found.iter().filter(|commit| commit.end() <= stored.lsn);
-    let newest = before.max_by_key(|commit| commit.lsn).copied();
+    let counts = |found: &&FoundCommit| found.brings_rows || Some(found.commit) == expected;
+    let before = found.iter().filter(counts).map(|found| found.commit);
+    let before = before.filter(|commit| commit.end() <= stored.lsn);
+    let newest = before.max_by_key(|commit| commit.lsn);
     if newest == expected {
         return Ok(());
     }
@@ -95,11 +108,21 @@ mod tests {
     }
 
     fn compared(position: u64, confirmed: u64, last: Commit, found: &[Commit]) -> Option<&'static str> {
+        let found: Vec<FoundCommit> = found.iter().map(|commit| with_rows(*commit, true)).collect();
+        compared_with(position, confirmed, last, &found)
+    }
+
+    fn with_rows(commit: Commit, brings_rows: bool) -> FoundCommit {
+        FoundCommit { commit, brings_rows }
+    }
+
+    fn compared_with(position: u64, confirmed: u64, last: Commit, found: &[FoundCommit]) -> Option<&'static str> {
         let stored = Stored {
             identity: Identity {
                 pipeline: "shop".into(),
                 system_identifier: 1,
                 timeline: 1,
+                began: None,
                 database: "source".into(),
                 slot: "rowmill_shop".into(),
                 publication: "rowmill_shop".into(),
@@ -135,6 +158,22 @@ mod tests {
             "not before it"
         );
         assert_eq!(compared(0x9000, 0x2030, last, &[]), None, "the slot is past it");
+    }
+
+    #[test]
+    fn commits_whose_rows_came_before_are_ours_or_passed_over() {
+        let (last, bare) = (commit(0x2000, 6), commit(0x3000, 7));
+        let rowless = |commit| with_rows(commit, false);
+        let of = |found: &[FoundCommit]| compared_with(0x9000, 0x900, last, found);
+        assert_eq!(of(&[rowless(last)]), None, "its rows came at its PREPARE");
+        assert_eq!(of(&[rowless(bare), with_rows(last, true)]), None);
+        assert_eq!(of(&[rowless(bare)]), Some("E0518"), "ours isn't there");
+        assert_eq!(of(&[with_rows(bare, true), rowless(last)]), Some("E0518"));
+        assert_eq!(
+            compared_with(0x9000, 0x2030, last, &[rowless(bare)]),
+            None,
+            "while we were idle"
+        );
     }
 
     #[test]

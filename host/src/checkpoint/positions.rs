@@ -69,9 +69,9 @@ pub struct ServerState {
     /// How far its WAL is flushed.
     pub lsn: Lsn,
     pub database: String,
-    /// Where the stored timeline was left for the present one (TIMELINE_HISTORY). `None` where both are the same, or the
-    /// present one doesn't come from it.
-    pub switched_at: Option<Lsn>,
+    /// Where the present timeline parts from the stored one (TIMELINE_HISTORY). `None` where both are the same, or the present one
+    /// doesn't come from it.
+    pub parts_at: Option<Lsn>,
 }
 
 /// Worth a WARN, and no reason to stop.
@@ -195,13 +195,16 @@ fn slot_missing(slot_name: &str, stored: &Stored, server: &ServerState) -> Probl
 /// A timeline is left at its switch: what we have from beyond it never happened on the new one.
 fn on_this_timeline(stored: &Stored, server: &ServerState, warnings: &mut Vec<Warning>) -> Result<(), Problem> {
     let (ours, theirs) = (stored.identity.timeline, server.timeline);
-    if ours == theirs {
+    if ours == theirs && server.parts_at.is_none() {
         return Ok(());
     }
-    let has_it = server.switched_at.is_some_and(|switch| stored.lsn <= switch);
+    let has_it = server.parts_at.is_some_and(|switch| stored.lsn <= switch);
     if theirs < ours || !has_it {
-        let headline = format!("the server's timeline {theirs} doesn't have our position on timeline {ours}");
-        let part = match server.switched_at {
+        let headline = match ours == theirs {
+            true => format!("the server's timeline {theirs} is another of that number than ours"),
+            false => format!("the server's timeline {theirs} doesn't have our position on timeline {ours}"),
+        };
+        let part = match server.parts_at {
             Some(switch) => format!("the timelines part at {switch}"),
             None => format!("timeline {theirs} doesn't come from {ours}"),
         };

@@ -9,6 +9,7 @@ fn stored(lsn: u64) -> Stored {
         pipeline: "shop".into(),
         system_identifier: 7,
         timeline: 1,
+        began: None,
         database: "shop".into(),
         slot: SLOT.into(),
         publication: SLOT.into(),
@@ -35,7 +36,7 @@ fn server(lsn: u64) -> ServerState {
         timeline: 1,
         lsn: Lsn(lsn),
         database: "shop".into(),
-        switched_at: None,
+        parts_at: None,
     }
 }
 
@@ -129,7 +130,7 @@ fn s16_the_slot_is_gone() {
 fn s41_failover_to_a_standby_without_the_slot() {
     let promoted = ServerState {
         timeline: 2,
-        switched_at: Some(Lsn(0x25)),
+        parts_at: Some(Lsn(0x25)),
         ..server(0x30)
     };
     let problem = refused(Some(stored(0x25)), None, &promoted);
@@ -141,7 +142,7 @@ fn s41_failover_to_a_standby_without_the_slot() {
 fn s41_failover_to_a_standby_that_lagged_and_has_no_slot() {
     let promoted = |lsn| ServerState {
         timeline: 2,
-        switched_at: Some(Lsn(0x25)),
+        parts_at: Some(Lsn(0x25)),
         ..server(lsn)
     };
     for end in [0x26, 0x30] {
@@ -223,7 +224,7 @@ fn the_slot_is_of_another_kind() {
 fn s42_a_new_timeline_is_followed_where_we_are_not_beyond_the_switch() {
     let promoted = ServerState {
         timeline: 2,
-        switched_at: Some(Lsn(25)),
+        parts_at: Some(Lsn(25)),
         ..server(30)
     };
     let warning = Warning::NewTimeline { stored: 1, server: 2 };
@@ -233,6 +234,26 @@ fn s42_a_new_timeline_is_followed_where_we_are_not_beyond_the_switch() {
     );
     let problem = refused(Some(stored(26)), Some(slot(20)), &promoted);
     assert_problem(&problem, "E0517", Exit::Gap, &["0/1A", "0/19"]);
+}
+
+#[test]
+fn s42_another_timeline_of_the_same_number_is_followed_where_we_are_on_what_both_have() {
+    let other = ServerState {
+        parts_at: Some(Lsn(25)),
+        ..server(40)
+    };
+    let warning = Warning::NewTimeline { stored: 1, server: 1 };
+    assert_eq!(
+        starts(Some(stored(25)), Some(slot(20)), &other),
+        (Some(25), false, vec![warning])
+    );
+    let problem = refused(Some(stored(26)), Some(slot(20)), &other);
+    assert_problem(
+        &problem,
+        "E0517",
+        Exit::Gap,
+        &["another of that number", "0/1A", "0/19"],
+    );
 }
 
 #[test]

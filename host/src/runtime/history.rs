@@ -3,7 +3,7 @@
 use crate::batch::Lsn;
 use crate::checkpoint::{Commit, Stored, compare_history, is_in_question};
 use crate::problem::Problem;
-use crate::source::history::last_commits;
+use crate::source::history::{COMMITS_MAX, last_commits};
 use crate::source::slot;
 use tokio_postgres::Client;
 
@@ -29,20 +29,40 @@ pub(super) async fn compare(
     if !is_in_question(stored, &state) {
         return Ok(());
     }
-    // Its prepared transactions would have to be asked for, and the slot would remember that they were.
     let from = state.restart_lsn.unwrap_or(Lsn(0));
     let bytes = stored.lsn.0.saturating_sub(from.0);
-    if slot.two_phase || slot.active.is_some() || bytes > LOOK_BYTES_MAX {
-        tracing::debug!(slot = slot.name, bytes, "the server's history isn't compared");
+    if bytes > LOOK_BYTES_MAX {
+        not_told(
+            slot,
+            &format!("{} MiB of WAL would have to be decoded for it", bytes >> 20),
+        );
+        return Ok(());
+    }
+    if slot.active.is_some() {
+        not_told(slot, "somebody streams from the slot");
         return Ok(());
     }
     let publication = &stored.identity.publication;
-    match last_commits(client, &slot.name, publication, stored.lsn).await {
+    match last_commits(client, &slot.name, slot.two_phase, publication, stored.lsn).await {
+        Ok(found) if found.len() == COMMITS_MAX && !found.iter().any(|found| found.brings_rows) => {
+            not_told(slot, "it has prepared transactions alone");
+            Ok(())
+        }
         Ok(found) => compare_history(stored, &state, last, &found).map_err(Box::new),
         // The stream says by itself what is wrong with the slot, or with the connection.
         Err(error) => {
-            tracing::warn!(slot = slot.name, %error, "whether the server's history is ours can't be told");
+            not_told(slot, &error.to_string());
             Ok(())
         }
     }
+}
+
+/// The stream begins all the same, as behind any crash of the server, and a person knows whether that was one.
+fn not_told(slot: &slot::SlotState, why: &str) {
+    tracing::warn!(
+        slot = slot.name,
+        why,
+        help = "if the server was restored or is a copy, compare the targets: `rowmill verify`",
+        "whether the server's history is ours can't be told"
+    );
 }

@@ -13,7 +13,8 @@
 //! The entries are those from before that copy begins: what happens to them later is found by the next look.
 //!
 //! A publication that is dropped and made again has other entries. Those that it was made with miss nothing: the server refuses
-//! to stream what was changed while it wasn't there, which ends the session.
+//! to stream what was changed while it wasn't there, which ends the session. Which those are isn't known any more where it was given
+//! another owner behind that, before a look: then all are copied anew (`source/publication.rs`).
 //!
 //! What is sent of a table that was there all the time may still be something else than it was (`sent`).
 //!

@@ -58,6 +58,7 @@ mod stop;
 mod supervise;
 mod tables;
 mod tap;
+mod timeline;
 mod two_phase;
 mod types;
 mod verify;

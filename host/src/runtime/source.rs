@@ -2,9 +2,9 @@
 
 use super::process::Process;
 use super::supervise::RunOptions;
-use super::{check, copies, gap, history, late_sinks, membership, renamed, tables, two_phase};
+use super::{check, copies, gap, history, late_sinks, membership, renamed, tables, timeline, two_phase};
 use crate::batch::Lsn;
-use crate::checkpoint::{self, Identity, ServerState, Stored, WalStatus, Warning};
+use crate::checkpoint::{self, Identity, ServerState, WalStatus, Warning};
 use crate::config::Pipeline;
 use crate::decode::Types;
 use crate::failpoint;
@@ -92,14 +92,14 @@ pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Re
 
     let stored = process.store.stored().map_err(boxed)?;
     let slot = slot_state(report.slot.as_ref());
+    let looked = timeline::look(&mut connection, stored.as_ref(), system.timeline).await;
+    let timeline = looked.map_err(query)?;
     let server = ServerState {
         system_identifier: system.system_identifier,
         timeline: system.timeline,
         lsn: system.lsn,
         database: report.server.database.clone(),
-        switched_at: switched_at(&mut connection, stored.as_ref(), system.timeline)
-            .await
-            .map_err(query)?,
+        parts_at: timeline.parts_at,
     };
     let compared = checkpoint::compare(&slot_name, stored.as_ref(), slot.as_ref(), &server);
     let behind_gap = gap::accepted(compared.as_ref().err(), stored.as_ref(), slot.as_ref(), options);
@@ -112,6 +112,9 @@ pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Re
     let last = process.store.last_commit().map_err(boxed)?;
     let seen = history::compare(&client, report.slot.as_ref(), stored.as_ref(), last).await;
     seen.map_err(NotReady::Problem)?;
+    if let Some(stored) = &stored {
+        timeline::follow(process, stored, &timeline).map_err(boxed)?;
+    }
 
     if start.first_run {
         let problems = check::first_run(process, &report.catalog, system.system_identifier).await;
@@ -173,7 +176,8 @@ pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Re
     let identity = Identity {
         pipeline: config.name.clone(),
         system_identifier: system.system_identifier,
-        timeline: system.timeline,
+        timeline: timeline.number,
+        began: timeline.began.map(|began| began.0),
         database: report.server.database,
         slot: slot_name.clone(),
         publication: publication.clone(),
@@ -191,18 +195,6 @@ pub(super) async fn prepare(process: &Process, options: RunOptions) -> Result<Re
         start: lsn,
         flushed: system.lsn,
     })
-}
-
-/// Where the stored timeline was left for the server's, where that is another one.
-pub(super) async fn switched_at(
-    connection: &mut Connection,
-    stored: Option<&Stored>,
-    timeline: u32,
-) -> Result<Option<Lsn>, QueryError> {
-    match stored.map(|stored| stored.identity.timeline) {
-        Some(ours) if ours < timeline => connection.switch_point(timeline, ours).await,
-        _ => Ok(None),
-    }
 }
 
 async fn preflighted(

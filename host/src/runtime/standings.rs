@@ -31,8 +31,11 @@ impl Standings {
             )
         };
         let begun = process.store.begun()?;
+        let partings = process.store.partings()?;
+        let parts_at = |name: &str| partings.iter().find(|parting| parting.sink == name);
         let sinks = config.sinks.iter().map(|sink| {
-            let known = Known::new(known(&sink.name), start).since(begun);
+            let parts_at = parts_at(&sink.name).map(|parting| Lsn(parting.at));
+            let known = Known::new(known(&sink.name), start).since(begun).parted(parts_at);
             (sink.name.clone(), Arc::new(known))
         });
         Ok(Self(sinks.collect()))

@@ -55,6 +55,8 @@ struct Inner {
     start: Lsn,
     /// Where the slot was made, if that is known: what commits before it never came.
     begun: Option<Lsn>,
+    /// Where the source's timeline parts from the one that the target was seen on last.
+    parts_at: Option<Lsn>,
     /// By this session; `None` until the target was opened.
     now: Option<Standing>,
     has_gone_back: bool,
@@ -75,6 +77,34 @@ impl Known {
     pub fn since(self, begun: Option<Lsn>) -> Self {
         self.inner().begun = begun;
         self
+    }
+
+    /// The target wasn't seen yet since the source's timeline parted here from the one before.
+    #[must_use]
+    pub fn parted(self, at: Option<Lsn>) -> Self {
+        self.inner().parts_at = at;
+        self
+    }
+
+    /// Whether it is still to be compared with that point.
+    pub(super) fn is_parted(&self) -> bool {
+        self.inner().parts_at.is_some()
+    }
+
+    /// It was compared, and stands on what both timelines have.
+    pub(super) fn settled(&self) {
+        self.inner().parts_at = None;
+    }
+
+    /// Compares a position of the target's own with where the source's timeline parts from the one that it is from.
+    ///
+    /// # Errors
+    /// The target has what never happened at the source, and would take what did for that.
+    pub(super) fn on_the_timeline(&self, sink: &str, position: Lsn) -> Result<(), SinkError> {
+        match self.inner().parts_at {
+            Some(parts_at) if position > parts_at => Err(parted(sink, position, parts_at).into()),
+            _ => Ok(()),
+        }
     }
 
     /// What is to be stored: the last that the target has committed.
@@ -130,6 +160,15 @@ impl Known {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn parted(sink: &str, position: Lsn, parts_at: Lsn) -> Problem {
+    let headline = format!("the server's timeline doesn't have the position of sink {sink}");
+    let cause = format!(
+        "the sink is at {position}, the timelines part at {parts_at}: it has what never happened on this one, and would leave out \
+         what commits below its position"
+    );
+    Problem::new("E0517", Exit::Gap, headline, COPIED_ANEW).with_cause(cause)
 }
 
 fn lost(sink: &str, found: Standing, known: Standing) -> Problem {
@@ -207,6 +246,24 @@ mod tests {
         opened(at(0x40), None, None).unwrap();
         // It was taken before: nothing has come for it since.
         opened(at(0x40), Some(at(0x40)), begun).unwrap();
+    }
+
+    #[test]
+    fn one_that_is_beyond_where_the_timelines_part_is_refused_until_it_was_seen_on_the_new_one() {
+        let known = Known::new(None, Lsn(0x10)).parted(Some(Lsn(0x30)));
+        assert!(known.is_parted());
+        match known.on_the_timeline("warehouse", Lsn(0x31)) {
+            Err(SinkError::Definite(problem)) => {
+                assert_eq!((problem.code, problem.exit), ("E0517", Exit::Gap));
+                let cause = problem.cause.unwrap_or_default();
+                assert!(cause.contains("at 0/31, the timelines part at 0/30"), "{cause}");
+            }
+            other => panic!("{other:?}"),
+        }
+        known.on_the_timeline("warehouse", Lsn(0x30)).unwrap();
+        known.settled();
+        assert!(!known.is_parted());
+        known.on_the_timeline("warehouse", Lsn(0x50)).unwrap();
     }
 
     #[test]

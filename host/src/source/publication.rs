@@ -70,9 +70,15 @@ SELECT quote_ident(p.pubname) AS sql_name, p.puballtables, p.pubinsert, p.pubupd
        COALESCE(j->>'pubgencols', 'n') <> 'n' AS generated
 FROM pg_catalog.pg_publication p, to_jsonb(p) AS j WHERE p.pubname = $1";
 
+/// An entry is from the first where the transaction that made the publication wrote it. That is the one that noted the owner: the
+/// publication's own row is written anew by each ALTER PUBLICATION, and the note by OWNER TO alone. Of a server's first role
+/// nothing is noted. Where an entry is older than that, it wasn't that one. What is in doubt isn't from the first.
 const PUBLISHED: &str = r"
 SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS sql_name, format('%s.%s', n.nspname, c.relname) AS full_name,
-       p.oid AS publication, r.oid AS entry, COALESCE(r.xmin = p.xmin, false) AS from_the_first,
+       p.oid AS publication, r.oid AS entry,
+       COALESCE(r.xmin = COALESCE(s.xmin, p.xmin), false) AND NOT EXISTS (
+           SELECT FROM pg_catalog.pg_publication_rel o
+           WHERE o.prpubid = p.oid AND pg_catalog.age(o.xmin) > pg_catalog.age(r.xmin)) AS from_the_first,
        CASE WHEN to_jsonb(r)->>'prqual' IS NOT NULL THEN to_jsonb(t)->>'rowfilter' END AS row_filter,
        CASE WHEN to_jsonb(r)->>'prattrs' IS NOT NULL
            THEN ARRAY(SELECT jsonb_array_elements_text(to_jsonb(t)->'attnames')) END AS column_list
@@ -81,6 +87,8 @@ JOIN pg_catalog.pg_publication p ON p.pubname = t.pubname
 JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
 LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid
+LEFT JOIN pg_catalog.pg_shdepend s ON s.classid = 'pg_catalog.pg_publication'::regclass AND s.objid = p.oid
+    AND s.deptype = 'o' AND s.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
 WHERE t.pubname = $1 ORDER BY n.nspname, c.relname";
 
 /// The name of the publication that Rowmill makes for a pipeline.

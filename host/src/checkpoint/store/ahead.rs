@@ -50,6 +50,19 @@ impl StateStore {
     }
 }
 
+/// Whether rows of the table are ahead of the stored position.
+pub(super) fn is_any(transaction: &WriteTransaction, table_oid: u32) -> Result<bool, Failure> {
+    let numbers = transaction.open_table(NUMBERS)?;
+    let position = numbers.get(POSITION)?.map_or(0, |stored| stored.value());
+    for entry in transaction.open_table(AHEAD)?.range(of_table(table_oid))? {
+        let (_, value) = entry?;
+        if value.value().1 > position {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 pub(super) fn forget(transaction: &WriteTransaction, table_oid: u32) -> Result<(), Failure> {
     transaction
         .open_table(AHEAD)?

@@ -164,6 +164,34 @@ fn add(ranges: &mut Ranges<'_>, done: &CopiedUnit) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The copies that aren't through.
+pub(super) fn under_way(transaction: &WriteTransaction) -> Result<Vec<TableCopy>, Failure> {
+    let mut found = Vec::new();
+    for entry in transaction.open_table(COPIES)?.iter()? {
+        let copy: TableCopy = decode(entry?.1.value())?;
+        if copy.state == CopyState::Planned {
+            found.push(copy);
+        }
+    }
+    Ok(found)
+}
+
+/// The copy begins with its first row again, and its targets are emptied before. `for_all`: those of all sinks, though it may be
+/// for some alone.
+pub(super) fn begin_anew(transaction: &WriteTransaction, mut copy: TableCopy, for_all: bool) -> Result<(), Failure> {
+    copy.epoch += 1;
+    copy.basis = String::new();
+    copy.empties = true;
+    if for_all {
+        copy.reach.only.clear();
+    }
+    let mut copies = transaction.open_table(COPIES)?;
+    copies.insert(copy.table_oid, encode(&copy)?.as_slice())?;
+    let mut ranges = transaction.open_table(RANGES)?;
+    ranges.retain_in(places(copy.table_oid), |_, _| false)?;
+    Ok(())
+}
+
 fn stored_copy(copies: &impl ReadableTable<u32, &'static [u8]>, oid: u32) -> Result<Option<TableCopy>, Failure> {
     copies.get(oid)?.map(|stored| decode(stored.value())).transpose()
 }

@@ -19,6 +19,7 @@ mod plugin_states;
 mod plugins;
 mod records;
 mod summary;
+mod timeline;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ pub use records::{
     RouteShapes, RoutedTable, RowsAhead, SentOf, SetAside, ShapeColumn, SinkPosition, TableCopy, TableShape, Turn,
     same_plugins,
 };
+pub use timeline::Parting;
 
 use super::{Commit, LastCommit, Stored};
 use crate::batch::Lsn;

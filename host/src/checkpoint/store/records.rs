@@ -11,6 +11,9 @@ pub struct Identity {
     pub pipeline: String,
     pub system_identifier: u64,
     pub timeline: u32,
+    /// Where that timeline began, in bytes. `None` for the first of a cluster, and before that was kept.
+    #[serde(default)]
+    pub began: Option<u64>,
     pub database: String,
     pub slot: String,
     pub publication: String,

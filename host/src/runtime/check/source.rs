@@ -1,8 +1,8 @@
 //! The source as a start would find it: connections, preflight, and the position that the state has.
 
 use super::super::process::Process;
-use super::super::source::{slot_state, switched_at};
-use super::super::{copies, history};
+use super::super::source::slot_state;
+use super::super::{copies, history, timeline};
 use super::Checked;
 use crate::batch::Lsn;
 use crate::checkpoint::{self, Commit, ServerState, StateStore, Stored};
@@ -111,9 +111,9 @@ async fn look_or(config: &Pipeline, checked: &mut Checked) -> Result<Source, Box
     let mut system_identifier = 0;
     if report.problems.is_empty() && !running {
         match identify(&conninfo, &application, stored.as_ref()).await {
-            Ok((system, switched_at)) => {
+            Ok((system, parts_at)) => {
                 system_identifier = system.system_identifier;
-                let problem = position(&slot, stored.as_ref(), &report, &system, switched_at);
+                let problem = position(&slot, stored.as_ref(), &report, &system, parts_at);
                 report.problems.extend(problem);
                 if report.problems.is_empty() {
                     let seen = history::compare(&client, report.slot.as_ref(), stored.as_ref(), last).await;
@@ -136,7 +136,7 @@ async fn look_or(config: &Pipeline, checked: &mut Checked) -> Result<Source, Box
 }
 
 /// A replication connection, as the stream needs one: pg_hba.conf may treat it differently.
-/// Also says where the timeline of the state was left, if it was.
+/// Also says where the server's timeline parts from that of the state, if it does.
 async fn identify(
     conninfo: &Conninfo,
     application: &str,
@@ -146,8 +146,8 @@ async fn identify(
     let mut connection = connection.map_err(|error| Box::new(Problem::from(error)))?;
     let refused = |error| Box::new(super::super::source::refused(&error));
     let system = connection.identify_system().await.map_err(refused)?;
-    let switched_at = switched_at(&mut connection, stored, system.timeline).await;
-    Ok((system, switched_at.map_err(refused)?))
+    let timeline = timeline::look(&mut connection, stored, system.timeline).await;
+    Ok((system, timeline.map_err(refused)?.parts_at))
 }
 
 /// Whether the stream can go on where the state says.
@@ -156,14 +156,14 @@ fn position(
     stored: Option<&Stored>,
     report: &preflight::Report,
     system: &SystemIdentity,
-    switched_at: Option<Lsn>,
+    parts_at: Option<Lsn>,
 ) -> Option<Problem> {
     let server = ServerState {
         system_identifier: system.system_identifier,
         timeline: system.timeline,
         lsn: system.lsn,
         database: report.server.database.clone(),
-        switched_at,
+        parts_at,
     };
     let slot_state = slot_state(report.slot.as_ref());
     checkpoint::compare(slot, stored, slot_state.as_ref(), &server).err()

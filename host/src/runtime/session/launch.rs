@@ -90,6 +90,8 @@ pub(super) fn launch(
         let interval = sink::flush_interval(of_sink);
         let (handle, driver) = Driver::new(sink::build(of_sink), context, of_sink.queue, interval, durable);
         let driver = driver.with_server_end(ready.flushed);
+        let (store, name) = (process.store.clone(), of_sink.name.clone());
+        let driver = driver.with_parting(move || store.settle_parting(&name));
         process.status.sink(at, &of_sink.name, handle.clone());
         let outlet = Outlet::new(handle).with_binary(of_sink.takes_binary());
         outlets.push(outlet.with_schema_messages(of_sink.schema_messages));

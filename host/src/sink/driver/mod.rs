@@ -46,6 +46,9 @@ pub enum Outcome {
     ReaderGone,
 }
 
+/// Stores something, and blocks for it.
+type Settle = Box<dyn FnOnce() -> Result<(), Problem> + Send>;
+
 /// One sink with its queue, not started yet.
 pub struct Driver {
     sink: Box<dyn Sink>,
@@ -61,6 +64,8 @@ pub struct Driver {
     position: Option<Lsn>,
     /// Where the source's WAL ended before the stream began, until the sink's first position was compared with it.
     server_end: Option<Lsn>,
+    /// Stores that the sink was found on the source's timeline.
+    settle: Option<Settle>,
     written: u64,
     /// The last that the sink was given, in any session.
     attempted: u64,
@@ -95,6 +100,7 @@ impl Driver {
             last_failure: String::new(),
             position: None,
             server_end: None,
+            settle: None,
             written: 0,
             attempted: 0,
             durable_sequence: 0,
@@ -111,6 +117,16 @@ impl Driver {
     pub fn with_server_end(self, end: Lsn) -> Self {
         Self {
             server_end: Some(end),
+            ..self
+        }
+    }
+
+    /// Refuses a sink that has a position beyond where the source's timeline parts from the one that the sink was on, as far as
+    /// `known` says that. `settle` is called once it has none, before it gets anything: from then on its positions are of the new one.
+    #[must_use]
+    pub fn with_parting(self, settle: impl FnOnce() -> Result<(), Problem> + Send + 'static) -> Self {
+        Self {
+            settle: Some(Box::new(settle)),
             ..self
         }
     }
@@ -157,6 +173,7 @@ impl Driver {
     /// One session with the target, from open to close.
     async fn deliver(&mut self) -> Result<(), SinkError> {
         self.position = self.sink.open(&self.context).await?;
+        self.settle().await?;
         // What it gets from now on may lie beyond it.
         if let (Some(end), Some(position)) = (self.server_end.take(), self.position)
             && position > end
@@ -192,6 +209,23 @@ impl Driver {
             self.flush_if_due().await?;
         }
         self.sink.close().await
+    }
+
+    /// Compares what was opened with where the timelines part, once.
+    async fn settle(&mut self) -> Result<(), SinkError> {
+        let known = &self.context.known;
+        if !known.is_parted() {
+            return Ok(());
+        }
+        if let Some(position) = self.position {
+            known.on_the_timeline(&self.context.sink, position)?;
+        }
+        if let Some(settle) = self.settle.take() {
+            let stored = tokio::task::spawn_blocking(settle).await;
+            stored.map_err(|error| SinkError::Transient(error.into()))??;
+        }
+        self.context.known.settled();
+        Ok(())
     }
 
     /// The next delivery, however long it takes.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::batch::Part;
 use crate::sink::testing::{Builder, COMMIT_BYTES, context, orders, text};
-use crate::sink::{SinkFuture, Standing};
+use crate::sink::{Known, SinkFuture, Standing};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -121,6 +121,8 @@ struct Bench {
     durable: mpsc::UnboundedReceiver<u64>,
     writes: mpsc::UnboundedReceiver<u64>,
     outcome: tokio::task::JoinHandle<Outcome>,
+    /// How many writes there were when it was found on the source's timeline.
+    settled: mpsc::UnboundedReceiver<usize>,
 }
 
 fn start(steps: impl IntoIterator<Item = Step>, knows_position: bool, bound: u64, position: u64) -> Bench {
@@ -135,12 +137,24 @@ fn start_before(
     position: u64,
     end: Lsn,
 ) -> Bench {
+    start_in(context("double"), steps, knows_position, bound, position, end)
+}
+
+fn start_in(
+    context: SinkContext,
+    steps: impl IntoIterator<Item = Step>,
+    knows_position: bool,
+    bound: u64,
+    position: u64,
+    end: Lsn,
+) -> Bench {
     let target = Arc::new(Mutex::new(Target {
         position: Lsn(position),
         ..Target::default()
     }));
     let (events, writes) = mpsc::unbounded_channel();
     let (report, durable) = mpsc::unbounded_channel();
+    let (tell, settled) = mpsc::unbounded_channel();
     let double = Double {
         target: Arc::clone(&target),
         knows_position,
@@ -153,17 +167,23 @@ fn start_before(
         events,
     };
     let hour = Duration::from_secs(3600);
-    let (handle, mut driver) = Driver::new(Box::new(double), context("double"), ByteSize(bound), hour, move |to| {
+    let (handle, mut driver) = Driver::new(Box::new(double), context, ByteSize(bound), hour, move |to| {
         let _ = report.send(to);
     });
     driver.backoff = Backoff::starting_with(Duration::from_millis(1));
-    let outcome = tokio::spawn(driver.with_server_end(end).run());
+    let of_target = Arc::clone(&target);
+    let driver = driver.with_server_end(end).with_parting(move || {
+        let _ = tell.send(of_target.lock().unwrap().committed.len());
+        Ok(())
+    });
+    let outcome = tokio::spawn(driver.run());
     Bench {
         handle,
         target,
         durable,
         writes,
         outcome,
+        settled,
     }
 }
 
@@ -253,6 +273,30 @@ async fn a_sink_beyond_the_servers_wal_is_refused_and_one_that_comes_there_isnt(
     assert_eq!(bench.durable.recv().await, Some(1));
     assert_eq!(bench.target.lock().unwrap().opened, 2);
     assert_eq!(committed(&bench), ["0/30:0"]);
+}
+
+#[tokio::test]
+async fn a_sink_is_on_the_timeline_before_it_gets_anything() {
+    let parted_at = |at, position| {
+        let mut context = context("double");
+        context.known = Arc::new(Known::new(None, Lsn(0)).parted(Some(Lsn(at))));
+        start_in(context, [Step::FailAfterWrite], true, 1 << 20, position, Lsn(u64::MAX))
+    };
+    let mut bench = parted_at(0x20, 0x21);
+    let Outcome::Stopped(problem) = bench.outcome.await.unwrap() else {
+        panic!("it would drop what commits below its position")
+    };
+    assert_eq!(problem.code, "E0517");
+    assert_eq!(bench.settled.try_recv().ok(), None);
+
+    // What it gets moves it on, and opening it again is no reason to stop.
+    let mut bench = parted_at(0x20, 0x20);
+    assert_eq!(bench.settled.recv().await, Some(0), "nothing was written before");
+    send(&bench.handle, delivery(1, 0x30, Part::Whole)).await;
+    assert_eq!(bench.durable.recv().await, Some(1));
+    assert_eq!(bench.target.lock().unwrap().opened, 2);
+    assert_eq!(committed(&bench), ["0/30:0"]);
+    assert_eq!(bench.settled.try_recv().ok(), None, "once");
 }
 
 #[tokio::test]

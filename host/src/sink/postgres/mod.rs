@@ -147,6 +147,9 @@ impl PostgresSink {
             None => None,
         };
         let ahead = Ahead::read(&client, context, position).await?;
+        if let Some(ahead) = &ahead {
+            context.known.on_the_timeline(&context.sink, ahead.position())?;
+        }
         keys::open(&client, context).await?;
         let relaxed = match self.config.relaxed {
             Some(connections) if independent && trail.is_none() => {

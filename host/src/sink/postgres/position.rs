@@ -63,6 +63,10 @@ pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Opti
         (Some(_), None) => Standing::Begun,
         (Some(_), Some(position)) => Standing::At(position),
     };
+    // Before anything is changed there.
+    if let Some(position) = position {
+        context.known.on_the_timeline(sink, position)?;
+    }
     context.known.opened(sink, found)?;
     if row.is_none() {
         let insert = "INSERT INTO rowmill.positions \

@@ -91,6 +91,23 @@ async fn an_entry_is_another_one_once_its_table_was_out() {
     }
     let made_again = of_a("DROP PUBLICATION mine; CREATE PUBLICATION mine FOR TABLE a").await;
     assert!(made_again.0 != first.0 && made_again.2);
+    // As an owner of whom it is noted, and as the server's first role.
+    let owned = "CREATE ROLE keeper; GRANT CREATE ON DATABASE postgres TO keeper; DROP PUBLICATION mine;
+        ALTER TABLE a OWNER TO keeper; ALTER TABLE b OWNER TO keeper;";
+    cluster.script("postgres", owned).unwrap();
+    for role in ["SET ROLE keeper;", ""] {
+        let made = format!("{role} CREATE PUBLICATION mine FOR TABLE a;");
+        let made = of_a(&made).await;
+        assert!(made.2);
+        let altered = of_a("ALTER PUBLICATION mine SET (publish = 'insert')").await;
+        assert_eq!(altered, (made.0, made.1, !role.is_empty()), "else it is in doubt");
+        let later = format!(
+            "DROP PUBLICATION mine; {role} CREATE PUBLICATION mine FOR TABLE ONLY b;
+             BEGIN; ALTER PUBLICATION mine SET (publish = 'insert'); ALTER PUBLICATION mine ADD TABLE a; COMMIT"
+        );
+        assert!(!of_a(&later).await.2, "{role}");
+        cluster.sql("postgres", "DROP PUBLICATION mine").unwrap();
+    }
     let leaves = state(&client, "leaves").await.unwrap().unwrap();
     assert_eq!(leaves.tables[0].entry, None, "by the table above it");
 }

@@ -1,6 +1,7 @@
 //! Replication commands, before the stream begins.
 
 use super::feedback::Clock;
+use super::history::History;
 use super::receiver::Receiver;
 use crate::batch::Lsn;
 use crate::config::ByteSize;
@@ -149,17 +150,16 @@ impl Connection {
         identity.ok_or_else(|| QueryError::protocol("the answer to IDENTIFY_SYSTEM is malformed"))
     }
 
-    /// Where timeline `left` was left on the way to `timeline`, which the server is on now (TIMELINE_HISTORY). `None` where
-    /// `timeline` doesn't come from it.
-    pub async fn switch_point(&mut self, timeline: u32, left: u32) -> Result<Option<Lsn>, QueryError> {
+    /// How the server came to be on `timeline`, which it is on now (TIMELINE_HISTORY).
+    pub async fn timeline_history(&mut self, timeline: u32) -> Result<History, QueryError> {
         // The first timeline of a cluster has no history.
         if timeline <= 1 {
-            return Ok(None);
+            return Ok(History::default());
         }
         let rows = self.simple_query(&format!("TIMELINE_HISTORY {timeline}")).await?;
         let content = rows.first().and_then(|row| row.get(1)?.as_deref());
         let content = content.ok_or_else(|| QueryError::protocol("the answer to TIMELINE_HISTORY is malformed"))?;
-        Ok(left_at(content, left))
+        Ok(History::parse(timeline, content))
     }
 
     /// Makes a permanent pgoutput slot and returns its consistent point. Waits for the transactions that are running.
@@ -243,15 +243,6 @@ impl Connection {
             .map(Duration::from_millis)
             .ok_or_else(|| QueryError::protocol("wal_sender_timeout has no value"))
     }
-}
-
-/// A line of a history file is `timeline TAB where it was left TAB why`; lines of people begin with `#`.
-fn left_at(history: &str, timeline: u32) -> Option<Lsn> {
-    history.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let is_it = words.next()?.parse() == Ok(timeline);
-        is_it.then(|| words.next()?.parse().ok()).flatten()
-    })
 }
 
 fn start_command(slot: &str, from: Lsn, publications: &[String], options: ProtocolOptions) -> String {
@@ -343,18 +334,6 @@ mod tests {
         let options = streaming(180_004).with_two_phase(180_004);
         let sql = start_command("s", Lsn(1), &["p".into()], options);
         assert!(sql.ends_with("messages 'true', streaming 'on', two_phase 'on')"));
-    }
-
-    #[test]
-    fn a_history_says_where_a_timeline_was_left() {
-        let history = "1\t0/3000148\tno recovery target specified\n\n# by hand\n2\t1/AB\tbefore 2026-11-26\n";
-        let at = |timeline| left_at(history, timeline);
-        assert_eq!(
-            [at(1), at(2), at(3)],
-            [Some(Lsn(0x300_0148)), Some(Lsn(0x1_0000_00AB)), None]
-        );
-        assert_eq!(left_at("1", 1), None);
-        assert_eq!(left_at("", 1), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod command;
 mod error;
 mod feedback;
 mod frames;
+mod history;
 mod receiver;
 
 /// What benchmarks reach into.
@@ -25,4 +26,5 @@ mod tests;
 pub use crate::postgres::QueryError;
 pub use command::{Connection, ProtocolOptions, SystemIdentity};
 pub use error::{ReceiveError, TransientCause};
+pub use history::History;
 pub use receiver::Receiver;

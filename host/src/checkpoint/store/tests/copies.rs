@@ -88,6 +88,63 @@ fn a_table_is_copied_again_once_its_targets_are_empty() {
 }
 
 #[test]
+fn copies_under_way_begin_anew_on_another_timeline() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let planned = |table_oid, basis: &str, only: &[&str]| TableCopy {
+        table_oid,
+        table: format!("public.t{table_oid}"),
+        basis: basis.into(),
+        reach: Reach {
+            only: only.iter().map(|name| (*name).to_owned()).collect(),
+            ..Reach::default()
+        },
+        ..copy(1)
+    };
+    let finished = TableCopy {
+        state: CopyState::Finished,
+        ..planned(5, "id int4", &[])
+    };
+    let never_begun = planned(4, "", &[]);
+    for copy in [
+        copy(1),
+        planned(2, "id int4", &["late"]),
+        planned(3, "", &["late"]),
+        never_begun.clone(),
+        finished.clone(),
+    ] {
+        store.set_copy(&copy, &[]).unwrap();
+    }
+    store.advance(Some(Lsn(0x20)), &[unit(1, 0, 1)]).unwrap();
+    let ahead = |table_oid, finish| RowsAhead {
+        table_oid,
+        snapshot: "5:5:".into(),
+        finish: Lsn(finish),
+        keys: Vec::new(),
+        repair: false,
+    };
+    // Those of the second are passed.
+    store.add_ahead(&[ahead(2, 0x20), ahead(3, 0x21)]).unwrap();
+
+    let sinks = ["late".to_owned()];
+    let mut anew = store.take_up_timeline(&identity(), Lsn(0x30), &sinks).unwrap();
+    anew.sort_unstable();
+    assert_eq!(anew, ["public.orders", "public.t2", "public.t3"]);
+    assert_eq!(copied(&store), [""; 0]);
+    assert_eq!(store.rows_ahead(3).unwrap(), vec![]);
+    let copies = store.copies().unwrap();
+    let only = |oid| {
+        let copy = copies.iter().find(|copy| copy.table_oid == oid).unwrap();
+        assert!(copy.empties && copy.basis.is_empty() && copy.epoch == 2, "{copy:?}");
+        copy.reach.only.clone()
+    };
+    assert_eq!(only(16384), [""; 0]);
+    assert_eq!(only(2), ["late"]);
+    assert_eq!(only(3), [""; 0], "what was ahead is at all sinks");
+    assert!(copies.contains(&never_begun) && copies.contains(&finished));
+}
+
+#[test]
 fn nothing_counts_of_a_table_that_has_left() {
     let bench = Bench::new();
     let store = bench.open();

@@ -43,6 +43,7 @@ fn identity() -> Identity {
         pipeline: "shop".into(),
         system_identifier: u64::MAX,
         timeline: 1,
+        began: None,
         database: "shop".into(),
         slot: "rowmill_shop".into(),
         publication: "rowmill_shop".into(),
@@ -219,6 +220,32 @@ fn the_last_commit_is_that_of_the_position_and_of_the_publication() {
         .unwrap();
     store.advance_behind(Some(Lsn(0x50)), &[], LastCommit::Unknown).unwrap();
     assert_eq!(store.last_commit().unwrap(), None);
+}
+
+#[test]
+fn a_sink_is_compared_with_the_first_point_that_timelines_parted_at_since_it_was_seen() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let on = |timeline| Identity { timeline, ..identity() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let partings = || {
+        let partings = store.partings().unwrap().into_iter();
+        partings.map(|parting| (parting.sink, parting.at)).collect::<Vec<_>>()
+    };
+    assert_eq!(partings(), []);
+    store
+        .take_up_timeline(&on(2), Lsn(0x30), &names(&["away", "feed"]))
+        .unwrap();
+    store.settle_parting("feed").unwrap();
+    assert_eq!(partings(), [("away".to_owned(), 0x30)]);
+    store
+        .take_up_timeline(&on(3), Lsn(0x50), &names(&["feed", "away"]))
+        .unwrap();
+    assert_eq!(partings(), [("away".to_owned(), 0x30), ("feed".to_owned(), 0x50)]);
+    assert_eq!(store.identity().unwrap(), Some(on(3)));
+    store.settle_parting("away").unwrap();
+    store.settle_parting("unknown").unwrap();
+    assert_eq!(partings(), [("feed".to_owned(), 0x50)]);
 }
 
 #[test]

@@ -114,6 +114,13 @@ impl Ahead {
         }))
     }
 
+    /// The furthest position of which something is there.
+    pub(in crate::sink::postgres) fn position(&self) -> Lsn {
+        let (commit, ordinal) = self.until;
+        // Rows of the transaction that commits there.
+        Lsn(commit.0.saturating_add(u64::from(ordinal > 0)))
+    }
+
     /// Whether a position is behind all of it.
     pub(in crate::sink::postgres) fn is_passed(&self, position: Lsn) -> bool {
         (position, 0) >= self.until
