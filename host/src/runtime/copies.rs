@@ -113,6 +113,7 @@ impl Planned {
         self.patient |= copy.joined;
         let copy = checkpoint::TableCopy {
             epoch,
+            began: epoch,
             basis,
             empties,
             altered,

@@ -113,6 +113,7 @@ mod tests {
             table_oid: 16_400,
             table: "public.orders".to_owned(),
             epoch: 1,
+            began: 1,
             state,
             basis: "of before".to_owned(),
             empties: false,

@@ -69,6 +69,7 @@ fn copy(epoch: u32) -> TableCopy {
         table_oid: 16384,
         table: "public.orders".into(),
         epoch,
+        began: 1,
         state: CopyState::Planned,
         empties: false,
         joined: false,
