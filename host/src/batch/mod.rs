@@ -165,7 +165,7 @@ pub struct Batch {
     /// Cells that plugins wrote over, as they were.
     pub overwritten: Overwritten,
     /// Changes that some sinks have by a copied row already, in order.
-    pub copied: Vec<Copied>,
+    pub copied: Box<[Copied]>,
 }
 
 impl Batch {

@@ -182,9 +182,7 @@ impl Merger {
             if self.is_stale(unit.id) {
                 self.shared.floors().end(&unit.id);
                 self.ready.remove(at);
-            } else if position < unit.record.finish && !self.may_go_early(unit, since.elapsed()) {
-                at += 1;
-            } else if self.tables[unit.id.table].later.as_ref().is_some_and(Later::waits) {
+            } else if self.waits(unit, since.elapsed(), position) {
                 at += 1;
             } else if let Some((since, unit)) = self.ready.remove(at) {
                 match self.merge(unit, position)? {
@@ -193,7 +191,7 @@ impl Merger {
                         out.push(merged);
                     }
                     Merged::NotNow(unit) => {
-                        self.ready.insert(at, (since, *unit));
+                        self.ready.insert(at, (since, unit));
                         at += 1;
                     }
                 }
@@ -311,6 +309,11 @@ impl Merger {
 
     fn is_stale(&self, unit: UnitId) -> bool {
         self.tables[unit.table].generation != unit.generation
+    }
+
+    fn waits(&self, unit: &Unit, waited: Duration, position: Lsn) -> bool {
+        let is_held_up = self.tables[unit.id.table].later.as_ref().is_some_and(Later::waits);
+        is_held_up || position < unit.record.finish && !self.may_go_early(unit, waited)
     }
 
     fn may_go_early(&self, unit: &Unit, waited: Duration) -> bool {

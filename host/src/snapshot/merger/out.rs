@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 pub(super) enum Merged {
     Out(MergedUnit),
     /// Rows of it are to be read again, which can't be done now.
-    NotNow(Box<Unit>),
+    NotNow(Unit),
 }
 
 impl Merger {
@@ -36,7 +36,7 @@ impl Merger {
         let again = match unit.rereads.is_empty() {
             true => None,
             false => match self.ask(unit.id, unit.rereads.clone())? {
-                None => return Ok(Merged::NotNow(Box::new(unit))),
+                None => return Ok(Merged::NotNow(unit)),
                 again => again,
             },
         };

@@ -58,8 +58,9 @@ impl Merger {
         batch.rows = rows;
         if !copied.is_empty() {
             // Other copies may have looked at it before.
-            batch.copied.append(&mut copied);
-            batch.copied.sort_unstable_by_key(|of| (of.transaction, of.ordinal));
+            copied.extend_from_slice(&batch.copied);
+            copied.sort_unstable_by_key(|of| (of.transaction, of.ordinal));
+            batch.copied = copied.into();
         }
         outcome
     }
