@@ -1,7 +1,7 @@
 //! A copy that is killed in the middle goes on where it was: what is copied isn't read again.
 
 use anyhow::{Result, ensure};
-use rowmill::checkpoint::{CopyState, StateStore};
+use rowmill::checkpoint::{CopyState, RowsAhead, StateStore};
 use rowmill_tests::{Cluster, Host, LONG, free_port, get, wait_until};
 use std::path::Path;
 use std::sync::Arc;
@@ -305,5 +305,65 @@ fn a_copy_is_paced_paused_and_shown() {
     .unwrap_or_else(|error| panic!("{error:#}\n{}", host.log()));
     assert!(begun.elapsed().as_millis() > 3500, "{:?}", begun.elapsed());
     assert!(etas > 0, "it said how long it would take");
+    host.terminate().unwrap();
+}
+
+/// Rows are ahead when the host is killed, and then the table gets another key. Nothing can be read again by the key of
+/// before, and changes from before lack a part of the one of now.
+#[test]
+fn rows_ahead_of_a_table_whose_key_is_another_by_now_are_let_go_of() {
+    let cluster = Cluster::start().unwrap();
+    let table = "CREATE TABLE sites (id text PRIMARY KEY, region int NOT NULL, v text)";
+    for database in ["source", "target"] {
+        cluster.sql("postgres", &format!("CREATE DATABASE {database}")).unwrap();
+        cluster.sql(database, table).unwrap();
+    }
+    let sql = |sql: &str| cluster.sql("source", sql).unwrap();
+    sql("INSERT INTO sites SELECT n::text, n % 7 + 1, 'v' FROM generate_series(1, 500) n");
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = format!(
+        "name: shop
+console: off
+source: {{ postgres: {{ url: {}, tables: [public.sites] }} }}
+routes: [{{ tables: [public.sites], sinks: [target] }}]
+sinks: {{ target: {{ postgres: {{ url: {} }} }} }}
+",
+        cluster.url("source"),
+        cluster.url("target")
+    );
+    // It is planned, and the host is killed before anything of it counts.
+    let mut host = Host::run_to(folder.path(), &pipeline, "after_receive", 1).unwrap();
+    host.wait(LONG).unwrap();
+    sql("UPDATE sites SET v = 'later' WHERE id = '2'");
+    let store = StateStore::open(&folder.path().join(".rowmill/shop"), "shop").unwrap();
+    let copy = store.copies().unwrap().remove(0);
+    assert_eq!(copy.state, CopyState::Planned);
+    let ahead = RowsAhead {
+        table_oid: copy.table_oid,
+        snapshot: sql("SELECT pg_current_snapshot()"),
+        finish: sql("SELECT pg_current_wal_insert_lsn()").parse().unwrap(),
+        keys: vec![[&1_u32.to_le_bytes()[..], b"2"].concat().into()],
+        repair: true,
+    };
+    store.add_ahead(&[ahead]).unwrap();
+    drop(store);
+    // Of the first, the stream has what the key was.
+    sql("DELETE FROM sites WHERE id = '1'");
+    for database in ["source", "target"] {
+        let altered = "ALTER TABLE sites DROP CONSTRAINT sites_pkey, ADD PRIMARY KEY (region, id)";
+        cluster.sql(database, altered).unwrap();
+    }
+    // What comes from before is found by that.
+    cluster.sql("target", "ALTER TABLE sites ADD UNIQUE (id)").unwrap();
+    let mut host = Host::run(folder.path(), &pipeline).unwrap();
+    let digest = "SELECT count(*), md5(string_agg(s::text, '|' ORDER BY id)) FROM sites s";
+    let source = sql(digest);
+    let arrived = wait_until("target equals source", LONG, || {
+        host.must_run()?;
+        let found = cluster.sql("target", digest)?;
+        ensure!(found == source, "source {source}, target {found}");
+        Ok(Some(()))
+    });
+    arrived.unwrap_or_else(|error| panic!("{error:#}\n{}", host.log()));
     host.terminate().unwrap();
 }

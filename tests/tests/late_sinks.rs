@@ -1,8 +1,8 @@
 //! A sink that comes while the pipeline runs gets what is there, and the others get nothing twice.
 
 use anyhow::{Result, ensure};
-use rowmill_tests::{Host, Lines, Shop, Writers, free_port};
-use std::collections::HashSet;
+use rowmill_tests::{Host, Lines, Load, Shop, Writers, free_port};
+use std::collections::{HashMap, HashSet};
 
 const ROUTES: &str = "routes:\n  - { tables: [public.orders, public.customers], sinks: [warehouse, feed";
 
@@ -131,4 +131,86 @@ fn a_sink_goes_and_comes_back_without_what_the_source_lost() {
         lines.rows.iter().all(|line| line["op"] != "truncate"),
         "the others aren't emptied"
     );
+}
+
+/// Rows that change all the while are read again for the sink that comes, and so show changes that are still to come. Those that
+/// were there get each of them all the same, and nothing else.
+#[test]
+fn a_sink_that_comes_takes_no_step_from_the_others() {
+    const ROWS: u64 = 20_000;
+    let tables = "CREATE TABLE counters (id int PRIMARY KEY, n int NOT NULL, filler text)";
+    let shop = Shop::with(tables).unwrap();
+    let fill = format!("INSERT INTO counters SELECT n, 0, repeat('f', 100) FROM generate_series(1, {ROWS}) n");
+    shop.source(&fill).unwrap();
+    shop.cluster.sql("postgres", "CREATE DATABASE mirror").unwrap();
+    shop.cluster.script("mirror", tables).unwrap();
+    let port = free_port().unwrap();
+    let pipeline = |late: bool| {
+        let sinks = if late {
+            "warehouse, feed, archive, mirror"
+        } else {
+            "warehouse, feed"
+        };
+        let routes = format!("routes:\n  - {{ tables: [public.counters], sinks: [{sinks}] }}");
+        let text = shop.pipeline_of("public.counters", &routes);
+        let text = text
+            .replace("console: off", &format!("console: 127.0.0.1:{port}"))
+            .replace("unit_rows: 2000", "unit_rows: 1000");
+        let url = shop.cluster.url("mirror");
+        let more = format!(
+            "  archive: {{ file: {{ path: out/archive.jsonl }} }}\n  mirror: {{ postgres: {{ url: {url} }} }}\n"
+        );
+        if late { text + &more } else { text }
+    };
+    let mut host = Host::run(shop.folder(), &pipeline(false)).unwrap();
+    shop.wait_for(&mut host, "the first copy", || is_copied(port)).unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM counters", &ROWS.to_string())
+        .unwrap();
+    // A row in each unit or so, each step of it a transaction of its own.
+    let load = Load::of(&shop.cluster, |writer| {
+        move || {
+            format!(
+                "DO $$ BEGIN FOR i IN 1..40 LOOP UPDATE counters SET n = n + 1 WHERE id = (i % 20) * 1000 + {writer};
+                 COMMIT; END LOOP; END $$"
+            )
+        }
+    });
+    std::fs::write(shop.folder().join("pipeline.yaml"), pipeline(true)).unwrap();
+    Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    shop.wait_for(&mut host, "what was there has come", || {
+        let rows = shop.cluster.sql("mirror", "SELECT count(*) FROM counters")?;
+        Ok(rows == ROWS.to_string() && is_copied(port)?)
+    })
+    .unwrap();
+    load.stop();
+    let digest = "SELECT md5(string_agg(id || ' ' || n, ',' ORDER BY id)) FROM counters";
+    let source = shop.source(digest).unwrap();
+    for database in ["target", "mirror"] {
+        shop.wait_for(
+            &mut host,
+            database,
+            || Ok(shop.cluster.sql(database, digest)? == source),
+        )
+        .unwrap();
+    }
+    let total = shop.source("SELECT sum(n) FROM counters").unwrap();
+    let log = host.log();
+    host.terminate().unwrap();
+    let read = |file: &str| Lines::read(&shop.folder().join(file)).unwrap();
+    let (feed, archive) = (read("out/feed.jsonl"), read("out/archive.jsonl"));
+    feed.streamed_once().unwrap();
+    assert!(feed.replay().unwrap() == archive.replay().unwrap(), "{log}");
+    let mut steps: HashMap<i64, i64> = HashMap::new();
+    for row in feed.rows.iter().filter(|row| row["op"] != "read") {
+        let value = |column: &str| row["new"][column].as_i64().unwrap();
+        let step = steps.entry(value("id")).or_default();
+        *step += 1;
+        assert_eq!(
+            value("n"),
+            *step,
+            "a step is missing, or another row in its place: {row}\n{log}"
+        );
+    }
+    assert_eq!(steps.values().sum::<i64>().to_string(), total);
+    assert!(steps.len() >= 39, "{steps:?}");
 }

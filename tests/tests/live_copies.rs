@@ -78,15 +78,17 @@ fn goes_on(shop: &Shop, host: &mut Host, beat: &Beat, more: usize) {
 
 /// A transaction that has done this, and stays open until it is told to end.
 fn hold(shop: &Shop, sql: &str) -> (tokio::runtime::Runtime, Client) {
+    hold_at(&shop.cluster.url("source"), sql)
+}
+
+fn hold_at(url: &str, sql: &str) -> (tokio::runtime::Runtime, Client) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .worker_threads(1)
         .build()
         .unwrap();
     let client = runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(&shop.cluster.url("source"), NoTls)
-            .await
-            .unwrap();
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         tokio::spawn(connection);
         client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
         client
@@ -402,4 +404,44 @@ fn how_long_the_others_wait() {
         Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
     });
     host.terminate().unwrap();
+}
+
+/// A target takes its time to be emptied, and before it says so the table is truncated at the source: it isn't copied once
+/// more at each start from then on.
+#[test]
+fn a_truncate_behind_the_emptying_leaves_the_copy_recorded() {
+    let shop = Shop::new().unwrap();
+    shop.fill(100).unwrap();
+    let port = free_port().unwrap();
+    let pipeline = console(&shop.pipeline(), port);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    let target = shop.cluster.url("target");
+    let (runtime, lock) = hold_at(&target, "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE");
+    Host::verb_of(shop.folder(), &["copy", "pause"], 0).unwrap();
+    resync(&shop, "public.orders");
+    shop.wait_target(
+        &mut host,
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass",
+        "1",
+    )
+    .unwrap();
+    shop.source("TRUNCATE orders; INSERT INTO orders (id, status) VALUES (1, 'new'), (2, 'new')")
+        .unwrap();
+    wait_said(&mut host, "truncated while it was copied", 1);
+    Host::verb_of(shop.folder(), &["copy", "resume"], 0).unwrap();
+    runtime.block_on(lock.batch_execute("COMMIT")).unwrap();
+    shop.wait_equal(&mut host).unwrap();
+    shop.wait_for(&mut host, "the copy is through", || {
+        let metrics = rowmill_tests::get(port, "/metrics")?.1;
+        let copying = metrics.lines().find(|line| line.starts_with("rowmill_copying"));
+        Ok(copying.is_some_and(|line| line.ends_with(" 0")))
+    })
+    .unwrap();
+    host.terminate().unwrap();
+    shop.target("UPDATE orders SET status = 'of the target'").unwrap();
+    shop.source("INSERT INTO customers (id) VALUES (7)").unwrap();
+    Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
+    let found = "SELECT count(*) FROM orders WHERE status = 'of the target'";
+    assert_eq!(shop.target(found).unwrap(), "2", "it was copied once more");
 }

@@ -197,3 +197,55 @@ fn of_a_table_with_a_condition_the_rows_are_compared_that_meet_it() {
         "{told}"
     );
 }
+
+/// What inherits from a table is a table of its own, on either side, and so is a partition that is published as what it is.
+#[test]
+fn each_table_has_the_rows_that_come_under_its_name() {
+    let tables = "CREATE TABLE parent (id int PRIMARY KEY, v text);
+        CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
+        CREATE TABLE events (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+        CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (100);
+        CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (100) TO (200);";
+    let shop = Shop::with(tables).unwrap();
+    shop.target("ALTER TABLE child NO INHERIT parent").unwrap();
+    let rows = "INSERT INTO parent SELECT n, 'p' FROM generate_series(1, 10) n;
+        INSERT INTO child SELECT n, 'c' FROM generate_series(11, 30) n;
+        INSERT INTO events SELECT n, 'e' FROM generate_series(60, 139) n;
+        CREATE PUBLICATION mine FOR TABLE ONLY parent, ONLY child, events;";
+    shop.cluster.script("source", rows).unwrap();
+    let routes = "routes: [{ tables: ['public.*'], sinks: [warehouse] }]";
+    let whole = shop.pipeline_of("public.parent, public.child, public.events", routes);
+    let leaves = whole.replace(
+        "tables: [public.parent, public.child, public.events]\n",
+        "publication: mine\n",
+    );
+    Host::verb(shop.folder(), &leaves, &["run", "--once"], 0).unwrap();
+    let found = |pipeline: &str, code: i32| {
+        let found = verify(&shop, pipeline, &["--wait", "0", "--keys"], code);
+        let table = |one: &Value| {
+            let name = one["table"].as_str().unwrap().trim_start_matches("public.").to_owned();
+            let differences = one["differences"].as_array().into_iter().flatten();
+            let mut keys: Vec<&str> = differences.map(|one| one["key"].as_str().unwrap()).collect();
+            keys.sort_unstable();
+            format!("{name} {} {}", one["rows_source"], keys.concat())
+        };
+        let mut tables: Vec<String> = found["tables"].as_array().unwrap().iter().map(table).collect();
+        tables.sort();
+        tables.iter().map(|table| table.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found(&leaves, 0),
+        ["child 20", "events_1 40", "events_2 40", "parent 10"]
+    );
+    shop.target("DELETE FROM child WHERE id = 11; DELETE FROM events WHERE id = 100")
+        .unwrap();
+    assert_eq!(
+        found(&leaves, 1),
+        ["child 20 (11)", "events_1 40", "events_2 40 (100)", "parent 10"]
+    );
+    // A partitioned table that is published as such is compared as a whole.
+    let inherited = "ALTER TABLE child INHERIT parent; CREATE TABLE more PARTITION OF events DEFAULT;
+        INSERT INTO events VALUES (500)";
+    shop.target(inherited).unwrap();
+    assert_eq!(found(&whole, 1), ["child 20 (11)", "events 80 (100)(500)", "parent 10"]);
+}

@@ -17,6 +17,7 @@
 //! These are the only types that all stages share; they depend on nothing else in the crate.
 
 mod cell;
+mod copied;
 mod extent;
 mod join;
 mod overwritten;
@@ -25,6 +26,7 @@ mod position;
 mod relation;
 
 pub use cell::{Cell, Value};
+pub use copied::{Copied, Left};
 pub use extent::Extent;
 pub use join::Joined;
 pub use overwritten::Overwritten;
@@ -162,6 +164,8 @@ pub struct Batch {
     pub end: Lsn,
     /// Cells that plugins wrote over, as they were.
     pub overwritten: Overwritten,
+    /// Changes that some sinks have by a copied row already, in order.
+    pub copied: Box<[Copied]>,
 }
 
 impl Batch {

@@ -40,7 +40,9 @@ pub(super) struct Done {
     pub rows: Vec<Vec<Row>>,
     /// By route.
     pub sides: Vec<Side>,
+    /// As in [`Job`].
     pub copying: Vec<u32>,
+    pub spared: Vec<u32>,
     pub marks: Vec<Mark>,
     pub position: Lsn,
     pub counts: Counts,

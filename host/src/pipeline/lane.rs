@@ -4,7 +4,7 @@ use super::job::{Done, Job, Side};
 use super::lane_letters::{LaneLetters, Noted};
 use super::owned::owned;
 use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
-use crate::batch::{Batch, Lsn, Op, Row, Value};
+use crate::batch::{Batch, Lsn, Row};
 use crate::checkpoint::{PluginVersion, SetAside, same_plugins};
 use crate::dead_letter::{Behind, ReplayBatch};
 use crate::failpoint;
@@ -109,6 +109,7 @@ impl Lane {
             rows: job.rows,
             sides: Vec::with_capacity(self.routes.len()),
             copying: job.copying,
+            spared: job.spared,
             marks: job.marks,
             position: job.position,
             counts: Counts::default(),
@@ -161,9 +162,6 @@ impl Lane {
                 side.before.clone_from(rows);
             }
             done.sides.push(side);
-            if !job.spared.is_empty() {
-                spare(&done.batch, rows, &job.spared);
-            }
         }
         if let Some(names) = job.checkpoint {
             self.go_back_before(done.position);
@@ -461,28 +459,6 @@ fn newest(batch: &Batch, rows: &[Row]) -> Option<Lsn> {
     }
     let transactions = rows.chunk_by(|one, other| one.transaction == other.transaction);
     transactions.map(|rows| batch.transaction(&rows[0]).commit_lsn).max()
-}
-
-/// The row of an upsert, or of an insert that a publication's filter has made of an update, may not be there where its table
-/// is being copied: it is read again, with the values that this change lacks.
-fn spare(batch: &Batch, rows: &mut [Row], spared: &[u32]) {
-    for row in rows.iter_mut().filter(|row| row.op.is_of_a_table()) {
-        if !spared.contains(&batch.relation(row).oid) {
-            continue;
-        }
-        if row.op == Op::Upsert || row.op == Op::Insert && lacks_values(batch, row) {
-            row.op = Op::Update;
-        }
-    }
-}
-
-fn lacks_values(batch: &Batch, row: &Row) -> bool {
-    let mut columns = batch.relation(row).columns.iter();
-    let is_unchanged = |slot| {
-        row.new
-            .is_some_and(|new| matches!(batch.value(new, slot), Value::Unchanged))
-    };
-    columns.any(|column| is_unchanged(column.slot))
 }
 
 /// What letters that are sent again have met is told once, and not at each start.

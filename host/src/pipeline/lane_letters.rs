@@ -6,10 +6,11 @@
 
 use super::job::Done;
 use super::lane::LaneChain;
-use crate::batch::{Batch, Op, Origin, Row};
+use super::late;
+use crate::batch::{Batch, Op, Row};
 use crate::dead_letter::{Behind, DeadLetters, Held, ReplayBatch, RouteId};
 use crate::plugin::{Chain, Processed};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use std::convert::Infallible;
 use std::sync::mpsc::{self, Receiver};
 
@@ -20,7 +21,7 @@ pub(super) struct LaneLetters {
     /// The routes as they are known there.
     pub routes: Vec<RouteId>,
     /// Tables whose copied rows go to some sinks alone.
-    pub only: FxHashMap<u32, Vec<usize>>,
+    pub only: late::Only,
 }
 
 impl LaneLetters {
@@ -106,9 +107,6 @@ pub(super) fn taken(batch: &Batch, mut rows: Vec<Row>, processed: &Processed, be
 }
 
 /// Whether a truncate is for some sinks alone: the others lack the letters' changes as before.
-fn is_partial(only: &FxHashMap<u32, Vec<usize>>, batch: &Batch, row: &Row) -> bool {
-    match batch.transaction(row).origin {
-        Origin::Copy(unit) => row.op == Op::Truncate && only.contains_key(&unit.table_oid),
-        _ => false,
-    }
+fn is_partial(only: &late::Only, batch: &Batch, row: &Row) -> bool {
+    row.op == Op::Truncate && late::sinks_of(only, batch, row).is_some()
 }

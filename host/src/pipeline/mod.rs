@@ -26,6 +26,7 @@ mod lane_letters;
 mod lane_put_back;
 mod lane_state;
 mod lanes;
+mod late;
 mod names;
 mod notices;
 mod numbers;

@@ -3,17 +3,17 @@
 use super::intake::{Input, LaneEnd, Tap};
 use super::job::{Done, Side};
 use super::lane_letters::LaneLetters;
+use super::late;
 use super::notices::Notices;
 use super::queue::Queue;
 use super::stats::LaneStats;
-use crate::batch::{Batch, DDL_PREFIX, Delivery, Lsn, Op, Origin, Row};
+use crate::batch::{Batch, DDL_PREFIX, Delivery, Lsn, Op, Row};
 use crate::checkpoint::{Frontier, Mark};
 use crate::dead_letter::{self, Cause, DeadLetters, PluginName, ReplayBatch, RouteId};
 use crate::decode::straight;
 use crate::plugin::{Aside, AsideCause};
 use crate::problem::{Exit, Problem};
 use crate::sink::driver::SinkHandle;
-use rustc_hash::FxHashMap;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -61,7 +61,7 @@ pub(super) struct Outflow {
     pub(super) letters: DeadLetters,
     pub(super) outlets: Vec<Outlet>,
     /// Tables whose copied rows go to these sinks alone.
-    pub(super) only: FxHashMap<u32, Vec<usize>>,
+    pub(super) only: late::Only,
     pub(super) frontier: Arc<Frontier<Mark>>,
     pub(super) stats: Arc<LaneStats>,
     /// Called with what each sink is about to get, while somebody watches.
@@ -105,7 +105,7 @@ impl Outflow {
             // A sink that is emptied for a copy of its own frees no key: the others lack the letters' changes as before.
             if !self.only.is_empty() {
                 side.before
-                    .retain(|row| row.op != Op::Truncate || partial(&self.only, batch, row).is_none());
+                    .retain(|row| row.op != Op::Truncate || late::sinks_of(&self.only, batch, row).is_none());
             }
             if side.before.is_empty() {
                 continue;
@@ -140,6 +140,7 @@ impl Outflow {
             batch,
             mut rows,
             copying,
+            spared,
             marks,
             position,
             ..
@@ -152,8 +153,14 @@ impl Outflow {
         let mut deliveries = Vec::with_capacity(self.outlets.len());
         for (sink, outlet) in self.outlets.iter_mut().enumerate() {
             let mut rows = rows_for(sink, &self.sinks, &mut rows);
+            let (mut copying, mut spared) = (copying.clone(), spared.clone());
             if !self.only.is_empty() {
-                rows.retain(|row| partial(&self.only, &batch, row).is_none_or(|sinks| sinks.contains(&sink)));
+                late::keep_own(&self.only, sink, &batch, &mut rows);
+                late::keep_own_tables(&self.only, sink, &mut copying);
+                late::keep_own_tables(&self.only, sink, &mut spared);
+            }
+            if !spared.is_empty() {
+                late::spare(&batch, &mut rows, &spared);
             }
             if outlet.schema_messages {
                 put_schema_messages(&batch, &mut rows);
@@ -172,7 +179,6 @@ impl Outflow {
                 true => Arc::new(as_text(&batch, &rows)?),
                 false => Arc::clone(&batch),
             };
-            let copying = copying.clone();
             let delivery = Delivery {
                 sequence,
                 batch,
@@ -255,15 +261,6 @@ fn put_schema_messages(batch: &Batch, rows: &mut Vec<Row>) {
             let at = rows.partition_point(|row| place(row) < place(said));
             rows.insert(at, *said);
         }
-    }
-}
-
-/// The sinks that a copied row goes to, where these are some alone. Rows that were read again go to all, as what they show
-/// is left out of the stream for all: they are no plain reads.
-fn partial<'o>(only: &'o FxHashMap<u32, Vec<usize>>, batch: &Batch, row: &Row) -> Option<&'o [usize]> {
-    match batch.transaction(row).origin {
-        Origin::Copy(unit) if matches!(row.op, Op::Read | Op::Truncate) => only.get(&unit.table_oid).map(Vec::as_slice),
-        _ => None,
     }
 }
 

@@ -106,16 +106,30 @@ impl Planned {
         // may have been streamed before anybody knew of it.
         let is_keyless = planned.key.is_empty();
         let is_out = is_keyless && (!ahead.is_empty() || copy.joined && process.store.has_met(&copy.table)?);
-        let empties = copy.empties || is_out;
+        // One that has lost its key since can't be copied for some sinks alone.
+        let mut reach = copy.reach;
+        let was_late = is_keyless && !std::mem::take(&mut reach.only).is_empty();
+        let empties = copy.empties || is_out || was_late;
         // The stream may still be before what made it another.
         let altered =
             copy.altered || !copy.basis.is_empty() && copy_order::differ_in_more_than_file(&copy.basis, &basis);
         self.patient |= copy.joined;
+        // Where the targets are emptied they have none of them. Under another key none could be read again, nor would the stream
+        // be judged by them; the table is copied anew, by snapshots that see what they show.
+        let ahead = match is_keyless || !empties && copy_order::have_same_key(&copy.basis, &basis) {
+            true => ahead,
+            false => {
+                process.store.forget_ahead(copy.table_oid)?;
+                Vec::new()
+            }
+        };
         let copy = checkpoint::TableCopy {
             epoch,
+            began: epoch,
             basis,
             empties,
             altered,
+            reach,
             ..copy
         };
         process.store.set_copy(&copy, &ranges)?;

@@ -106,6 +106,26 @@ pub(super) fn differ_in_more_than_file(one: &str, other: &str) -> bool {
     rest(one) != rest(other)
 }
 
+/// Whether keys that were written down under one basis are keys under the other: of columns of the same names and types.
+pub(super) fn have_same_key(one: &str, other: &str) -> bool {
+    // What follows, and what is before, may be others.
+    let columns = |basis: &str| -> Option<(String, Vec<String>)> {
+        let (_, rest) = basis.split_once("; ")?;
+        let (shape, rest) = rest.split_once("; key ")?;
+        let (key, _) = rest.split_once("; sinks ")?;
+        let typed = |name: &str| {
+            let of = |column: &str| {
+                let (_, column) = column.split_once(' ')?;
+                Some(column.strip_prefix(name)?.strip_prefix(' ')?.to_owned())
+            };
+            shape.split(',').find_map(of)
+        };
+        Some((key.to_owned(), key.split(',').map(typed).collect::<Option<_>>()?))
+    };
+    let of_one = columns(one);
+    of_one.is_some() && of_one == columns(other)
+}
+
 /// The columns as `number name type typmod,...`.
 pub(super) fn shape(table: &Table) -> String {
     let columns = table.columns.iter();
@@ -221,5 +241,23 @@ pub(super) mod tests {
             &first.basis,
             &chosen(&altered, &first.basis).basis
         ));
+    }
+
+    #[test]
+    fn keys_are_the_same_where_their_columns_are() {
+        let of = |change: fn(&mut Table)| {
+            let mut table = orders();
+            change(&mut table);
+            basis(BY_KEY, &table, "feed")
+        };
+        let same = |change| have_same_key(&of(|_| ()), &of(change));
+        assert!(same(|_| ()));
+        assert!(same(|table| table.file = 7));
+        assert!(same(|table| table.columns[1].type_oid = 23));
+        assert!(same(|table| table.columns.swap(0, 1)));
+        assert!(!same(|table| table.columns[0].type_oid = 25));
+        assert!(!same(|table| table.columns[1].identity = true));
+        assert!(!same(|table| table.columns[0].name = "id n".to_owned()));
+        assert!(!have_same_key("", &of(|_| ())), "nobody knows");
     }
 }

@@ -1,11 +1,10 @@
 //! Sinks that come while the pipeline lives: each start compares where a table goes now with the ledger.
 //!
 //! A sink that a table goes to and that doesn't have it gets a copy of its own, beside the stream. The copied rows go to
-//! it alone: the others have them. What may differ between sinks is only what stands still: units go out once the
-//! stream has passed what they show, however long that takes, so that no change is left out for their sake. Keys that
-//! the stream changed meanwhile are read again and may show changes that are still to come; these rows go to every sink,
-//! as what they show is left out for every sink. A start that doesn't know whether they arrived reads them once more, as a
-//! unit that is read again wouldn't bring them to all.
+//! it alone: the others have them, and get every change of the stream as without the copy. Keys that the stream changed
+//! meanwhile are read again and may show changes that are still to come: these are left out for the sink that comes alone
+//! (`pipeline/late.rs`). Its units go out once the stream has passed what they show, however long that takes, so that
+//! there is little of that.
 //!
 //! That rests on keys. A table without one is copied again for all its sinks, which are emptied first.
 
@@ -113,6 +112,7 @@ mod tests {
             table_oid: 16_400,
             table: "public.orders".to_owned(),
             epoch: 1,
+            began: 1,
             state,
             basis: "of before".to_owned(),
             empties: false,

@@ -306,6 +306,7 @@ fn begin(process: &Process, catalog: &Catalog, lsn: Lsn, adopted: bool) -> Resul
             table_oid: table.oid,
             table: name,
             epoch: 0,
+            began: 0,
             state: CopyState::Planned,
             basis: String::new(),
             empties: false,

@@ -75,6 +75,7 @@ pub(super) fn follow(process: &Process, catalog: &Catalog) -> Result<(), Problem
             table_oid: table.oid,
             table: name,
             epoch: before.map_or(0, |copy| copy.epoch),
+            began: before.map_or(0, |copy| copy.epoch),
             state: CopyState::Planned,
             basis: String::new(),
             empties,

@@ -18,7 +18,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The stream stands still meanwhile, and without a synchronous standby a commit is visible right behind its WAL.
+/// The stream stands still meanwhile; without a synchronous standby a commit is visible right behind its WAL.
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How long it waits before it says so.
@@ -79,26 +79,21 @@ pub(super) async fn wait(reader: &mut Reader, patient: bool, saw: impl Fn(&Snaps
     }
 }
 
-/// Waits until the transactions are visible: a commit may be streamed before.
-pub(super) async fn wait_for(reader: &mut Reader, xids: &HashSet<u32>) -> Result<(), Fault> {
-    let (begun, mut pause, mut said) = (Instant::now(), SHORT_PAUSE, false);
+/// Waits until the transactions are visible: a commit may be streamed before. Says whether they are within the `limit`.
+pub(super) async fn wait_for(reader: &mut Reader, xids: &HashSet<u32>, limit: Duration) -> Result<bool, Fault> {
+    let (begun, mut pause) = (Instant::now(), SHORT_PAUSE);
     while !xids.is_empty() {
         let snapshot = current(reader).await?;
-        let hidden = xids.iter().filter(|xid| !snapshot.sees(**xid)).count();
-        if hidden == 0 {
+        if xids.iter().all(|xid| snapshot.sees(*xid)) {
             break;
         }
-        if begun.elapsed() > QUIET && !said {
-            said = true;
-            tracing::info!(
-                transactions = hidden,
-                "the copy waits for commits to become visible (synchronous standby?)"
-            );
+        if begun.elapsed() > limit {
+            return Ok(false);
         }
         tokio::time::sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What is visible now.

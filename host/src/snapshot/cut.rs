@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::heap::{self, Heap};
 use super::parts::Open;
 use super::plan::{self, Gap, KeyRange, TableCopy};
-use super::shared::{Shared, UnitId};
+use super::shared::{Shared, TableShared, UnitId};
 use super::sql::{self, KeyColumn};
 use crate::postgres::{Reader, TextRow};
 use std::collections::VecDeque;
@@ -23,10 +23,8 @@ pub(super) struct Cut {
     gaps: VecDeque<Gap>,
     /// The number of the last unit of the first gap.
     place: u32,
-    /// The key's columns, once they are known.
-    key: Option<Arc<[KeyColumn]>>,
-    /// Bytes of a row as last seen.
-    row_bytes: u64,
+    /// Bytes of a row as last seen, or as the statistics say; `None` before anybody has asked.
+    row_bytes: Option<u64>,
     heap: Heap,
 }
 
@@ -54,7 +52,7 @@ impl Cut {
     /// A unit had so many rows and bytes.
     pub(super) fn saw(&mut self, task: &Task, wanted_rows: usize, rows: u64, bytes: u64) {
         if let Some(row_bytes) = bytes.checked_div(rows) {
-            self.row_bytes = row_bytes;
+            self.row_bytes = Some(row_bytes);
         }
         if self.generation == task.id.generation {
             self.heap.saw(&task.range, wanted_rows as u64, rows, bytes);
@@ -70,7 +68,7 @@ impl Cut {
         table: &TableCopy,
         reader: &mut Reader,
     ) -> Result<Option<Vec<String>>, Fault> {
-        let fitting = UNIT_BYTES.checked_div(self.row_bytes).unwrap_or(u64::MAX);
+        let fitting = UNIT_BYTES.checked_div(self.row_bytes.unwrap_or(0)).unwrap_or(u64::MAX);
         let rows = unit_rows.min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1);
         let row = first_row(table, reader, &sql::upper_bound(table, key, range, rows)).await?;
         Ok(row.map(|row| row.into_iter().map(Option::unwrap_or_default).collect()))
@@ -113,20 +111,19 @@ impl Cut {
         (KeyRange { after, up_to }, number)
     }
 
-    async fn key(&mut self, table: &TableCopy, reader: &mut Reader) -> Result<Arc<[KeyColumn]>, Fault> {
-        if let Some(key) = &self.key {
-            return Ok(Arc::clone(key));
+    async fn ask_row_bytes(&mut self, table: &TableCopy, reader: &mut Reader) -> Result<(), Fault> {
+        if self.row_bytes.is_none() {
+            let row = first_row(table, reader, &sql::row_bytes(table)).await?;
+            self.row_bytes = Some(row.and_then(|row| text(&row, 0)?.parse().ok()).unwrap_or(0));
         }
-        let (key, row_bytes) = prepare(table, reader).await?;
-        self.row_bytes = row_bytes;
-        Ok(Arc::clone(self.key.insert(key)))
+        Ok(())
     }
 }
 
-/// The columns of a table's key.
-pub(super) async fn key_columns(shared: &Shared, table: usize, reader: &mut Reader) -> Result<Arc<[KeyColumn]>, Fault> {
-    let of = &shared.tables[table];
-    of.cut.lock().await.key(&of.copy, reader).await
+/// The columns of a table's key, in its order. Asked of the catalog alone: no lock on the table is waited for.
+pub(super) async fn key_columns(of: &TableShared, reader: &mut Reader) -> Result<Arc<[KeyColumn]>, Fault> {
+    let key = of.key.get_or_try_init(|| operators(&of.copy, reader)).await?;
+    Ok(Arc::clone(key))
 }
 
 /// The next unit of a table; `None` where none is left.
@@ -147,7 +144,10 @@ pub(super) async fn next_unit(shared: &Shared, table: usize, reader: &mut Reader
     };
     let key = match of.copy.file {
         Some(_) => sql::place(),
-        None => cut.key(&of.copy, reader).await?,
+        None => {
+            cut.ask_row_bytes(&of.copy, reader).await?;
+            key_columns(of, reader).await?
+        }
     };
     let up_to = match () {
         () if of.copy.file.is_some() => cut.next_place(shared.unit_rows, &gap.range, &of.copy, reader).await?,
@@ -179,8 +179,7 @@ pub(super) async fn parts_cut(shared: &Shared, table: usize) -> u32 {
     shared.tables[table].cut.lock().await.next_number
 }
 
-/// The key's columns in its order, and what a row is said to take; 0 where that isn't known.
-async fn prepare(table: &TableCopy, reader: &mut Reader) -> Result<(Arc<[KeyColumn]>, u64), Fault> {
+async fn operators(table: &TableCopy, reader: &mut Reader) -> Result<Arc<[KeyColumn]>, Fault> {
     let found = rows(table, reader, &sql::key_operators(table)).await?;
     let mut key = Vec::new();
     for name in &table.key {
@@ -193,9 +192,7 @@ async fn prepare(table: &TableCopy, reader: &mut Reader) -> Result<(Arc<[KeyColu
             operators: text(row, 1).unwrap_or("pg_catalog").to_owned(),
         });
     }
-    let row = first_row(table, reader, &sql::row_bytes(table)).await?;
-    let bytes = row.and_then(|row| text(&row, 0)?.parse().ok()).unwrap_or(0);
-    Ok((key.into(), bytes))
+    Ok(key.into())
 }
 
 pub(super) async fn rows(table: &TableCopy, reader: &mut Reader, sql: &str) -> Result<Vec<TextRow>, Fault> {

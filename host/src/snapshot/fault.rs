@@ -23,7 +23,7 @@ pub(super) enum Fault {
 
 /// Class 08 is a broken connection, 53 too few resources, 57 a server going down, 40 a rollback.
 const TRANSIENT_CLASSES: [&str; 4] = ["08", "53", "57", "40"];
-const LOCK_NOT_AVAILABLE: &str = "55P03";
+pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const UNDEFINED_TABLE: &str = "42P01";
 const UNDEFINED_COLUMN: &str = "42703";

@@ -138,13 +138,22 @@ impl KeyedMerge {
 
     /// The keys that are to be read again though no unit brings them: of changes that were not complete.
     pub(super) fn take_incomplete(&mut self) -> Vec<Reread> {
-        let changed = &self.changed;
-        let of = |key: Key| Reread {
+        let incomplete = std::mem::take(&mut self.incomplete);
+        incomplete.into_iter().map(|key| self.reread(key)).collect()
+    }
+
+    /// They couldn't be read yet.
+    pub(super) fn put_back(&mut self, incomplete: Vec<Reread>) {
+        self.incomplete.extend(incomplete.into_iter().map(|reread| reread.key));
+    }
+
+    /// As the key would be read now.
+    pub(super) fn reread(&self, key: Key) -> Reread {
+        Reread {
             // Not who moved it but who wrote last; forgotten where everybody sees that.
-            xid: changed.get(&key).copied(),
+            xid: self.changed.get(&key).copied(),
             key,
-        };
-        self.incomplete.drain().map(of).collect()
+        }
     }
 
     /// Rows with these keys, read under `snapshot`, go out at `position`.

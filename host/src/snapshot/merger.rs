@@ -1,8 +1,10 @@
 //! Merges units into the stream. Owned by the thread that passes the stream on.
 
 mod out;
+mod streamed;
 
 use super::fault;
+use super::later::Later;
 use super::merge::KeyedMerge;
 use super::outgoing;
 use super::plan::{Ahead, TableProgress, UnitRecord};
@@ -11,8 +13,9 @@ use super::shared::{Shared, UnitId};
 use super::table::{Changes, Table};
 use super::waiting::Waited;
 use super::worker::{Event, Unit};
-use crate::batch::{Batch, CopyUnit, Lsn, Op};
+use crate::batch::{Batch, CopyUnit, Lsn};
 use crate::problem::Problem;
+use out::Merged;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -157,92 +160,12 @@ impl Merger {
         emptied.collect()
     }
 
-    /// Looks at a streamed batch before anything else does: remembers the keys it changes, takes out what copied rows
-    /// hold already, and what waits for its table. Every batch has to come by, once and in order, from the first on.
-    pub fn stream(&mut self, batch: &mut Batch) -> Result<(), Box<Problem>> {
-        if self.by_oid.is_empty() {
-            return Ok(());
-        }
-        let tables: Vec<Option<usize>> = batch
-            .relations
-            .iter()
-            .map(|relation| self.by_oid.get(&relation.oid).copied())
-            .collect();
-        if tables.iter().all(Option::is_none) {
-            return Ok(());
-        }
-        let mut rows = std::mem::take(&mut batch.rows);
-        let mut outcome = Ok(());
-        rows.retain_mut(|row| {
-            if outcome.is_err() {
-                return true;
-            }
-            let kept = match row.op {
-                Op::Message => Ok(true),
-                Op::Truncate => {
-                    self.truncated(batch, row.extra);
-                    Ok(true)
-                }
-                _ => match tables.get(row.relation as usize).copied().flatten() {
-                    Some(table) => self.tables[table].stream(batch, row),
-                    None => Ok(true),
-                },
-            };
-            kept.unwrap_or_else(|problem| {
-                outcome = Err(problem);
-                true
-            })
-        });
-        batch.rows = rows;
-        outcome
-    }
-
-    fn truncated(&mut self, batch: &Batch, truncate: u32) {
-        let Some(truncate) = batch.truncates.get(truncate as usize) else {
-            return;
-        };
-        for relation in &truncate.relations {
-            let Some(relation) = batch.relations.get(*relation as usize) else {
-                continue;
-            };
-            if let Some(at) = self.by_oid.get(&relation.oid).copied() {
-                self.tables[at].restart(&self.shared.room);
-                self.shared.restart(at);
-                self.starts_over(at);
-                tracing::info!(
-                    table = relation.full_name(),
-                    "truncated while it was copied: its copy starts over"
-                );
-            }
-        }
-    }
-
-    /// The table lies in another file: its ranges of the heap mean nothing any more. What was streamed of it and what went
-    /// out stay as they are.
-    fn rewritten(&mut self, at: usize) {
-        if self.tables[at].given_up {
-            return;
-        }
-        self.tables[at].read_anew();
-        self.starts_over(at);
-        let table = self.tables[at].copy.relation.full_name();
-        tracing::info!(table, "rewritten while it was copied: its copy starts over");
-    }
-
-    fn starts_over(&mut self, at: usize) {
-        let oid = self.tables[at].copy.relation.oid;
-        self.uncounted.retain(|unit| unit.record.unit.table_oid != oid);
-        self.restarted.push(TableEpoch {
-            oid,
-            epoch: self.tables[at].epoch(),
-        });
-    }
-
     /// The stream stands at `position`, at a commit's end or outside of transactions, and everything before has been
     /// delivered: what is ready goes out here. To be called often when the stream is idle, too.
     ///
     /// Copied rows have the operation `Read`. Where the target may have another version of the row that a filter
-    /// would have to take back, it is `Update` without an old image. Blocks while keys are read again.
+    /// would have to take back, it is `Update` without an old image. Blocks while keys are read again, but for a moment only
+    /// where others hold a lock on their table: then they, and units that lack them, go out at a later boundary.
     pub fn at_boundary(&mut self, position: Lsn) -> Result<Vec<MergedUnit>, Box<Problem>> {
         if self.by_oid.is_empty() {
             return Ok(Vec::new());
@@ -259,12 +182,19 @@ impl Merger {
             if self.is_stale(unit.id) {
                 self.shared.floors().end(&unit.id);
                 self.ready.remove(at);
-            } else if position < unit.record.finish && !self.may_go_early(unit, since.elapsed()) {
+            } else if self.waits(unit, since.elapsed(), position) {
                 at += 1;
-            } else if let Some((_, unit)) = self.ready.remove(at) {
-                let merged = self.merge(unit, position)?;
-                bytes += merged.batches.iter().map(Batch::size_bytes).sum::<usize>();
-                out.push(merged);
+            } else if let Some((since, unit)) = self.ready.remove(at) {
+                match self.merge(unit, position)? {
+                    Merged::Out(merged) => {
+                        bytes += merged.batches.iter().map(Batch::size_bytes).sum::<usize>();
+                        out.push(merged);
+                    }
+                    Merged::NotNow(unit) => {
+                        self.ready.insert(at, (since, unit));
+                        at += 1;
+                    }
+                }
             }
         }
         // Nothing can be read before, and who waited for it would hold up the stream of all tables.
@@ -274,7 +204,9 @@ impl Merger {
                 if !self.tables[at].held {
                     out.extend(self.repair(at, position)?);
                 }
-                self.tables[at].passed(position, begun);
+                if !self.tables[at].owes() {
+                    self.tables[at].passed(position, begun);
+                }
             }
         }
         self.end_tables(position);
@@ -377,6 +309,11 @@ impl Merger {
 
     fn is_stale(&self, unit: UnitId) -> bool {
         self.tables[unit.table].generation != unit.generation
+    }
+
+    fn waits(&self, unit: &Unit, waited: Duration, position: Lsn) -> bool {
+        let is_held_up = self.tables[unit.id.table].later.as_ref().is_some_and(Later::waits);
+        is_held_up || position < unit.record.finish && !self.may_go_early(unit, waited)
     }
 
     fn may_go_early(&self, unit: &Unit, waited: Duration) -> bool {

@@ -48,6 +48,9 @@
 //!   unit brings the row.
 //! - *Two readings of one key*, as those are possible then, are merged in the order in which they were taken: a unit's
 //!   key that was read again meanwhile is read once more.
+//! - *A key that can't be read again now*, as somebody has a lock on its table or its last writer isn't visible yet, is asked
+//!   for at a later boundary (`later`): the stream of all tables would stand still. A unit that lacks it hasn't gone out until
+//!   then, and is looked through once more; one that no unit brings is owed (`Merger::owes`).
 //! - *TRUNCATE* is delivered and the copy of the table starts over, as another epoch; units read before are thrown
 //!   away. It holds a lock that is let go when it is visible, and a unit takes its lock before S: so S sees it.
 //! - *A table without a key* is one unit, whose parts several workers may read under one snapshot (`parts`). Its changes
@@ -123,8 +126,7 @@
 //! heap also what was read again for a unit: it lies in whatever block it has moved to, which may count. Where a unit's own
 //! row moves on, that is a change which its S doesn't see. They hold until the stored position is behind
 //! F. A TRUNCATE lets go of none of it: after a crash it may come again, and what went out behind it shows changes that come once
-//! more. By the first time nothing is lost by that: every S of the copy that starts over is newer, so it sees what is dropped. Not
-//! so where the copy is some sinks' alone: there it is let go of, and the table may go back until the stream is where it was.
+//! more. By the first time nothing is lost by that: every S of the copy that starts over is newer, so it sees what is dropped.
 //! For each worker there are a few turns (`Plan::units_under_way`), each kept by a unit until
 //! it counts: so a crash costs so many units per worker.
 //!
@@ -166,6 +168,12 @@
 //! is written over; without one the table is copied *again*, as above, where any of its rows have gone out
 //! (`Merger::empty_first`).
 //!
+//! # Copies for some sinks alone
+//!
+//! Sinks that come get a copy of a table that the others have. All of the above holds for them: what it sends goes to them
+//! alone, units and rows that were read again, and so does what it takes out of the stream (`Batch::copied`). The others get
+//! all of the stream, whole and step by step, as if there were no copy. Plugins see a change once, whoever gets it.
+//!
 //! # Tables that are altered
 //!
 //! A unit that finds other columns than its table had ends the session, and the next one plans with those that there are:
@@ -192,6 +200,7 @@ mod fault;
 mod floors;
 mod heap;
 mod key;
+mod later;
 mod merge;
 #[cfg(test)]
 mod merge_model;

@@ -46,8 +46,8 @@ pub struct TableCopy {
     /// It had other columns not long ago, and the stream may still bring rows that have them: nothing is read before the
     /// stream has passed where the WAL ended at the start.
     pub altered: bool,
-    /// Only some sinks lack it: its units go out behind what they show, however long that takes, so that nothing is
-    /// left out of the stream for them.
+    /// Only some sinks lack it: the others get all of the stream. Its units go out behind what they show, however long that
+    /// takes, so that little is left out for those.
     pub late: bool,
     /// Whether plugins may keep rows of it from the targets, and let them in later.
     pub filtered: bool,

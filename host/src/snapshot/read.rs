@@ -11,6 +11,7 @@ use crate::batch::{Batch, CopyUnit, Lsn, Origin, Part, Transaction};
 use crate::decode::CopyDecoder;
 use crate::postgres::{Frames, Reader, TextRow};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The size of a WAL page, and of its two headers.
 const WAL_PAGE: u64 = 8192;
@@ -42,13 +43,32 @@ pub(super) struct View {
 
 /// Begins a transaction that reads rows of a table.
 pub(super) async fn begin(table: &TableShared, reader: &mut Reader) -> Result<View, Fault> {
-    let rows = cut::rows(&table.copy, reader, &sql::begin(&table.copy)).await?;
+    let rows = cut::rows(&table.copy, reader, &sql::begin(&table.copy, None)).await?;
     view(table, &rows)
+}
+
+/// The same, unless somebody has a lock on the table, or is before us in its queue, for longer than `limit`: `None`.
+pub(super) async fn begin_within(
+    table: &TableShared,
+    reader: &mut Reader,
+    limit: Duration,
+) -> Result<Option<View>, Fault> {
+    match reader.rows(&sql::begin(&table.copy, Some(limit))).await {
+        Ok(rows) => view(table, &rows).map(Some),
+        Err(error) if error.sqlstate.as_str() == fault::LOCK_NOT_AVAILABLE => {
+            cut::rows(&table.copy, reader, "ROLLBACK").await?;
+            Ok(None)
+        }
+        Err(error) => Err(Fault::of(&table.copy, error)),
+    }
 }
 
 /// The same, with a name of its snapshot that others may read under for as long as it is open.
 pub(super) async fn begin_exported(table: &TableShared, reader: &mut Reader) -> Result<(View, String), Fault> {
-    let sql = format!("{}; SELECT pg_catalog.pg_export_snapshot()", sql::begin(&table.copy));
+    let sql = format!(
+        "{}; SELECT pg_catalog.pg_export_snapshot()",
+        sql::begin(&table.copy, None)
+    );
     let rows = cut::rows(&table.copy, reader, &sql).await?;
     let exported = rows.last().and_then(|row| text(row, 0)).unwrap_or_default();
     Ok((view(table, &rows)?, exported.to_owned()))
@@ -122,7 +142,7 @@ impl<'t, 'r> Rows<'t, 'r> {
         reader: &'r mut Reader,
         copy: &str,
     ) -> Result<(View, Self), Fault> {
-        let sql = format!("{}; {copy}; COMMIT", sql::begin(&table.copy));
+        let sql = format!("{}; {copy}; COMMIT", sql::begin(&table.copy, None));
         let begun = reader.copy_out(&sql).await;
         let (rows, frames) = begun.map_err(|error| Fault::of(&table.copy, error))?;
         Ok((

@@ -1,4 +1,6 @@
-//! Reads single keys again for the merger, which waits: the stream stands still meanwhile, so it comes to an end.
+//! Reads single keys again for the merger, which waits: the stream of all tables stands still meanwhile. So nobody is
+//! waited for longer than a moment, neither whoever has a lock on the table nor commits that aren't visible yet (as beside
+//! a synchronous standby): the merger asks again later.
 
 use super::barrier;
 use super::cut;
@@ -22,6 +24,10 @@ const KEYS_PER_STATEMENT: usize = 500;
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long it waits for a lock on the table, and for commits to become visible.
+const LOCK_LIMIT: Duration = Duration::from_millis(100);
+const VISIBLE_LIMIT: Duration = Duration::from_millis(500);
+
 /// How often it looks what is visible by now, so that changes needn't be remembered for as long as units take that
 /// are being read.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -31,7 +37,13 @@ pub(super) struct Request {
     /// The unit that the rows go out with.
     pub unit: UnitId,
     pub keys: Vec<Reread>,
-    pub reply: oneshot::Sender<Result<Again, Box<Problem>>>,
+    pub reply: oneshot::Sender<Result<Answer, Box<Problem>>>,
+}
+
+pub(super) enum Answer {
+    Rows(Again),
+    /// They can't be read now, for this reason.
+    NotNow(&'static str),
 }
 
 /// Rows as they were read again; a key that isn't among them is gone. There may be rows that nobody asked for.
@@ -79,7 +91,7 @@ async fn refresh(shared: &Shared, kept: &mut Option<Reader>) {
     }
 }
 
-async fn answer(shared: &Shared, kept: &mut Option<Reader>, request: &Request) -> Result<Again, Box<Problem>> {
+async fn answer(shared: &Shared, kept: &mut Option<Reader>, request: &Request) -> Result<Answer, Box<Problem>> {
     let table = &shared.tables[request.unit.table];
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
@@ -112,12 +124,16 @@ async fn answer(shared: &Shared, kept: &mut Option<Reader>, request: &Request) -
     Err(fault::stopped())
 }
 
-async fn read_keys(shared: &Shared, reader: &mut Reader, request: &Request) -> Result<Again, Fault> {
+async fn read_keys(shared: &Shared, reader: &mut Reader, request: &Request) -> Result<Answer, Fault> {
     let table = &shared.tables[request.unit.table];
-    let columns = cut::key_columns(shared, request.unit.table, reader).await?;
+    let columns = cut::key_columns(table, reader).await?;
     let xids: HashSet<u32> = request.keys.iter().filter_map(|reread| reread.xid).collect();
-    barrier::wait_for(reader, &xids).await?;
-    let view = read::begin(table, reader).await?;
+    if !barrier::wait_for(reader, &xids, VISIBLE_LIMIT).await? {
+        return Ok(Answer::NotNow("its last changes are visible (synchronous standby?)"));
+    }
+    let Some(view) = read::begin_within(table, reader, LOCK_LIMIT).await? else {
+        return Ok(Answer::NotNow("nobody has a lock on it"));
+    };
     let mut batches = Vec::new();
     for chunk in request.keys.chunks(KEYS_PER_STATEMENT) {
         let texts: Result<Vec<_>, _> = chunk.iter().map(|reread| key::texts(&reread.key)).collect();
@@ -129,5 +145,5 @@ async fn read_keys(shared: &Shared, reader: &mut Reader, request: &Request) -> R
         }
     }
     cut::rows(&table.copy, reader, "COMMIT").await?;
-    Ok(Again { view, batches })
+    Ok(Answer::Rows(Again { view, batches }))
 }

@@ -5,6 +5,7 @@ use super::floors::Floors;
 use super::pace::Pace;
 use super::parts::Parts;
 use super::plan::{Plan, TableCopy};
+use super::sql::KeyColumn;
 use super::visibility::Snapshot;
 use super::waiting::WaitingRoom;
 use crate::batch::{CopyUnit, Lsn};
@@ -14,7 +15,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 
 pub(super) type Connecting = Pin<Box<dyn Future<Output = anyhow::Result<Reader>> + Send>>;
 /// Makes a connection with the settings that all connections have, an empty search_path among them.
@@ -41,7 +42,10 @@ pub(super) struct TableShared {
     pub held: AtomicBool,
     /// Workers that read it now.
     pub active: AtomicUsize,
+    /// Kept by whoever asks the server for the next unit, and so waits for others' locks on the table.
     pub cut: tokio::sync::Mutex<Cut>,
+    /// The key's columns, once they are known.
+    pub key: OnceCell<Arc<[KeyColumn]>>,
     /// The columns in the catalog as the first unit met them.
     pub shape: OnceLock<String>,
     /// What the publication lets out of it, as the first unit met that.
@@ -96,6 +100,7 @@ impl Shared {
     pub(super) fn new(plan: Plan, connect: Connect, newest: Snapshot) -> Self {
         let table = |copy: TableCopy| TableShared {
             cut: tokio::sync::Mutex::new(Cut::new(&copy.copied)),
+            key: OnceCell::new(),
             shape: copy.shape.clone().map_or_else(OnceLock::new, OnceLock::from),
             published: OnceLock::new(),
             file: Mutex::new(copy.file.map(|file| (0, file))),

@@ -5,6 +5,7 @@ use super::plan::{KeyRange, TableCopy};
 use crate::batch::Relation;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -82,16 +83,24 @@ pub(super) fn row_bytes(table: &TableCopy) -> String {
 }
 
 /// Begins the transaction of a unit. The lock comes before the snapshot, so that no rewrite of the table can make
-/// its rows invisible in between; F is read under S, and so behind every commit that S sees.
-pub(super) fn begin(table: &TableCopy) -> String {
+/// its rows invisible in between; F is read under S, and so behind every commit that S sees. Where there is a `limit` the
+/// lock isn't waited for longer.
+pub(super) fn begin(table: &TableCopy, limit: Option<Duration>) -> String {
     let (name, oid) = (name(&table.relation), table.relation.oid);
+    let limits = limit.map(|limit| format!("SET LOCAL lock_timeout = {}; ", limit.as_millis().max(1)));
+    let unlimited = if limit.is_some() {
+        "SET LOCAL lock_timeout = 0; "
+    } else {
+        ""
+    };
     format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE; \
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {}LOCK TABLE {} IN ACCESS SHARE MODE; {unlimited}\
          SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, \
            pg_catalog.to_regclass({})::pg_catalog.oid::text, \
            (SELECT pg_catalog.string_agg(attnum || ' ' || attname || ' ' || atttypid || ' ' || atttypmod, ',' ORDER BY attnum) \
               FROM pg_catalog.pg_attribute WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped), \
            pg_catalog.pg_relation_filenode({oid})::text, {}",
+        limits.unwrap_or_default(),
         rows_of(table),
         literal(&name),
         published(&table.publication, oid),

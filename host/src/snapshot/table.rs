@@ -1,12 +1,13 @@
 //! A table while it is being copied, as the merger sees it.
 
 use super::fault;
-use super::key;
+use super::key::{self, NoKey};
+use super::later::Later;
 use super::merge::{Change, KeyedMerge, Verdict};
 use super::plan::{self, TableCopy, TableProgress};
 use super::visibility::Snapshot;
 use super::waiting::{Waiting, WaitingRoom};
-use crate::batch::{Batch, Lsn, Op, Relation, Row, Value};
+use crate::batch::{Batch, Left, Lsn, Relation, Row, Value};
 use crate::problem::Problem;
 use rustc_hash::FxHashMap;
 
@@ -19,6 +20,15 @@ pub(super) enum Changes {
     Wait(Waiting),
     /// The rows are out as of this snapshot.
     Out(Snapshot),
+}
+
+/// What becomes of a streamed row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Yes,
+    No,
+    /// The sinks that the table is copied for get this of it; the others, which have had the table all along, all of it.
+    WholeForOthers(Left),
 }
 
 #[derive(Debug)]
@@ -40,6 +50,8 @@ pub(super) struct Table {
     pub held: bool,
     /// Another copy of it has begun.
     pub given_up: bool,
+    /// Nothing of it can be read again for now.
+    pub later: Option<Later>,
     slots: FxHashMap<u32, Option<Box<[u16]>>>,
     key: Vec<u8>,
     old_key: Vec<u8>,
@@ -75,6 +87,7 @@ impl Table {
             progress,
             held: copy.altered,
             given_up: false,
+            later: None,
             slots: FxHashMap::default(),
             key: Vec::new(),
             old_key: Vec::new(),
@@ -89,8 +102,7 @@ impl Table {
     /// The table was truncated.
     pub(super) fn restart(&mut self, room: &WaitingRoom) {
         match &mut self.changes {
-            // Where the copy is some sinks' alone, the others have what its rows show by the stream alone.
-            Changes::Keyed(merge) if !self.copy.late => merge.truncated(),
+            Changes::Keyed(merge) => merge.truncated(),
             _ => {
                 self.changes = changes_of(&self.copy, room);
                 self.last_finish = Lsn(0);
@@ -115,21 +127,34 @@ impl Table {
         (self.given_up, self.held) = (true, false);
     }
 
-    /// Judges a streamed row, changes it where only one half of it goes out, and says whether it is kept.
-    pub(super) fn stream(&mut self, batch: &Batch, row: &mut Row) -> Result<bool, Box<Problem>> {
+    /// Judges a streamed row, changes it where only one half of it goes out, and says what becomes of it.
+    pub(super) fn stream(&mut self, batch: &Batch, row: &mut Row) -> Result<Kept, Box<Problem>> {
         let xid = batch.transaction(row).xid;
-        match &mut self.changes {
-            Changes::Out(snapshot) => Ok(!snapshot.sees(xid)),
+        let left = match &mut self.changes {
+            Changes::Out(snapshot) if snapshot.sees(xid) => Some(Left::Nothing),
+            Changes::Out(_) => None,
             Changes::Wait(waiting) => {
                 let pushed = waiting.push(batch, row);
                 pushed.map_err(|no_room| fault::too_much_waits(&self.copy, &no_room))?;
-                Ok(false)
+                Some(Left::Nothing)
             }
-            Changes::Keyed(_) => self.stream_keyed(batch, row, xid),
-        }
+            Changes::Keyed(_) => self.stream_keyed(batch, row, xid)?,
+        };
+        Ok(match left {
+            None => Kept::Yes,
+            Some(left) if self.copy.late && matches!(self.changes, Changes::Keyed(_)) => Kept::WholeForOthers(left),
+            Some(left) => match left.of(row) {
+                None => Kept::No,
+                Some(half) => {
+                    *row = half;
+                    Kept::Yes
+                }
+            },
+        })
     }
 
-    fn stream_keyed(&mut self, batch: &Batch, row: &mut Row, xid: u32) -> Result<bool, Box<Problem>> {
+    /// What is left of a row, where that isn't all of it.
+    fn stream_keyed(&mut self, batch: &Batch, row: &Row, xid: u32) -> Result<Option<Left>, Box<Problem>> {
         let Self {
             copy,
             changes,
@@ -140,7 +165,7 @@ impl Table {
             ..
         } = self;
         let Changes::Keyed(merge) = changes else {
-            return Ok(true);
+            return Ok(None);
         };
         let relation = batch.relation(row);
         let slots = slots
@@ -148,47 +173,24 @@ impl Table {
             .or_insert_with(|| key::slots(relation, &copy.key));
         let Some(slots) = slots.as_deref() else {
             // It has another key by now. Whoever changed it then is seen by every snapshot that sees the new one.
-            return if *held { Ok(true) } else { Err(fault::changed(copy)) };
+            return if *held { Ok(None) } else { Err(fault::changed(copy)) };
         };
-        let no_key = |_| fault::no_key(copy);
         // By an update into a unit that is out already, or by one into the set that a plugin or the publication lets through.
         let may_be_missing = copy.file.is_some() || copy.filtered || copy.filter.is_some();
-        let change = match (row.old, row.new) {
-            (Some(old), Some(new)) => {
-                key::write(batch, old, None, slots, old_key).map_err(no_key)?;
-                key::write(batch, new, Some(old), slots, key).map_err(no_key)?;
-                match key == old_key {
-                    true if may_be_missing && !is_complete(batch, row, relation) => Change::Part(key),
-                    true => Change::One(key),
-                    false => Change::Moved {
-                        old: old_key,
-                        new: key,
-                        complete: is_complete(batch, row, relation),
-                    },
-                }
-            }
-            (Some(only), None) | (None, Some(only)) => {
-                key::write(batch, only, None, slots, key).map_err(no_key)?;
-                match may_be_missing && row.new.is_some() && !is_complete(batch, row, relation) {
-                    true => Change::Part(key),
-                    false => Change::One(key),
-                }
-            }
-            (None, None) => return Ok(true),
+        let change = match change_of(batch, row, relation, slots, may_be_missing, [key, old_key]) {
+            Ok(Some(change)) => change,
+            Ok(None) => return Ok(None),
+            // As above: the old row has what the key was.
+            Err(NoKey) if *held => return Ok(None),
+            Err(NoKey) => return Err(fault::no_key(copy)),
         };
         Ok(match merge.change(xid, change) {
-            Verdict::Deliver => true,
-            Verdict::Drop => false,
-            Verdict::OldOnly => {
-                (row.op, row.new) = (Op::Delete, None);
-                true
-            }
-            Verdict::NewOnly => {
-                // An incomplete one is read again at the next boundary.
-                let is_complete = is_complete(batch, row, relation);
-                (row.op, row.old) = (Op::Insert, None);
-                is_complete
-            }
+            Verdict::Deliver => None,
+            Verdict::Drop => Some(Left::Nothing),
+            Verdict::OldOnly => Some(Left::Old),
+            Verdict::NewOnly if is_complete(batch, row, relation) => Some(Left::New),
+            // It is read again at the next boundary.
+            Verdict::NewOnly => Some(Left::Nothing),
         })
     }
 
@@ -243,6 +245,41 @@ fn changes_of(copy: &TableCopy, room: &WaitingRoom) -> Changes {
         true => Changes::Wait(Waiting::new(room, copy.relation.oid)),
         false => Changes::Keyed(KeyedMerge::default()),
     }
+}
+
+/// What a row does to the keys of its table, which are written to `buffers`.
+fn change_of<'k>(
+    batch: &Batch,
+    row: &Row,
+    relation: &Relation,
+    slots: &[u16],
+    may_be_missing: bool,
+    buffers: [&'k mut Vec<u8>; 2],
+) -> Result<Option<Change<'k>>, NoKey> {
+    let [key, old_key] = buffers;
+    Ok(Some(match (row.old, row.new) {
+        (Some(old), Some(new)) => {
+            key::write(batch, old, None, slots, old_key)?;
+            key::write(batch, new, Some(old), slots, key)?;
+            match key == old_key {
+                true if may_be_missing && !is_complete(batch, row, relation) => Change::Part(key),
+                true => Change::One(key),
+                false => Change::Moved {
+                    old: old_key,
+                    new: key,
+                    complete: is_complete(batch, row, relation),
+                },
+            }
+        }
+        (Some(only), None) | (None, Some(only)) => {
+            key::write(batch, only, None, slots, key)?;
+            match may_be_missing && row.new.is_some() && !is_complete(batch, row, relation) {
+                true => Change::Part(key),
+                false => Change::One(key),
+            }
+        }
+        (None, None) => return Ok(None),
+    }))
 }
 
 fn is_complete(batch: &Batch, row: &Row, relation: &Relation) -> bool {

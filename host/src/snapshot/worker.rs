@@ -2,6 +2,7 @@
 
 use super::cut::{self, Task};
 use super::fault::{self, Fault};
+use super::merge::Reread;
 use super::plan::UnitRecord;
 use super::read::{self, Rows, View};
 use super::shared::{PERMIT_BYTES, READY_PERMITS, Shared, UnitId};
@@ -26,6 +27,8 @@ pub(super) struct Unit {
     pub _budget: OwnedSemaphorePermit,
     /// Its reader's turn, `None` for a piece of a table without a key.
     pub turn: Option<OwnedSemaphorePermit>,
+    /// Rows that were taken out of it, and couldn't be read again yet.
+    pub rereads: Vec<Reread>,
 }
 
 pub(super) enum Event {
@@ -281,6 +284,7 @@ impl Worker {
             batches,
             _budget: budget.map_err(|_| End::Gone)?,
             turn,
+            rereads: Vec::new(),
         };
         self.events.send(Event::Unit(Box::new(unit))).map_err(|_| End::Gone)
     }

@@ -2,6 +2,7 @@
 
 mod heap;
 mod keyless;
+mod locked;
 mod world;
 
 use rowmill::batch::{Lsn, Op, Origin, Part};

@@ -27,6 +27,11 @@ impl StateStore {
         })
     }
 
+    /// Nothing of the table is ahead any more.
+    pub fn forget_ahead(&self, table_oid: u32) -> Result<(), Problem> {
+        self.write(|transaction| forget(transaction, table_oid))
+    }
+
     /// What the stored position hasn't passed, in the order in which it went out.
     pub fn rows_ahead(&self, table_oid: u32) -> Result<Vec<RowsAhead>, Problem> {
         self.read(|transaction| {

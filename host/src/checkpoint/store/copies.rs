@@ -55,11 +55,13 @@ impl StateStore {
         self.write(|transaction| {
             let mut copies = transaction.open_table(COPIES)?;
             let before = stored_copy(&copies, table_oid)?;
+            // Beyond that of whatever is under way: its marks come late.
+            let epoch = before.as_ref().map_or(0, |copy| copy.epoch + 1);
             let copy = TableCopy {
                 table_oid,
                 table: table.to_owned(),
-                // Beyond that of whatever is under way: its marks come late.
-                epoch: before.as_ref().map_or(0, |copy| copy.epoch + 1),
+                epoch,
+                began: epoch,
                 state: CopyState::Planned,
                 basis: String::new(),
                 empties: true,
@@ -113,8 +115,13 @@ pub(super) fn apply(transaction: &WriteTransaction, marks: &[Mark]) -> Result<()
             Mark::State(_) | Mark::Entries(_) | Mark::Replayed(_) | Mark::Sent(_) => continue,
         };
         let mut copies = transaction.open_table(COPIES)?;
+        let is_of = |copy: &TableCopy| match mark {
+            // Once is enough, though the copy should have started over since.
+            Mark::Emptied { .. } => copy.began == epoch,
+            _ => copy.epoch <= epoch,
+        };
         let stored = stored_copy(&copies, table_oid)?;
-        let Some(mut copy) = stored.filter(|copy| copy.epoch <= epoch && copy.state != CopyState::Left) else {
+        let Some(mut copy) = stored.filter(|copy| is_of(copy) && copy.state != CopyState::Left) else {
             continue;
         };
         match mark {

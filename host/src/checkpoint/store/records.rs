@@ -205,6 +205,9 @@ pub struct TableCopy {
     /// Which copy of the table is under way, or was the last; 0 before the first has begun. Every start and every
     /// TRUNCATE begins another, so that a copied row's id is never given twice.
     pub epoch: u32,
+    /// The epoch that this copy began as, before any TRUNCATE: the one under which it has the targets emptied.
+    #[serde(default)]
+    pub began: u32,
     pub state: CopyState,
     /// What the ranges that are copied rest on: the table's columns and file, the sinks. A copy only goes on from them
     /// where it is the same still.

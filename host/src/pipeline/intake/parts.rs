@@ -90,7 +90,7 @@ pub struct Parts {
     pub selected: Selected,
     pub live: Arc<LiveRelations>,
     pub merger: Merger,
-    /// Tables whose copied rows go to these sinks alone, by their OIDs.
+    /// Tables that are copied for these sinks alone, by their OIDs.
     pub only: FxHashMap<u32, Vec<usize>>,
     pub frontier: Arc<Frontier<Mark>>,
     pub store: StateStore,

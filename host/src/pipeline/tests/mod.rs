@@ -16,6 +16,7 @@ use std::sync::Mutex;
 
 mod bench;
 mod in_place;
+mod late;
 mod letters;
 mod states;
 mod straight;

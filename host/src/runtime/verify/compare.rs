@@ -67,7 +67,10 @@ async fn named(
     // What differed at the look before, with the source's hash of it then.
     let mut before: Option<HashMap<i64, Option<i64>>> = None;
     loop {
-        let (at_source, at_target) = tokio::try_join!(listed(source, shape, buckets), listed(target, shape, buckets))?;
+        let (at_source, at_target) = tokio::try_join!(
+            listed(source, shape, &shape.source, buckets),
+            listed(target, shape, &shape.target, buckets)
+        )?;
         let mut found = differences(&at_source, &at_target);
         if let Some(before) = &before {
             found.retain(|difference| before.contains_key(&difference.key_hash));
@@ -99,17 +102,16 @@ async fn named(
 }
 
 async fn sums(source: &Client, target: &Client, shape: &Shape) -> Result<(Sums, Sums), Error> {
-    let select = shape.sums();
-    let of = async |client: &Client| {
-        let rows = client.query(&select, &[]).await?;
+    let of = async |client: &Client, side: &str| {
+        let rows = client.query(&shape.sums(side), &[]).await?;
         let sum = |row: &tokio_postgres::Row| (row.get(0), (row.get(1), row.get(2)));
         Ok::<Sums, Error>(rows.iter().map(sum).collect())
     };
-    tokio::try_join!(of(source), of(target))
+    tokio::try_join!(of(source, &shape.source), of(target, &shape.target))
 }
 
-async fn listed(client: &Client, shape: &Shape, buckets: &[i32]) -> Result<Listed, Error> {
-    let rows = client.query(&shape.listed(), &[&buckets]).await?;
+async fn listed(client: &Client, shape: &Shape, side: &str, buckets: &[i32]) -> Result<Listed, Error> {
+    let rows = client.query(&shape.listed(side), &[&buckets]).await?;
     Ok(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect())
 }
 

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! Hashes are of the values' texts, with the same settings on both sides, so a column may have another type. Buckets
-//! don't depend on the order of keys, which is a matter of each server's collations. A row that the source changes
+//! don't depend on the order of keys, which is a matter of each server's collations. A table's rows are those that the stream
+//! has under its name: a partitioned one's are those of its partitions, where they come under its name, while what inherits
+//! from another is a table of its own. A row that the source changes
 //! between two looks is under way, and no difference.
 
 mod compare;
@@ -124,7 +126,7 @@ pub async fn verify(config: &Pipeline, only: Option<&str>, wait: Duration) -> Re
             continue;
         }
         let target = connect(config, &of_sink.name, postgres).await?;
-        for table in catalog.tables.iter().filter(|table| !table.is_partition) {
+        for table in &catalog.tables {
             let relation = super::copies::relation(table);
             let mut routes = config
                 .routes
@@ -201,7 +203,7 @@ async fn one(
     let listed = |name: &String| route.columns.as_ref().is_none_or(|names| names.contains(name));
     let (mut columns, mut left_out) = (Vec::new(), Vec::new());
     for column in &relation.columns {
-        let compared = listed(&column.name) && there.iter().flatten().any(|name| *name == column.name);
+        let compared = listed(&column.name) && there.iter().any(|(names, _)| names.contains(&column.name));
         match compared {
             true => columns.push(column.name.clone()),
             false => left_out.push(column.name.clone()),
@@ -222,8 +224,9 @@ async fn one(
         Some(_) if !takes_condition(sides, relation).await? => {
             Compared::Nothing("the target can't tell which rows meet its `where`".to_owned())
         }
-        Some(_) => {
-            let shape = sql::Shape::new(relation, &columns, &key, table.rows_estimated).only(sides.condition);
+        Some((_, rows)) => {
+            let rows = [sql::Rows::of(table.partitioned), *rows];
+            let shape = sql::Shape::new(relation, rows, &columns, &key, table.rows_estimated).only(sides.condition);
             let rows = compare::rows(sides.source, sides.target, &shape, sides.wait).await;
             Compared::Rows(rows.map_err(|error| failed(sides.sink, &error))?)
         }

@@ -17,6 +17,8 @@ pub(super) struct Unit {
     pub(super) snapshot: Option<Snapshot>,
     pub(super) rows: Table,
     pub(super) finish: Option<Lsn>,
+    /// Taken out of it, and not read again yet.
+    pub(super) rereads: Vec<Reread>,
 }
 
 impl World {
@@ -39,6 +41,7 @@ impl World {
             snapshot: None,
             rows: Table::new(),
             finish: None,
+            rereads: Vec::new(),
         });
         self.next_unit += 1;
     }
@@ -91,9 +94,14 @@ impl World {
         }
         if matches!(self.barrier, Barrier::Through) {
             let incomplete = self.merge.take_incomplete();
-            self.read_again(incomplete, false);
+            if !incomplete.is_empty() && self.is_locked() {
+                self.merge.put_back(incomplete);
+            } else {
+                self.read_again(incomplete, false);
+            }
         }
-        if self.merged.len() == space(self.by_place) as usize && self.position >= self.units_finish {
+        let is_out = self.merged.len() == space(self.by_place) as usize;
+        if is_out && self.position >= self.units_finish && !self.merge.owes() {
             self.merge.rows_are_there();
         }
         let floors = &self.floors;
@@ -124,11 +132,19 @@ impl World {
     }
 
     pub(super) fn merge_unit(&mut self, mut unit: Unit) {
-        let (snapshot, finish) = (unit.snapshot.unwrap(), unit.finish.unwrap());
+        let (snapshot, finish) = (unit.snapshot.clone().unwrap(), unit.finish.unwrap());
         let stale = |key: &u8| self.merge.stale(&snapshot, &[*key]);
-        let stale: Vec<Reread> = unit.rows.keys().filter_map(stale).collect();
-        for reread in &stale {
+        let fresh: Vec<Reread> = unit.rows.keys().filter_map(stale).collect();
+        for reread in &fresh {
             unit.rows.remove(&reread.key[0]);
+        }
+        let before = std::mem::take(&mut unit.rereads).into_iter();
+        let mut stale: Vec<Reread> = before.map(|reread| self.merge.reread(reread.key)).collect();
+        stale.extend(fresh);
+        if !stale.is_empty() && self.is_locked() {
+            unit.rereads = stale;
+            self.units.push(unit);
+            return;
         }
         self.go_out(&unit.rows, &snapshot, finish, true);
         self.units_finish = self.units_finish.max(finish);
@@ -138,6 +154,12 @@ impl World {
         let keys: BTreeSet<u8> = (unit.low..unit.high).collect();
         self.merged.extend(&keys);
         self.uncounted.push((keys, finish.max(read_until)));
+    }
+
+    fn is_locked(&mut self) -> bool {
+        let is_locked = self.locked > 0;
+        self.locked = self.locked.saturating_sub(1);
+        is_locked
     }
 
     /// Returns the F of what was read.

@@ -4,37 +4,56 @@ use super::{CountedUnit, MergedUnit, Merger};
 use crate::batch::{Batch, CopyUnit, Lsn};
 use crate::problem::Problem;
 use crate::snapshot::fault;
+use crate::snapshot::later::Later;
 use crate::snapshot::merge::{Key, Reread};
 use crate::snapshot::outgoing;
 use crate::snapshot::plan::{Ahead, UnitRecord};
 use crate::snapshot::read::View;
-use crate::snapshot::reread::{Again, Request};
+use crate::snapshot::reread::{Again, Answer, Request};
 use crate::snapshot::shared::UnitId;
 use crate::snapshot::table::Changes;
 use crate::snapshot::worker::Unit;
 use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
 
+/// What came of a unit.
+pub(super) enum Merged {
+    Out(MergedUnit),
+    /// Rows of it are to be read again, which can't be done now.
+    NotNow(Unit),
+}
+
 impl Merger {
-    pub(super) fn merge(&mut self, unit: Unit, position: Lsn) -> Result<MergedUnit, Box<Problem>> {
+    pub(super) fn merge(&mut self, mut unit: Unit, position: Lsn) -> Result<Merged, Box<Problem>> {
+        let table = &self.tables[unit.id.table];
+        if let Changes::Keyed(merge) = &table.changes {
+            // Of those that couldn't be read before, somebody else may be the last writer by now.
+            let before = std::mem::take(&mut unit.rereads).into_iter();
+            unit.rereads = before.map(|reread| merge.reread(reread.key)).collect();
+            let stale = outgoing::leave_out_stale(merge, &table.copy, &unit.record.snapshot, &mut unit.batches)?;
+            unit.rereads.extend(stale);
+        }
+        let again = match unit.rereads.is_empty() {
+            true => None,
+            false => match self.ask(unit.id, unit.rereads.clone())? {
+                None => return Ok(Merged::NotNow(unit)),
+                again => again,
+            },
+        };
         let Unit {
             id,
             record,
             mut batches,
             _budget,
             turn,
+            rereads: _,
         } = unit;
         let view = View {
             snapshot: record.snapshot.clone(),
             finish: record.finish,
             file: 0,
         };
-        let table = &mut self.tables[id.table];
-        let mut rereads = Vec::new();
-        if let Changes::Keyed(merge) = &mut table.changes {
-            rereads = outgoing::leave_out_stale(merge, &table.copy, &view.snapshot, &mut batches)?;
-        }
-        if position < view.finish && !table.copy.key.is_empty() {
+        if position < view.finish && !self.tables[id.table].copy.key.is_empty() {
             outgoing::as_updates(&mut batches);
         }
         self.out(id.table, &view, &mut batches, position, false)?;
@@ -45,14 +64,12 @@ impl Merger {
             .map(|row| row.ordinal + 1)
             .max();
         let mut finish = view.finish;
-        if !rereads.is_empty() {
-            // The unit that a start would read again in its place goes to fewer sinks; and of a heap it may have them no
-            // longer, as they are in whatever block they have moved to.
-            let copy = &self.tables[id.table].copy;
-            let repair = copy.late || copy.file.is_some();
-            let (read_until, again) = self.read_again(id, rereads, position, next_ordinal.get_or_insert(0), repair)?;
-            finish = finish.max(read_until);
-            batches.extend(again);
+        if let Some(again) = again {
+            // Of a heap a unit that a start would read again in its place may have them no longer, as they are in whatever
+            // block they have moved to.
+            let repair = self.tables[id.table].copy.file.is_some();
+            finish = finish.max(again.view.finish);
+            batches.extend(self.take_again(id, again, position, next_ordinal.get_or_insert(0), repair)?);
         }
         let table = &mut self.tables[id.table];
         table.merged += 1;
@@ -83,12 +100,12 @@ impl Merger {
                 turn: turn.filter(|_| position >= finish),
             });
         }
-        Ok(MergedUnit {
+        Ok(Merged::Out(MergedUnit {
             batches,
             waited,
             unit: record.unit,
             record: Some(record),
-        })
+        }))
     }
 
     /// Rows read under `view` go out.
@@ -140,32 +157,48 @@ impl Merger {
         }
     }
 
-    /// Has keys read again, and returns their F and their rows as part of `unit`.
-    fn read_again(
-        &mut self,
-        unit: UnitId,
-        keys: Vec<Reread>,
-        position: Lsn,
-        next_ordinal: &mut u64,
-        repair: bool,
-    ) -> Result<(Lsn, Vec<Batch>), Box<Problem>> {
+    /// Has keys read again; `None` where that can't be done now. Then nothing is to be read again of the table for a while.
+    fn ask(&mut self, unit: UnitId, keys: Vec<Reread>) -> Result<Option<Again>, Box<Problem>> {
         let wanted: FxHashSet<Key> = keys.iter().map(|reread| reread.key.clone()).collect();
         let (reply, answer) = oneshot::channel();
         let sent = self.rereader.send(Request { unit, keys, reply });
         sent.map_err(|_| fault::stopped())?;
-        let Again { view, mut batches } = answer.blocking_recv().map_err(|_| fault::stopped())??;
-        for batch in &mut batches {
-            // Equal keys that are written differently are different ones, see copy_keys.
-            outgoing::retain_by_key(batch, &self.tables[unit.table].copy, |key| wanted.contains(key))?;
-            for row in &mut batch.rows {
-                row.ordinal = *next_ordinal;
-                *next_ordinal += 1;
+        let table = &mut self.tables[unit.table];
+        match answer.blocking_recv().map_err(|_| fault::stopped())?? {
+            Answer::NotNow(reason) => {
+                let later = table.later.get_or_insert_with(Later::default);
+                later.wait(&table.copy, reason);
+                Ok(None)
             }
+            Answer::Rows(mut again) => {
+                table.later = None;
+                for batch in &mut again.batches {
+                    // Equal keys that are written differently are different ones, see copy_keys.
+                    outgoing::retain_by_key(batch, &table.copy, |key| wanted.contains(key))?;
+                }
+                Ok(Some(again))
+            }
+        }
+    }
+
+    /// What was read again goes out as part of `unit`.
+    fn take_again(
+        &mut self,
+        unit: UnitId,
+        again: Again,
+        position: Lsn,
+        next_ordinal: &mut u64,
+        repair: bool,
+    ) -> Result<Vec<Batch>, Box<Problem>> {
+        let Again { view, mut batches } = again;
+        for row in batches.iter_mut().flat_map(|batch| &mut batch.rows) {
+            row.ordinal = *next_ordinal;
+            *next_ordinal += 1;
         }
         // The target may hold what the stream brought of them.
         outgoing::as_updates(&mut batches);
         self.out(unit.table, &view, &mut batches, position, repair)?;
-        Ok((view.finish, batches))
+        Ok(batches)
     }
 
     /// Reads again what the stream brought without all of its values.
@@ -174,6 +207,9 @@ impl Merger {
         let Changes::Keyed(merge) = &mut table.changes else {
             return Ok(None);
         };
+        if table.later.as_ref().is_some_and(Later::waits) {
+            return Ok(None);
+        }
         let keys = merge.take_incomplete();
         if keys.is_empty() {
             return Ok(None);
@@ -183,8 +219,14 @@ impl Merger {
             generation: table.generation,
             number: CopyUnit::EMPTYING - 1 - table.repairs,
         };
-        table.repairs += 1;
-        let (_, batches) = self.read_again(id, keys, position, &mut 0, true)?;
+        let Some(again) = self.ask(id, keys.clone())? else {
+            if let Changes::Keyed(merge) = &mut self.tables[at].changes {
+                merge.put_back(keys);
+            }
+            return Ok(None);
+        };
+        self.tables[at].repairs += 1;
+        let batches = self.take_again(id, again, position, &mut 0, true)?;
         let unit = self.shared.name_unit(id);
         let batches = outgoing::as_transaction(batches, unit, position);
         Ok((!batches.is_empty()).then_some(MergedUnit {

@@ -80,11 +80,44 @@ fn a_table_is_copied_again_once_its_targets_are_empty() {
     assert_eq!((again.epoch, again.state, again.empties), (2, CopyState::Planned, true));
     assert_eq!(copied(&store), [""; 0]);
 
-    let begun = TableCopy { epoch: 3, ..again };
+    let begun = TableCopy {
+        epoch: 3,
+        began: 3,
+        ..again
+    };
     store.set_copy(&begun, &[]).unwrap();
     store.advance(None, &[emptied(3), unit(3, 0, 1)]).unwrap();
     assert!(!store.copies().unwrap()[0].empties);
     assert_eq!(copied(&store), ["-10:1"]);
+}
+
+/// The targets are emptied, and before that is known to be durable the table is truncated at the source: the copy that
+/// starts over has them empty. One that is ordered meanwhile hasn't, whatever comes of the one before.
+#[test]
+fn a_copy_that_starts_over_has_its_targets_emptied_once() {
+    for again in [false, true] {
+        let bench = Bench::new();
+        let store = bench.open();
+        let begun = TableCopy {
+            empties: true,
+            ..copy(1)
+        };
+        store.set_copy(&begun, &[]).unwrap();
+        store.restart_copy(16384, 2).unwrap();
+        if again {
+            store.copy_again(16384, "public.orders").unwrap();
+            store.restart_copy(16384, 3).unwrap();
+        }
+        let emptied = Mark::Emptied {
+            table_oid: 16384,
+            epoch: 1,
+        };
+        store.advance(None, &[emptied, unit(1, 2, 3), unit(2, 0, 1)]).unwrap();
+        store.advance(None, &[unit(3, 1, 2)]).unwrap();
+        assert_eq!(store.copies().unwrap()[0].empties, again);
+        let counted: &[&str] = if again { &[] } else { &["-20:2"] };
+        assert_eq!(copied(&store), counted);
+    }
 }
 
 #[test]

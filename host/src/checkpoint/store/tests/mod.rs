@@ -70,6 +70,7 @@ fn copy(epoch: u32) -> TableCopy {
         table_oid: 16384,
         table: "public.orders".into(),
         epoch,
+        began: 1,
         state: CopyState::Planned,
         empties: false,
         joined: false,

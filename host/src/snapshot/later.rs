@@ -1,0 +1,51 @@
+//! A table of which keys can't be read again for now, as somebody has a lock on it: the stream goes on meanwhile.
+
+use super::plan::TableCopy;
+use std::time::{Duration, Instant};
+
+/// How long it is before they are asked for again, doubled each time: the stream stands still for as long as one asks.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long it waits before it says so.
+const QUIET: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct Later {
+    since: Instant,
+    until: Instant,
+    pause: Duration,
+    said: bool,
+}
+
+impl Default for Later {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            since: now,
+            until: now,
+            pause: FIRST_PAUSE,
+            said: false,
+        }
+    }
+}
+
+impl Later {
+    /// It can't be read now: not until this is so.
+    pub(super) fn wait(&mut self, copy: &TableCopy, until: &str) {
+        self.until = Instant::now() + self.pause;
+        self.pause = LONGEST_PAUSE.min(self.pause * 2);
+        if self.since.elapsed() > QUIET && !self.said {
+            self.said = true;
+            let table = copy.relation.full_name();
+            tracing::info!(
+                table,
+                "the copy reads rows of the table again when {until}; the stream goes on"
+            );
+        }
+    }
+
+    /// Whether it isn't time to ask again.
+    pub(super) fn waits(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
