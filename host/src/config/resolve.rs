@@ -188,6 +188,7 @@ fn route(item: &Item) -> Option<Route> {
         },
         plugins,
         sinks: item.texts("sinks"),
+        known_as: None,
     })
 }
 

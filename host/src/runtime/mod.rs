@@ -46,6 +46,7 @@ mod reload;
 mod remove;
 mod renamed;
 mod resync;
+mod routes;
 mod run;
 mod session;
 mod skip;

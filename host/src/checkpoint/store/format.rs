@@ -75,6 +75,8 @@ pub(super) const SENT_DOCUMENT: &str = "letters_sent";
 pub(super) const SINK_POSITIONS_DOCUMENT: &str = "sink_positions";
 /// Where the slot was made that this state began with; older states, and those that took over a slot, have none.
 pub(super) const BEGUN_DOCUMENT: &str = "begun";
+/// The routes that there were.
+pub(super) const KNOWN_ROUTES_DOCUMENT: &str = "known_routes";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
 

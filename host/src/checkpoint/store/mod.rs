@@ -18,6 +18,7 @@ mod format;
 mod plugin_states;
 mod plugins;
 mod records;
+mod routes;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use records::{
     RouteShapes, RoutedTable, RowsAhead, SentOf, SetAside, ShapeColumn, SinkPosition, TableCopy, TableShape, Turn,
     same_plugins,
 };
+pub use routes::KnownRoute;
 
 use super::{Commit, LastCommit, Stored};
 use crate::batch::Lsn;
