@@ -3,9 +3,10 @@
 use super::*;
 use crate::batch::Value;
 use crate::dead_letter::{Selection, Ticket};
-use crate::plugin::tests::{chain_that_masks_and_rejects, state};
+use crate::plugin::tests::{chain_that_masks_and_rejects, chain_that_rejects, state};
 use crate::plugin::{Kept, State};
 use rowmill_tests::{Columns, Keeps, POISON, REFUSED};
+use tokio::sync::oneshot::error::TryRecvError;
 
 #[test]
 fn a_sink_that_is_emptied_for_a_copy_of_its_own_frees_no_key() {
@@ -198,4 +199,52 @@ fn a_letter_is_gone_only_with_the_state_that_has_it() {
         let is_counted = last_total(&marks) == Some(1 + POISON + 5 + 3);
         assert_eq!((is_sent, is_counted), (owed == 0, owed == 0), "{marks:?}");
     }
+}
+
+/// The version before keeps nothing, so its lanes don't wait for the letters that they cause: what is under way of it has to
+/// be through before the one that counts sees what may wait behind such.
+#[test]
+fn a_version_that_begins_to_keep_something_knows_the_letters_of_the_one_before() {
+    let bench = Bench::new(1);
+    push(&bench, 1, &[(9, 1)], 1);
+    push(&bench, 2, &[(1, 5)], 1);
+    let (done, mut told) = tokio::sync::oneshot::channel();
+    let swap = Swap {
+        route: 0,
+        chains: (0..2).map(|_| counting(POISON, None)).collect(),
+        version: ChainVersion::default(),
+        done,
+    };
+    bench.queue.push_now(Input::Swap(Box::new(swap))).unwrap();
+    push(&bench, 3, &[(1, 3), (2, 7)], 1);
+    // The outflow has the first batch in hand, so the letter of the second one isn't written yet. That nothing happens
+    // meanwhile is seen by waiting for it.
+    let early = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&early);
+    let first = Mutex::new(Some(move || {
+        let until = std::time::Instant::now() + Duration::from_millis(300);
+        let mut so_far = told.try_recv().map(|_| ());
+        while std::time::Instant::now() < until && so_far == Err(TryRecvError::Empty) {
+            std::thread::sleep(Duration::from_millis(1));
+            so_far = told.try_recv().map(|_| ());
+        }
+        *seen.lock().unwrap() = Some(so_far);
+    }));
+    *bench.tap.lock().unwrap() = Some(Box::new(move |_, _| {
+        if let Some(mut first) = first.lock().unwrap().take() {
+            first();
+        }
+    }));
+    let passing = LaneChain::of(Some(chain_that(false)));
+    let rejecting = LaneChain::of(Some(chain_that_rejects(0)));
+    let parts = RouteParts {
+        // The first batch meets the second lane.
+        lanes: vec![rejecting, passing],
+        ..route("payments", &[0], None)
+    };
+    bench.run(vec![parts], 1, 0);
+    let early = early.lock().unwrap().take();
+    assert_eq!(early, Some(Err(TryRecvError::Empty)), "the version took over too early");
+    assert_eq!(last_total(&bench.frontier.take().unwrap().marks), Some(7));
+    assert_eq!(bench.letters.counts().letters, 2);
 }
