@@ -5,13 +5,14 @@
 //! route that nothing is found for begins anew, under a name that none has had.
 //!
 //! What was recorded before a sink came to a route isn't for that sink: rows that are still to be sent would reach it through plugins that
-//! the file didn't have when it named the sink. So where one has come, the route's recorded versions are let go.
+//! the file didn't have when it named the sink. So where one has come, the route's recorded versions are let go, the one that waits for
+//! the end of a probation too.
 
 use super::chains;
 use super::modules;
 use super::process::Process;
 use crate::batch::Lsn;
-use crate::checkpoint::{KnownRoute, StateStore};
+use crate::checkpoint::{ChainVersion, KnownRoute, StateStore};
 use crate::config::{Pipeline, Route};
 use crate::dead_letter;
 use crate::pipeline::{route_key, route_names};
@@ -26,10 +27,9 @@ pub(super) fn know(config: &mut Pipeline, store: &StateStore) -> Result<(), Prob
     Ok(())
 }
 
-/// A session begins, and the stream at `start`: notes its routes. Where a sink has come to one, what that route sends from
+/// A session with this file begins, and the stream at `start`: notes its routes. Where a sink has come to one, what that route sends from
 /// here on goes through the plugins that the file has now.
-pub(super) fn begin(process: &Process, start: Lsn) -> Result<(), Box<Problem>> {
-    let config = process.config();
+pub(super) fn begin(process: &Process, config: &Pipeline, start: Lsn) -> Result<(), Box<Problem>> {
     let known = process.store.known_routes()?;
     let routes = config.routes.iter().zip(route_names(&config.routes));
     let fresh: Vec<KnownRoute> = routes.map(|(route, name)| of_route(route, name)).collect();
@@ -48,17 +48,16 @@ pub(super) fn begin(process: &Process, start: Lsn) -> Result<(), Box<Problem>> {
 
 fn let_go(process: &Process, route: &Route, name: &str, start: Lsn) -> Result<(), Box<Problem>> {
     let recorded = process.store.chain_versions(name)?;
-    let mut present = chains::present(process, route);
-    let Some((first, rest)) = recorded[modules::at(&recorded, start)..].split_first() else {
+    let Some(version) = in_place_of(&recorded, chains::present(process, route), start) else {
         return Ok(());
     };
-    if rest.is_empty() && first.1.is_same(&present) {
-        return Ok(());
+    process
+        .store
+        .restart_chain(name, start, &version, super::reload::now())?;
+    for plugin in &route.plugins {
+        process.status.passed_probation(plugin, name);
     }
-    // What is stored of the route's plugins is of the version that ran at the start.
-    present.went_back = first.1.went_back;
-    process.store.restart_chain(name, start, &present)?;
-    if !present.went_back {
+    if !version.went_back {
         let plugins = recorded.iter().flat_map(|(_, version)| &version.plugins);
         let plugins = plugins.map(|plugin| plugin.name.as_str());
         process.store.forget_before(name, plugins)?;
@@ -66,9 +65,21 @@ fn let_go(process: &Process, route: &Route, name: &str, start: Lsn) -> Result<()
     tracing::info!(
         route = name,
         %start,
-        "a sink has come to the route, whose plugins are others than before: all that is still to be sent goes through the present ones"
+        "a sink has come to the route: all that is still to be sent goes through its present plugins, without a way back"
     );
     Ok(())
+}
+
+/// What counts from `start` on in the place of all that is recorded; `None` where nothing else would count.
+fn in_place_of(recorded: &[(Lsn, ChainVersion)], present: ChainVersion, start: Lsn) -> Option<ChainVersion> {
+    let ((_, first), later) = recorded[modules::at(recorded, start)..].split_first()?;
+    let counts_alone = later.is_empty() && first.is_same(&present) && first.fallback.is_none();
+    (!counts_alone).then(|| ChainVersion {
+        plugins: present.plugins,
+        fallback: None,
+        // What is stored of the route's plugins is of the version that ran at the start.
+        went_back: first.went_back,
+    })
 }
 
 fn of_route(route: &Route, name: String) -> KnownRoute {

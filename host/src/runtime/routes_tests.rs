@@ -1,4 +1,5 @@
 use super::*;
+use crate::checkpoint::PluginVersion;
 use crate::config;
 
 /// Plugins and sinks of a route.
@@ -106,4 +107,51 @@ fn a_sink_has_come_where_the_last_session_sent_it_nothing() {
     let (_, known) = after(&known, &[PLAIN]);
     let (_, back) = after(&known, &[PLAIN, MASKED]);
     assert!(sinks_have_come(&back[1], &known), "it had none of the rows meanwhile");
+}
+
+fn version(module: &str, fallback: Option<&str>) -> ChainVersion {
+    let plugins = |module: &str| {
+        vec![PluginVersion {
+            name: "mask".into(),
+            module: module.into(),
+            config: String::new(),
+            written: serde_json::Value::Null,
+            limits: serde_json::Value::Null,
+        }]
+    };
+    ChainVersion {
+        plugins: plugins(module),
+        fallback: fallback.map(plugins),
+        went_back: false,
+    }
+}
+
+#[test]
+fn nothing_that_was_recorded_counts_for_a_sink_that_has_come() {
+    let (old, new, watched) = (version("a", None), version("b", None), version("b", Some("a")));
+    let started = |recorded: &[(u64, &ChainVersion)], start| {
+        let recorded: Vec<(Lsn, ChainVersion)> =
+            recorded.iter().map(|(from, of)| (Lsn(*from), (*of).clone())).collect();
+        in_place_of(&recorded, new.clone(), Lsn(start))
+    };
+    assert_eq!(started(&[], 40), None, "it counts from its start anyway");
+    assert_eq!(started(&[(10, &new)], 40), None);
+    assert_eq!(
+        started(&[(10, &old), (30, &new)], 40),
+        None,
+        "what came before has arrived"
+    );
+    assert_eq!(started(&[(10, &old)], 40), Some(new.clone()));
+    assert_eq!(started(&[(10, &old), (50, &new)], 40), Some(new.clone()));
+    assert_eq!(
+        started(&[(10, &old), (30, &watched)], 40),
+        Some(new.clone()),
+        "there is no way back"
+    );
+    let back = ChainVersion {
+        went_back: true,
+        ..old.clone()
+    };
+    let state_of_before = started(&[(10, &new), (30, &back)], 40).unwrap();
+    assert!(state_of_before.went_back && state_of_before.is_same(&new));
 }

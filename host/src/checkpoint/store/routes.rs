@@ -1,7 +1,7 @@
 //! The routes that there were, by the names under which what belongs to them is stored.
 
 use super::format::{self, CHAINS, KNOWN_ROUTES_DOCUMENT, encode};
-use super::{ChainVersion, StateStore};
+use super::{ChainVersion, StateStore, plugins};
 use crate::batch::Lsn;
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -33,12 +33,12 @@ impl StateStore {
     }
 
     /// Everything that commits at `from` or later meets `version` of `route`, whatever was recorded before.
-    pub fn restart_chain(&self, route: &str, from: Lsn, version: &ChainVersion) -> Result<(), Problem> {
+    pub fn restart_chain(&self, route: &str, from: Lsn, version: &ChainVersion, since: u64) -> Result<(), Problem> {
         self.write(|transaction| {
             let mut chains = transaction.open_table(CHAINS)?;
             chains.retain_in((route, 0)..=(route, u64::MAX), |_, _| false)?;
             chains.insert((route, from.0), encode(version)?.as_slice())?;
-            Ok(())
+            plugins::ran(transaction, version, since)
         })
     }
 }
