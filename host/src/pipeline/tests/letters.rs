@@ -153,6 +153,43 @@ fn what_is_sent_again_counts_once_and_not_at_all_where_it_fails_again() {
     }
 }
 
+/// The plugin was mended while the host was away: what is sent again before its version begins would meet the broken one. It
+/// begins with or without rows of the route.
+#[test]
+fn letters_are_sent_through_the_plugins_as_they_are_now() {
+    for (has_rows, lanes) in [(true, 1), (false, 1), (true, 3), (false, 3)] {
+        let bench = Bench::new(1);
+        push(&bench, 1, &[(1, POISON), (1, 5)], 2);
+        counted(&bench, vec![counting(POISON, None)]);
+        assert_eq!(bench.letters.counts().letters, 2);
+        let bench = bench.again();
+        bench.letters.request_replay(&Selection::All, false).unwrap();
+        push(&bench, 3, &[(2, 7)], 1);
+        match has_rows {
+            true => push(&bench, 4, &[(3, 9)], 1),
+            false => {
+                let others = Builder::new().transaction(0x40, Part::Whole);
+                bench.push(others.insert(&customers(), &[text("1")]));
+            }
+        }
+        let mut lanes: Vec<LaneChain> = (0..lanes)
+            .map(|_| LaneChain::of(Some(counting(POISON, None))))
+            .collect();
+        for lane in &mut lanes {
+            lane.later.push_back(Later::trusted(Lsn(0x40), counting(0, None)));
+        }
+        let parts = RouteParts {
+            lanes,
+            ..route("payments", &[0], None)
+        };
+        let got = bench.run(vec![parts], 1, 0);
+        let sent = |row: &&&str| row.starts_with("0/10:") || row.starts_with("0/20:");
+        assert_eq!(rows(&got[0]).iter().filter(sent).count(), 2, "{got:?}");
+        let total = if has_rows { 9 } else { 0 } + 7 + POISON + 5;
+        assert_eq!(last_total(&bench.frontier.take().unwrap().marks), Some(total));
+    }
+}
+
 /// What letters meet that no policy of a plugin covers ends the session, and not the next one, too.
 #[test]
 fn letters_that_break_a_plugin_once_too_often_are_called_off() {
