@@ -99,3 +99,111 @@ fn a_route_stops_where_its_table_changes_though_another_one_takes_that_up() {
         );
     }
 }
+
+const NOTED: &str = "CREATE TABLE customers (id bigint PRIMARY KEY, email text, note text);";
+const TO_FEED: &str = "  - { tables: [public.customers], plugins: [emails], sinks: [feed] }\n";
+const TO_WAREHOUSE: &str = "  - { tables: [public.customers], plugins: [notes], sinks: [warehouse] }\n";
+
+/// The feed has no addresses and the warehouse no notes: each route masks something else.
+fn masking(shop: &Shop, routes: &[&str]) -> String {
+    let rest = format!(
+        "plugins:
+  emails: {{ module: mask_pii.wasm, config: {{ columns: [email], salt: pepper }} }}
+  notes: {{ module: mask_pii.wasm, config: {{ columns: [note], salt: pepper }} }}
+routes:
+{}",
+        routes.concat()
+    );
+    let text = shop.pipeline_of("public.customers", &rest);
+    text.replace("console: off", &format!("console: 127.0.0.1:{}", free_port().unwrap()))
+}
+
+fn insert_noted(shop: &Shop, id: u64) {
+    shop.source(&format!(
+        "INSERT INTO customers VALUES ({id}, 'ada@example.com', 'secret')"
+    ))
+    .unwrap();
+}
+
+/// Lines of the feed with an address, and rows of the warehouse with a note.
+fn unmasked(shop: &Shop) -> (Vec<String>, String) {
+    let feed = Lines::read(&shop.folder().join("out/feed.jsonl")).unwrap().rows;
+    let told = feed.iter().filter(|row| row["new"]["email"] == "ada@example.com");
+    let told = told.map(ToString::to_string).collect();
+    (
+        told,
+        shop.target("SELECT count(*) FROM customers WHERE note = 'secret'")
+            .unwrap(),
+    )
+}
+
+#[test]
+fn routes_that_change_places_keep_their_plugins_for_what_is_still_to_come() {
+    let shop = Shop::with(NOTED).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let orders: [&[&str]; 4] = [
+        &[TO_FEED, TO_WAREHOUSE],
+        &[TO_WAREHOUSE, TO_FEED],
+        &[TO_FEED, TO_WAREHOUSE],
+        // The first one has gone.
+        &[TO_WAREHOUSE],
+    ];
+    for (id, routes) in (1..).zip(orders) {
+        // Committed while the host is away.
+        insert_noted(&shop, id);
+        Host::verb(shop.folder(), &masking(&shop, routes), &["run", "--once"], 0).unwrap();
+        assert_eq!(unmasked(&shop), (vec![], "0".to_owned()), "{routes:?}");
+        assert_eq!(shop.target("SELECT count(*) FROM customers").unwrap(), id.to_string());
+    }
+}
+
+#[test]
+fn a_reload_finds_routes_that_have_changed_places() {
+    let shop = Shop::with(NOTED).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    let there = masking(&shop, &[TO_FEED, TO_WAREHOUSE]);
+    insert_noted(&shop, 1);
+    let mut host = Host::run(shop.folder(), &there).unwrap();
+    shop.wait_target(&mut host, "SELECT count(*) FROM customers", "1")
+        .unwrap();
+    let turned = there.replace(&[TO_FEED, TO_WAREHOUSE].concat(), &[TO_WAREHOUSE, TO_FEED].concat());
+    assert_ne!(turned, there);
+    let reload = |text: &str| {
+        std::fs::write(shop.folder().join("pipeline.yaml"), text).unwrap();
+        Host::verb_of(shop.folder(), &["reload"], 0).unwrap().0
+    };
+    let changes = reload(&turned);
+    assert!(changes.contains("nothing is different"), "{changes}");
+    let columns = turned.replace(
+        "plugins: [emails], sinks",
+        "plugins: [emails], columns: [id, email], sinks",
+    );
+    let changes = reload(&columns);
+    assert!(
+        changes.contains("~ route public.customers") && !changes.contains("customers#2"),
+        "{changes}"
+    );
+    insert_noted(&shop, 2);
+    shop.wait_target(&mut host, "SELECT count(*) FROM customers", "2")
+        .unwrap();
+    host.terminate().unwrap();
+    assert_eq!(unmasked(&shop), (vec![], "0".to_owned()));
+}
+
+/// What was recorded before it came isn't for it: the route had no plugin for addresses then.
+#[test]
+fn a_sink_that_comes_to_a_route_together_with_a_plugin_gets_nothing_without_it() {
+    let shop = Shop::with(NOTED).unwrap();
+    shop.plugin("mask_pii").unwrap();
+    insert_noted(&shop, 1);
+    let before = masking(&shop, &[TO_WAREHOUSE]);
+    Host::verb(shop.folder(), &before, &["run", "--once"], 0).unwrap();
+    insert_noted(&shop, 2);
+    let both = "  - { tables: [public.customers], plugins: [emails, notes], sinks: [feed, warehouse] }\n";
+    Host::verb(shop.folder(), &masking(&shop, &[both]), &["run", "--once"], 0).unwrap();
+    let feed = Lines::read(&shop.folder().join("out/feed.jsonl")).unwrap().rows;
+    for id in [1, 2] {
+        assert!(feed.iter().any(|row| row["new"]["id"] == id), "{feed:?}");
+    }
+    assert_eq!(unmasked(&shop), (vec![], "0".to_owned()));
+}

@@ -246,6 +246,8 @@ pub struct Route {
     /// Names of plugins, in the order in which rows go through them.
     pub plugins: Vec<String>,
     pub sinks: Vec<String>,
+    /// The name under which what belongs to it is stored, once that was looked up; none in a file.
+    pub known_as: Option<String>,
 }
 
 /// What happens to a column that was not there at the first start.

@@ -189,6 +189,7 @@ fn route(item: &Item) -> Option<Route> {
         },
         plugins,
         sinks: item.texts("sinks"),
+        known_as: None,
     })
 }
 

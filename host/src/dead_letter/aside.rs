@@ -137,6 +137,10 @@ fn change_id(index: &Index, route: RouteId, batch: &Batch, row: &Row) -> Option<
 
 /// The letter that a row has to wait behind.
 pub(super) fn blocker(index: &Index, asked: Asked, batch: &Batch, row: &Row, scratch: &mut Vec<u8>) -> Option<u64> {
+    if index.concerns_all(asked.route, asked.oid, asked.shape) {
+        // Also where the table has lost its key since: which of its rows are in the letters isn't known.
+        return index.blocker(asked, None);
+    }
     let mut blocker = None;
     let known = key::each(batch, row, scratch, |key| {
         blocker = blocker.or_else(|| index.blocker(asked, Some(key)));

@@ -1,11 +1,13 @@
 //! What is known in memory of the letters: which keys they block, and which changes they are of.
 
 use super::key::Keys;
-use super::letter::{Letter, Standing};
+use super::letter::{Image, Letter, Standing};
 use super::line::Place;
+use super::value::Owned;
 use crate::batch::Lsn;
 use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ pub(super) struct Entry {
     pub oid: u32,
     /// `schema.table`
     pub table: Arc<str>,
-    /// Of its table's key columns.
+    /// Of its table's key columns, see [`super::key`].
     pub shape: u64,
     pub keys: Keys,
     pub order: Standing,
@@ -37,7 +39,7 @@ impl Entry {
             route,
             oid: letter.table.oid,
             table,
-            shape: super::key::shape(letter.table.key_columns()),
+            shape: super::key::shape_of_letter(&letter.table),
             keys: Keys::of_letter(letter),
             order: letter.change.order(),
             behind: letter.behind.is_some(),
@@ -48,16 +50,29 @@ impl Entry {
     }
 }
 
-/// The copied row itself, wherever it was merged. Without a key there may be several of the same values: rather twice
+/// The copied row itself, wherever it was merged and in whichever form it came. Without a key there may be several of the same values: rather twice
 /// than never.
 fn digest(letter: &Letter) -> RowDigest {
     let keyless = letter.table.columns.iter().all(|column| column.key) || letter.table.key_columns().next().is_none();
     let ordinal = keyless.then_some(letter.change.ordinal);
-    let row = serde_json::to_vec(&(&letter.route, letter.change.copy, ordinal, &letter.new, &letter.old));
+    let (new, old) = (as_text(letter.new.as_ref()), as_text(letter.old.as_ref()));
+    let row = serde_json::to_vec(&(&letter.route, letter.change.copy, ordinal, &new, &old));
     let whole = Sha256::digest(row.unwrap_or_default());
     let mut digest = RowDigest::default();
     digest.copy_from_slice(&whole[..size_of::<RowDigest>()]);
     digest
+}
+
+fn as_text(image: Option<&Image>) -> Option<Cow<'_, [Owned]>> {
+    let is_binary = |value: &Owned| matches!(value, Owned::Binary(_));
+    let text = |value: &Owned| match value {
+        Owned::Binary(bytes) => Owned::Text(super::key::text_of(bytes).collect()),
+        other => other.clone(),
+    };
+    image.map(|image| match image.iter().any(is_binary) {
+        true => Cow::Owned(image.iter().map(text).collect()),
+        false => Cow::Borrowed(image.as_slice()),
+    })
 }
 
 /// A streamed change: route, commit LSN, ordinal.

@@ -12,21 +12,43 @@ pub(super) struct Keys {
     pub wild: bool,
 }
 
-/// The key columns by name: keys of different shapes can't be compared.
-pub(super) fn shape<'a>(names: impl Iterator<Item = &'a str>) -> u64 {
+/// The types whose values print alike, by the OID of the first: a column that is widened has the same keys.
+const INT2: u32 = 21;
+const INT4: u32 = 23;
+const INT8: u32 = 20;
+const TEXT: u32 = 25;
+const VARCHAR: u32 = 1043;
+
+/// Of the key columns, name and type: keys of different shapes can't be compared. Altered from `numeric(9, 1)` to
+/// `numeric(9, 2)`, the row of the key `1.0` is that of `1.00`.
+fn shape<'a>(columns: impl Iterator<Item = (&'a str, u32, i32)>) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
-    for name in names {
+    for (name, type_oid, typmod) in columns {
+        let (type_oid, typmod) = match type_oid {
+            INT2 | INT4 | INT8 => (INT8, -1),
+            TEXT | VARCHAR => (TEXT, -1),
+            other => (other, typmod),
+        };
         hasher.write(name.as_bytes());
         hasher.write_u8(0xff);
+        hasher.write_u32(type_oid);
+        hasher.write_i32(typmod);
     }
     hasher.finish()
 }
 
 pub(super) fn shape_of(relation: &Relation) -> u64 {
-    shape(relation.key_columns().map(|column| column.name.as_str()))
+    let columns = relation.key_columns();
+    shape(columns.map(|column| (column.name.as_str(), column.type_oid, column.typmod)))
 }
 
-/// Appends the key of an image. `false` where a key value is in neither image.
+pub(super) fn shape_of_letter(table: &super::Table) -> u64 {
+    let columns = table.columns.iter().filter(|column| column.key);
+    shape(columns.map(|column| (column.name.as_str(), column.type_oid, column.typmod)))
+}
+
+/// Writes the key of an image. Values are as the server's text has them: in which form they are received is a setting, and
+/// a letter may be of a time when it was another. `false` where a key value is in neither image.
 pub(super) fn write<'a>(key: impl Iterator<Item = (Value<'a>, Value<'a>)>, out: &mut Vec<u8>) -> bool {
     out.clear();
     for (value, other) in key {
@@ -35,17 +57,35 @@ pub(super) fn write<'a>(key: impl Iterator<Item = (Value<'a>, Value<'a>)>, out: 
             Value::Unchanged | Value::Absent => other,
             value => value,
         };
-        let (tag, bytes): (u8, &[u8]) = match value {
-            Value::Null => (0, &[]),
-            Value::Text(text) => (1, text),
-            Value::Binary(bytes) => (2, bytes),
+        let (tag, len) = match value {
+            Value::Null => (0, 0),
+            Value::Text(text) => (1, text.len()),
+            Value::Binary(bytes) => (1, text_len(bytes)),
             Value::Unchanged | Value::Absent => return false,
         };
         out.push(tag);
-        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        out.extend_from_slice(bytes);
+        out.extend_from_slice(&(len as u64).to_le_bytes());
+        match value {
+            Value::Text(text) => out.extend_from_slice(text),
+            Value::Binary(bytes) => out.extend(text_of(bytes)),
+            _ => {}
+        }
     }
     true
+}
+
+const PREFIX: &[u8] = b"\\x";
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// What stays in binary form is `bytea` (`decode/binary`).
+pub(super) fn text_of(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| HEX[usize::from(digit)]);
+    PREFIX.iter().copied().chain(digits)
+}
+
+fn text_len(bytes: &[u8]) -> usize {
+    PREFIX.len() + 2 * bytes.len()
 }
 
 /// Calls `with` for each key of a row, and tells whether all of them are known. A table without a key has none: its

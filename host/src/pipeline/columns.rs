@@ -53,10 +53,12 @@ pub fn route_key(route: &Route) -> String {
     names.join(",")
 }
 
-/// The names under which the versions of each route's plugins, what these keep, and the route's dead letters are stored:
-/// its tables, and which of the routes with these tables it is.
+/// The names under which the versions of each route's plugins, what these keep, and the route's dead letters are stored. Where
+/// nothing is known of earlier routes: its tables, and which of the routes with these tables it is.
 pub fn route_names<'r>(routes: impl IntoIterator<Item = &'r Route>) -> Vec<String> {
-    dead_letter::route_names(routes.into_iter().map(route_key))
+    let routes: Vec<&Route> = routes.into_iter().collect();
+    let known: Option<Vec<String>> = routes.iter().map(|route| route.known_as.clone()).collect();
+    known.unwrap_or_else(|| dead_letter::route_names(routes.into_iter().map(route_key)))
 }
 
 /// The relation with only those columns that the route lets out. Values stay where they are: only the list of columns
@@ -170,6 +172,7 @@ mod tests {
             filter: FilterMode::Membership,
             plugins: vec![],
             sinks: vec![],
+            known_as: None,
         }
     }
 

@@ -118,7 +118,8 @@ impl Lane {
         };
         let mut waiting = job.waiting.into_iter();
         // Rows that are sent again are in order among themselves, whatever their positions are.
-        let in_place = done.replay.is_none();
+        let sent_again_at = done.replay.as_ref().map(|replay| replay.position);
+        let in_place = sent_again_at.is_none();
         let owned = owned(&done.batch, &done.rows);
         let mut writes_letters = false;
         for (at, rows) in done.rows.iter_mut().enumerate() {
@@ -137,7 +138,7 @@ impl Lane {
                     behind: route.behind(at, letters, replay, &done.batch, rows, waiting),
                     processed: &mut self.processed,
                 };
-                let sided = route.side(call, &mut done.batch, rows, job.keep_rows, in_place);
+                let sided = route.side(call, &mut done.batch, rows, job.keep_rows, sent_again_at);
                 side = sided.or_else(|problem| Err(called_off(letters, replay, problem)?))?;
                 // What waits blocks the keys that it leads to.
                 writes_letters |= !(side.asides.is_empty() && side.waiting.is_empty()) && route.keeps();
@@ -241,7 +242,7 @@ impl LaneChain {
         batch: &mut Batch,
         rows: &mut Vec<Row>,
         keep_rows: bool,
-        in_place: bool,
+        sent_again_at: Option<Lsn>,
     ) -> Result<Side, Box<Problem>> {
         let mut waiting = call.behind.held().clone();
         let kept = (keep_rows || !waiting.is_empty() || !self.later.is_empty() || self.probation.is_some())
@@ -249,10 +250,15 @@ impl LaneChain {
         // Another version may get the rows as they came.
         call.owned &= self.later.is_empty() && self.probation.is_none();
         waiting.retain_rest(rows);
-        if in_place {
-            self.transform(&mut call, batch, rows)?;
-        } else {
-            self.seen_by_all(&mut call, batch, rows)?;
+        match sent_again_at {
+            None => self.transform(&mut call, batch, rows)?,
+            Some(position) => {
+                // What has begun without rows counts for them.
+                while self.later.front().is_some_and(|later| later.version.from <= position) {
+                    self.begin_next(&call)?;
+                }
+                self.seen_by_all(&mut call, batch, rows)?;
+            }
         }
         let asides = std::mem::take(&mut call.processed.aside);
         waiting.add(&call.processed.waiting);
@@ -281,13 +287,19 @@ impl LaneChain {
         let mut later = rows.split_off(split);
         self.run(call, batch, rows)?;
         // A fault among the first rows may have brought the version before in front of it: it comes first.
+        self.begin_next(call)?;
+        self.transform(call, batch, &mut later)?;
+        rows.append(&mut later);
+        Ok(())
+    }
+
+    /// The first of those that come later takes over.
+    fn begin_next(&mut self, call: &Call<'_>) -> Result<(), Box<Problem>> {
         if let Some(mut next) = self.later.pop_front() {
             self.bequeath(&mut next)?;
             self.bequeath_behind()?;
             self.begin(call.route, call.warden, next);
         }
-        self.transform(call, batch, &mut later)?;
-        rows.append(&mut later);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use super::under_way::UnderWay;
 use crate::checkpoint::Mark;
 use crate::plugin::GuestMetrics;
 use crate::problem::{Exit, Problem};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
@@ -40,6 +41,8 @@ pub(super) enum Ticket {
     /// The batch comes from its lane, and had so many bytes.
     Batch(Receiver<Result<Done, Box<Problem>>>, usize),
     Marks(Vec<Mark>),
+    /// What is in front of it has reached the end: this is let go of.
+    Reached(Sender<Infallible>),
 }
 
 pub(super) enum Lanes {
@@ -130,6 +133,18 @@ impl Lanes {
             Self::Threads { tickets, .. } => {
                 return tickets.send(Ticket::Marks(marks)).map_err(|_| LaneEnd::SinkGone);
             }
+        }
+        Ok(())
+    }
+
+    /// Until all batches so far have reached the outflow's end: what was set aside of them is written.
+    pub(super) fn settle(&mut self) -> Result<(), LaneEnd> {
+        if let Self::Threads { tickets, .. } = self {
+            let (reached, told) = mpsc::channel();
+            let gone = |_| LaneEnd::SinkGone;
+            tickets.send(Ticket::Reached(reached)).map_err(gone)?;
+            // Nothing is ever said. Where the outflow has gone, the next batch meets that.
+            let _ = told.recv();
         }
         Ok(())
     }
@@ -240,6 +255,7 @@ fn deliver(mut outflow: Outflow, tickets: &Receiver<Ticket>, closing: &Closing) 
     while let Ok(ticket) = tickets.recv() {
         match ticket {
             Ticket::Marks(marks) => outflow.mark(marks),
+            Ticket::Reached(reached) => drop(reached),
             Ticket::Batch(result, bytes) => {
                 // A lane that has panicked: joining it says so.
                 let done = result.recv().map_err(|_| LaneEnd::SinkGone)?;

@@ -23,6 +23,7 @@ const FIRST: u64 = 0;
 /// The routes as a pipeline that starts at `start` runs them. `flushed` is where the server's WAL ends now.
 pub(super) fn routes(process: &Process, start: Lsn, flushed: Lsn) -> Result<Vec<RouteParts>, Box<Problem>> {
     let config = process.config();
+    super::routes::begin(process, &config, start)?;
     let routes = &config.routes;
     let kept = States::load(process)?;
     kept.report(process);

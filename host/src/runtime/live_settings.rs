@@ -63,6 +63,7 @@ fn differ_in_columns_alone(before: &Route, after: &Route) -> bool {
             filter,
             plugins,
             sinks,
+            known_as: _,
         } = route;
         format!("{tables:?} {filter:?} {plugins:?} {sinks:?}")
     };

@@ -46,6 +46,7 @@ mod reload;
 mod remove;
 mod renamed;
 mod resync;
+mod routes;
 mod run;
 mod session;
 mod skip;
@@ -74,6 +75,7 @@ pub use cutover::{CutOver, CutOverRequest, LeftBehind, Outcome, SetSequence, Unf
 pub use detach::attach;
 pub use metrics::feed_metrics;
 pub use remove::Leftovers;
+pub use routes::know as know_routes;
 pub use run::{Running, run};
 pub use skip::skip;
 pub use slot_skip::{SlotSkipped, skip_slot};

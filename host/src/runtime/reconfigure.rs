@@ -15,7 +15,7 @@ use super::live_settings::{self, Live};
 use super::modules::Taken;
 use super::process::Process;
 use super::reload::Trust;
-use super::{check, detach, reload};
+use super::{check, detach, reload, routes};
 use crate::config::{self, Pipeline, Plugin, Route, Sink, SinkKind, Source};
 use crate::pipeline::route_names;
 use crate::plugin::Module;
@@ -48,7 +48,8 @@ pub(super) fn reconfigure(process: &Arc<Process>) -> Result<Value, Vec<Problem>>
 fn take_up(process: &Arc<Process>) -> Result<Vec<String>, Vec<Problem>> {
     let _one = process.modules.changing.lock().unwrap_or_else(PoisonError::into_inner);
     let running = process.config();
-    let fresh = config::load(&running.file)?;
+    let mut fresh = config::load(&running.file)?;
+    routes::know(&mut fresh, &process.store).map_err(|problem| vec![problem])?;
     let fresh = detach::without(fresh, &process.store).map_err(|problem| vec![problem])?;
     let changes = differences(process, &running, &fresh);
     for change in &changes {

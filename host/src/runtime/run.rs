@@ -77,9 +77,10 @@ impl Running {
     }
 }
 
-pub(super) fn process(config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
+pub(super) fn process(mut config: Pipeline, tail: Tail) -> Result<Process, Box<Problem>> {
     let source = Conninfo::parse(config.source.url.reveal()).map_err(|error| Box::new(Problem::from(error)))?;
     let store = StateStore::open(&config.state_dir, &config.name)?;
+    super::routes::know(&mut config, &store)?;
     let config = super::detach::without(config, &store)?;
     // Of an earlier run; whether or not this one streams.
     if let Err(error) = crate::assemble::clear(&config.state_dir) {

@@ -77,6 +77,8 @@ pub(super) const SINK_POSITIONS_DOCUMENT: &str = "sink_positions";
 pub(super) const BEGUN_DOCUMENT: &str = "begun";
 /// The sinks that are still to be seen on the stored timeline.
 pub(super) const PARTINGS_DOCUMENT: &str = "partings";
+/// The routes that there were.
+pub(super) const KNOWN_ROUTES_DOCUMENT: &str = "known_routes";
 const FORMAT_NUMBER: &str = "format";
 const PIPELINE_DOCUMENT: &str = "pipeline";
 

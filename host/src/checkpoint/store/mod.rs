@@ -18,6 +18,7 @@ mod format;
 mod plugin_states;
 mod plugins;
 mod records;
+mod routes;
 mod summary;
 mod timeline;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use records::{
     RouteShapes, RoutedTable, RowsAhead, SentOf, SetAside, ShapeColumn, SinkPosition, TableCopy, TableShape, Turn,
     same_plugins,
 };
+pub use routes::KnownRoute;
 pub use timeline::Parting;
 
 use super::{Commit, LastCommit, Stored};

@@ -93,7 +93,7 @@ impl StateStore {
     }
 }
 
-fn ran(transaction: &WriteTransaction, version: &ChainVersion, since: u64) -> Result<(), Failure> {
+pub(super) fn ran(transaction: &WriteTransaction, version: &ChainVersion, since: u64) -> Result<(), Failure> {
     for version in &version.plugins {
         let name = name(&version.name);
         let mut record: PluginRecord = read(transaction, &name)?.unwrap_or_default();

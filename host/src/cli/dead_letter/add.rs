@@ -7,10 +7,11 @@ use crate::config::Pipeline;
 use crate::dead_letter::{DeadLetters, UNKNOWN};
 use crate::pipeline::route_names;
 use crate::problem::{Exit, Problem, escape};
+use crate::runtime;
 use serde_json::{Value, json};
 
 /// Durable on return.
-pub(super) fn add(pipeline: &Pipeline, sink: &str, row: &str) -> Result<Value, Failure> {
+pub(super) fn add(pipeline: &mut Pipeline, sink: &str, row: &str) -> Result<Value, Failure> {
     let refuse = |cause: &str, help: &str| {
         let headline = format!("row {} of sink {} can't be set aside", escape(row), escape(sink));
         Failure::from(Problem::new(UNKNOWN, Exit::Usage, headline, help).with_cause(cause))
@@ -22,6 +23,10 @@ pub(super) fn add(pipeline: &Pipeline, sink: &str, row: &str) -> Result<Value, F
             take_it,
         ));
     };
+    // It holds the folder's lock.
+    let state = StateStore::open(&pipeline.state_dir, &pipeline.name)?;
+    let identity = state.identity()?;
+    runtime::know_routes(pipeline, &state)?;
     let names = route_names(&pipeline.routes).into_iter();
     let to_it = |sinks: &[String]| sinks.iter().any(|name| name == sink);
     let routes = pipeline
@@ -44,9 +49,6 @@ pub(super) fn add(pipeline: &Pipeline, sink: &str, row: &str) -> Result<Value, F
             &format!("let the transaction be: rowmill skip {}", escape(sink)),
         ));
     }
-    // It holds the folder's lock.
-    let state = StateStore::open(&pipeline.state_dir, &pipeline.name)?;
-    let identity = state.identity()?;
     if identity.is_none_or(|identity| identity.system_identifier != id.system_identifier) {
         return Err(refuse(
             "it is no change of the server that the pipeline reads from",

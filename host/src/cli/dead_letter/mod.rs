@@ -123,8 +123,8 @@ pub(super) fn run(verb: Verb, mut output: Output) -> Outcome {
             Ok(DONE)
         }
         Verb::Add(args) => {
-            let pipeline = config::load(&args.file.file)?;
-            output.value(&add::add(&pipeline, &args.sink, &args.row)?, add::told)?;
+            let mut pipeline = config::load(&args.file.file)?;
+            output.value(&add::add(&mut pipeline, &args.sink, &args.row)?, add::told)?;
             Ok(DONE)
         }
         Verb::Drop(args) => {

@@ -135,7 +135,7 @@ const ROUTE: Block = Block {
         Key::required(
             "tables",
             &TABLES,
-            "Tables of the source that take this route. Routes with the same tables are told apart by their order.",
+            "Tables of the source that take this route. Routes with the same tables are told apart by their sinks and plugins, in whatever order they stand.",
         ),
         Key::optional(
             "columns",

@@ -20,11 +20,13 @@ impl State {
         ticket: Ticket,
         request: &LiveRequest,
         round: &[u64],
+        position: Lsn,
     ) -> Result<ReplayBatch, Box<Problem>> {
         let mut replay = ReplayBatch {
             ticket,
             batch: Batch::default(),
             rows: Vec::new(),
+            position,
             hold: request.rounds > FREE_ROUNDS || self.is_crowded(round),
             letters: round.to_vec(),
             force: request.force,

@@ -102,6 +102,8 @@ pub struct ReplayBatch {
     pub batch: Batch,
     /// Rows as they go into the plugins, by route.
     pub rows: Vec<(RouteId, Vec<Row>)>,
+    /// How far the stream had come: they go through what counts there.
+    pub position: Lsn,
     /// The stream has to wait until this is settled: no batch may go on before.
     pub hold: bool,
     /// By the transaction's index.
@@ -209,7 +211,7 @@ impl State {
             }
             request.rounds += 1;
             let ticket = Ticket(self.next_ticket);
-            let replay = self.build(ticket, &request, &round);
+            let replay = self.build(ticket, &request, &round, position);
             if replay.is_ok() {
                 self.next_ticket += 1;
                 let (request, letters) = (request.number, round);

@@ -3,11 +3,35 @@
 use super::{Flight, LiveRequest, ReplayBatch, Ticket};
 use crate::batch::Row;
 use crate::dead_letter::aside::{Aside, Held};
+use crate::dead_letter::index::Entry;
 use crate::dead_letter::line::{Gone, Record, Request, Why};
 use crate::dead_letter::store::{State, now_us};
 use crate::problem::Problem;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
+
+/// What of a table is held back.
+#[derive(Default)]
+struct HeldOf<'a> {
+    keys: FxHashSet<&'a [u8]>,
+    shapes: FxHashSet<u64>,
+    /// Whether it may be any row.
+    wild: bool,
+}
+
+impl<'a> HeldOf<'a> {
+    fn blocks(&self, entry: &Entry) -> bool {
+        let is_alike = self.shapes.iter().all(|shape| *shape == entry.shape);
+        let mut keys = entry.keys.own.iter();
+        self.wild || entry.keys.wild || !is_alike || keys.any(|key| self.keys.contains(&**key))
+    }
+
+    fn add(&mut self, entry: &'a Entry) {
+        self.keys.extend(entry.keys.own.iter().map(|key| &**key));
+        self.shapes.insert(entry.shape);
+        self.wild |= entry.keys.wild;
+    }
+}
 
 impl State {
     pub(super) fn failed_again(
@@ -54,31 +78,23 @@ impl State {
         Ok(Held::of(replay.rows.iter().flat_map(|(_, rows)| at(rows)).collect()))
     }
 
-    /// Those that failed, and later ones of the round that share a key with one of these.
+    /// Those that failed, and later ones of the round that share a key with one of these, or may: where a key value isn't known,
+    /// and where their keys are of another shape.
     fn held_with(&self, replay: &ReplayBatch, failed: &FxHashSet<u64>) -> FxHashSet<u64> {
         if replay.force {
             return failed.clone();
         }
         let mut held = FxHashSet::default();
-        let mut blocked: FxHashSet<(u32, u32, &[u8])> = FxHashSet::default();
-        let mut tables: FxHashSet<(u32, u32)> = FxHashSet::default();
+        let mut tables: FxHashMap<(u32, u32), HeldOf<'_>> = FxHashMap::default();
         for number in &replay.letters {
             let Some(entry) = self.index.entries.get(number) else {
                 continue;
             };
-            let (route, oid) = (entry.route, entry.oid);
-            let keys = || entry.keys.own.iter().map(move |key| (route, oid, &**key));
-            let any_held = tables.contains(&(route, oid));
-            let waits = any_held && (entry.keys.wild || blocked.contains(&(route, oid, &[][..])))
-                || keys().any(|key| blocked.contains(&key));
+            let place = (entry.route, entry.oid);
+            let waits = tables.get(&place).is_some_and(|of_table| of_table.blocks(entry));
             if failed.contains(number) || waits {
                 held.insert(*number);
-                tables.insert((route, oid));
-                blocked.extend(keys());
-                if entry.keys.wild {
-                    // No key is empty: it stands for all of them.
-                    blocked.insert((route, oid, &[]));
-                }
+                tables.entry(place).or_default().add(entry);
             }
         }
         held

@@ -1,6 +1,7 @@
 //! Letters as the lane uses them.
 
 mod disk;
+mod keys;
 mod model;
 mod order;
 mod refused;

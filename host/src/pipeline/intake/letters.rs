@@ -9,8 +9,11 @@ use crate::snapshot::Mergers;
 
 impl Intake {
     /// Dead letters that somebody wants to be sent again. Where the store says so, the stream waits until that is
-    /// settled.
+    /// settled. They go through the plugins as they are now: where the stream has still to come to where these begin, they wait.
     pub(super) fn replay(&mut self) -> Result<(), LaneEnd> {
+        if self.waits_for_version() {
+            return Ok(());
+        }
         let Some(mut replay) = self.letters.take_replay(self.position).map_err(LaneEnd::Problem)? else {
             return Ok(());
         };

@@ -15,7 +15,12 @@ impl Intake {
         let from = self.position.max(self.resent_until).max(state.newest_from);
         let (route, at_once) = (swap.route, from <= self.position);
         let wants_messages = swap.chains.iter().any(Chain::wants_messages);
-        let stateful = state.stateful || swap.chains.iter().any(Chain::is_stateful);
+        let keeps = swap.chains.iter().any(Chain::is_stateful);
+        let stateful = state.stateful || keeps;
+        if keeps {
+            // What it is shown it keeps. What those before set aside, in any lane, has to be known by then.
+            self.lanes()?.settle()?;
+        }
         self.swapped += 1;
         let id = self.swapped;
         let on_probation = swap.version.fallback.is_some();

@@ -87,6 +87,7 @@ pub(super) fn route(table: &str, sinks: &[usize], chain: Option<Chain>) -> Route
         filter: FilterMode::Membership,
         plugins: vec![],
         sinks: vec![],
+        known_as: None,
     };
     RouteParts {
         config: Arc::new(config),
@@ -116,6 +117,8 @@ pub(super) struct Bench {
     pub(super) take_binary: bool,
     /// As [`Parts::only`].
     pub(super) only: FxHashMap<u32, Vec<usize>>,
+    /// Called with what a sink of the next run is about to get.
+    pub(super) tap: Mutex<Option<Tap>>,
 }
 
 impl Bench {
@@ -140,6 +143,7 @@ impl Bench {
             delivered: Deliveries::default(),
             take_binary: false,
             only: FxHashMap::default(),
+            tap: Mutex::default(),
         }
     }
 
@@ -206,7 +210,7 @@ impl Bench {
             letters: self.letters.clone(),
             stats: Arc::default(),
             metrics: Arc::default(),
-            tap: Box::new(|_, _| {}),
+            tap: self.tap.lock().unwrap().take().unwrap_or_else(|| Box::new(|_, _| {})),
             copied: Box::new(|_| {}),
             position: Lsn(0x8),
             resent_until: Lsn(resent_until),

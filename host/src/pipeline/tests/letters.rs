@@ -3,9 +3,10 @@
 use super::*;
 use crate::batch::Value;
 use crate::dead_letter::{Selection, Ticket};
-use crate::plugin::tests::{chain_that_masks_and_rejects, state};
+use crate::plugin::tests::{chain_that_masks_and_rejects, chain_that_rejects, state};
 use crate::plugin::{Kept, State};
 use rowmill_tests::{Columns, Keeps, POISON, REFUSED};
+use tokio::sync::oneshot::error::TryRecvError;
 
 #[test]
 fn a_sink_that_is_emptied_for_a_copy_of_its_own_frees_no_key() {
@@ -152,6 +153,43 @@ fn what_is_sent_again_counts_once_and_not_at_all_where_it_fails_again() {
     }
 }
 
+/// The plugin was mended while the host was away: what is sent again before its version begins would meet the broken one. It
+/// begins with or without rows of the route.
+#[test]
+fn letters_are_sent_through_the_plugins_as_they_are_now() {
+    for (has_rows, lanes) in [(true, 1), (false, 1), (true, 3), (false, 3)] {
+        let bench = Bench::new(1);
+        push(&bench, 1, &[(1, POISON), (1, 5)], 2);
+        counted(&bench, vec![counting(POISON, None)]);
+        assert_eq!(bench.letters.counts().letters, 2);
+        let bench = bench.again();
+        bench.letters.request_replay(&Selection::All, false).unwrap();
+        push(&bench, 3, &[(2, 7)], 1);
+        match has_rows {
+            true => push(&bench, 4, &[(3, 9)], 1),
+            false => {
+                let others = Builder::new().transaction(0x40, Part::Whole);
+                bench.push(others.insert(&customers(), &[text("1")]));
+            }
+        }
+        let mut lanes: Vec<LaneChain> = (0..lanes)
+            .map(|_| LaneChain::of(Some(counting(POISON, None))))
+            .collect();
+        for lane in &mut lanes {
+            lane.later.push_back(Later::trusted(Lsn(0x40), counting(0, None)));
+        }
+        let parts = RouteParts {
+            lanes,
+            ..route("payments", &[0], None)
+        };
+        let got = bench.run(vec![parts], 1, 0);
+        let sent = |row: &&&str| row.starts_with("0/10:") || row.starts_with("0/20:");
+        assert_eq!(rows(&got[0]).iter().filter(sent).count(), 2, "{got:?}");
+        let total = if has_rows { 9 } else { 0 } + 7 + POISON + 5;
+        assert_eq!(last_total(&bench.frontier.take().unwrap().marks), Some(total));
+    }
+}
+
 /// What letters meet that no policy of a plugin covers ends the session, and not the next one, too.
 #[test]
 fn letters_that_break_a_plugin_once_too_often_are_called_off() {
@@ -198,4 +236,52 @@ fn a_letter_is_gone_only_with_the_state_that_has_it() {
         let is_counted = last_total(&marks) == Some(1 + POISON + 5 + 3);
         assert_eq!((is_sent, is_counted), (owed == 0, owed == 0), "{marks:?}");
     }
+}
+
+/// The version before keeps nothing, so its lanes don't wait for the letters that they cause: what is under way of it has to
+/// be through before the one that counts sees what may wait behind such.
+#[test]
+fn a_version_that_begins_to_keep_something_knows_the_letters_of_the_one_before() {
+    let bench = Bench::new(1);
+    push(&bench, 1, &[(9, 1)], 1);
+    push(&bench, 2, &[(1, 5)], 1);
+    let (done, mut told) = tokio::sync::oneshot::channel();
+    let swap = Swap {
+        route: 0,
+        chains: (0..2).map(|_| counting(POISON, None)).collect(),
+        version: ChainVersion::default(),
+        done,
+    };
+    bench.queue.push_now(Input::Swap(Box::new(swap))).unwrap();
+    push(&bench, 3, &[(1, 3), (2, 7)], 1);
+    // The outflow has the first batch in hand, so the letter of the second one isn't written yet. That nothing happens
+    // meanwhile is seen by waiting for it.
+    let early = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&early);
+    let first = Mutex::new(Some(move || {
+        let until = std::time::Instant::now() + Duration::from_millis(300);
+        let mut so_far = told.try_recv().map(|_| ());
+        while std::time::Instant::now() < until && so_far == Err(TryRecvError::Empty) {
+            std::thread::sleep(Duration::from_millis(1));
+            so_far = told.try_recv().map(|_| ());
+        }
+        *seen.lock().unwrap() = Some(so_far);
+    }));
+    *bench.tap.lock().unwrap() = Some(Box::new(move |_, _| {
+        if let Some(mut first) = first.lock().unwrap().take() {
+            first();
+        }
+    }));
+    let passing = LaneChain::of(Some(chain_that(false)));
+    let rejecting = LaneChain::of(Some(chain_that_rejects(0)));
+    let parts = RouteParts {
+        // The first batch meets the second lane.
+        lanes: vec![rejecting, passing],
+        ..route("payments", &[0], None)
+    };
+    bench.run(vec![parts], 1, 0);
+    let early = early.lock().unwrap().take();
+    assert_eq!(early, Some(Err(TryRecvError::Empty)), "the version took over too early");
+    assert_eq!(last_total(&bench.frontier.take().unwrap().marks), Some(7));
+    assert_eq!(bench.letters.counts().letters, 2);
 }

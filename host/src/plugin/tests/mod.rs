@@ -161,7 +161,20 @@ pub(crate) fn chain_that_masks(rows: usize) -> Chain {
 
 /// The same, behind which a plugin rejects one of the rows.
 pub(crate) fn chain_that_masks_and_rejects(rows: usize, rejected: i64) -> Chain {
-    let picky = Guest {
+    let versions = [
+        masking(rows).version("mask").unwrap(),
+        rejecting(rejected).version("picky").unwrap(),
+    ];
+    Chain::new(&ENGINE, &versions, FilterMode::Membership, Mode::Live).unwrap()
+}
+
+/// A chain that keeps nothing and rejects the row at this place of each batch.
+pub(crate) fn chain_that_rejects(rejected: i64) -> Chain {
+    rejecting(rejected).chain().unwrap()
+}
+
+fn rejecting(rejected: i64) -> Guest {
+    Guest {
         policies: Policies {
             on_error: OnError::DeadLetter,
             ..STOP
@@ -170,9 +183,7 @@ pub(crate) fn chain_that_masks_and_rejects(rows: usize, rejected: i64) -> Chain 
             wishes(&[1], &[], None),
             actions(&[arr(&[i(rejected), i(6), i(1), s("no")])]),
         )
-    };
-    let versions = [masking(rows).version("mask").unwrap(), picky.version("picky").unwrap()];
-    Chain::new(&ENGINE, &versions, FilterMode::Membership, Mode::Live).unwrap()
+    }
 }
 
 fn masking(rows: usize) -> Guest {
