@@ -99,6 +99,13 @@ fn a_row_that_the_sink_cannot_take_is_set_aside_alone() {
     once(0);
     assert_eq!(found(&shop), "4 before, 5 theirs, 6 changed; 2");
 
+    // Sent again too early, it stops the sink once.
+    verb(&["dead-letter", "replay", "--all"], 0);
+    let (_, told) = once(code);
+    assert!(told.contains("the next start doesn't send them"), "{told}");
+    once(0);
+    assert_eq!(found(&shop), "4 before, 5 theirs, 6 changed; 2");
+
     shop.target("DELETE FROM orders WHERE id = 5").unwrap();
     verb(&["dead-letter", "replay", "--all"], 0);
     once(0);

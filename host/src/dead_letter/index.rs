@@ -204,7 +204,10 @@ impl Index {
                 if self.known.insert(id, Some(number)) == Some(None) {
                     self.ghosts -= 1;
                 }
-                self.refused.remove(&id);
+                // It goes on counting until the letter has its place on disk.
+                if entry.place.len > 0 {
+                    self.refused.remove(&id);
+                }
                 self.newest = self.newest.max(entry.order.lsn);
             }
         }
@@ -288,13 +291,27 @@ impl Index {
             .map(|(id, _)| *id)
     }
 
-    /// What committed before `lsn` is never sent again.
-    pub(super) fn acknowledged(&mut self, lsn: Lsn) {
-        self.refused.retain(|id, _| id.1 >= lsn.0);
+    /// What committed before `lsn` is never sent again. Returns what was to be set aside of that.
+    pub(super) fn acknowledged(&mut self, lsn: Lsn) -> Vec<(ChangeId, String)> {
+        let passed: Vec<_> = self.refused.extract_if(|id, _| id.1 < lsn.0).collect();
         if self.ghosts > 0 {
             self.known.retain(|id, letter| letter.is_some() || id.1 >= lsn.0);
             self.ghosts = self.known.values().filter(|letter| letter.is_none()).count();
         }
+        passed
+    }
+
+    /// Nothing is known any more of changes that commit from `lsn` on. Says whether anything was.
+    pub(super) fn forget_from(&mut self, lsn: Lsn) -> bool {
+        let before = (self.known.len(), self.refused.len());
+        self.known.retain(|id, letter| letter.is_some() || id.1 < lsn.0);
+        self.refused.retain(|id, _| id.1 < lsn.0);
+        self.ghosts = self.known.values().filter(|letter| letter.is_none()).count();
+        before != (self.known.len(), self.refused.len())
+    }
+
+    pub(super) fn forget_refused(&mut self, id: ChangeId) {
+        self.refused.remove(&id);
     }
 
     /// The letters of a table that a truncate at `order` makes meaningless.
@@ -320,6 +337,10 @@ impl Index {
         if let Some(entry) = self.entries.get_mut(&number) {
             self.live_bytes = self.live_bytes - entry.place.len + place.len;
             entry.place = place;
+            if entry.digest.is_none() {
+                self.refused
+                    .remove(&(entry.route, entry.order.lsn.0, entry.order.ordinal));
+            }
         }
     }
 

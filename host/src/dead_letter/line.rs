@@ -87,6 +87,9 @@ pub(super) struct Refused {
     pub lsn: u64,
     pub ordinal: u64,
     pub sink: String,
+    /// It won't come again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forgotten: bool,
 }
 
 #[derive(Serialize, Deserialize)]

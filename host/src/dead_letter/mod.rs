@@ -51,7 +51,7 @@ pub use file::read_any;
 pub use letter::{Change, Image, Letter, Table, TableColumn};
 pub use order::{Action, Order, carry_out};
 pub use peek::{Peeked, exists, peek};
-pub use replay::{ReplayBatch, Requested, Selection, Ticket};
+pub use replay::{ReplayBatch, Requested, Selection, Ticket, called_off_for};
 pub use store::{Counts, DeadLetters, RouteId};
 pub use upkeep::Dropped;
 pub use value::Owned;

@@ -49,7 +49,10 @@ pub fn peek(state_dir: &Path, mut keep: impl FnMut(&mut Letter)) -> Result<Peeke
         }
         Record::Refused(refused) => {
             let change = (Lsn(refused.lsn), refused.ordinal);
-            peeked.refused.insert(change, refused.sink);
+            match refused.forgotten {
+                true => peeked.refused.remove(&change),
+                false => peeked.refused.insert(change, refused.sink),
+            };
         }
         Record::File(_) | Record::Ghost(_) => {}
     })?;

@@ -5,8 +5,10 @@
 //! again at the next start, as the sink's position is before it, and there it is set aside like one that a plugin refuses: no
 //! plugin is shown it, later changes of its key wait behind it.
 
+use super::index::ChangeId;
 use super::line::{Record, Refused};
 use super::store::DeadLetters;
+use super::store::State;
 use crate::batch::Lsn;
 use crate::problem::Problem;
 
@@ -27,9 +29,29 @@ impl DeadLetters {
                 lsn: lsn.0,
                 ordinal,
                 sink: sink.to_owned(),
+                forgotten: false,
             };
             state.append(vec![Record::Refused(refused)])?;
             Ok(true)
         })
+    }
+}
+
+impl State {
+    /// What was to be set aside and never comes again, as it was skipped.
+    pub(super) fn forget_refused(&mut self, passed: Vec<(ChangeId, String)>) {
+        let records = passed.into_iter().map(|((route, lsn, ordinal), sink)| {
+            Record::Refused(Refused {
+                route: self.routes[route as usize].clone(),
+                lsn,
+                ordinal,
+                sink,
+                forgotten: true,
+            })
+        });
+        let records = records.collect();
+        if let Err(problem) = self.append(records) {
+            tracing::warn!(%problem, "changes that were to be set aside have been passed over");
+        }
     }
 }

@@ -96,7 +96,10 @@ impl DeadLetters {
     /// The server doesn't send again what committed before `lsn`: the position is stored.
     pub fn acknowledged(&self, lsn: Lsn) {
         if !self.is_empty() {
-            self.with(|state| state.index.acknowledged(lsn));
+            self.with(|state| {
+                let passed = state.index.acknowledged(lsn);
+                state.forget_refused(passed);
+            });
         }
     }
 
@@ -260,7 +263,13 @@ impl Loaded {
             }
             Record::Refused(refused) => {
                 let route = intern(&mut self.routes, &refused.route);
-                self.index.refuse((route, refused.lsn, refused.ordinal), refused.sink);
+                let id = (route, refused.lsn, refused.ordinal);
+                match refused.forgotten {
+                    true => self.index.forget_refused(id),
+                    false => {
+                        self.index.refuse(id, refused.sink);
+                    }
+                }
             }
         }
     }

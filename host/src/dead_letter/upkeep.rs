@@ -8,6 +8,7 @@ use super::fault;
 use super::line::{Ghost, Gone, Record, Refused, Request, Why};
 use super::replay::Selection;
 use super::store::{DeadLetters, State, now_us};
+use crate::batch::Lsn;
 use crate::problem::Problem;
 use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
@@ -32,6 +33,29 @@ impl DeadLetters {
     /// A letter that isn't there or is on its way: then none is dropped.
     pub fn drop_letters(&self, selection: &Selection) -> Result<Dropped, Box<Problem>> {
         self.with(|state| state.drop_letters(selection))
+    }
+
+    /// What the server had from `lsn` on never happened on its new timeline: letters of it are gone, and nothing that commits there
+    /// now is taken for it. Returns the letters' numbers.
+    ///
+    /// # Errors
+    /// A disk that can't be used.
+    pub fn forget_lost(&self, lsn: Lsn) -> Result<Vec<u64>, Box<Problem>> {
+        if self.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.with(|state| {
+            let entries = state.index.entries.iter();
+            let lost = entries.filter(|(_, entry)| entry.order.streamed && entry.order.lsn >= lsn);
+            let letters: Vec<u64> = lost.map(|(number, _)| *number).collect();
+            state.remove(&letters, Why::Dropped)?;
+            state.counts.dropped += letters.len() as u64;
+            if state.index.forget_from(lsn) {
+                // The file would tell of them at the next start.
+                state.compact()?;
+            }
+            Ok(letters)
+        })
     }
 
     /// Drops what is too old, once an hour at most. To be called now and then.
@@ -163,6 +187,7 @@ impl State {
                 lsn,
                 ordinal,
                 sink,
+                forgotten: false,
             })
         }));
         others.extend(self.requests.iter().map(|request| {

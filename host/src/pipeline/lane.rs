@@ -6,7 +6,7 @@ use super::owned::owned;
 use super::probation::{Probation, ProbationEnd, Warden, blamed, first_whole};
 use crate::batch::{Batch, Lsn, Row};
 use crate::checkpoint::{PluginVersion, SetAside, same_plugins};
-use crate::dead_letter::{Behind, ReplayBatch};
+use crate::dead_letter::{self, Behind, ReplayBatch};
 use crate::failpoint;
 use crate::plugin::{Chain, Counts, GuestMetrics, PluginError, Processed};
 use crate::problem::Problem;
@@ -477,16 +477,13 @@ fn newest(batch: &Batch, rows: &[Row]) -> Option<Lsn> {
 fn called_off(
     letters: Option<&LaneLetters>,
     replay: Option<&ReplayBatch>,
-    mut problem: Box<Problem>,
+    problem: Box<Problem>,
 ) -> Result<Box<Problem>, Box<Problem>> {
-    if let (Some(letters), Some(replay)) = (letters, replay) {
-        letters.letters.call_off(replay.ticket)?;
-        let cause = problem.cause.map_or_else(String::new, |cause| format!("{cause}; "));
-        problem.cause = Some(format!(
-            "{cause}dead letters that were sent again have met this: they stay, and the next start doesn't send them"
-        ));
-    }
-    Ok(problem)
+    let (Some(letters), Some(replay)) = (letters, replay) else {
+        return Ok(problem);
+    };
+    letters.letters.call_off(replay.ticket)?;
+    Ok(dead_letter::called_off_for(problem))
 }
 
 #[cfg(test)]

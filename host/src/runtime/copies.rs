@@ -115,8 +115,10 @@ impl Planned {
             copy.altered || !copy.basis.is_empty() && copy_order::differ_in_more_than_file(&copy.basis, &basis);
         self.patient |= copy.joined;
         // Where the targets are emptied they have none of them. Under another key none could be read again, nor would the stream
-        // be judged by them; the table is copied anew, by snapshots that see what they show.
-        let ahead = match is_keyless || !empties && copy_order::have_same_key(&copy.basis, &basis) {
+        // be judged by them; the table is copied anew, by snapshots that see what they show. Without a basis it goes to more
+        // sinks than before, and those that have them still do.
+        let same_key = copy.basis.is_empty() || copy_order::have_same_key(&copy.basis, &basis);
+        let ahead = match is_keyless || !empties && same_key {
             true => ahead,
             false => {
                 process.store.forget_ahead(copy.table_oid)?;

@@ -75,6 +75,10 @@ pub(super) fn follow(process: &Process, stored: &Stored, timeline: &Timeline) ->
         began: timeline.began.map(|began| began.0),
         ..stored.identity.clone()
     };
+    let lost = process.dead_letters.forget_lost(parts_at).map_err(|problem| *problem)?;
+    if !lost.is_empty() {
+        tracing::warn!(letters = ?lost, "dead letters of changes that never happened on the server's new timeline are dropped");
+    }
     let config = process.config();
     let sinks: Vec<String> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     for table in process.store.take_up_timeline(&identity, parts_at, &sinks)? {

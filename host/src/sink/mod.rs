@@ -32,7 +32,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 pub type SinkFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
 
@@ -60,6 +60,8 @@ pub struct PassedOver {
     pub missing: AtomicU64,
     /// Changes that met another row of the same key.
     pub conflicts: AtomicU64,
+    /// Whether the row that the sink has stopped at is of a dead letter that was sent again.
+    pub letter: AtomicBool,
 }
 
 /// What became of a delivery.

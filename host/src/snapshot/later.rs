@@ -3,9 +3,10 @@
 use super::plan::TableCopy;
 use std::time::{Duration, Instant};
 
-/// How long it is before they are asked for again, doubled each time: the stream stands still for as long as one asks.
+/// How long it is before they are asked for again, doubled each time: the stream stands still for as long as one asks. So is
+/// what one waits for them then (`reread`): whoever always asks for a moment alone may never meet the moment.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// How long it waits before it says so.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -14,6 +15,8 @@ pub(super) struct Later {
     since: Instant,
     until: Instant,
     pause: Duration,
+    /// How often they were asked for.
+    pub(super) tries: u32,
     said: bool,
 }
 
@@ -24,6 +27,7 @@ impl Default for Later {
             since: now,
             until: now,
             pause: FIRST_PAUSE,
+            tries: 0,
             said: false,
         }
     }
@@ -32,8 +36,13 @@ impl Default for Later {
 impl Later {
     /// It can't be read now: not until this is so.
     pub(super) fn wait(&mut self, copy: &TableCopy, until: &str) {
-        self.until = Instant::now() + self.pause;
+        let now = Instant::now();
+        if self.tries == 0 {
+            self.since = now;
+        }
+        self.until = now + self.pause;
         self.pause = LONGEST_PAUSE.min(self.pause * 2);
+        self.tries += 1;
         if self.since.elapsed() > QUIET && !self.said {
             self.said = true;
             let table = copy.relation.full_name();
@@ -41,6 +50,13 @@ impl Later {
                 table,
                 "the copy reads rows of the table again when {until}; the stream goes on"
             );
+        }
+    }
+
+    /// It could be read.
+    pub(super) fn end(&mut self) {
+        if self.tries > 0 {
+            *self = Self::default();
         }
     }
 

@@ -4,7 +4,6 @@ mod out;
 mod streamed;
 
 use super::fault;
-use super::later::Later;
 use super::merge::KeyedMerge;
 use super::outgoing;
 use super::plan::{Ahead, TableProgress, UnitRecord};
@@ -312,7 +311,8 @@ impl Merger {
     }
 
     fn waits(&self, unit: &Unit, waited: Duration, position: Lsn) -> bool {
-        let is_held_up = self.tables[unit.id.table].later.as_ref().is_some_and(Later::waits);
+        // One of which nothing is to be read again waits for nobody.
+        let is_held_up = !unit.rereads.is_empty() && self.tables[unit.id.table].later.waits();
         is_held_up || position < unit.record.finish && !self.may_go_early(unit, waited)
     }
 

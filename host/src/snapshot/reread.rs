@@ -24,9 +24,15 @@ const KEYS_PER_STATEMENT: usize = 500;
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long it waits for a lock on the table, and for commits to become visible.
+/// How long it waits for a lock on the table, and for commits to become visible: at first, and at most. It is doubled with
+/// each try.
 const LOCK_LIMIT: Duration = Duration::from_millis(100);
 const VISIBLE_LIMIT: Duration = Duration::from_millis(500);
+const LONGEST_LIMIT: Duration = Duration::from_secs(5);
+
+fn limit(first: Duration, tries: u32) -> Duration {
+    LONGEST_LIMIT.min(first * 2_u32.saturating_pow(tries.min(10)))
+}
 
 /// How often it looks what is visible by now, so that changes needn't be remembered for as long as units take that
 /// are being read.
@@ -37,6 +43,8 @@ pub(super) struct Request {
     /// The unit that the rows go out with.
     pub unit: UnitId,
     pub keys: Vec<Reread>,
+    /// How often they couldn't be read.
+    pub tries: u32,
     pub reply: oneshot::Sender<Result<Answer, Box<Problem>>>,
 }
 
@@ -128,10 +136,10 @@ async fn read_keys(shared: &Shared, reader: &mut Reader, request: &Request) -> R
     let table = &shared.tables[request.unit.table];
     let columns = cut::key_columns(table, reader).await?;
     let xids: HashSet<u32> = request.keys.iter().filter_map(|reread| reread.xid).collect();
-    if !barrier::wait_for(reader, &xids, VISIBLE_LIMIT).await? {
+    if !barrier::wait_for(reader, &xids, limit(VISIBLE_LIMIT, request.tries)).await? {
         return Ok(Answer::NotNow("its last changes are visible (synchronous standby?)"));
     }
-    let Some(view) = read::begin_within(table, reader, LOCK_LIMIT).await? else {
+    let Some(view) = read::begin_within(table, reader, limit(LOCK_LIMIT, request.tries)).await? else {
         return Ok(Answer::NotNow("nobody has a lock on it"));
     };
     let mut batches = Vec::new();

@@ -50,8 +50,9 @@ pub(super) struct Table {
     pub held: bool,
     /// Another copy of it has begun.
     pub given_up: bool,
-    /// Nothing of it can be read again for now.
-    pub later: Option<Later>,
+    /// Whether rows can be read again for its units for now, and beside them.
+    pub later: Later,
+    pub later_beside: Later,
     slots: FxHashMap<u32, Option<Box<[u16]>>>,
     key: Vec<u8>,
     old_key: Vec<u8>,
@@ -87,7 +88,8 @@ impl Table {
             progress,
             held: copy.altered,
             given_up: false,
-            later: None,
+            later: Later::default(),
+            later_beside: Later::default(),
             slots: FxHashMap::default(),
             key: Vec::new(),
             old_key: Vec::new(),

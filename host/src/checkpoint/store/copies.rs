@@ -183,15 +183,12 @@ pub(super) fn under_way(transaction: &WriteTransaction) -> Result<Vec<TableCopy>
     Ok(found)
 }
 
-/// The copy begins with its first row again, and its targets are emptied before. `for_all`: those of all sinks, though it may be
-/// for some alone.
-pub(super) fn begin_anew(transaction: &WriteTransaction, mut copy: TableCopy, for_all: bool) -> Result<(), Failure> {
+/// The copy begins with its first row again, and its targets are emptied before. One that is for some sinks alone is so
+/// still: the others have nothing of it.
+pub(super) fn begin_anew(transaction: &WriteTransaction, mut copy: TableCopy) -> Result<(), Failure> {
     copy.epoch += 1;
     copy.basis = String::new();
     copy.empties = true;
-    if for_all {
-        copy.reach.only.clear();
-    }
     let mut copies = transaction.open_table(COPIES)?;
     copies.insert(copy.table_oid, encode(&copy)?.as_slice())?;
     let mut ranges = transaction.open_table(RANGES)?;

@@ -45,7 +45,7 @@ impl StateStore {
                 let is_ahead = ahead::is_any(transaction, copy.table_oid)?;
                 if is_ahead || !copy.basis.is_empty() {
                     anew.push(copy.table.clone());
-                    copies::begin_anew(transaction, copy, is_ahead)?;
+                    copies::begin_anew(transaction, copy)?;
                 }
             }
             transaction.open_table(AHEAD)?.retain(|_, _| false)?;

@@ -41,13 +41,13 @@ pub(super) fn add(pipeline: &mut Pipeline, sink: &str, row: &str) -> Result<Valu
             "name a sink of the pipeline",
         ));
     }
-    // Those may have it, and would get it again.
-    if let Some((_, name)) = routes.iter().find(|(route, _)| route.sinks.len() > 1) {
-        let cause = format!("route {name} leads to other sinks, too, which would get the change twice");
-        return Err(refuse(
-            &cause,
-            &format!("let the transaction be: rowmill skip {}", escape(sink)),
-        ));
+    // Other sinks may have it, and would get it again.
+    let (routes, shared): (Vec<_>, Vec<_>) = routes.into_iter().partition(|(route, _)| route.sinks.len() == 1);
+    let shared: Vec<String> = shared.into_iter().map(|(_, name)| name).collect();
+    if routes.is_empty() {
+        let cause = "its routes lead to other sinks, too, which would get the change twice";
+        let help = format!("let the transaction be: rowmill skip {}", escape(sink));
+        return Err(refuse(cause, &help));
     }
     if identity.is_none_or(|identity| identity.system_identifier != id.system_identifier) {
         return Err(refuse(
@@ -67,15 +67,23 @@ pub(super) fn add(pipeline: &mut Pipeline, sink: &str, row: &str) -> Result<Valu
             "rowmill dead-letter list",
         ));
     }
-    Ok(json!({ "sink": sink, "row": row, "position": id.commit_lsn.to_string(), "ordinal": id.ordinal }))
+    Ok(
+        json!({ "sink": sink, "row": row, "position": id.commit_lsn.to_string(), "ordinal": id.ordinal, "left_out": shared }),
+    )
 }
 
 pub(super) fn told(value: &Value) -> String {
     let text = |name: &str| escape(value[name].as_str().unwrap_or_default());
-    format!(
+    let mut told = format!(
         "row {} is set aside when it comes again, and later changes of its key behind it: start the pipeline; \
          `rowmill dead-letter replay` sends them once sink {} takes them",
         text("row"),
         text("sink")
-    )
+    );
+    let left_out = value["left_out"].as_array().into_iter().flatten();
+    for route in left_out.filter_map(Value::as_str) {
+        let route = escape(route);
+        told.push_str(&format!("\nnot on route {route}, which leads to other sinks, too"));
+    }
+    told
 }

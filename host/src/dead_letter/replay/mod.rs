@@ -168,6 +168,19 @@ impl DeadLetters {
         self.with(|state| state.call_off(ticket))
     }
 
+    /// A sink stops at one of the letters that are under way: they are called off like those that plugins can't take.
+    #[must_use]
+    pub fn met(&self, problem: Box<Problem>) -> Box<Problem> {
+        let called_off = self.with(|state| match state.flight.as_ref().map(|flight| flight.ticket) {
+            Some(ticket) => state.call_off(ticket),
+            None => Ok(()),
+        });
+        match called_off {
+            Ok(()) => called_off_for(problem),
+            Err(worse) => worse,
+        }
+    }
+
     /// Which letters a round has sent, but for those that failed again; none where it isn't under way.
     pub fn sent(&self, ticket: Ticket) -> Vec<u64> {
         self.with(|state| {
@@ -242,6 +255,15 @@ impl State {
             _ => Err(fault::unknown(number)),
         }
     }
+}
+
+/// What letters that are sent again have met is told once, and not at each start.
+pub fn called_off_for(mut problem: Box<Problem>) -> Box<Problem> {
+    let cause = problem.cause.map_or_else(String::new, |cause| format!("{cause}; "));
+    problem.cause = Some(format!(
+        "{cause}dead letters that were sent again have met this: they stay, and the next start doesn't send them"
+    ));
+    problem
 }
 
 fn done(request: u32) -> Record {

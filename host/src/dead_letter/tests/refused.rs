@@ -61,6 +61,32 @@ fn it_is_forgotten_once_it_cannot_come_again() {
     assert!(letters.refuse(ROUTE, Lsn(LSN), 0, "warehouse").unwrap());
     letters.acknowledged(Lsn(LSN));
     assert!(!letters.is_empty());
+    assert_eq!(peek(folder.path(), |_| {}).unwrap().refused.len(), 1);
     letters.acknowledged(Lsn(LSN + 1));
     assert!(letters.is_empty());
+    assert!(peek(folder.path(), |_| {}).unwrap().refused.is_empty());
+    drop(letters);
+    assert!(open(folder.path()).is_empty());
+}
+
+/// A letter and a refusal of changes that never happened, where a server's new timeline parts from the old one before them.
+#[test]
+fn nothing_is_kept_of_what_never_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = open(folder.path());
+    for (lsn, id) in [(0x10, "1"), (LSN, "2"), (0x30, "3")] {
+        assert_eq!(pass(&letters, &insert(lsn, id).delivery(lsn), &[0]), [0; 0]);
+    }
+    letters.drop_letters(&Selection::Numbers(vec![3])).unwrap();
+    assert!(letters.refuse(ROUTE, Lsn(0x40), 0, "warehouse").unwrap());
+    assert_eq!(letters.forget_lost(Lsn(LSN)).unwrap(), [2]);
+    drop(letters);
+    // What commits there now is another change, of whatever key.
+    let letters = open(folder.path());
+    assert_eq!(numbers(folder.path()), [1]);
+    for (lsn, id) in [(LSN, "2"), (0x30, "3"), (0x40, "4")] {
+        assert_eq!(pass(&letters, &insert(lsn, id).delivery(lsn), &[]), [0]);
+    }
+    assert_eq!(letters.forget_lost(Lsn(LSN)).unwrap(), [0; 0]);
+    assert_eq!(pass(&letters, &update(0x50, "1").delivery(9), &[]), [0; 0]);
 }

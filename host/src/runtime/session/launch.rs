@@ -85,6 +85,7 @@ pub(super) fn launch(
             types: Arc::clone(types),
             changes: process.live.changes(),
         };
+        let passed_over = Arc::clone(&context.passed_over);
         let told = Arc::clone(&frontier);
         let durable = move |sequence| told.durable(at, sequence);
         let interval = sink::flush_interval(of_sink);
@@ -95,10 +96,15 @@ pub(super) fn launch(
         process.status.sink(at, &of_sink.name, handle.clone());
         let outlet = Outlet::new(handle).with_binary(of_sink.takes_binary());
         outlets.push(outlet.with_schema_messages(of_sink.schema_messages));
-        let tell = Tell(Arc::clone(&ended));
+        let (tell, letters) = (Tell(Arc::clone(&ended)), process.dead_letters.clone());
         drivers.push(process.workers.spawn(async move {
             let _tell = tell;
-            driver.run().await
+            match driver.run().await {
+                Outcome::Stopped(problem) if passed_over.letter.load(Ordering::Relaxed) => {
+                    Outcome::Stopped(letters.met(problem))
+                }
+                outcome => outcome,
+            }
         }));
     }
 

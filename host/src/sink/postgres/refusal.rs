@@ -8,6 +8,7 @@ use crate::config::OnConflict;
 use crate::problem::{Exit, Problem};
 use crate::sink::SinkError;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use tokio_postgres::Error;
 
 /// Set before each delivery, and before each part of one that is applied again.
@@ -108,10 +109,15 @@ pub(super) fn named(work: Work<'_>, at: usize, problem: Problem) -> Problem {
     };
     let cause = problem.cause.clone().unwrap_or_default();
     let mut problem = problem.with_cause(format!("{cause}, row {id}"));
-    if transaction.origin == Origin::Stream && !transaction.is_aside() {
-        let sink = &work.context.sink;
-        let help = &mut problem.help;
-        *help = format!("{help}; `rowmill dead-letter add {sink} {id}` sets this row alone aside");
+    match transaction.origin {
+        Origin::Stream if !transaction.is_aside() && row.op.is_of_a_table() => {
+            let (sink, help) = (&work.context.sink, &mut problem.help);
+            *help = format!(
+                "{help}; where its route leads to no other sink, `rowmill dead-letter add {sink} {id}` sets this row alone aside"
+            );
+        }
+        Origin::Replay(_) => work.context.passed_over.letter.store(true, Ordering::Relaxed),
+        _ => {}
     }
     problem
 }

@@ -4,7 +4,6 @@ use super::{CountedUnit, MergedUnit, Merger};
 use crate::batch::{Batch, CopyUnit, Lsn};
 use crate::problem::Problem;
 use crate::snapshot::fault;
-use crate::snapshot::later::Later;
 use crate::snapshot::merge::{Key, Reread};
 use crate::snapshot::outgoing;
 use crate::snapshot::plan::{Ahead, UnitRecord};
@@ -32,10 +31,13 @@ impl Merger {
             unit.rereads = before.map(|reread| merge.reread(reread.key)).collect();
             let stale = outgoing::leave_out_stale(merge, &table.copy, &unit.record.snapshot, &mut unit.batches)?;
             unit.rereads.extend(stale);
+            if !unit.rereads.is_empty() && table.later.waits() {
+                return Ok(Merged::NotNow(unit));
+            }
         }
         let again = match unit.rereads.is_empty() {
             true => None,
-            false => match self.ask(unit.id, unit.rereads.clone())? {
+            false => match self.ask(unit.id, unit.rereads.clone(), false)? {
                 None => return Ok(Merged::NotNow(unit)),
                 again => again,
             },
@@ -157,21 +159,32 @@ impl Merger {
         }
     }
 
-    /// Has keys read again; `None` where that can't be done now. Then nothing is to be read again of the table for a while.
-    fn ask(&mut self, unit: UnitId, keys: Vec<Reread>) -> Result<Option<Again>, Box<Problem>> {
+    /// Has keys read again for a unit, or beside the units; `None` where that can't be done now. Then nothing is to be read
+    /// again like that of the table for a while.
+    fn ask(&mut self, unit: UnitId, keys: Vec<Reread>, beside: bool) -> Result<Option<Again>, Box<Problem>> {
+        let table = &mut self.tables[unit.table];
+        let later = if beside {
+            &mut table.later_beside
+        } else {
+            &mut table.later
+        };
+        let tries = later.tries;
         let wanted: FxHashSet<Key> = keys.iter().map(|reread| reread.key.clone()).collect();
         let (reply, answer) = oneshot::channel();
-        let sent = self.rereader.send(Request { unit, keys, reply });
+        let sent = self.rereader.send(Request {
+            unit,
+            keys,
+            tries,
+            reply,
+        });
         sent.map_err(|_| fault::stopped())?;
-        let table = &mut self.tables[unit.table];
         match answer.blocking_recv().map_err(|_| fault::stopped())?? {
             Answer::NotNow(reason) => {
-                let later = table.later.get_or_insert_with(Later::default);
                 later.wait(&table.copy, reason);
                 Ok(None)
             }
             Answer::Rows(mut again) => {
-                table.later = None;
+                later.end();
                 for batch in &mut again.batches {
                     // Equal keys that are written differently are different ones, see copy_keys.
                     outgoing::retain_by_key(batch, &table.copy, |key| wanted.contains(key))?;
@@ -207,7 +220,7 @@ impl Merger {
         let Changes::Keyed(merge) = &mut table.changes else {
             return Ok(None);
         };
-        if table.later.as_ref().is_some_and(Later::waits) {
+        if table.later_beside.waits() {
             return Ok(None);
         }
         let keys = merge.take_incomplete();
@@ -219,7 +232,7 @@ impl Merger {
             generation: table.generation,
             number: CopyUnit::EMPTYING - 1 - table.repairs,
         };
-        let Some(again) = self.ask(id, keys.clone())? else {
+        let Some(again) = self.ask(id, keys.clone(), true)? else {
             if let Changes::Keyed(merge) = &mut self.tables[at].changes {
                 merge.put_back(keys);
             }
