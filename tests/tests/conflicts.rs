@@ -99,18 +99,45 @@ fn a_row_that_the_sink_cannot_take_is_set_aside_alone() {
     once(0);
     assert_eq!(found(&shop), "4 before, 5 theirs, 6 changed; 2");
 
-    // Sent again too early, it stops the sink once.
-    verb(&["dead-letter", "replay", "--all"], 0);
-    let (_, told) = once(code);
-    assert!(told.contains("the next start doesn't send them"), "{told}");
-    once(0);
-    assert_eq!(found(&shop), "4 before, 5 theirs, 6 changed; 2");
-
     shop.target("DELETE FROM orders WHERE id = 5").unwrap();
     verb(&["dead-letter", "replay", "--all"], 0);
     once(0);
     assert_eq!(found(&shop), "4 before, 5 later, 6 changed; 2");
     assert!(verb(&["dead-letter", "list"], 0).0.contains("no dead letters"));
+}
+
+/// Sent again too early it stops the sink once, and not at each start.
+#[test]
+fn a_letter_that_the_sink_still_refuses_is_called_off() {
+    let shop = Shop::new().unwrap();
+    shop.fill(10).unwrap();
+    let pipeline = shop.pipeline();
+    let once = |code| Host::verb(shop.folder(), &pipeline, &["run", "--once"], code).unwrap();
+    let verb = |arguments: &[&str]| Host::verb_of(shop.folder(), arguments, 0).unwrap();
+    once(0);
+    shop.target("ALTER TABLE orders ADD CONSTRAINT good CHECK (status <> 'bad')")
+        .unwrap();
+    shop.source("INSERT INTO orders (id, status) VALUES (4, 'bad'), (5, 'fine')")
+        .unwrap();
+    let (_, told) = once(6);
+    assert!(told.contains("E0410"), "{told}");
+    let (_, behind) = told.split_once("rowmill dead-letter add warehouse ").unwrap();
+    verb(&["dead-letter", "add", "warehouse", behind.split('`').next().unwrap()]);
+    once(0);
+    assert_eq!(found(&shop), "5 fine; 0");
+
+    verb(&["dead-letter", "replay", "--all"]);
+    let (_, told) = once(6);
+    assert!(
+        told.contains("E0410") && told.contains("the next start doesn't send them"),
+        "{told}"
+    );
+    once(0);
+    assert_eq!(found(&shop), "5 fine; 0");
+    shop.target("ALTER TABLE orders DROP CONSTRAINT good").unwrap();
+    verb(&["dead-letter", "replay", "--all"]);
+    once(0);
+    assert_eq!(found(&shop), "4 bad, 5 fine; 0");
 }
 
 #[test]

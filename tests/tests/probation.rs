@@ -189,6 +189,9 @@ fn a_fault_amid_a_large_transaction_goes_back_from_the_next_one() {
     // With several lanes, of which one alone has the new version.
     let several = pipeline(&shop, free_port().unwrap()).replace("lanes: 2", "lanes: 3");
     assert!(several.contains("lanes: 3"), "{several}");
+    // However many batches the transaction comes in.
+    let several = several.replace("probation: 300s", "probation: 300s, probation_batches: 1000000");
+    assert!(several.contains("1000000"), "{several}");
     let mut host = Host::run(shop.folder(), &several).unwrap();
     wait_log(&shop, &mut host, "\"streaming\"", 1);
     let write = |from: u64, rows: u64, poison: u64| {
