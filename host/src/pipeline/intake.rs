@@ -75,6 +75,8 @@ pub struct Intake {
     changed: VecDeque<(usize, Arc<config::Route>)>,
     /// A position that isn't stored before rows have been read again, see [`Mergers::owes`]; 0 where there is none.
     owed: Lsn,
+    /// What counts of copies once that is stored.
+    kept: Vec<Mark>,
     position: Lsn,
     resent_until: Lsn,
     between_transactions: bool,
@@ -155,6 +157,7 @@ impl Intake {
             joining: VecDeque::new(),
             changed: VecDeque::new(),
             owed: Lsn(0),
+            kept: Vec::new(),
             position: parts.position,
             resent_until: parts.resent_until,
             between_transactions: true,

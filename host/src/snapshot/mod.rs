@@ -50,7 +50,8 @@
 //!   key that was read again meanwhile is read once more.
 //! - *A key that can't be read again now*, as somebody has a lock on its table or its last writer isn't visible yet, is asked
 //!   for at a later boundary (`later`): the stream of all tables would stand still. A unit that lacks it hasn't gone out until
-//!   then, and is looked through once more; one that no unit brings is owed (`Merger::owes`).
+//!   then, and is looked through once more, while others of the table go out; one that no unit brings is owed (`Merger::owes`).
+//!   As long as any is, the stored position stands, and nothing further of any copy counts in the ledger: the two go together.
 //! - *TRUNCATE* is delivered and the copy of the table starts over, as another epoch; units read before are thrown
 //!   away. It holds a lock that is let go when it is visible, and a unit takes its lock before S: so S sees it.
 //! - *A table without a key* is one unit, whose parts several workers may read under one snapshot (`parts`). Its changes

@@ -109,15 +109,26 @@ impl Intake {
     }
 
     /// What the stream has passed of the copies is entered in the ledger, behind all that was sent before. A start
-    /// before that copies it again, rather than to meet changes that its rows are ahead of.
+    /// before that copies it again, rather than to meet changes that its rows are ahead of. While rows are owed the stored
+    /// position stands still; so does the ledger then, or a target that loses what it had beyond the position would get
+    /// the stream again and not the units.
     pub(super) fn count_copied(&mut self) -> Result<(), LaneEnd> {
-        let units = self.copies.counted().into_iter().map(unit_done);
-        let mut marks: Vec<Mark> = units.collect();
+        let stands = self.owed > Lsn(0);
+        let mut marks = std::mem::take(&mut self.kept);
+        let units = self.copies.counted().into_iter();
+        marks.extend(units.map(|unit| {
+            let turn = if stands { None } else { unit.turn };
+            unit_done(CountedUnit { turn, ..unit })
+        }));
         marks.extend(self.copies.over().into_iter().map(|table| Mark::TableDone {
             table_oid: table.oid,
             epoch: table.epoch,
         }));
         self.copies.let_go();
+        if stands {
+            self.kept = marks;
+            return Ok(());
+        }
         self.mark(marks)
     }
 
