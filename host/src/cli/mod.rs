@@ -74,7 +74,7 @@ enum Verb {
     Tail(client::Args),
     /// The JSON Schema of pipeline.yaml.
     Schema,
-    /// Make and build plugins.
+    /// Make, build and test plugins; list and take back the versions that run.
     #[command(subcommand)]
     Plugin(plugin_verb::Verb),
     /// Take down what a pipeline has left on the servers and on disk.

@@ -82,7 +82,7 @@ metrics! {
     slot_lost: Level = "slot_lost", "1 once the server has given away WAL that the slot stood for";
     spill_transactions: Level = "spill_transactions", "Transactions in progress that are received already";
     prepared_transactions: Level = "prepared_transactions", "Transactions that are prepared and kept until they commit";
-    spilled_bytes: Level = "spilled_bytes", "Bytes of both on disk, and of changes that wait for the copy of their table";
+    spilled_bytes: Level = "spilled_bytes", "Bytes on disk of transactions in progress, of prepared ones, and of changes that wait for the copy of their table";
     state_bytes: Level = "state_bytes", "Bytes of state that the plugins gave at the last checkpoint";
     state_age_seconds: Seconds = "state_age_seconds", "Age of the last checkpoint of the plugins' state; 0 without one";
     checkpoints: Counter = "checkpoints", "Times the plugins were asked for their state";
@@ -96,7 +96,7 @@ metrics! {
     copying: Level = "copying", "1 while tables are being copied";
     copy_paused: Level = "copy_paused", "1 while the copy is paused";
     copy_rows: Level = "copy_rows", "Rows of the tables under copy that have been copied, by earlier runs too";
-    copy_bytes: Level = "copy_bytes", "Bytes of them";
+    copy_bytes: Level = "copy_bytes", "Bytes of the tables under copy that have been copied, by earlier runs too";
     copy_rows_estimated: Level = "copy_rows_estimated", "Rows of the tables under copy, as the statistics know";
     copy_eta_seconds: Seconds = "copy_eta_seconds", "Time until all is copied; 0 where that can't be told";
     ready: Level = "ready", "1 while the pipeline makes progress";

@@ -7,6 +7,8 @@ mod build;
 mod guest;
 mod logs;
 mod metrics;
+#[cfg(test)]
+mod reference;
 
 pub use build::{VERSION, VERSION_TEXT, WASM_ENGINE};
 pub use logs::{LogFormat, init, log_problem};
