@@ -173,3 +173,36 @@ fn k18_a_target_that_doesnt_wait_for_its_disk_is_made_to() {
     }
     host.terminate().unwrap();
 }
+
+/// What is lost is a copy alone: no position of the stream tells, as none has moved.
+#[test]
+fn k18_a_target_that_has_lost_copied_rows_is_refused() {
+    let shop = Shop::new().unwrap();
+    shop.fill(100).unwrap();
+    let target = Cluster::start().unwrap();
+    target.script("postgres", SHOP).unwrap();
+    let both = into(&shop, &target.url("postgres"), "warehouse");
+    let first = both.replace("[public.orders, public.customers]", "[public.customers]");
+    once(&shop, &first, 0);
+    target.stop_server("fast").unwrap();
+    let restored = target.copied(&[], &[]).unwrap();
+    target.start_server().unwrap();
+    once(&shop, &both, 0);
+    assert_eq!(target.sql("postgres", POSITION).unwrap(), "", "no row of the stream");
+    assert_eq!(target.sql("postgres", DIGEST).unwrap(), shop.source(DIGEST).unwrap());
+
+    restored.start_server().unwrap();
+    assert_eq!(restored.sql("postgres", POSITION).unwrap(), "");
+    let counted = |cluster: &Cluster| cluster.sql("postgres", "SELECT unstreamed FROM rowmill.positions").unwrap();
+    let cause = format!(
+        "it holds {} commits of copied rows and replayed letters, and held {} before",
+        counted(&restored),
+        counted(&target)
+    );
+    let restored_url = restored.url("postgres");
+    refused_with(&shop, &into(&shop, &restored_url, "warehouse"), "E0425", &cause);
+    restored.sql("postgres", "TRUNCATE orders, customers").unwrap();
+    heal(&shop, &into(&shop, &restored_url, "again"), || {
+        restored.sql("postgres", DIGEST)
+    });
+}

@@ -5,7 +5,7 @@ use super::process::Process;
 use crate::batch::Lsn;
 use crate::checkpoint::SinkPosition;
 use crate::problem::Problem;
-use crate::sink::{Known, Standing};
+use crate::sink::{Held, Known, Standing};
 use std::sync::Arc;
 
 /// What is known of each sink, in the order of the configuration.
@@ -24,11 +24,11 @@ impl Standings {
         }
         let known = |name: &str| {
             let found = stored.iter().find(|of| of.sink == name)?;
-            Some(
-                found
-                    .position
-                    .map_or(Standing::Begun, |position| Standing::At(Lsn(position))),
-            )
+            let position = found.position.map(|position| Standing::At(Lsn(position)));
+            Some(Held {
+                standing: position.unwrap_or(Standing::Begun),
+                unstreamed: found.unstreamed,
+            })
         };
         let begun = process.store.begun()?;
         let partings = process.store.partings()?;
@@ -49,13 +49,18 @@ impl Standings {
     /// What is to be stored: of the sinks whose targets hold something themselves.
     pub(super) fn positions(&self) -> Vec<SinkPosition> {
         let known = self.0.iter().filter_map(|(sink, known)| {
-            let position = match known.standing()? {
+            let Held { standing, unstreamed } = known.standing()?;
+            let position = match standing {
                 Standing::Nothing => return None,
                 Standing::Begun => None,
                 Standing::At(position) => Some(position.0),
             };
             let sink = sink.clone();
-            Some(SinkPosition { sink, position })
+            Some(SinkPosition {
+                sink,
+                position,
+                unstreamed,
+            })
         });
         known.collect()
     }

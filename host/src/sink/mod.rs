@@ -23,7 +23,7 @@ pub(crate) use postgres::measuring;
 pub use changes::{ColumnChanges, Renamed, TableChanges};
 pub use codes::CODES;
 pub use postgres::skip;
-pub use standing::{Known, Standing};
+pub use standing::{Held, Known, Standing};
 pub use user_types::{UserType, UserTypeKind, UserTypes};
 
 use crate::batch::{Delivery, Lsn, Relation};

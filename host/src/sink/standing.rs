@@ -8,6 +8,9 @@
 //!                    0/40            what committed from 0/30 to 0/40 doesn't come again
 //! ```
 //!
+//! Copied rows and replayed letters come again at no position of the stream. So the commits that bring any are counted at the
+//! target: one that has fewer of them has lost some for good, wherever it stands.
+//!
 //! What is known is what a target has committed, and never a position that others have brought us to: that one moves
 //! without rows for this sink, and so without its target.
 
@@ -43,6 +46,40 @@ impl fmt::Display for Standing {
     }
 }
 
+/// The same, with how many of its commits brought what the stream doesn't bring again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub standing: Standing,
+    pub unstreamed: u64,
+}
+
+impl From<Standing> for Held {
+    /// Of a target that doesn't count.
+    fn from(standing: Standing) -> Self {
+        Self {
+            standing,
+            unstreamed: 0,
+        }
+    }
+}
+
+impl Held {
+    fn is_less_than(self, other: Self) -> bool {
+        self.standing < other.standing || self.unstreamed < other.unstreamed
+    }
+
+    /// `it holds this, and held that before`.
+    fn beside(self, known: Self) -> String {
+        match self.standing < known.standing {
+            true => format!("holds {}, and held {} before", self.standing, known.standing),
+            false => format!(
+                "holds {} commits of copied rows and replayed letters, and held {} before",
+                self.unstreamed, known.unstreamed
+            ),
+        }
+    }
+}
+
 /// What the target of a sink is known to have committed, through one session and from the sessions before.
 #[derive(Debug, Default)]
 pub struct Known(Mutex<Inner>);
@@ -50,7 +87,7 @@ pub struct Known(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     /// By the sessions before, where they have stored it.
-    before: Option<Standing>,
+    before: Option<Held>,
     /// Where the session's stream begins: what commits from there on comes again.
     start: Lsn,
     /// Where the slot was made, if that is known: what commits before it never came.
@@ -58,13 +95,13 @@ struct Inner {
     /// Where the source's timeline parts from the one that the target was seen on last.
     parts_at: Option<Lsn>,
     /// By this session; `None` until the target was opened.
-    now: Option<Standing>,
+    now: Option<Held>,
     has_gone_back: bool,
 }
 
 impl Known {
     /// What is known when a session begins, whose stream begins at `start`.
-    pub fn new(before: Option<Standing>, start: Lsn) -> Self {
+    pub fn new(before: Option<Held>, start: Lsn) -> Self {
         Self(Mutex::new(Inner {
             before,
             start,
@@ -108,7 +145,7 @@ impl Known {
     }
 
     /// What is to be stored: the last that the target has committed.
-    pub fn standing(&self) -> Option<Standing> {
+    pub fn standing(&self) -> Option<Held> {
         let inner = self.inner();
         inner.now.or(inner.before)
     }
@@ -122,27 +159,29 @@ impl Known {
     ///
     /// # Errors
     /// Rows are missing: for good, or for this session, whose stream is beyond them.
-    pub(super) fn opened(&self, sink: &str, found: Standing) -> Result<(), SinkError> {
+    pub(super) fn opened(&self, sink: &str, found: Held) -> Result<(), SinkError> {
         let mut inner = self.inner();
+        let start = inner.start;
+        let comes_again = |known: Held| {
+            found.standing >= known.standing.min(Standing::At(start)) && found.unstreamed >= known.unstreamed
+        };
         match (inner.now, inner.before) {
-            (Some(known), _) if found < known => {
+            (Some(known), _) if found.is_less_than(known) => {
                 inner.has_gone_back = true;
-                let lost = anyhow::anyhow!("the target of sink {sink} holds {found}, and held {known} before");
+                let lost = anyhow::anyhow!("the target of sink {sink} {}", found.beside(known));
                 return Err(SinkError::Transient(lost));
             }
-            (None, Some(known)) if found < known.min(Standing::At(inner.start)) => {
-                return Err(lost(sink, found, known).into());
-            }
-            (None, Some(known)) if found < known => {
-                let start = inner.start;
+            (None, Some(known)) if !comes_again(known) => return Err(lost(sink, found, known).into()),
+            (None, Some(known)) if found.is_less_than(known) => {
+                let (found, known) = (found.standing, known.standing);
                 tracing::warn!(sink, %found, %known, %start, "the target has gone back; what it lost comes again");
             }
             // Of an earlier life, or another host's: what committed since then, and before the slot, isn't streamed.
             (None, None) => {
-                if let (Standing::At(position), Some(begun)) = (found, inner.begun)
+                if let (Standing::At(position), Some(begun)) = (found.standing, inner.begun)
                     && position < begun
                 {
-                    return Err(missed(sink, found, begun).into());
+                    return Err(missed(sink, found.standing, begun).into());
                 }
             }
             _ => {}
@@ -154,7 +193,16 @@ impl Known {
     /// The target has committed this, and keeps it through a crash of its own.
     pub(super) fn reached(&self, standing: Standing) {
         let mut inner = self.inner();
-        inner.now = inner.now.max(Some(standing));
+        let now = inner.now.get_or_insert(standing.into());
+        now.standing = now.standing.max(standing);
+    }
+
+    /// And so many commits of what the stream doesn't bring again.
+    pub(super) fn brought(&self, unstreamed: u64) {
+        let mut inner = self.inner();
+        if let Some(now) = &mut inner.now {
+            now.unstreamed = unstreamed;
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -171,9 +219,9 @@ fn parted(sink: &str, position: Lsn, parts_at: Lsn) -> Problem {
     Problem::new("E0517", Exit::Gap, headline, COPIED_ANEW).with_cause(cause)
 }
 
-fn lost(sink: &str, found: Standing, known: Standing) -> Problem {
+fn lost(sink: &str, found: Held, known: Held) -> Problem {
     let headline = format!("the target of sink {sink} has lost what it had");
-    let cause = format!("it holds {found}, and held {known} before: what is missing doesn't come again");
+    let cause = format!("it {}: what is missing doesn't come again", found.beside(known));
     Problem::new("E0425", Exit::Sink, headline, COPIED_ANEW).with_cause(cause)
 }
 
@@ -190,7 +238,7 @@ mod tests {
 
     /// What becomes of a target that holds this when a session begins, as the code of the problem.
     fn first(found: Standing, before: Option<Standing>, start: u64) -> Option<&'static str> {
-        match Known::new(before, Lsn(start)).opened("warehouse", found) {
+        match Known::new(before.map(Held::from), Lsn(start)).opened("warehouse", found.into()) {
             Ok(()) => None,
             Err(SinkError::Definite(problem)) => Some(problem.code),
             Err(other) => panic!("{other}"),
@@ -231,10 +279,35 @@ mod tests {
     }
 
     #[test]
+    fn one_that_lost_commits_of_copied_rows_is_refused_wherever_it_stands() {
+        let held = |standing, unstreamed| Held { standing, unstreamed };
+        let opened = |found, before| Known::new(Some(before), Lsn(0x30)).opened("warehouse", found);
+        let lost = |found, before| match opened(found, before) {
+            Err(SinkError::Definite(problem)) => (problem.code, problem.cause.unwrap_or_default()),
+            other => panic!("{other:?}"),
+        };
+        let (code, cause) = lost(held(Begun, 3), held(Begun, 5));
+        assert_eq!(code, "E0425");
+        assert!(cause.contains("it holds 3 commits of copied rows"), "{cause}");
+        assert_eq!(lost(held(At(Lsn(0x40)), 4), held(At(Lsn(0x40)), 5)).0, "E0425");
+        // The stream brings its own again, and not these.
+        assert_eq!(lost(held(At(Lsn(0x30)), 4), held(At(Lsn(0x50)), 5)).0, "E0425");
+        opened(held(At(Lsn(0x30)), 5), held(At(Lsn(0x50)), 5)).unwrap();
+        opened(held(At(Lsn(0x30)), 6), held(At(Lsn(0x30)), 5)).unwrap();
+
+        let known = Known::new(None, Lsn(0x10));
+        known.opened("warehouse", held(Begun, 5)).unwrap();
+        known.brought(6);
+        assert_eq!(known.standing(), Some(held(Begun, 6)));
+        assert!(matches!(known.opened("warehouse", held(Begun, 5)), Err(SinkError::Transient(_))));
+        assert!(known.has_gone_back());
+    }
+
+    #[test]
     fn one_that_was_left_before_the_slot_was_made_is_refused() {
         let opened = |found, before, begun| {
-            let known = Known::new(before, Lsn(0x60)).since(begun);
-            known.opened("warehouse", found)
+            let known = Known::new(before.map(Held::from), Lsn(0x60)).since(begun);
+            known.opened("warehouse", Held::from(found))
         };
         let (at, begun) = (|position| At(Lsn(position)), Some(Lsn(0x50)));
         match opened(at(0x40), None, begun) {
@@ -269,17 +342,17 @@ mod tests {
     #[test]
     fn one_that_goes_back_within_a_session_ends_it() {
         let known = Known::new(None, Lsn(0x10));
-        known.opened("warehouse", Nothing).unwrap();
+        known.opened("warehouse", Nothing.into()).unwrap();
         known.reached(Begun);
         known.reached(At(Lsn(0x20)));
-        known.opened("warehouse", At(Lsn(0x20))).unwrap();
+        known.opened("warehouse", At(Lsn(0x20)).into()).unwrap();
         assert!(!known.has_gone_back());
-        let error = known.opened("warehouse", Begun).unwrap_err();
+        let error = known.opened("warehouse", Begun.into()).unwrap_err();
         assert!(matches!(error, SinkError::Transient(_)), "{error}");
         assert!(known.has_gone_back());
         assert_eq!(
             known.standing(),
-            Some(At(Lsn(0x20))),
+            Some(At(Lsn(0x20)).into()),
             "what is stored doesn't go back with it"
         );
     }

@@ -25,6 +25,9 @@ pub struct SinkPosition {
     pub sink: String,
     /// The position that lies at the target, in bytes; `None` where it had none of the stream's transactions.
     pub position: Option<u64>,
+    /// How many of its commits brought what the stream doesn't bring again; 0 before that was counted.
+    #[serde(default)]
+    pub unstreamed: u64,
 }
 
 /// The plugins that a route's rows go through, in this order.

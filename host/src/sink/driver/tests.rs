@@ -71,7 +71,7 @@ impl Sink for Double {
             let mut target = self.target.lock().unwrap();
             target.opened += 1;
             if self.knows_position {
-                context.known.opened(&context.sink, Standing::At(target.position))?;
+                context.known.opened(&context.sink, Standing::At(target.position).into())?;
             }
             Ok(self.knows_position.then_some(target.position))
         })

@@ -67,6 +67,7 @@ mod shape;
 mod statement;
 mod straight;
 mod target;
+mod truncate;
 mod widens;
 #[cfg(feature = "engine")]
 pub(crate) mod measuring;
@@ -123,7 +124,7 @@ impl PostgresSink {
             let copying = last.copying.into_iter();
             self.predecessors.extend(copying.flat_map(|copying| copying.opened));
         }
-        let (client, independent) = match connection::connect(&self.config.url, context, &mut self.predecessors).await {
+        let (client, independent) = match connection::connect(&self.config, context, &mut self.predecessors).await {
             Err(SinkError::Definite(problem)) if connection::is_of_the_login(&problem) => {
                 return Err(self.refused(problem));
             }
@@ -133,7 +134,7 @@ impl PostgresSink {
         let own = connection::predecessor(&client).await;
         self.predecessors.push(own.map_err(|error| error::of(&error, context))?);
         // Behind the lock: the last session has ended.
-        let (position, identity) = position::open(&client, context).await?;
+        let (position, unstreamed, identity) = position::open(&client, context).await?;
         if let Some(in_doubt) = self.in_doubt {
             let complete = in_doubt.settle(&client, context).await?;
             self.durable = self.durable.max(complete.unwrap_or_default());
@@ -168,6 +169,7 @@ impl PostgresSink {
         session.relaxed = relaxed;
         session.ahead = ahead;
         session.reached = position.unwrap_or_default();
+        session.unstreamed = unstreamed;
         self.session = Some(session);
         Ok(position)
     }

@@ -5,7 +5,7 @@ use super::{connection, error};
 use crate::batch::Lsn;
 use crate::config::Secret;
 use crate::problem::{Exit, Problem};
-use crate::sink::standing::{COPIED_ANEW, Standing};
+use crate::sink::standing::{COPIED_ANEW, Held, Standing};
 use crate::sink::{SinkContext, SinkError};
 use std::sync::Arc;
 use tokio_postgres::error::SqlState;
@@ -23,12 +23,15 @@ const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS rowmill; \
         target_system_identifier text NOT NULL, \
         target_database oid NOT NULL, \
         lsn pg_lsn, \
+        unstreamed bigint NOT NULL DEFAULT 0, \
         updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(), \
         PRIMARY KEY (pipeline, sink))";
+/// Tables from before commits were counted.
+const COUNT: &str = "ALTER TABLE rowmill.positions ADD COLUMN IF NOT EXISTS unstreamed bigint NOT NULL DEFAULT 0";
 
 /// Makes the table where it is missing, makes sure that nobody else writes and that the target is what it was, and
-/// returns the position. A target that lost what it had gets no row: it would look like one that has just begun.
-pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Option<Lsn>, Identity), SinkError> {
+/// returns the position, and how many commits brought what the stream doesn't bring again. A target that lost what it had gets no row: it would look like one that has just begun.
+pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Option<Lsn>, u64, Identity), SinkError> {
     let failed = |error| error::of(&error, context);
     lock(client, context).await?;
     let there = "SELECT pg_catalog.to_regclass('rowmill.positions') IS NOT NULL";
@@ -51,14 +54,16 @@ pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Opti
         target,
     } = &identity;
     let select = "SELECT p.source_system_identifier, p.target_system_identifier, p.target_database = d.oid, \
-        (p.lsn - '0/0')::text FROM rowmill.positions p, pg_catalog.pg_database d \
-        WHERE p.pipeline = $1 AND p.sink = $2 AND d.datname = pg_catalog.current_database()";
+        (p.lsn - '0/0')::text, (pg_catalog.to_jsonb(p) ->> 'unstreamed')::bigint \
+        FROM rowmill.positions p, pg_catalog.pg_database d WHERE p.pipeline = $1 AND p.sink = $2 AND d.datname = pg_catalog.current_database()";
     let row = client.query_opt(select, &[pipeline, sink]).await.map_err(failed)?;
     let position = match &row {
         Some(row) => checked(row, context, source, target)?,
         None => None,
     };
-    let found = match (&row, position) {
+    let counted: Option<i64> = row.as_ref().and_then(|row| row.get(4));
+    let unstreamed = u64::try_from(counted.unwrap_or_default()).unwrap_or_default();
+    let standing = match (&row, position) {
         (None, _) => Standing::Nothing,
         (Some(_), None) => Standing::Begun,
         (Some(_), Some(position)) => Standing::At(position),
@@ -67,7 +72,11 @@ pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Opti
     if let Some(position) = position {
         context.known.on_the_timeline(sink, position)?;
     }
-    context.known.opened(sink, found)?;
+    context.known.opened(sink, Held { standing, unstreamed })?;
+    if counted.is_none() {
+        let made = client.batch_execute(COUNT).await;
+        made.map_err(|error| error::of_making(&error, context))?;
+    }
     if row.is_none() {
         let insert = "INSERT INTO rowmill.positions \
             (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database) \
@@ -77,7 +86,7 @@ pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Opti
         made.map_err(failed)?;
     }
     context.known.reached(Standing::Begun);
-    Ok((position, identity))
+    Ok((position, unstreamed, identity))
 }
 
 /// One host at a time. The lock is the session's: it ends with the connection, however that ends.
@@ -138,15 +147,17 @@ fn checked(row: &Row, context: &SinkContext, source: &str, target: &str) -> Resu
     Ok(bytes.and_then(|bytes| bytes.parse().ok()).map(Lsn))
 }
 
-/// The statement that moves the position to `$1`, in bytes. It inserts where somebody has deleted the row meanwhile, and
+/// The statement that moves the position to `$1`, in bytes, if it moves, and says how many commits brought what the stream
+/// doesn't bring again. It inserts where somebody has deleted the row meanwhile, and
 /// never goes back: where the other sinks are behind, transactions that are here come again, without their rows.
 pub(super) const UPDATE: &str = "INSERT INTO rowmill.positions \
-    (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database, lsn) \
-    SELECT $2::text, $3::text, $4::text, $5::text, $6::text, oid, '0/0'::pg_catalog.pg_lsn + ($1::text)::numeric \
-    FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database() \
-    ON CONFLICT (pipeline, sink) DO UPDATE SET lsn = greatest(EXCLUDED.lsn, positions.lsn), updated_at = pg_catalog.now()";
+    (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database, lsn, unstreamed) \
+    SELECT $2::text, $3::text, $4::text, $5::text, $6::text, oid, '0/0'::pg_catalog.pg_lsn + ($1::text)::numeric, \
+    ($7::text)::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database() \
+    ON CONFLICT (pipeline, sink) DO UPDATE SET lsn = greatest(EXCLUDED.lsn, positions.lsn), unstreamed = EXCLUDED.unstreamed, \
+    updated_at = pg_catalog.now()";
 
-/// What identifies the row: the parameters of [`UPDATE`] behind the position.
+/// What identifies the row: the parameters of [`UPDATE`] between the position and the count.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) pipeline: String,
@@ -157,7 +168,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn parameters(&self, position: Lsn) -> [String; 6] {
+    pub(super) fn parameters(&self, position: Option<Lsn>, unstreamed: u64) -> [Option<String>; 7] {
         let Self {
             pipeline,
             sink,
@@ -165,7 +176,9 @@ impl Identity {
             source,
             target,
         } = self.clone();
-        [position.0.to_string(), pipeline, sink, slot, source, target]
+        let position = position.map(|position| position.0.to_string());
+        let [pipeline, sink, slot, source, target] = [pipeline, sink, slot, source, target].map(Some);
+        [position, pipeline, sink, slot, source, target, Some(unstreamed.to_string())]
     }
 }
 

@@ -53,6 +53,10 @@ pub(super) struct Session {
     bytes: usize,
     /// The end of the last streamed transaction, where the open target transaction moves the position.
     position: Option<Lsn>,
+    /// Whether it brings what the stream doesn't bring again.
+    is_unstreamed: bool,
+    /// How many have, that were committed.
+    pub(super) unstreamed: u64,
     /// Whether it has copied rows that nothing at the target would tell from the same ones once more.
     unrecognised: bool,
     /// Its number, while it is committed, where it has.
@@ -95,6 +99,8 @@ impl Session {
             open: false,
             bytes: 0,
             position: None,
+            is_unstreamed: false,
+            unstreamed: 0,
             unrecognised: false,
             in_doubt: None,
             inside: false,
@@ -332,13 +338,24 @@ impl Session {
         }
         let was_open = self.open;
         let begin = if was_open { refusal::NEXT } else { refusal::BEGIN };
-        self.open = true;
-        self.bytes += delivery.batch.size_bytes();
+        self.go_in(delivery, &range);
         let work = work(&self.client, &self.context, delivery);
         let applied = self.applier.apply(work, range, begin).await;
         self.open = was_open || self.applier.begun;
         self.note_copied(delivery);
         applied
+    }
+
+    /// Rows go into the target transaction, which is open from here on.
+    fn go_in(&mut self, delivery: &Delivery, rows: &Range<usize>) {
+        self.open = true;
+        self.bytes += delivery.batch.size_bytes();
+        let (Some(first), Some(last)) = (delivery.rows.get(rows.start), delivery.rows[..rows.end].last()) else {
+            return;
+        };
+        let transactions = &delivery.batch.transactions[first.transaction as usize..=last.transaction as usize];
+        let comes_again = |it: &Transaction| it.origin == Origin::Stream && !it.is_aside();
+        self.is_unstreamed |= !transactions.iter().all(comes_again);
     }
 
     /// Writes the trail of some rows. Where they make none, no target transaction begins: the trail may lie in the
@@ -347,18 +364,19 @@ impl Session {
         let Some(trail) = &mut self.trail else {
             return Ok(());
         };
-        let work = work(&self.client, &self.context, delivery);
-        let encoded = trail.encode(work, range.clone());
+        let encoded = trail.encode(work(&self.client, &self.context, delivery), range.clone());
         if matches!(encoded, Ok(None)) {
             return Ok(());
         }
         let begin = if self.open { refusal::NEXT } else { refusal::BEGIN };
-        self.open = true;
-        self.bytes += delivery.batch.size_bytes();
+        self.go_in(delivery, &range);
         let begun = self.client.batch_execute(begin).await;
         begun.map_err(|error| error::of(&error, &self.context))?;
         self.applier.begun = true;
-        let Some(arrays) = encoded? else { return Ok(()) };
+        let (Some(arrays), Some(trail)) = (encoded?, &mut self.trail) else {
+            return Ok(());
+        };
+        let work = work(&self.client, &self.context, delivery);
         let told = trail.insert(work, range, arrays).await;
         self.applier.refused = trail.refused.take();
         told
@@ -386,8 +404,9 @@ impl Session {
         if let Some(hold) = self.applier.facts.hold(client, &self.hold) {
             pipeline.send(facts::changed, hold).await;
         }
-        if let Some(position) = position {
-            let (statement, parameters) = (&self.update_position, self.identity.parameters(position));
+        let unstreamed = self.unstreamed + u64::from(self.is_unstreamed);
+        if position.is_some() || self.is_unstreamed {
+            let (statement, parameters) = (&self.update_position, self.identity.parameters(position, unstreamed));
             let update = async move { client.execute_raw(statement, parameters).await };
             pipeline.send(error::of, update).await;
         }
@@ -400,6 +419,9 @@ impl Session {
         self.open = false;
         self.bytes = 0;
         self.unrecognised = false;
+        self.is_unstreamed = false;
+        self.unstreamed = unstreamed;
+        self.context.known.brought(unstreamed);
         self.in_doubt = None;
         if let Some(position) = position {
             self.context.known.reached(Standing::At(position));

@@ -313,6 +313,7 @@ fn how_far_targets_have_come_is_stored_with_the_position() {
     let at = |sink: &str, position| SinkPosition {
         sink: sink.to_owned(),
         position,
+        unstreamed: 3,
     };
     let both = [at("warehouse", Some(0x18)), at("mirror", None)];
     {

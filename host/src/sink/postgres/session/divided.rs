@@ -62,12 +62,14 @@ impl Session {
         if self.open && self.relaxed.as_ref().is_some_and(|relaxed| !relaxed.open) {
             self.settle(before).await?;
         }
+        if self.relaxed.is_none() {
+            return Ok(false);
+        }
+        self.go_in(delivery, &piece);
         let Some(relaxed) = &mut self.relaxed else {
             return Ok(false);
         };
         let work = work(&self.client, &self.context, delivery);
-        self.open = true;
-        self.bytes += delivery.batch.size_bytes();
         let passed_over = self.applier.passed_over;
         self.applier.leaves_tail = true;
         let applied = relaxed.apply(&mut self.applier, work, cut, piece.clone()).await?;
