@@ -35,6 +35,7 @@ const SOURCE: &str = "
     CREATE TABLE watched (id int PRIMARY KEY, note text, u int UNIQUE);
     CREATE TABLE other_types (id int PRIMARY KEY, amount text, label varchar(20), at timestamp, flag text);
     CREATE TABLE unique_more (id int PRIMARY KEY, place int UNIQUE, late int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+    CREATE TABLE kin (id int PRIMARY KEY, note text);
     CREATE TABLE done (id int PRIMARY KEY);
 ";
 
@@ -65,6 +66,9 @@ const TARGET: &str = "
     CREATE TABLE watched (id int PRIMARY KEY, note text, u int UNIQUE);
     CREATE TABLE other_types (id bigint PRIMARY KEY, amount numeric(10,2), label text, at timestamptz, flag bool);
     CREATE TABLE unique_more (id int PRIMARY KEY, place int UNIQUE, late int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+    CREATE TABLE kin (id int PRIMARY KEY, note text);
+    CREATE TABLE kin_of_its_own (PRIMARY KEY (id)) INHERITS (kin);
+    INSERT INTO kin_of_its_own SELECT i, 'own' FROM generate_series(1, 60) i;
     CREATE TABLE done (id int PRIMARY KEY);
 
     CREATE TABLE seen (at serial, what text);
@@ -79,6 +83,8 @@ const TARGET: &str = "
     CREATE TRIGGER emptied AFTER TRUNCATE ON watched FOR EACH STATEMENT EXECUTE FUNCTION see();
     CREATE TRIGGER also AFTER INSERT OR UPDATE OR DELETE ON more FOR EACH ROW EXECUTE FUNCTION see();
     CREATE TRIGGER deep AFTER INSERT OR UPDATE OR DELETE ON measured_1 FOR EACH ROW EXECUTE FUNCTION see();
+    CREATE TRIGGER nothing AFTER UPDATE ON only_key FOR EACH ROW EXECUTE FUNCTION see();
+    ALTER TABLE only_key ENABLE ALWAYS TRIGGER nothing;
     ALTER TABLE watched ENABLE ALWAYS TRIGGER always, ENABLE REPLICA TRIGGER replica, ENABLE ALWAYS TRIGGER emptied;
     ALTER TABLE more ENABLE REPLICA TRIGGER also;
     ALTER TABLE measured_1 ENABLE ALWAYS TRIGGER deep;
@@ -96,6 +102,7 @@ const BEFORE: &str = "
     INSERT INTO wide_key SELECT i, i, 'n' FROM generate_series(1, 40) i;
     INSERT INTO only_inserts SELECT i, 'b' FROM generate_series(1, 40) i;
     INSERT INTO only_key SELECT generate_series(1, 40);
+    INSERT INTO kin SELECT i, 'n' FROM generate_series(1, 40) i;
     INSERT INTO parents SELECT i, 'p' || i FROM generate_series(1, 40) i;
     INSERT INTO children SELECT i, 1 + i % 40, 'c' FROM generate_series(1, 100) i;
     INSERT INTO counted (note) SELECT 'n' || i FROM generate_series(1, 40) i;
@@ -157,6 +164,9 @@ const CHANGES: &str = "
     UPDATE only_key SET id = id + 100 WHERE id <= 10;
     UPDATE only_key SET id = id WHERE id = 20;
     DELETE FROM only_key WHERE id BETWEEN 30 AND 35;
+    UPDATE kin SET note = 'm' WHERE id <= 10;
+    UPDATE kin SET id = id + 15 WHERE id BETWEEN 30 AND 35;
+    DELETE FROM kin WHERE id BETWEEN 20 AND 25;
     DELETE FROM parents WHERE id <= 5;
     INSERT INTO counted (note) VALUES ('one more');
     UPDATE measured SET day = day + 100 WHERE day < 20;
@@ -201,10 +211,11 @@ const EMPTIED: &str = "
     INSERT INTO counted (note) VALUES ('after');
     BEGIN; INSERT INTO measured VALUES (1, 9999, 'gone'); TRUNCATE measured; INSERT INTO measured VALUES (2, 2, 'new');
     COMMIT;
+    BEGIN; TRUNCATE kin; INSERT INTO kin VALUES (1, 'after'); COMMIT;
     BEGIN; TRUNCATE watched, plain; INSERT INTO watched VALUES (1, 'after', 1); COMMIT;
 ";
 
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 22] = [
     "plain",
     "toasted",
     "full_keyless",
@@ -214,6 +225,7 @@ const TABLES: [&str; 21] = [
     "wide_key",
     "only_inserts",
     "only_key",
+    "kin",
     "parents",
     "children",
     "counted",

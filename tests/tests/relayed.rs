@@ -74,6 +74,26 @@ fn a_subscription_reads_the_relay() {
     third.sql("postgres", "DROP SUBSCRIPTION third").unwrap();
 }
 
+/// What is logged of a partitioned table are its partitions, and what inherits from a table is none of the relay's.
+#[test]
+fn partitions_tell_whole_old_rows_and_what_inherits_stays_out() {
+    let shop = Shop::new().unwrap();
+    shop.plugin("mask_pii").unwrap();
+    shop.plugin("paid_only").unwrap();
+    shop.fill(50).unwrap();
+    let partitioned = "ALTER TABLE orders RENAME TO low;
+        CREATE TABLE orders (LIKE low INCLUDING ALL) PARTITION BY RANGE (id);
+        ALTER TABLE orders ATTACH PARTITION low FOR VALUES FROM (MINVALUE) TO (MAXVALUE);
+        CREATE TABLE ours () INHERITS (customers);";
+    shop.cluster.script("target", partitioned).unwrap();
+    let text = pipeline(&shop, &shop.cluster.url("target"), "publication: feed");
+    Host::verb(shop.folder(), &text, &["run", "--once"], 0).unwrap();
+    let made = "SELECT string_agg(relname || relreplident, ' ' ORDER BY relname)
+            FROM pg_class WHERE relname IN ('orders', 'low', 'customers', 'ours')
+        UNION ALL SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_publication_tables WHERE pubname = 'feed'";
+    assert_eq!(shop.target(made).unwrap(), "customersf lowf oursd ordersf\ncustomers low");
+}
+
 /// For readers that stop at a TRUNCATE, and servers that can't be read from.
 #[test]
 fn truncates_are_left_out_and_a_server_without_logical_wal_is_refused() {

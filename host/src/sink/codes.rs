@@ -50,7 +50,8 @@ pub const CODES: &[Code] = &[
         code: "E0408",
         title: "the role at the target lacks a privilege",
         explanation: "Rows are looked up, inserted, updated and deleted, and the schema `rowmill` with the positions \
-                      has to be made or used.",
+                      has to be made or used. Row-level security must not hold for the role where rows are looked up: those \
+                      that a policy hides would be passed over as missing.",
     },
     Code {
         code: "E0409",

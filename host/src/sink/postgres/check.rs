@@ -3,7 +3,7 @@
 use super::target::{MISSING_COLUMN, MISSING_KEY, MISSING_TABLE, Target, qualified};
 use super::{connection, error, keys, shape};
 use crate::batch::Relation;
-use crate::config;
+use crate::config::{self, WriteMode};
 use crate::problem::{Exit, Problem};
 use crate::sink::{Checked, SinkContext, SinkError};
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ pub(in crate::sink) async fn check(
                     && matches!(keys::is_due(&client, relation, context).await, Ok(true)) => {}
             Err(error) => refusals.push(error),
             Ok(_) if seen.insert(relation.full_name()) => {
-                refusals.extend(privileges(&client, relation, context).await.err());
+                refusals.extend(privileges(&client, relation, config.mode, context).await.err());
                 match shape::compare(&client, relation, config.mode, context).await {
                     Ok(shape) => {
                         refusals.extend(shape.refusals);
@@ -64,12 +64,21 @@ pub(in crate::sink) async fn check(
     checked
 }
 
-/// Rows are looked up, written and removed.
-async fn privileges(client: &Client, relation: &Relation, context: &SinkContext) -> Result<(), SinkError> {
+/// Rows are looked up, written and removed, and tables emptied where they are what the source's are.
+async fn privileges(
+    client: &Client,
+    relation: &Relation,
+    mode: WriteMode,
+    context: &SinkContext,
+) -> Result<(), SinkError> {
     let name = qualified(relation);
-    let select = "SELECT pg_catalog.string_agg(p, ', ') FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', \
-        'DELETE']) p WHERE NOT pg_catalog.has_table_privilege($1::text, p)";
-    let row = client.query_one(select, &[&name]).await;
+    let select = "SELECT pg_catalog.string_agg(p, ', ') FROM pg_catalog.unnest($2::text[]) p \
+        WHERE NOT pg_catalog.has_table_privilege($1::text, p)";
+    let needed: &[&str] = match mode {
+        WriteMode::Append => &["SELECT", "INSERT", "UPDATE", "DELETE"],
+        WriteMode::Mirror | WriteMode::Upsert => &["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"],
+    };
+    let row = client.query_one(select, &[&name, &needed]).await;
     let missing: Option<String> = row.map_err(|error| error::of(&error, context))?.get(0);
     let Some(missing) = missing else { return Ok(()) };
     let headline = format!("the role of sink {} lacks a privilege", context.sink);

@@ -1,7 +1,7 @@
 //! The connection to the target, with the settings that values depend on.
 
 use super::error;
-use crate::config::Secret;
+use crate::config::{self, Secret, WriteMode};
 use crate::postgres::{Conninfo, sql};
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
@@ -23,6 +23,8 @@ const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET default_transaction_is
     SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'; \
     SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
         WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
+/// Where rows are found again: those that a policy hides would be passed over as missing, so a statement fails instead.
+const SEES_ALL: &str = "SET row_security = off";
 
 /// A session of ours that may still be there after its connection broke.
 #[derive(Debug)]
@@ -35,13 +37,16 @@ pub(super) struct Predecessor {
 /// Connects and ends the predecessors. Also says whether tables are independent of each other, as foreign keys and
 /// ordinary triggers don't act.
 pub(super) async fn connect(
-    url: &Secret,
+    config: &config::PostgresSink,
     context: &SinkContext,
     predecessors: &mut Vec<Predecessor>,
 ) -> Result<(Client, bool), SinkError> {
-    let client = connect_once(url, context).await?;
+    let client = connect_once(&config.url, context).await?;
     let failed = |error| error::of(&error, context);
     client.batch_execute(SETTINGS).await.map_err(failed)?;
+    if config.mode != WriteMode::Append && config.audit.is_none() {
+        client.batch_execute(SEES_ALL).await.map_err(failed)?;
+    }
     for Predecessor { pid, started } in predecessors.drain(..) {
         let end = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
                    WHERE pid = $1 AND backend_start = $2 AND pid <> pg_catalog.pg_backend_pid()";

@@ -13,17 +13,21 @@
 //! commit, which then commits nothing: the session begins anew, and everything comes again by what is there now.
 //!
 //! What has gone needs no question: rows are applied as if it were there.
+//!
+//! Statements name tables, and mean whichever has the name. One that takes another's name in mid-session (it is partitioned
+//! online, say) has other facts, and may keep its rows elsewhere: so names are asked for too.
 
 use super::target::Target;
 use crate::batch::Batch;
 use crate::sink::{SinkContext, SinkError};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
 
-/// Fails by a division where one of the tables $1, or of their partitions, has a trigger that acts, or one of the tables
-/// $2 has several unique indexes. Counts, so that each table's are looked for by an index, whatever the planner thinks.
+/// Fails by a division where one of the tables $1, or of their partitions, has a trigger that acts, one of the tables
+/// $2 has several unique indexes, or one of the tables $3 isn't called as $4 says. Counts, so that each table's are looked for by an index, whatever the planner thinks.
 pub(super) const HOLD: &str = "SELECT 1 / CASE WHEN EXISTS (\
         SELECT FROM pg_catalog.unnest($1::oid[]) AS t(oid) WHERE (\
             SELECT count(*) FROM pg_catalog.pg_trigger WHERE tgrelid = t.oid AND tgenabled IN ('A', 'R')) > 0) \
@@ -36,6 +40,9 @@ pub(super) const HOLD: &str = "SELECT 1 / CASE WHEN EXISTS (\
     OR EXISTS (\
         SELECT FROM pg_catalog.unnest($2::oid[]) AS u(oid), pg_catalog.pg_partition_tree(u.oid) AS t WHERE (\
             SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = t.relid AND (indisunique OR indisexclusion)) > 1) \
+    OR EXISTS (\
+        SELECT FROM unnest($3::oid[], $4::text[]) AS t(oid, name) \
+        WHERE pg_catalog.to_regclass(t.name)::oid IS DISTINCT FROM t.oid) \
     THEN 0 ELSE 1 END";
 
 /// The tables that a target transaction has rows of, by their OIDs at the target.
@@ -43,12 +50,17 @@ pub(super) const HOLD: &str = "SELECT 1 / CASE WHEN EXISTS (\
 pub(super) struct Facts {
     without_triggers: BTreeSet<u32>,
     one_unique: BTreeSet<u32>,
+    /// Their quoted names.
+    named: BTreeMap<u32, String>,
 }
 
 impl Facts {
     /// Rows of a batch are about to be applied.
     pub(super) fn rest_on(&mut self, batch: &Batch, targets: &FxHashMap<u32, Arc<Target>>) {
         for target in batch.relations.iter().filter_map(|it| targets.get(&it.index)) {
+            if !self.named.contains_key(&target.oid) {
+                self.named.insert(target.oid, target.name.clone());
+            }
             if !target.triggers {
                 self.without_triggers.insert(target.oid);
             }
@@ -65,9 +77,12 @@ impl Facts {
         hold: &'a Statement,
     ) -> Option<impl Future<Output = Result<u64, Error>> + Send + use<'a>> {
         let of = |tables: &mut BTreeSet<u32>| std::mem::take(tables).into_iter().collect::<Vec<u32>>();
-        let tables = [of(&mut self.without_triggers), of(&mut self.one_unique)];
-        let rests_on_any = tables.iter().any(|tables| !tables.is_empty());
-        rests_on_any.then_some(async move { client.execute_raw(hold, tables).await })
+        let (without_triggers, one_unique) = (of(&mut self.without_triggers), of(&mut self.one_unique));
+        let (tables, names): (Vec<u32>, Vec<String>) = std::mem::take(&mut self.named).into_iter().unzip();
+        (!tables.is_empty()).then_some(async move {
+            let parameters: [&(dyn ToSql + Sync); 4] = [&without_triggers, &one_unique, &tables, &names];
+            client.execute(hold, &parameters).await
+        })
     }
 }
 
@@ -80,7 +95,7 @@ pub(super) fn changed(error: &Error, context: &SinkContext) -> SinkError {
         return super::error::of(error, context);
     }
     SinkError::Transient(anyhow::anyhow!(
-        "sink {}: a table at the target has got a trigger or a unique index",
+        "sink {}: a table at the target has got a trigger or a unique index, or another has its name",
         context.sink
     ))
 }

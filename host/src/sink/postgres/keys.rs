@@ -126,8 +126,8 @@ impl Due {
             "copied rows have the same key: of each the last one stays"
         );
         let only_last = format!(
-            "DELETE FROM {name} AS t USING (SELECT ctid, pg_catalog.row_number() OVER (\
-                PARTITION BY {key} ORDER BY ctid DESC) AS place FROM {name}) AS d WHERE t.ctid = d.ctid AND d.place > 1"
+            "DELETE FROM ONLY {name} AS t USING (SELECT ctid, pg_catalog.row_number() OVER (\
+                PARTITION BY {key} ORDER BY ctid DESC) AS place FROM ONLY {name}) AS d WHERE t.ctid = d.ctid AND d.place > 1"
         );
         client.batch_execute(back).await.map_err(failed)?;
         let build = format!("{begin}; {only_last}; {add} {settled}; {end}");

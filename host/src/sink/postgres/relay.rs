@@ -61,21 +61,27 @@ pub(super) async fn table(
     context: &SinkContext,
 ) -> Result<(), SinkError> {
     let failed = |error| error::of(&error, context);
-    let select = "SELECT c.relreplident = 'f', EXISTS (SELECT FROM pg_catalog.pg_publication p \
+    // FULL of a partitioned table isn't that of its partitions, which are what is logged.
+    let select = "SELECT ARRAY(SELECT t.relid::pg_catalog.regclass::text FROM pg_catalog.pg_partition_tree(c.oid) t \
+                JOIN pg_catalog.pg_class m ON m.oid = t.relid WHERE m.relreplident <> 'f' \
+            UNION SELECT c.oid::pg_catalog.regclass::text WHERE c.relreplident <> 'f'), \
+        EXISTS (SELECT FROM pg_catalog.pg_publication p \
             LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid \
             WHERE p.pubname = $2::text AND (p.puballtables OR r.oid IS NOT NULL)) \
         FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1::text)";
     let name = qualified(relation);
     let row = client.query_opt(select, &[&name, &relay.publication]).await;
     let Some(row) = row.map_err(failed)? else { return Ok(()) };
-    let (is_full, is_published): (bool, bool) = (row.get(0), row.get(1));
+    let (without_full, is_published): (Vec<String>, bool) = (row.get(0), row.get(1));
     let mut statements = Vec::new();
-    if relay.full && !is_full {
-        statements.push(format!("ALTER TABLE {name} REPLICA IDENTITY FULL"));
+    if relay.full {
+        let full = without_full.iter().map(|table| format!("ALTER TABLE {table} REPLICA IDENTITY FULL"));
+        statements.extend(full);
     }
     if !is_published {
         let publication = quoted(&relay.publication);
-        statements.push(format!("ALTER PUBLICATION {publication} ADD TABLE {name}"));
+        // What inherits from it is none of ours.
+        statements.push(format!("ALTER PUBLICATION {publication} ADD TABLE ONLY {name}"));
     }
     if statements.is_empty() {
         return Ok(());

@@ -8,11 +8,13 @@ use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::config::WriteMode;
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
+use std::borrow::Cow;
 use tokio_postgres::Client;
 
 pub(super) const MISSING_TABLE: &str = "E0402";
 pub(super) const MISSING_COLUMN: &str = "E0403";
 pub(super) const MISSING_KEY: &str = "E0404";
+const HIDES_ROWS: &str = "E0408";
 
 /// OID of `character`, the one type whose name without a length means something else.
 const BPCHAR: u32 = 1042;
@@ -47,6 +49,9 @@ pub(super) struct Target {
     pub(super) table: u32,
     /// Quoted, with schema.
     pub(super) name: String,
+    /// Whether rows are in it itself: what inherits from it then has rows of its own, which changes of its never touch. Else
+    /// it is partitioned, or foreign.
+    pub(super) plain: bool,
     pub(super) columns: Vec<TargetColumn>,
     /// Where a change's own facts go, in an appending sink.
     pub(super) about: Vec<(About, TargetColumn)>,
@@ -76,6 +81,7 @@ struct Traits {
     triggers: bool,
     /// It has at most one unique index or exclusion constraint, and so has each of its partitions.
     one_unique: bool,
+    plain: bool,
 }
 
 /// The columns of a unique index.
@@ -132,6 +138,14 @@ impl Target {
         all.any(|(at, column)| column.always && !column.key && columns.contains(at))
     }
 
+    /// What a statement names that finds rows: they are this table's own, as for a subscription's worker.
+    pub(super) fn found_in(&self) -> Cow<'_, str> {
+        match self.plain {
+            true => format!("ONLY {}", self.name).into(),
+            false => self.name.as_str().into(),
+        }
+    }
+
     /// The names of the columns that rows are found by.
     pub(super) fn key_names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().filter(|it| it.key).map(|it| it.name.as_str())
@@ -172,7 +186,7 @@ impl Target {
                     SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))), NOT EXISTS (\
                 SELECT FROM pg_catalog.pg_index WHERE (indisunique OR indisexclusion) AND (indrelid = c.oid OR \
                     indrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))) \
-                GROUP BY indrelid HAVING count(*) > 1) \
+                GROUP BY indrelid HAVING count(*) > 1), c.relkind = 'r' \
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
             WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
         let there = client
@@ -187,7 +201,11 @@ impl Target {
             copy: there.get(1),
             triggers: there.get(2),
             one_unique: there.get(3),
+            plain: there.get(4),
         };
+        if mode != WriteMode::Append && !traits.copy {
+            return Err(hides_rows(relation, context).into());
+        }
         let (found, unique) = Self::catalog(client, traits.oid).await.map_err(failed)?;
         if mode == WriteMode::Append {
             let mut target = Self::matched(relation, &found, Vec::new(), table, traits, context)?;
@@ -290,6 +308,7 @@ impl Target {
             oid: traits.oid,
             table,
             name: qualified(relation),
+            plain: traits.plain,
             columns,
             about: Vec::new(),
             keyed: !key.is_empty(),
@@ -361,6 +380,14 @@ fn about(relation: &Relation, found: &[Found], context: &SinkContext) -> Result<
     Err(Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
         .with_cause(cause)
         .into())
+}
+
+/// Rows that a policy hides can't be found, and would be taken for missing ones.
+fn hides_rows(relation: &Relation, context: &SinkContext) -> Problem {
+    let headline = format!("row-level security of {} holds for the role of sink {}", relation.full_name(), context.sink);
+    let help = "ALTER ROLE the role of the sink's url BYPASSRLS at the target, or write as the table's owner";
+    let cause = "rows that its policies hide can't be updated or deleted, and nothing would tell";
+    Problem::new(HIDES_ROWS, Exit::Sink, headline, help).with_cause(cause)
 }
 
 fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {

@@ -32,7 +32,7 @@ impl Connection {
         context: &SinkContext,
     ) -> Result<(Self, Predecessor), SinkError> {
         let failed = |error| error::of(&error, context);
-        let (client, independent) = connection::connect(&config.url, context, &mut Vec::new()).await?;
+        let (client, independent) = connection::connect(config, context, &mut Vec::new()).await?;
         ahead::enter(&client, context).await?;
         let own = connection::predecessor(&client).await.map_err(failed)?;
         let connection = Self {

@@ -76,3 +76,29 @@ async fn a_unique_index_that_comes_meanwhile_is_seen() {
     assert_eq!(rows(&cluster), "1|c||d");
     sink.close().await.unwrap();
 }
+
+/// A table is partitioned online: what was the table is a partition of another that has its name.
+#[tokio::test]
+async fn a_table_that_takes_anothers_name_is_seen() {
+    let cluster = target(&format!("{CREATE_ORDERS}; INSERT INTO orders VALUES (1), (2)"));
+    let mut sink = open_mirror(&cluster, OnConflict::Error).await;
+    let orders = orders();
+    deliver(&mut sink, &three_changes(1, &orders)).await;
+    cluster
+        .script(
+            "postgres",
+            "BEGIN; ALTER TABLE orders RENAME TO few; \
+             CREATE TABLE orders (LIKE few INCLUDING DEFAULTS) PARTITION BY RANGE (id); \
+             ALTER TABLE orders ADD PRIMARY KEY (id); \
+             ALTER TABLE orders ATTACH PARTITION few FOR VALUES FROM (0) TO (9); COMMIT",
+        )
+        .unwrap();
+    let delivery = Builder::new()
+        .transaction(0x200, Part::Whole)
+        .update(&orders, &[text("1"), text("z"), NULL], None)
+        .delete(&orders, &[text("2"), ABSENT, ABSENT])
+        .delivery(2);
+    deliver_after_one_refusal(&mut sink, &delivery).await;
+    assert_eq!(rows(&cluster), "1|z||d");
+    sink.close().await.unwrap();
+}

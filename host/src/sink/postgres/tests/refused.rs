@@ -114,3 +114,40 @@ async fn a_refused_login_stops() {
     let nobody = cluster.url("postgres").replace("postgres@", "nobody@");
     assert_eq!(problem(url(nobody).open(&context("warehouse")).await).code, "E0408");
 }
+
+/// Rows that a policy hides would be taken for missing ones. Where they are only told of, nothing looks for them.
+#[tokio::test]
+async fn rows_that_a_policy_hides_arent_taken_for_missing_ones() {
+    let cluster = target(&format!(
+        "{CREATE_ORDERS}; INSERT INTO orders VALUES (1, 'theirs'); \
+         CREATE ROLE tenant LOGIN; GRANT ALL ON orders TO tenant; GRANT CREATE ON DATABASE postgres TO tenant; \
+         CREATE POLICY own ON orders USING (name = current_user) WITH CHECK (true)"
+    ));
+    let config = config::PostgresSink {
+        mode: WriteMode::Mirror,
+        ..sink_to(cluster.url("postgres").replace("postgres@", "tenant@"))
+    };
+    let mut sink = PostgresSink::new(&config);
+    sink.open(&context("warehouse")).await.unwrap();
+    let orders = orders();
+    let update = |sequence| {
+        let builder = Builder::new().transaction(0x10 * sequence, Part::Whole);
+        builder.update(&orders, &[text("1"), text("secret"), NULL], None).delivery(sequence)
+    };
+    deliver(&mut sink, &update(1)).await;
+    assert_eq!(rows(&cluster), "1|secret||d");
+    // In mid-session, and at the next one.
+    cluster.sql("postgres", "ALTER TABLE orders ENABLE ROW LEVEL SECURITY").unwrap();
+    let refused = problem(applied(&mut sink, &update(2)).await);
+    assert_eq!(refused.code, "E0408", "{refused:?}");
+    sink.open(&context("warehouse")).await.unwrap();
+    let refused = problem(applied(&mut sink, &update(2)).await);
+    assert_eq!(refused.code, "E0408");
+    assert!(refused.headline.contains("row-level security of public.orders"), "{refused:?}");
+    let position = "SELECT lsn FROM rowmill.positions";
+    assert_eq!(cluster.sql("postgres", position).unwrap(), "0/18", "it hasn't moved");
+    cluster.sql("postgres", "ALTER ROLE tenant BYPASSRLS").unwrap();
+    let mut sink = PostgresSink::new(&config);
+    sink.open(&context("warehouse")).await.unwrap();
+    deliver(&mut sink, &update(2)).await;
+}
