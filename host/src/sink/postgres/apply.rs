@@ -345,13 +345,7 @@ impl Applier {
         let (client, first) = (work.client, run.rows.start);
         let rows = &work.rows[run.rows.clone()];
         if run.kind == Kind::Truncate {
-            let text = match self.mode {
-                WriteMode::Append => statement::append_truncates(work, rows, &self.targets),
-                WriteMode::Mirror | WriteMode::Upsert => statement::truncate(work.batch, rows),
-            };
-            let reply = async move { client.batch_execute(&text).await.map(|()| 0) };
-            pipeline.send(Sent::uncounted(first), reply).await;
-            return Ok(());
+            return self.truncate(work, run.rows, pipeline).await;
         }
         let kind = run.kind;
         let always = self.brings_always(work, &run);

@@ -67,6 +67,7 @@ mod shape;
 mod statement;
 mod straight;
 mod target;
+mod truncate;
 mod widens;
 #[cfg(feature = "engine")]
 pub(crate) mod measuring;

@@ -1,15 +1,9 @@
 //! The SQL of a run.
 
 use super::about::About;
-use super::apply::Work;
 use super::run::{Columns, Kind, Run};
-use super::target::{Target, TargetColumn, literal, qualified};
-use crate::batch::{Batch, Op, Row, Truncate};
+use super::target::{Target, TargetColumn};
 use crate::config::OnConflict;
-use rustc_hash::FxHashMap;
-use std::collections::BTreeSet;
-use std::fmt::Write;
-use std::sync::Arc;
 
 /// Where a parameter's values come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +159,7 @@ impl<'a> Source<'a> {
 /// again that a copy or an earlier run was ahead of. That row is the newer one: it stays, with what the change says,
 /// and the one with the old key goes. So values that the change doesn't bring are never taken from the wrong row.
 fn moved(source: &mut Source<'_>) -> String {
-    let name = &source.target.name;
+    let name = source.target.found_in();
     let update = source.assignments(|_| true);
     let is_there = source.key_matches(Image::New);
     let is_old = source.key_matches(Image::Old);
@@ -196,7 +190,7 @@ fn made(target: &Target, run: &Run, conflict: OnConflict, table: Option<&'static
         parameters: Vec::new(),
         table,
     };
-    let name = &target.name;
+    let name = target.found_in();
     let text = match run.kind {
         Kind::Add if conflict == OnConflict::Skip => insert(&mut source) + " ON CONFLICT DO NOTHING",
         Kind::Add if conflict == OnConflict::Error => insert(&mut source),
@@ -349,57 +343,4 @@ pub(super) fn copy(target: &Target, kind: Kind, columns: &Columns, binary: &Colu
         text.push_str(" (FORMAT binary)");
     }
     source.done(text)
-}
-
-/// The tables of what may be several routes' parts of one truncate. Never CASCADE: the source names every table that it
-/// emptied, and tables of the target's own that hang on them are not the source's to empty.
-pub(super) fn truncate(batch: &Batch, rows: &[Row]) -> String {
-    let parts: Vec<&Truncate> = parts(batch, rows).map(|(_, truncate)| truncate).collect();
-    let relations = parts.iter().flat_map(|truncate| &truncate.relations);
-    let names = relations.map(|relation| qualified(&batch.relations[*relation as usize]));
-    let names: BTreeSet<String> = names.collect();
-    let names: Vec<String> = names.into_iter().collect();
-    let identity = match parts.iter().any(|truncate| truncate.restart_identity) {
-        true => " RESTART IDENTITY",
-        false => "",
-    };
-    format!("TRUNCATE {}{identity}", names.join(", "))
-}
-
-fn parts<'a>(batch: &'a Batch, rows: &'a [Row]) -> impl Iterator<Item = (&'a Row, &'a Truncate)> {
-    let truncates = rows.iter().filter(|row| row.op == Op::Truncate);
-    truncates.map(|row| (row, &batch.truncates[row.extra as usize]))
-}
-
-/// Tells of each part, as [`append_truncate`] does.
-pub(super) fn append_truncates(work: Work<'_>, rows: &[Row], targets: &FxHashMap<u32, Arc<Target>>) -> String {
-    parts(work.batch, rows)
-        .map(|(row, truncate)| append_truncate(work, row, truncate, targets))
-        .collect()
-}
-
-/// A row in each of the tables that tells of it.
-fn append_truncate(work: Work<'_>, row: &Row, truncate: &Truncate, targets: &FxHashMap<u32, Arc<Target>>) -> String {
-    let mut text = String::new();
-    let relations = truncate.relations.iter().map(|at| &work.batch.relations[*at as usize]);
-    for target in relations.filter_map(|relation| targets.get(&relation.index)) {
-        let mut names = Vec::new();
-        let mut values = Vec::new();
-        let mut made = Vec::new();
-        for (about, column) in &target.about {
-            if about.write(work.batch, work.context, row, &mut made) {
-                names.push(column.name.as_str());
-                values.push(format!("{}::{}", literal(&String::from_utf8_lossy(&made)), column.cast));
-            }
-        }
-        // Writing to a String can't fail.
-        let _ = write!(
-            text,
-            "INSERT INTO {} ({}) VALUES ({});",
-            target.name,
-            names.join(", "),
-            values.join(", ")
-        );
-    }
-    text
 }

@@ -8,6 +8,7 @@ use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::config::WriteMode;
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
+use std::borrow::Cow;
 use tokio_postgres::Client;
 
 pub(super) const MISSING_TABLE: &str = "E0402";
@@ -47,6 +48,9 @@ pub(super) struct Target {
     pub(super) table: u32,
     /// Quoted, with schema.
     pub(super) name: String,
+    /// Whether rows are in it itself: what inherits from it then has rows of its own, which changes of its never touch. Else
+    /// it is partitioned, or foreign.
+    pub(super) plain: bool,
     pub(super) columns: Vec<TargetColumn>,
     /// Where a change's own facts go, in an appending sink.
     pub(super) about: Vec<(About, TargetColumn)>,
@@ -76,6 +80,7 @@ struct Traits {
     triggers: bool,
     /// It has at most one unique index or exclusion constraint, and so has each of its partitions.
     one_unique: bool,
+    plain: bool,
 }
 
 /// The columns of a unique index.
@@ -132,6 +137,14 @@ impl Target {
         all.any(|(at, column)| column.always && !column.key && columns.contains(at))
     }
 
+    /// What a statement names that finds rows: they are this table's own, as for a subscription's worker.
+    pub(super) fn found_in(&self) -> Cow<'_, str> {
+        match self.plain {
+            true => format!("ONLY {}", self.name).into(),
+            false => self.name.as_str().into(),
+        }
+    }
+
     /// The names of the columns that rows are found by.
     pub(super) fn key_names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().filter(|it| it.key).map(|it| it.name.as_str())
@@ -172,7 +185,7 @@ impl Target {
                     SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)))), NOT EXISTS (\
                 SELECT FROM pg_catalog.pg_index WHERE (indisunique OR indisexclusion) AND (indrelid = c.oid OR \
                     indrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(c.oid))) \
-                GROUP BY indrelid HAVING count(*) > 1) \
+                GROUP BY indrelid HAVING count(*) > 1), c.relkind = 'r' \
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
             WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p', 'f')";
         let there = client
@@ -187,6 +200,7 @@ impl Target {
             copy: there.get(1),
             triggers: there.get(2),
             one_unique: there.get(3),
+            plain: there.get(4),
         };
         let (found, unique) = Self::catalog(client, traits.oid).await.map_err(failed)?;
         if mode == WriteMode::Append {
@@ -290,6 +304,7 @@ impl Target {
             oid: traits.oid,
             table,
             name: qualified(relation),
+            plain: traits.plain,
             columns,
             about: Vec::new(),
             keyed: !key.is_empty(),

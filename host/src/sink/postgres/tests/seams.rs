@@ -69,6 +69,46 @@ async fn the_parts_of_one_truncate_are_one_statement() {
     assert_eq!(cluster.sql("postgres", left).unwrap(), "1");
 }
 
+/// What inherits from a table has rows of its own, with keys of its own: the source publishes them under its own name.
+#[tokio::test]
+async fn rows_of_tables_that_inherit_are_never_touched() {
+    let cluster = target(
+        "CREATE TABLE parent (id int PRIMARY KEY, note text); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent); \
+         CREATE TABLE bag (id int, note text); CREATE TABLE pouch () INHERITS (bag); \
+         INSERT INTO child SELECT i, 'own' FROM generate_series(1, 9) i; INSERT INTO pouch SELECT * FROM child; \
+         INSERT INTO parent SELECT i, 'old' FROM generate_series(1, 5) i; INSERT INTO bag SELECT * FROM ONLY parent",
+    );
+    let columns = [("id", 23, "integer", true), ("note", 25, "text", false)];
+    let parent = relation("parent", &columns);
+    let bag = full(relation("bag", &columns));
+    let mut sink = open_mirror(&cluster, OnConflict::Error).await;
+    let old = |id| [text(id), text("old")];
+    let changes = Builder::new()
+        .transaction(0x10, Part::Whole)
+        .update(&parent, &[text("1"), text("new")], None)
+        .delete(&parent, &[text("2"), ABSENT])
+        .update(&parent, &[text("7"), text("moved")], Some(&[text("3"), ABSENT]))
+        .row(Op::Upsert, &parent, Some(&[text("8"), text("moved")]), Some(&[text("4"), ABSENT]))
+        .update(&bag, &[text("1"), text("new")], Some(&old("1")))
+        .delete(&bag, &old("2"));
+    deliver(&mut sink, &changes.delivery(1)).await;
+    let left = |table: &str| {
+        let sql = format!("SELECT string_agg(id || note, ' ' ORDER BY id) FROM ONLY {table}");
+        cluster.sql("postgres", &sql).unwrap()
+    };
+    let owned = "1own 2own 3own 4own 5own 6own 7own 8own 9own";
+    assert_eq!(left("parent"), "1new 5old 7moved 8moved");
+    assert_eq!(left("bag"), "1new 3old 4old 5old");
+    assert_eq!([left("child"), left("pouch")], [owned; 2]);
+
+    let emptied = Builder::new()
+        .transaction(0x20, Part::Whole)
+        .truncate(&[&parent, &bag], false, false);
+    deliver(&mut sink, &emptied.delivery(2)).await;
+    assert_eq!([left("parent"), left("bag")], [""; 2]);
+    assert_eq!([left("child"), left("pouch")], [owned; 2]);
+}
+
 /// Under REPLICA IDENTITY FULL all columns identify a row, NULLs among them, which no unique index finds.
 #[tokio::test]
 async fn rows_with_nulls_are_found_though_all_columns_are_unique() {
