@@ -54,6 +54,7 @@ mod facts;
 mod follow;
 mod group;
 mod keys;
+mod lacking;
 mod long;
 mod look_up;
 mod pipeline;

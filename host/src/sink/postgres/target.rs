@@ -2,6 +2,7 @@
 
 use super::about::About;
 use super::error;
+use super::lacking;
 use super::run::Columns;
 use super::straight::Landing;
 use crate::batch::{Column, Relation, ReplicaIdentity};
@@ -15,8 +16,6 @@ pub(super) const MISSING_TABLE: &str = "E0402";
 pub(super) const MISSING_COLUMN: &str = "E0403";
 pub(super) const MISSING_KEY: &str = "E0404";
 
-/// OID of `character`, the one type whose name without a length means something else.
-const BPCHAR: u32 = 1042;
 pub(super) const VARCHAR: u32 = 1043;
 pub(super) const TEXT: u32 = 25;
 /// Types of which each value has one text: bool, int8, int2, int4, text, oid, varchar, date, timestamp, timestamptz and
@@ -193,7 +192,7 @@ impl Target {
             .await
             .map_err(failed)?;
         let Some(there) = there else {
-            return Err(missing_table(relation, context).into());
+            return Err(lacking::table(relation, context).into());
         };
         let traits = Traits {
             oid: there.get(0),
@@ -297,7 +296,7 @@ impl Target {
             columns.push(at.column(column.slot, is_key));
         }
         if !missing.is_empty() {
-            return Err(missing_columns(relation, &missing, context).into());
+            return Err(lacking::columns(relation, &missing, context).into());
         }
         let compacts = !key.is_empty() && traits.one_unique && !traits.triggers;
         Ok(Self {
@@ -344,13 +343,7 @@ fn key(relation: &Relation, unique: &[Unique], context: &SinkContext) -> Result<
     if usable.is_some() || by_any {
         return Ok(usable.map_or_else(Vec::new, |index| index.columns.clone()));
     }
-    let names: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
-    let headline = format!("{} at sink {} has no unique key", relation.full_name(), context.sink);
-    let help = format!("ALTER TABLE {} ADD UNIQUE ({})", qualified(relation), names.join(", "));
-    let cause = format!("rows are found by ({}), which no unique index has", names.join(", "));
-    Err(Problem::new(MISSING_KEY, Exit::Sink, headline, help)
-        .with_cause(cause)
-        .into())
+    Err(lacking::key(relation, context).into())
 }
 
 /// The columns for what is told of changes: all of them have to be there.
@@ -376,51 +369,6 @@ fn about(relation: &Relation, found: &[Found], context: &SinkContext) -> Result<
     Err(Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
         .with_cause(cause)
         .into())
-}
-
-fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {
-    let mut lines: Vec<String> = relation
-        .columns
-        .iter()
-        .map(|column| {
-            let not_null = if column.nullable { "" } else { " NOT NULL" };
-            format!("{} {}{not_null}", quoted(&column.name), type_name(column))
-        })
-        .collect();
-    let key: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
-    if !key.is_empty() && relation.replica_identity != ReplicaIdentity::Full {
-        lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
-    }
-    let headline = format!("table {} is missing at sink {}", relation.full_name(), context.sink);
-    let help = format!("CREATE TABLE {} ({})", qualified(relation), lines.join(", "));
-    Problem::new(MISSING_TABLE, Exit::Sink, headline, help)
-}
-
-fn missing_columns(relation: &Relation, missing: &[&Column], context: &SinkContext) -> Problem {
-    let (table, sink) = (relation.full_name(), &context.sink);
-    let names: Vec<&str> = missing.iter().map(|column| column.name.as_str()).collect();
-    let headline = match names.as_slice() {
-        [name] => format!("column {name} of {table} is missing at sink {sink}"),
-        names => format!("columns {} of {table} are missing at sink {sink}", names.join(", ")),
-    };
-    let added = missing
-        .iter()
-        .map(|column| format!("ADD COLUMN {} {}", quoted(&column.name), type_name(column)));
-    let added: Vec<String> = added.collect();
-    let help = format!("ALTER TABLE {} {}", qualified(relation), added.join(", "));
-    Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
-}
-
-/// The source's type in SQL; text where the source's name for it says nothing to a target.
-fn type_name(column: &Column) -> String {
-    match column.type_oid {
-        BPCHAR | VARCHAR if column.typmod >= TYPMOD_HEADER => {
-            format!("{}({})", column.type_name, column.typmod - TYPMOD_HEADER)
-        }
-        BPCHAR => "bpchar".to_owned(),
-        _ if column.type_name.starts_with("oid:") => "text".to_owned(),
-        _ => column.type_name.clone(),
-    }
 }
 
 /// An identifier in quotes.

@@ -7,6 +7,7 @@ use rowmill_tests::Cluster;
 use std::sync::Arc;
 
 mod aborted;
+mod copied;
 mod driven;
 mod exact;
 mod exactly_once;

@@ -6,7 +6,7 @@ use super::*;
 use crate::batch::ReplicaIdentity;
 use std::sync::atomic::Ordering;
 
-fn full(relation: Arc<Relation>) -> Arc<Relation> {
+pub(super) fn full(relation: Arc<Relation>) -> Arc<Relation> {
     Arc::new(Relation {
         replica_identity: ReplicaIdentity::Full,
         ..Relation::clone(&relation)
