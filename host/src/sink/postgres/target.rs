@@ -5,6 +5,7 @@ use super::error;
 use super::lacking;
 use super::run::Columns;
 use super::straight::Landing;
+use super::widens::{Kind, widens};
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::config::WriteMode;
 use crate::problem::{Exit, Problem};
@@ -21,6 +22,9 @@ pub(super) const TEXT: u32 = 25;
 /// Types of which each value has one text: bool, int8, int2, int4, text, oid, varchar, date, timestamp, timestamptz and
 /// uuid.
 const TOLD_BY_TEXT: [u32; 11] = [16, 20, 21, 23, TEXT, 26, VARCHAR, 1082, 1114, 1184, 2950];
+/// Types whose modifier rounds values instead of refusing or cutting them, and the arrays of these: numeric, timestamp,
+/// timestamptz, time, timetz and interval.
+const ROUNDED: [u32; 12] = [1700, 1114, 1184, 1083, 1266, 1186, 1231, 1115, 1185, 1183, 1270, 1187];
 /// A character type's typmod is its length and the size of a header.
 pub(super) const TYPMOD_HEADER: i32 = 4;
 
@@ -36,6 +40,8 @@ pub(super) struct TargetColumn {
     pub(super) always: bool,
     /// The target's type without its modifier: values are cast to it, and then assigned, which checks lengths.
     pub(super) cast: String,
+    /// What values are cast to that a row is found by. With the modifier where that rounds: what was assigned was rounded, too.
+    pub(super) found_as: String,
     /// The type's own equality, wherever its extension lies; the search path is empty.
     pub(super) equals: String,
 }
@@ -93,10 +99,12 @@ struct Unique {
 struct Found {
     name: String,
     cast: String,
+    found_as: String,
     generated: bool,
     always: bool,
     /// Of the type, or of what the domain is made of.
     type_oid: u32,
+    typmod: i32,
     /// Whether that is an enum.
     is_enum: bool,
     /// Whether its collation tells apart what differs.
@@ -107,11 +115,13 @@ struct Found {
 
 impl Found {
     /// Whether equal values have equal texts, and the source's are of the same type: other types know one value in
-    /// several forms (`1.0` and `1.00`).
+    /// several forms (`1.0` and `1.00`). One that is narrower makes one value of several.
     fn is_told_by_text(&self, column: &Column) -> bool {
         let is_text = |oid: u32| [TEXT, VARCHAR].contains(&oid);
         let same = self.type_oid == column.type_oid || is_text(self.type_oid) && is_text(column.type_oid);
-        same && self.deterministic && TOLD_BY_TEXT.contains(&self.type_oid)
+        let [there, here] = [(column.type_oid, column.typmod), (self.type_oid, self.typmod)];
+        let [there, here] = [there, here].map(|(oid, typmod)| Kind { oid, typmod });
+        same && widens(there, here) && self.deterministic && TOLD_BY_TEXT.contains(&self.type_oid)
     }
 
     fn column(&self, slot: u16, key: bool) -> TargetColumn {
@@ -121,6 +131,7 @@ impl Found {
             key,
             always: self.always,
             cast: self.cast.clone(),
+            found_as: self.found_as.clone(),
             equals: match &self.equality_schema {
                 Some(schema) => format!("OPERATOR({}.=)", quoted(schema)),
                 None => "=".to_owned(),
@@ -230,24 +241,29 @@ impl Target {
                 WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1), \
             base, NOT EXISTS (SELECT FROM pg_catalog.pg_collation c WHERE c.oid = attcollation \
                 AND NOT c.collisdeterministic), \
-            EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = base AND e.typtype = 'e'), attidentity = 'a' \
+            EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = base AND e.typtype = 'e'), attidentity = 'a', \
+            CASE WHEN atttypid = ANY ($2) THEN pg_catalog.format_type(atttypid, atttypmod) END, typmod \
             FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_type t ON t.oid = atttypid, \
-            LATERAL (WITH RECURSIVE chain AS (SELECT t.oid AS base, t.typbasetype AS under UNION ALL \
-                SELECT u.oid, u.typbasetype FROM chain JOIN pg_catalog.pg_type u ON u.oid = chain.under) \
-                SELECT base FROM chain WHERE under = 0) AS b \
+            LATERAL (WITH RECURSIVE chain AS (\
+                SELECT t.oid AS base, t.typbasetype AS under, atttypmod AS typmod, t.typtypmod AS next UNION ALL \
+                SELECT u.oid, u.typbasetype, chain.next, u.typtypmod \
+                FROM chain JOIN pg_catalog.pg_type u ON u.oid = chain.under) \
+                SELECT base, typmod FROM chain WHERE under = 0) AS b \
             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
-        let rows = client.query(select, &[&oid]).await?;
+        let rows = client.query(select, &[&oid, &ROUNDED.as_slice()]).await?;
         let found = rows
             .iter()
             .map(|row| Found {
                 name: row.get(0),
                 cast: row.get(1),
+                found_as: row.get::<_, Option<String>>(8).unwrap_or_else(|| row.get(1)),
                 generated: row.get(2),
                 equality_schema: row.get(3),
                 type_oid: row.get(4),
                 deterministic: row.get(5),
                 is_enum: row.get(6),
                 always: row.get(7),
+                typmod: row.get(9),
             })
             .collect();
         let select = "SELECT ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = indrelid \
