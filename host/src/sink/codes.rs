@@ -66,7 +66,8 @@ pub const CODES: &[Code] = &[
         code: "E0410",
         title: "the target refuses a change",
         explanation: "A constraint, a trigger or a type of the target does not take what the source has. The table \
-                      and position are named, and the row by its id; values are not.",
+                      and position are named, and the row by its id; values are not. Of what the target checks at the \
+                      commit alone (deferred constraints) it is the transaction that is named: those before it are there.",
     },
     Code {
         code: "E0411",

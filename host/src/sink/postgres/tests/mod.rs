@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 mod aborted;
 mod copied;
+mod deferred;
 mod driven;
 mod exact;
 mod exactly_once;
