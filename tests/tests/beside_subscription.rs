@@ -36,6 +36,9 @@ const SOURCE: &str = "
     CREATE TABLE other_types (id int PRIMARY KEY, amount text, label varchar(20), at timestamp, flag text);
     CREATE TABLE unique_more (id int PRIMARY KEY, place int UNIQUE, late int UNIQUE DEFERRABLE INITIALLY DEFERRED);
     CREATE TABLE kin (id int PRIMARY KEY, note text);
+    CREATE TABLE narrow (n numeric, at timestamp, zoned timestamptz, t time, tz timetz, i interval, list numeric[], v text);
+    ALTER TABLE narrow REPLICA IDENTITY FULL;
+    CREATE TABLE narrow_key (at timestamp PRIMARY KEY, v text);
     CREATE TABLE done (id int PRIMARY KEY);
 ";
 
@@ -69,6 +72,9 @@ const TARGET: &str = "
     CREATE TABLE kin (id int PRIMARY KEY, note text);
     CREATE TABLE kin_of_its_own (PRIMARY KEY (id)) INHERITS (kin);
     INSERT INTO kin_of_its_own SELECT i, 'own' FROM generate_series(1, 60) i;
+    CREATE TABLE narrow (n numeric(10,2), at timestamp(3), zoned timestamptz(0), t time(1), tz timetz(2), i interval(2),
+        list numeric(6,1)[], v text);
+    CREATE TABLE narrow_key (at timestamp(3) PRIMARY KEY, v text);
     CREATE TABLE done (id int PRIMARY KEY);
 
     CREATE TABLE seen (at serial, what text);
@@ -113,6 +119,9 @@ const BEFORE: &str = "
     INSERT INTO watched SELECT i, 'n', i FROM generate_series(1, 40) i;
     INSERT INTO other_types SELECT i, '12.345', 'label', '2026-01-02 03:04:05', 'yes' FROM generate_series(1, 40) i;
     INSERT INTO unique_more SELECT i, i, i FROM generate_series(1, 40) i;
+    INSERT INTO narrow SELECT i + 0.5, at, at, at::time, at::timetz, i * interval '1.234567 s', ARRAY[i + 0.25, NULL], 'v'
+        FROM generate_series(1, 40) i, LATERAL (SELECT '2026-01-01 12:00:00.123456'::timestamp + i * interval '1.001001 s' AS at) a;
+    INSERT INTO narrow_key SELECT at, v FROM narrow;
 ";
 
 /// At both targets, before the changes come: rows that the source has are missing, and values differ.
@@ -201,6 +210,14 @@ const CHANGES: &str = "
     UPDATE unique_more SET late = 3 WHERE id = 4;
     COMMIT;
     UPDATE unique_more SET late = late + 1;
+    UPDATE narrow SET v = 'w';
+    UPDATE narrow SET n = n + 0.004, i = NULL, list = list || 0.05 WHERE n < 20;
+    UPDATE narrow SET v = 'x' WHERE i IS NULL;
+    DELETE FROM narrow WHERE n < 10 OR n > 30;
+    UPDATE narrow_key SET v = 'w';
+    UPDATE narrow_key SET at = at + interval '1 day 0.0004 s' WHERE at < '2026-01-01 12:00:15';
+    UPDATE narrow_key SET v = 'x' WHERE at > '2026-01-02';
+    DELETE FROM narrow_key WHERE at BETWEEN '2026-01-01 12:00:20' AND '2026-01-02 12:00:05';
 ";
 
 const EMPTIED: &str = "
@@ -215,7 +232,7 @@ const EMPTIED: &str = "
     BEGIN; TRUNCATE watched, plain; INSERT INTO watched VALUES (1, 'after', 1); COMMIT;
 ";
 
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 24] = [
     "plain",
     "toasted",
     "full_keyless",
@@ -236,6 +253,8 @@ const TABLES: [&str; 22] = [
     "watched",
     "other_types",
     "unique_more",
+    "narrow",
+    "narrow_key",
     "done",
     "seen",
 ];

@@ -144,8 +144,8 @@ pub struct Batch {
     pub straight: bool,
     /// What the source's own types among those of straight rows are.
     pub own_types: Arc<OwnTypes>,
-    /// Whether copied rows among it are of a table without a key. Its relation doesn't tell: under REPLICA IDENTITY FULL all
-    /// of its columns are called a key, and a plugin may add others that aren't.
+    /// Whether copied rows among it, or what empties the targets for them, are of a table without a key. Its relation doesn't
+    /// tell: under REPLICA IDENTITY FULL all of its columns are called a key, and a plugin may add others that aren't.
     pub keyless: bool,
     /// Values that were made here. Less than 4 GiB.
     pub arena: Vec<u8>,

@@ -25,7 +25,11 @@ pub const CODES: &[Code] = &[
         code: "E0404",
         title: "the table has no unique key at the target",
         explanation: "Rows are found by their key, so that a row that is sent again is written once. The target needs \
-                      a unique index or primary key over the same columns.",
+                      a unique index or primary key over the same columns. Under REPLICA IDENTITY FULL changes are \
+                      taken without one, and found by all columns; but not copied rows of a table that has a primary key at \
+                      the source. A row that changes meanwhile comes by the stream as well, and what is copied when \
+                      the host is killed comes again: without a key it would be there twice. The same goes for what plugins \
+                      make of such rows where they declare no key.",
     },
     Code {
         code: "E0405",
@@ -63,7 +67,8 @@ pub const CODES: &[Code] = &[
         code: "E0410",
         title: "the target refuses a change",
         explanation: "A constraint, a trigger or a type of the target does not take what the source has. The table \
-                      and position are named, and the row by its id; values are not.",
+                      and position are named, and the row by its id; values are not. Of what the target checks at the \
+                      commit alone (deferred constraints) it is the transaction that is named: those before it are there.",
     },
     Code {
         code: "E0411",
@@ -111,7 +116,8 @@ pub const CODES: &[Code] = &[
         code: "E0418",
         title: "a table at the target differs from what arrives",
         explanation: "A column has another type, or may not be NULL. Values are taken as far as they fit; one that \
-                      doesn't stops the sink (E0410).",
+                      doesn't stops the sink (E0410). Or the table has no unique key: then its changes are found by all \
+                      columns, and it isn't copied (E0404).",
     },
     Code {
         code: "E0419",

@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn one_that_was_left_before_the_slot_was_made_is_refused() {
-        let opened = |found, before, begun| {
+        let opened = |found: Standing, before: Option<Standing>, begun| {
             let known = Known::new(before.map(Held::from), Lsn(0x60)).since(begun);
             known.opened("warehouse", Held::from(found))
         };

@@ -153,7 +153,10 @@ impl Merger {
                 return None;
             }
             let (oid, epoch) = (table.copy.relation.oid, table.epoch());
-            let batch = outgoing::emptying(&table.copy.relation, CopyUnit::emptying(epoch, oid), position);
+            let batch = Batch {
+                keyless: table.copy.key.is_empty(),
+                ..outgoing::emptying(&table.copy.relation, CopyUnit::emptying(epoch, oid), position)
+            };
             Some((TableEpoch { oid, epoch }, batch))
         });
         emptied.collect()

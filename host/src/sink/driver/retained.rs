@@ -74,7 +74,7 @@ impl Retained {
 fn no_key_tells((delivery, row): (&Arc<Delivery>, &Row)) -> bool {
     let transaction = delivery.batch.transaction(row);
     match transaction.origin {
-        Origin::Copy(_) => delivery.batch.keyless,
+        Origin::Copy(_) => delivery.batch.keyless && row.op != Op::Truncate,
         Origin::Stream => transaction.is_aside() && row.op != Op::Message,
         _ => false,
     }

@@ -3,8 +3,9 @@
 use super::about::About;
 use super::error;
 use super::keys::Due;
+use super::lacking;
 use super::target::{literal, qualified, quoted};
-use crate::batch::{Column, Relation, ReplicaIdentity};
+use crate::batch::{Column, Relation};
 use crate::config::WriteMode;
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError, UserType, UserTypeKind};
@@ -24,8 +25,8 @@ pub(super) struct Maker<'a> {
 
 impl Maker<'_> {
     /// Makes the table, with its schema, its types, its key and NOT NULL as at the source. A table for changes as rows
-    /// has neither. Where a key is `due`, it comes later, and that is noted.
-    pub(super) async fn table(&self, relation: &Relation, due: Option<&Due>) -> Result<(), SinkError> {
+    /// has neither. It has a key where there is one (`has_key`); where that is `due`, it comes later, and that is noted.
+    pub(super) async fn table(&self, relation: &Relation, has_key: bool, due: Option<&Due>) -> Result<(), SinkError> {
         self.schema(&relation.schema).await?;
         let appends = self.mode == WriteMode::Append;
         let mut lines = Vec::new();
@@ -37,7 +38,7 @@ impl Maker<'_> {
         if appends {
             let about = About::ALL.iter();
             lines.extend(about.map(|about| format!("{} {}", quoted(about.column()), about.type_name())));
-        } else if has_key(relation) && due.is_none() {
+        } else if has_key && due.is_none() {
             let key: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
             lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
         }
@@ -198,9 +199,10 @@ impl Maker<'_> {
     }
 }
 
-/// Whether the key can be a primary key. Under REPLICA IDENTITY FULL all columns may stand for one: then there is none.
-pub(super) fn has_key(relation: &Relation) -> bool {
-    let key: Vec<&Column> = relation.key_columns().collect();
-    let is_whole_row = relation.replica_identity == ReplicaIdentity::Full && key.len() == relation.columns.len();
-    !key.is_empty() && !is_whole_row && key.iter().all(|column| !column.nullable)
+/// Whether the key can be a primary key. Under REPLICA IDENTITY FULL all columns may stand for one: then there is none, unless
+/// rows are copied `by_key`.
+pub(super) fn has_key(relation: &Relation, by_key: bool) -> bool {
+    let mut key = relation.key_columns();
+    let is_told = by_key || lacking::told_key(relation).is_some();
+    is_told && relation.key_columns().next().is_some() && key.all(|column| !column.nullable)
 }

@@ -4,9 +4,10 @@ use super::apply::{Applier, Work};
 use super::create::{Maker, has_key};
 use super::follow::{self, Follower};
 use super::keys::{Due, is_plain};
+use super::lacking;
 use super::relay;
-use super::target::{MISSING_COLUMN, MISSING_TABLE, Target, qualified};
-use crate::batch::{Column, Op, Relation, Row};
+use super::target::{MISSING_COLUMN, MISSING_KEY, MISSING_TABLE, Target, qualified};
+use crate::batch::{Batch, Column, Op, Origin, Relation, Row};
 use crate::config::WriteMode;
 use crate::sink::SinkError;
 use std::borrow::Cow;
@@ -47,14 +48,15 @@ impl Applier {
                 // One that is emptied before its first row comes has to be there, too.
                 Op::Truncate if self.mode == WriteMode::Append || self.creates => {
                     for relation in &work.batch.truncates[row.extra as usize].relations {
-                        self.look_up_one(work, *relation, false).await?;
+                        self.look_up_one(work, row, *relation, false).await?;
                     }
                 }
+                Op::Truncate if is_copied_by_key(work.batch, row) => self.look_before_emptying(work, row).await?,
                 Op::Truncate => {}
-                _ if last == Some(row.relation) => {}
+                _ if last == Some((row.relation, row.transaction)) => {}
                 _ => {
-                    last = Some(row.relation);
-                    self.look_up_one(work, row.relation, plain).await?;
+                    last = Some((row.relation, row.transaction));
+                    self.look_up_one(work, row, row.relation, plain).await?;
                 }
             }
         }
@@ -67,27 +69,43 @@ impl Applier {
         self.statements.clear();
     }
 
-    async fn look_up_one(&mut self, work: Work<'_>, relation: u32, plain: bool) -> Result<(), SinkError> {
+    /// Looks up a table that `row` is of.
+    async fn look_up_one(&mut self, work: Work<'_>, row: &Row, relation: u32, plain: bool) -> Result<(), SinkError> {
         let relation = &work.batch.relations[relation as usize];
+        let by_key = is_copied_by_key(work.batch, row);
         if !self.targets.contains_key(&relation.index) {
             let known = self.tables.len() as u32;
             let table = *self.tables.entry(qualified(relation)).or_insert(known);
-            let target = self.look_up_or_make(work, relation, table, plain).await?;
+            let target = self.look_up_or_make(work, relation, table, (plain, by_key)).await?;
             if let Some(relay) = &self.relay {
                 relay::table(work.client, relay, relation, work.context).await?;
             }
             self.targets.insert(relation.index, Arc::new(target));
         }
+        match by_key && self.mode != WriteMode::Append && !self.targets[&relation.index].keyed {
+            true => Err(lacking::key_to_copy(&called_now(work, relation), work.context).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// A table that can't be copied isn't emptied for its copy. What else stands in the way is told with its rows.
+    async fn look_before_emptying(&mut self, work: Work<'_>, row: &Row) -> Result<(), SinkError> {
+        for relation in &work.batch.truncates[row.extra as usize].relations {
+            match self.look_up_one(work, row, *relation, false).await {
+                Err(SinkError::Definite(problem)) if problem.code != MISSING_KEY => {}
+                looked_up => looked_up?,
+            }
+        }
         Ok(())
     }
 
-    /// `plain`: for rows of units alone, as they were read first.
+    /// `plain`: for rows of units alone, as they were read first. `by_key`: for rows of units of a table with a key.
     async fn look_up_or_make(
         &mut self,
         work: Work<'_>,
         relation: &Relation,
         table: u32,
-        plain: bool,
+        (plain, by_key): (bool, bool),
     ) -> Result<Target, SinkError> {
         let changes = work.context.changes.of(relation);
         let relation = match &changes {
@@ -116,8 +134,9 @@ impl Applier {
         };
         match look_up().await {
             Err(SinkError::Definite(problem)) if self.creates && problem.code == MISSING_TABLE => {
-                let due = (is_later && has_key(relation)).then(|| Due::of(relation));
-                maker.table(relation, due.as_ref()).await?;
+                let has_key = has_key(relation, by_key);
+                let due = (is_later && has_key).then(|| Due::of(relation));
+                maker.table(relation, has_key, due.as_ref()).await?;
                 if let Some(due) = due {
                     self.due.push(due);
                     return look_up_due().await;
@@ -135,5 +154,19 @@ impl Applier {
             looked_up => return looked_up,
         }
         look_up().await
+    }
+}
+
+/// Whether a row comes from the copy of a table that has a key at the source. Such a row may come twice, and by the stream as
+/// well: it is found by the key then. One without is read once, and its targets are emptied where it has to be read again.
+fn is_copied_by_key(batch: &Batch, row: &Row) -> bool {
+    !batch.keyless && matches!(batch.transaction(row).origin, Origin::Copy(_))
+}
+
+/// The relation with the names that its columns have at the target.
+fn called_now<'a>(work: Work<'_>, relation: &'a Relation) -> Cow<'a, Relation> {
+    match work.context.changes.of(relation) {
+        Some(changes) => follow::called_now(relation, &changes),
+        None => Cow::Borrowed(relation),
     }
 }

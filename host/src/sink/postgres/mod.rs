@@ -37,7 +37,8 @@
 //! With `append` each of them is a row of its own (`about` has what is told beside its columns).
 //!
 //! What the target refuses is found by halves, since the rows of a delivery are tried together first (`refusal`). What
-//! came before the refused row's transaction is committed, so that this transaction alone can be skipped.
+//! came before the refused row's transaction is committed, so that this transaction alone can be skipped. What it refuses at its
+//! COMMIT alone is found transaction by transaction (`session/commit.rs`).
 
 mod about;
 mod always;
@@ -54,6 +55,7 @@ mod facts;
 mod follow;
 mod group;
 mod keys;
+mod lacking;
 mod long;
 mod look_up;
 mod pipeline;
@@ -83,7 +85,7 @@ use crate::problem::Problem;
 use apply::Applier;
 use connection::Predecessor;
 use relaxed::{Ahead, Relaxed};
-use session::{InDoubt, Session};
+use session::{InDoubt, OneByOne, Session};
 use std::time::Duration;
 
 /// How often in a row a target that has let us in before may refuse to, before that is final. With the driver's backoff
@@ -103,6 +105,8 @@ pub(super) struct PostgresSink {
     refused: Option<u32>,
     /// The commit with which the last session ended.
     in_doubt: Option<InDoubt>,
+    /// Whether the next session is to find out which transaction the target has refused at its commit.
+    one_by_one: Option<OneByOne>,
     durable: u64,
 }
 
@@ -114,6 +118,7 @@ impl PostgresSink {
             predecessors: Vec::new(),
             refused: None,
             in_doubt: None,
+            one_by_one: None,
             durable: 0,
         }
     }
@@ -121,6 +126,7 @@ impl PostgresSink {
     async fn open_session(&mut self, context: &SinkContext) -> Result<Option<Lsn>, SinkError> {
         if let Some(last) = self.session.take() {
             self.in_doubt = last.in_doubt;
+            self.one_by_one = last.one_by_one;
             let copying = last.copying.into_iter();
             self.predecessors.extend(copying.flat_map(|copying| copying.opened));
         }
@@ -168,6 +174,7 @@ impl PostgresSink {
         }
         session.relaxed = relaxed;
         session.ahead = ahead;
+        session.one_by_one = self.one_by_one.take();
         session.reached = position.unwrap_or_default();
         session.unstreamed = unstreamed;
         self.session = Some(session);

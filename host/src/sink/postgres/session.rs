@@ -1,29 +1,28 @@
 //! Target transactions: when one begins, and when it is committed with the position.
 
+mod commit;
 mod copying;
 mod divided;
 mod doubt;
 mod pending;
 
-use super::apply::{Applier, PassedOver, Work};
+use super::apply::{Applier, Work};
 use super::audit::Trail;
 use super::error;
-use super::facts::{self, Failed, HOLD};
-use super::pipeline::Pipeline;
+use super::facts::HOLD;
 use super::position::{Identity, UPDATE};
 use super::refusal;
 use super::relaxed::{Ahead, Bound, Relaxed};
 use super::window::{Joint, Window};
 use crate::batch::{Delivery, Lsn, Origin, Part, Transaction};
 use crate::sink::driver;
-use crate::sink::standing::Standing;
 use crate::sink::{SinkContext, SinkError};
+pub(super) use commit::OneByOne;
 pub(super) use copying::Copying;
 use copying::is_copied;
 pub(super) use doubt::InDoubt;
 use pending::Pending;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 use tokio_postgres::{Client, Statement};
 
 /// Bytes of deliveries in one target transaction of several source transactions.
@@ -61,6 +60,8 @@ pub(super) struct Session {
     unrecognised: bool,
     /// Its number, while it is committed, where it has.
     pub(super) in_doubt: Option<InDoubt>,
+    /// Whether each source transaction is committed for itself, as the target has refused several at their commit.
+    pub(super) one_by_one: Option<OneByOne>,
     /// Whether the last source transaction hasn't ended.
     inside: bool,
     /// Up to where several connections have applied, and the position that was committed last.
@@ -68,6 +69,8 @@ pub(super) struct Session {
     pub(super) reached: Lsn,
     /// The last delivery of which nothing belongs to a transaction that hasn't ended.
     complete: u64,
+    /// The last delivery of which something was to be applied.
+    under_way: u64,
     written: u64,
     durable: u64,
 }
@@ -103,10 +106,12 @@ impl Session {
             unstreamed: 0,
             unrecognised: false,
             in_doubt: None,
+            one_by_one: None,
             inside: false,
             applied: Bound::default(),
             reached: Lsn::default(),
             complete: durable,
+            under_way: durable,
             written: durable,
             durable,
         })
@@ -160,6 +165,7 @@ impl Session {
 
     async fn apply_joint(&mut self, joint: &Joint) -> Result<(), SinkError> {
         let delivery = &joint.delivery;
+        self.under_way = delivery.sequence;
         self.settle_pending().await?;
         if self.bytes >= COPIED_BYTES && !self.inside && is_copied(delivery) {
             self.commit().await?;
@@ -175,8 +181,8 @@ impl Session {
             if !self.inside {
                 begun = Some(at);
             }
-            if transaction.part == Part::First {
-                // A large one begins: what came before it must not wait for its end.
+            if transaction.part == Part::First || self.one_by_one.is_some() && !self.inside {
+                // A large one begins: what came before it must not wait for its end. Or each is for itself.
                 self.complete = joint.before(at);
                 self.apply(delivery, start..end, before).await?;
                 start = end;
@@ -259,7 +265,8 @@ impl Session {
             return Ok(());
         }
         self.settle_pending().await?;
-        let divides = self.divides_copied(delivery, before).await?;
+        self.note_one(delivery, range.start);
+        let divides = self.one_by_one.is_none() && self.divides_copied(delivery, before).await?;
         if self.applier.need_keys(&delivery.batch, &delivery.rows[range.clone()]) {
             self.give_keys(before).await?;
         }
@@ -380,77 +387,6 @@ impl Session {
         let told = trail.insert(work, range, arrays).await;
         self.applier.refused = trail.refused.take();
         told
-    }
-
-    /// Commits the open target transaction with the position.
-    async fn commit(&mut self) -> Result<(), SinkError> {
-        if self.open {
-            self.note_doubt().await?;
-            self.commit_open().await?;
-            self.durable = self.complete;
-        }
-        Ok(())
-    }
-
-    async fn commit_open(&mut self) -> Result<(), SinkError> {
-        self.settle_pending().await?;
-        let position = self.position.take();
-        self.commit_others(position).await?;
-        let client = &self.client;
-        let mut pipeline: Pipeline<'_, Failed> = Pipeline::new();
-        if let (Some(relaxed), Some(part)) = (&self.relaxed, self.part_beyond(position)) {
-            relaxed.send_all(client, part, &self.identity, &mut pipeline).await;
-        }
-        if let Some(hold) = self.applier.facts.hold(client, &self.hold) {
-            pipeline.send(facts::changed, hold).await;
-        }
-        let unstreamed = self.unstreamed + u64::from(self.is_unstreamed);
-        if position.is_some() || self.is_unstreamed {
-            let (statement, parameters) = (&self.update_position, self.identity.parameters(position, unstreamed));
-            let update = async move { client.execute_raw(statement, parameters).await };
-            pipeline.send(error::of, update).await;
-        }
-        let commit = async move { client.batch_execute(refusal::COMMIT).await.map(|()| 0) };
-        pipeline.send(error::of, commit).await;
-        while let Some((failed, reply)) = pipeline.receive().await {
-            reply.map_err(|error| failed(&error, &self.context))?;
-        }
-        drop(pipeline);
-        self.open = false;
-        self.bytes = 0;
-        self.unrecognised = false;
-        self.is_unstreamed = false;
-        self.unstreamed = unstreamed;
-        self.context.known.brought(unstreamed);
-        self.in_doubt = None;
-        if let Some(position) = position {
-            self.context.known.reached(Standing::At(position));
-        }
-        self.settle_others(position);
-        self.close_beside();
-        self.count_passed_over();
-        Ok(())
-    }
-
-    fn count_passed_over(&mut self) {
-        let PassedOver { missing, conflicts } = std::mem::take(&mut self.applier.passed_over);
-        let (sink, counts) = (&self.context.sink, &self.context.passed_over);
-        counts.missing.fetch_add(missing, Ordering::Relaxed);
-        counts.conflicts.fetch_add(conflicts, Ordering::Relaxed);
-        if missing > 0 {
-            tracing::debug!(
-                sink,
-                rows = missing,
-                "updates or deletes of rows that the target doesn't have"
-            );
-        }
-        if conflicts > 0 {
-            tracing::warn!(
-                sink,
-                rows = conflicts,
-                "changes met other rows of the same key and were skipped"
-            );
-        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! How a target's table differs from what arrives, where rows may be taken all the same.
 
 use super::error;
-use crate::batch::Relation;
+use super::lacking;
+use super::target::Target;
+use crate::batch::{Relation, ReplicaIdentity};
 use crate::config::WriteMode;
 use crate::problem::{Exit, Problem};
 use crate::sink::{SinkContext, SinkError};
@@ -25,7 +27,7 @@ const COLUMNS: &str = "SELECT a.attname::text, pg_catalog.format_type(a.atttypid
 pub(super) struct Shape {
     /// What refuses every new row.
     pub(super) refusals: Vec<SinkError>,
-    /// `column id: integer here, bigint at the source`, one for each.
+    /// `column id: integer here, bigint at the source`, one for each; and of the whole table, that it has no key.
     pub(super) differences: Vec<String>,
 }
 
@@ -74,7 +76,26 @@ pub(super) async fn compare(
                 .push(format!("column {column}: NOT NULL here, may be NULL at the source"));
         }
     }
+    shape.differences.extend(key(client, relation, mode, context).await?);
     Ok(shape)
+}
+
+/// Whether nothing tells rows apart here that have a key at the source. Only under REPLICA IDENTITY FULL is that taken, for
+/// changes.
+async fn key(
+    client: &Client,
+    relation: &Relation,
+    mode: WriteMode,
+    context: &SinkContext,
+) -> Result<Option<String>, SinkError> {
+    let full = relation.replica_identity == ReplicaIdentity::Full;
+    // Of a table without a key all columns are called one, and a plugin may have added others.
+    let told = lacking::told_key(relation).filter(|_| full && relation.key_columns().all(|column| !column.nullable));
+    let (Some(names), false) = (told, mode == WriteMode::Append) else {
+        return Ok(None);
+    };
+    let target = Target::look_up(client, relation, 0, mode, context).await?;
+    Ok((!target.keyed).then(|| format!("no unique key here, ({names}) at the source: without one it isn't copied")))
 }
 
 fn unqualified(name: &str) -> &str {

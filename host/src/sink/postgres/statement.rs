@@ -58,8 +58,17 @@ impl<'a> Source<'a> {
 
     /// The next parameter, as the expression that stands for its value in a row of `s`.
     fn value(&mut self, image: Image, column: &TargetColumn) -> String {
-        self.parameters.push((image, column.slot));
-        format!("s.v{}::{}", self.parameters.len(), column.cast)
+        self.parameter(image, column.slot, &column.cast)
+    }
+
+    /// The same as what the column made of the value when it was assigned.
+    fn assigned(&mut self, image: Image, column: &TargetColumn) -> String {
+        self.parameter(image, column.slot, &column.found_as)
+    }
+
+    fn parameter(&mut self, image: Image, slot: u16, cast: &str) -> String {
+        self.parameters.push((image, slot));
+        format!("s.v{}::{cast}", self.parameters.len())
     }
 
     /// In the select list the arrays are gone through in step; in FROM each would be put by first, which takes twice as
@@ -101,7 +110,7 @@ impl<'a> Source<'a> {
         let columns = self.always();
         columns
             .map(|column| {
-                let value = self.value(Image::New, column);
+                let value = self.assigned(Image::New, column);
                 format!(" AND t.{} IS NOT DISTINCT FROM {value}", column.name)
             })
             .collect()
@@ -122,7 +131,7 @@ impl<'a> Source<'a> {
     fn key_matches(&mut self, image: Image) -> String {
         let equal: Vec<String> = self
             .key()
-            .map(|column| format!("t.{} {} {}", column.name, column.equals, self.value(image, column)))
+            .map(|column| format!("t.{} {} {}", column.name, column.equals, self.assigned(image, column)))
             .collect();
         equal.join(" AND ")
     }
@@ -134,7 +143,7 @@ impl<'a> Source<'a> {
             .columns
             .iter()
             .map(|column| {
-                let value = self.value(Image::Old, column);
+                let value = self.assigned(Image::Old, column);
                 format!("t.{}::text IS NOT DISTINCT FROM ({value})::text", column.name)
             })
             .collect();

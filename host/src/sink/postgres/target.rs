@@ -2,8 +2,10 @@
 
 use super::about::About;
 use super::error;
+use super::lacking;
 use super::run::Columns;
 use super::straight::Landing;
+use super::widens::{Kind, widens};
 use crate::batch::{Column, Relation, ReplicaIdentity};
 use crate::config::WriteMode;
 use crate::problem::{Exit, Problem};
@@ -16,13 +18,14 @@ pub(super) const MISSING_COLUMN: &str = "E0403";
 pub(super) const MISSING_KEY: &str = "E0404";
 const HIDES_ROWS: &str = "E0408";
 
-/// OID of `character`, the one type whose name without a length means something else.
-const BPCHAR: u32 = 1042;
 pub(super) const VARCHAR: u32 = 1043;
 pub(super) const TEXT: u32 = 25;
 /// Types of which each value has one text: bool, int8, int2, int4, text, oid, varchar, date, timestamp, timestamptz and
 /// uuid.
 const TOLD_BY_TEXT: [u32; 11] = [16, 20, 21, 23, TEXT, 26, VARCHAR, 1082, 1114, 1184, 2950];
+/// Types whose modifier rounds values instead of refusing or cutting them, and the arrays of these: numeric, timestamp,
+/// timestamptz, time, timetz and interval.
+const ROUNDED: [u32; 12] = [1700, 1114, 1184, 1083, 1266, 1186, 1231, 1115, 1185, 1183, 1270, 1187];
 /// A character type's typmod is its length and the size of a header.
 pub(super) const TYPMOD_HEADER: i32 = 4;
 
@@ -38,6 +41,8 @@ pub(super) struct TargetColumn {
     pub(super) always: bool,
     /// The target's type without its modifier: values are cast to it, and then assigned, which checks lengths.
     pub(super) cast: String,
+    /// What values are cast to that a row is found by. With the modifier where that rounds: what was assigned was rounded, too.
+    pub(super) found_as: String,
     /// The type's own equality, wherever its extension lies; the search path is empty.
     pub(super) equals: String,
 }
@@ -95,10 +100,12 @@ struct Unique {
 struct Found {
     name: String,
     cast: String,
+    found_as: String,
     generated: bool,
     always: bool,
     /// Of the type, or of what the domain is made of.
     type_oid: u32,
+    typmod: i32,
     /// Whether that is an enum.
     is_enum: bool,
     /// Whether its collation tells apart what differs.
@@ -109,11 +116,13 @@ struct Found {
 
 impl Found {
     /// Whether equal values have equal texts, and the source's are of the same type: other types know one value in
-    /// several forms (`1.0` and `1.00`).
+    /// several forms (`1.0` and `1.00`). One that is narrower makes one value of several.
     fn is_told_by_text(&self, column: &Column) -> bool {
         let is_text = |oid: u32| [TEXT, VARCHAR].contains(&oid);
         let same = self.type_oid == column.type_oid || is_text(self.type_oid) && is_text(column.type_oid);
-        same && self.deterministic && TOLD_BY_TEXT.contains(&self.type_oid)
+        let [there, here] = [(column.type_oid, column.typmod), (self.type_oid, self.typmod)];
+        let [there, here] = [there, here].map(|(oid, typmod)| Kind { oid, typmod });
+        same && widens(there, here) && self.deterministic && TOLD_BY_TEXT.contains(&self.type_oid)
     }
 
     fn column(&self, slot: u16, key: bool) -> TargetColumn {
@@ -123,6 +132,7 @@ impl Found {
             key,
             always: self.always,
             cast: self.cast.clone(),
+            found_as: self.found_as.clone(),
             equals: match &self.equality_schema {
                 Some(schema) => format!("OPERATOR({}.=)", quoted(schema)),
                 None => "=".to_owned(),
@@ -194,7 +204,7 @@ impl Target {
             .await
             .map_err(failed)?;
         let Some(there) = there else {
-            return Err(missing_table(relation, context).into());
+            return Err(lacking::table(relation, context).into());
         };
         let traits = Traits {
             oid: there.get(0),
@@ -235,24 +245,29 @@ impl Target {
                 WHERE o.oprname = '=' AND o.oprleft = atttypid AND o.oprright = atttypid LIMIT 1), \
             base, NOT EXISTS (SELECT FROM pg_catalog.pg_collation c WHERE c.oid = attcollation \
                 AND NOT c.collisdeterministic), \
-            EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = base AND e.typtype = 'e'), attidentity = 'a' \
+            EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = base AND e.typtype = 'e'), attidentity = 'a', \
+            CASE WHEN atttypid = ANY ($2) THEN pg_catalog.format_type(atttypid, atttypmod) END, typmod \
             FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_type t ON t.oid = atttypid, \
-            LATERAL (WITH RECURSIVE chain AS (SELECT t.oid AS base, t.typbasetype AS under UNION ALL \
-                SELECT u.oid, u.typbasetype FROM chain JOIN pg_catalog.pg_type u ON u.oid = chain.under) \
-                SELECT base FROM chain WHERE under = 0) AS b \
+            LATERAL (WITH RECURSIVE chain AS (\
+                SELECT t.oid AS base, t.typbasetype AS under, atttypmod AS typmod, t.typtypmod AS next UNION ALL \
+                SELECT u.oid, u.typbasetype, chain.next, u.typtypmod \
+                FROM chain JOIN pg_catalog.pg_type u ON u.oid = chain.under) \
+                SELECT base, typmod FROM chain WHERE under = 0) AS b \
             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
-        let rows = client.query(select, &[&oid]).await?;
+        let rows = client.query(select, &[&oid, &ROUNDED.as_slice()]).await?;
         let found = rows
             .iter()
             .map(|row| Found {
                 name: row.get(0),
                 cast: row.get(1),
+                found_as: row.get::<_, Option<String>>(8).unwrap_or_else(|| row.get(1)),
                 generated: row.get(2),
                 equality_schema: row.get(3),
                 type_oid: row.get(4),
                 deterministic: row.get(5),
                 is_enum: row.get(6),
                 always: row.get(7),
+                typmod: row.get(9),
             })
             .collect();
         let select = "SELECT ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = indrelid \
@@ -301,7 +316,7 @@ impl Target {
             columns.push(at.column(column.slot, is_key));
         }
         if !missing.is_empty() {
-            return Err(missing_columns(relation, &missing, context).into());
+            return Err(lacking::columns(relation, &missing, context).into());
         }
         let compacts = !key.is_empty() && traits.one_unique && !traits.triggers;
         Ok(Self {
@@ -348,13 +363,7 @@ fn key(relation: &Relation, unique: &[Unique], context: &SinkContext) -> Result<
     if usable.is_some() || by_any {
         return Ok(usable.map_or_else(Vec::new, |index| index.columns.clone()));
     }
-    let names: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
-    let headline = format!("{} at sink {} has no unique key", relation.full_name(), context.sink);
-    let help = format!("ALTER TABLE {} ADD UNIQUE ({})", qualified(relation), names.join(", "));
-    let cause = format!("rows are found by ({}), which no unique index has", names.join(", "));
-    Err(Problem::new(MISSING_KEY, Exit::Sink, headline, help)
-        .with_cause(cause)
-        .into())
+    Err(lacking::key(relation, context).into())
 }
 
 /// The columns for what is told of changes: all of them have to be there.
@@ -384,55 +393,14 @@ fn about(relation: &Relation, found: &[Found], context: &SinkContext) -> Result<
 
 /// Rows that a policy hides can't be found, and would be taken for missing ones.
 fn hides_rows(relation: &Relation, context: &SinkContext) -> Problem {
-    let headline = format!("row-level security of {} holds for the role of sink {}", relation.full_name(), context.sink);
+    let headline = format!(
+        "row-level security of {} holds for the role of sink {}",
+        relation.full_name(),
+        context.sink
+    );
     let help = "ALTER ROLE the role of the sink's url BYPASSRLS at the target, or write as the table's owner";
     let cause = "rows that its policies hide can't be updated or deleted, and nothing would tell";
     Problem::new(HIDES_ROWS, Exit::Sink, headline, help).with_cause(cause)
-}
-
-fn missing_table(relation: &Relation, context: &SinkContext) -> Problem {
-    let mut lines: Vec<String> = relation
-        .columns
-        .iter()
-        .map(|column| {
-            let not_null = if column.nullable { "" } else { " NOT NULL" };
-            format!("{} {}{not_null}", quoted(&column.name), type_name(column))
-        })
-        .collect();
-    let key: Vec<String> = relation.key_columns().map(|column| quoted(&column.name)).collect();
-    if !key.is_empty() && relation.replica_identity != ReplicaIdentity::Full {
-        lines.push(format!("PRIMARY KEY ({})", key.join(", ")));
-    }
-    let headline = format!("table {} is missing at sink {}", relation.full_name(), context.sink);
-    let help = format!("CREATE TABLE {} ({})", qualified(relation), lines.join(", "));
-    Problem::new(MISSING_TABLE, Exit::Sink, headline, help)
-}
-
-fn missing_columns(relation: &Relation, missing: &[&Column], context: &SinkContext) -> Problem {
-    let (table, sink) = (relation.full_name(), &context.sink);
-    let names: Vec<&str> = missing.iter().map(|column| column.name.as_str()).collect();
-    let headline = match names.as_slice() {
-        [name] => format!("column {name} of {table} is missing at sink {sink}"),
-        names => format!("columns {} of {table} are missing at sink {sink}", names.join(", ")),
-    };
-    let added = missing
-        .iter()
-        .map(|column| format!("ADD COLUMN {} {}", quoted(&column.name), type_name(column)));
-    let added: Vec<String> = added.collect();
-    let help = format!("ALTER TABLE {} {}", qualified(relation), added.join(", "));
-    Problem::new(MISSING_COLUMN, Exit::Sink, headline, help)
-}
-
-/// The source's type in SQL; text where the source's name for it says nothing to a target.
-fn type_name(column: &Column) -> String {
-    match column.type_oid {
-        BPCHAR | VARCHAR if column.typmod >= TYPMOD_HEADER => {
-            format!("{}({})", column.type_name, column.typmod - TYPMOD_HEADER)
-        }
-        BPCHAR => "bpchar".to_owned(),
-        _ if column.type_name.starts_with("oid:") => "text".to_owned(),
-        _ => column.type_name.clone(),
-    }
 }
 
 /// An identifier in quotes.

@@ -43,7 +43,7 @@ impl Applier {
 async fn emptied(work: Work<'_>, rows: &[Row]) -> Result<String, SinkError> {
     let parts: Vec<&Truncate> = parts(work.batch, rows).map(|(_, truncate)| truncate).collect();
     let relations = parts.iter().flat_map(|truncate| &truncate.relations);
-    let relations = relations.map(|relation| &work.batch.relations[*relation as usize]);
+    let relations = relations.map(|relation| &*work.batch.relations[*relation as usize]);
     let named: BTreeMap<String, &Relation> = relations.map(|relation| (qualified(relation), relation)).collect();
     let plain = plain(work, named.values().copied()).await?;
     let names: Vec<String> = named

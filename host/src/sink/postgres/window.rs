@@ -39,6 +39,7 @@ impl Window {
         self.bytes + delivery.batch.size_bytes() <= WINDOW_BYTES
             && last.copying == delivery.copying
             && last.batch.straight == delivery.batch.straight
+            && last.batch.keyless == delivery.batch.keyless
             && is_alike(last, delivery)
             && delivery.batch.relations.iter().all(|it| is_known(it.index))
     }

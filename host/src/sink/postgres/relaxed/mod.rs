@@ -15,7 +15,7 @@
 //! What concerns several shares is applied by the first connection alone, with its whole transaction, when the others
 //! have committed: TRUNCATE, changes of a key that lead to another share, letters that are sent again. So is what some
 //! connection was refused, and what one waits too long for a lock for, as only another of them may hold it. Few rows
-//! aren't worth it either, and copied rows without a key can't be found again.
+//! aren't worth it either. Copied rows without a key can't be found again: they are committed with all of their window, by one.
 //!
 //! **Exactly once.** The other connections commit first, each with a row of `rowmill.shares` that says before what change
 //! all of its share is there. The first commits last, with the sink's position, as ever. So after a crash the position

@@ -1,7 +1,7 @@
 //! Target transactions of several connections: which rows are divided, and which one connection applies alone.
 
 use super::{Session, moves_position, work};
-use crate::batch::{Delivery, Lsn, Origin};
+use crate::batch::{Delivery, Lsn, Origin, Transaction};
 use crate::sink::SinkError;
 use crate::sink::postgres::relaxed::{Bound, Cut};
 use std::ops::Range;
@@ -43,11 +43,28 @@ impl Session {
             let work = work(&self.client, &self.context, delivery);
             self.applier.look_up(work, range.clone()).await?;
         }
+        if !self.tells_all(delivery, range.clone()) {
+            return Ok(alone);
+        }
         let Some(relaxed) = &mut self.relaxed else {
             return Ok(alone);
         };
         let work = work(&self.client, &self.context, delivery);
         Ok(relaxed.cut(work, range, &self.applier))
+    }
+
+    /// Whether all rows are known when they come again: by the position, or by their key. Others are committed with the end of
+    /// their window alone, from where on they don't come again: between pieces of it something may be committed before.
+    fn tells_all(&self, delivery: &Delivery, range: Range<usize>) -> bool {
+        let is_in_place = |transaction: &Transaction| transaction.origin == Origin::Stream && !transaction.is_aside();
+        if delivery.batch.transactions.iter().all(is_in_place) {
+            return true;
+        }
+        let mut rows = delivery.rows[range].iter().filter(|row| row.op.is_of_a_table());
+        rows.all(|row| {
+            let target = self.applier.targets.get(&delivery.batch.relation(row).index);
+            is_in_place(delivery.batch.transaction(row)) || target.is_some_and(|target| target.keyed)
+        })
     }
 
     /// Applies a piece by all connections. `false` where that can't be: then nothing of it is applied, and what came

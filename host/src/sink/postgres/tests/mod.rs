@@ -7,6 +7,8 @@ use rowmill_tests::Cluster;
 use std::sync::Arc;
 
 mod aborted;
+mod copied;
+mod deferred;
 mod driven;
 mod exact;
 mod exactly_once;

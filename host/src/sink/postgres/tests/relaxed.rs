@@ -284,6 +284,44 @@ async fn connections_do_not_wait_for_each_other_for_ever() {
     assert_eq!(counts(&cluster), all(2 * ROWS));
 }
 
+/// Nothing tells a copied row of a table without a key from the same one once more: what comes behind it in the same window isn't
+/// divided, and the target has none of it before the window's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn copied_rows_without_a_key_are_committed_with_their_window_alone() {
+    let cluster = Arc::new(target(&format!("{TABLES}; CREATE TABLE bag (id int, note text)")));
+    let (mut sink, _) = open_relaxed(&cluster, Some(2)).await;
+    let columns = [("id", 23, "integer", true), ("note", 25, "text", true)];
+    let bag = super::seams::full(relation("bag", &columns));
+    let orders = orders();
+    let mut unit = Builder::new().copy(0x10, 1);
+    for _ in 0..3 {
+        unit = unit.row(Op::Read, &bag, Some(&[text("1"), text("equal")]), None);
+    }
+    unit = unit.copy(0x10, 2);
+    for id in 0..ROWS {
+        let id = id.to_string();
+        unit = unit.row(Op::Read, &orders, Some(&[text(&id), text("a"), NULL]), None);
+    }
+    let mut unit = unit.delivery(1);
+    Arc::make_mut(&mut unit.batch).keyless = true;
+
+    let held = holding(&cluster, "LOCK TABLE orders IN EXCLUSIVE MODE").await;
+    let again = unit.clone();
+    let writing = tokio::spawn(async move { (applied(&mut sink, &unit).await, sink) });
+    let waits = "SELECT least(count(*), 1) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass";
+    until(&cluster, waits, 1).await;
+    let end =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rowmill shop warehouse'";
+    cluster.sql("postgres", end).unwrap();
+    let (written, mut sink) = writing.await.unwrap();
+    assert!(matches!(written, Err(SinkError::Transient(_))), "{written:?}");
+    drop(held);
+    sink.open(&context("warehouse")).await.unwrap();
+    deliver(&mut sink, &again).await;
+    let found = "SELECT (SELECT count(*) FROM bag), count(*), count(DISTINCT id) FROM orders";
+    assert_eq!(cluster.sql("postgres", found).unwrap(), format!("3|{ROWS}|{ROWS}"));
+}
+
 /// Rows of a table that is divided by a column which another version of it hasn't are of no share, and yet not of nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_without_the_column_that_divides_are_applied_too() {

@@ -6,7 +6,7 @@ use super::*;
 use crate::batch::ReplicaIdentity;
 use std::sync::atomic::Ordering;
 
-fn full(relation: Arc<Relation>) -> Arc<Relation> {
+pub(super) fn full(relation: Arc<Relation>) -> Arc<Relation> {
     Arc::new(Relation {
         replica_identity: ReplicaIdentity::Full,
         ..Relation::clone(&relation)
@@ -88,7 +88,12 @@ async fn rows_of_tables_that_inherit_are_never_touched() {
         .update(&parent, &[text("1"), text("new")], None)
         .delete(&parent, &[text("2"), ABSENT])
         .update(&parent, &[text("7"), text("moved")], Some(&[text("3"), ABSENT]))
-        .row(Op::Upsert, &parent, Some(&[text("8"), text("moved")]), Some(&[text("4"), ABSENT]))
+        .row(
+            Op::Upsert,
+            &parent,
+            Some(&[text("8"), text("moved")]),
+            Some(&[text("4"), ABSENT]),
+        )
         .update(&bag, &[text("1"), text("new")], Some(&old("1")))
         .delete(&bag, &old("2"));
     deliver(&mut sink, &changes.delivery(1)).await;
@@ -107,6 +112,46 @@ async fn rows_of_tables_that_inherit_are_never_touched() {
     deliver(&mut sink, &emptied.delivery(2)).await;
     assert_eq!([left("parent"), left("bag")], [""; 2]);
     assert_eq!([left("child"), left("pouch")], [owned; 2]);
+}
+
+/// Keys that differ at the source may be one at the target where its type is narrower: they aren't divided by their texts.
+#[tokio::test]
+async fn keys_of_a_narrower_type_are_not_told_by_their_texts() {
+    let cluster = target(
+        "CREATE DOMAIN milli AS timestamp(3); CREATE DOMAIN short AS milli; \
+         CREATE TABLE same (at timestamp PRIMARY KEY); CREATE TABLE rounded (at timestamp(3) PRIMARY KEY); \
+         CREATE TABLE domains (at short PRIMARY KEY)",
+    );
+    let mut sink = open(&cluster).await;
+    let columns = [("at", 1114, "timestamp without time zone", true)];
+    let with = |table: &str, typmod: i32| {
+        let mut relation = relation(table, &columns);
+        Arc::make_mut(&mut relation).columns[0].typmod = typmod;
+        relation
+    };
+    let tables = [
+        (with("same", -1), true),
+        (with("same", 3), true),
+        (with("rounded", 3), true),
+        (with("rounded", -1), false),
+        (with("domains", 2), true),
+        (with("domains", -1), false),
+    ];
+    let none = Builder::new().transaction(0x10, Part::Whole);
+    let row = [text("2026-01-01 00:00:00.123")];
+    let changes = tables
+        .iter()
+        .fold(none, |changes, (table, _)| changes.delete(table, &row));
+    deliver(&mut sink, &changes.delivery(1)).await;
+    let applier = sink.session.as_ref().unwrap().applier();
+    for (table, divides) in &tables {
+        let typmod = table.columns[0].typmod;
+        assert_eq!(
+            applier.targets[&table.index].divides, *divides,
+            "{} of {typmod}",
+            table.table
+        );
+    }
 }
 
 /// Under REPLICA IDENTITY FULL all columns identify a row, NULLs among them, which no unique index finds.
