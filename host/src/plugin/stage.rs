@@ -4,11 +4,12 @@ mod again;
 mod isolate;
 mod plans;
 mod settle;
+mod told;
 mod truncate;
 
 use super::aside::{AsideCause, Counts};
 use super::breaker::Breaker;
-use super::chain::{PluginVersion, Projection};
+use super::chain::PluginVersion;
 use super::encode::{Encoder, Images, Wants, mark};
 use super::engine::Engine;
 use super::error::{self, Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
@@ -21,7 +22,7 @@ use super::refused::Refused;
 use super::split::Clock;
 use super::state::{Keeper, Kept};
 use super::transform;
-use crate::batch::{Batch, Op, Relation, Row};
+use crate::batch::{Batch, Op, Row};
 use crate::config::{FilterMode, OnError};
 use plans::Asked;
 use rowmill_abi::manifest;
@@ -168,39 +169,6 @@ impl Stage {
         })
     }
 
-    /// Hands over what the plugin counted since the last time.
-    pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
-        self.instance.take_metrics(into);
-    }
-
-    /// `None` where the plugin wasn't asked, or isn't called for it.
-    pub fn projection(&self, relation: &Relation) -> Option<Projection> {
-        let Plan::Use(plan) = &self.plans[*self.plan_of.get(&relation.index)? as usize] else {
-            return None;
-        };
-        let output = &plan.outputs[0];
-        let reads = plan
-            .read
-            .iter()
-            .map(|read| plan.input.columns[read.column].name.clone());
-        let columns = output.relation.columns.iter().zip(&output.columns);
-        let writes = columns
-            .filter(|(_, of)| of.writable)
-            .map(|(column, _)| column.name.clone());
-        Some(Projection {
-            reads: reads.collect(),
-            writes: writes.collect(),
-        })
-    }
-
-    pub fn fuel_used(&mut self) -> u64 {
-        self.instance.fuel_used()
-    }
-
-    pub fn memory_bytes(&self) -> usize {
-        self.instance.memory_bytes()
-    }
-
     /// Whether a fault is an error at once, whatever the policy is.
     pub fn strict(&mut self, strict: bool) {
         let policy = &mut self.plugin.policies.on_fault;
@@ -213,19 +181,6 @@ impl Stage {
 
     pub fn is_worn(&self) -> bool {
         self.instance.is_worn()
-    }
-
-    pub fn plugin(&self) -> &PluginVersion {
-        &self.plugin
-    }
-
-    pub fn wants_messages(&self) -> bool {
-        self.encoder.wants.messages
-    }
-
-    /// Of the last batch.
-    pub fn counts(&self) -> Counts {
-        self.counts
     }
 
     /// Takes rows through the plugin: what is left of them goes to `out`, and changes that it doesn't take are appended

@@ -1,6 +1,7 @@
 //! What a chain tells of itself: what its plugins read, count, take and use, and where they count their faults.
 
 use super::Chain;
+use crate::batch::Relation;
 use crate::plugin::aside::Counts;
 use crate::plugin::breaker::Faults;
 use crate::plugin::error::PluginError;
@@ -9,7 +10,6 @@ use crate::plugin::metrics::GuestMetrics;
 use crate::plugin::plan::Plan;
 use crate::plugin::split::Split;
 use crate::plugin::stage::Stage;
-use crate::batch::Relation;
 use std::sync::Arc;
 
 /// The columns that a plugin works on.
