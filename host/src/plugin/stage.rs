@@ -1,6 +1,7 @@
 //! One plugin of a chain: calls it with the rows of a batch, applies what it answers.
 
 mod again;
+mod before;
 mod isolate;
 mod plans;
 mod settle;
@@ -237,8 +238,7 @@ impl Stage {
         fanned_out: &mut bool,
     ) -> Result<usize, Box<Broken>> {
         let Range { start: from, end } = of;
-        let (out, refused) = (self.out.len(), self.refused.list.len());
-        let (rows_left, changes) = (self.scratch.rows_left, batch.changes());
+        let before = self.before(batch);
         self.clock.begin();
         let to = self
             .encoder
@@ -252,10 +252,7 @@ impl Stage {
                 Ok(to)
             }
             Err((hint, why)) => {
-                batch.take_back(changes);
-                self.out.truncate(out);
-                self.scratch.rows_left = rows_left;
-                self.refused.list.truncate(refused);
+                self.undo(batch, before);
                 if self.keeper.keeps() {
                     // It may have counted what is tried again.
                     self.instance.kill();

@@ -270,9 +270,10 @@ impl Chain {
         std::mem::swap(&mut self.original, rows);
         self.left.clear();
         let mut counts = Counts::default();
-        let changes = batch.changes();
+        let (changes, extent) = (batch.changes(), batch.extent());
         if let Err(error) = self.run(batch, rows, across, &mut counts) {
             batch.take_back(changes);
+            batch.cut(extent);
             rows.clear();
             rows.extend_from_slice(&self.original);
             return Err(error);

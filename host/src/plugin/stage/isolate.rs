@@ -219,15 +219,11 @@ impl Stage {
             return Ok(());
         }
         self.revive()?;
-        let (out, refused) = (self.out.len(), self.refused.list.len());
-        let (rows_left, changes) = (self.scratch.rows_left, batch.changes());
+        let before = self.before(batch);
         match self.attempt(batch, rows, hint..hint + 1, &mut false) {
             Ok(_) => {
                 // What came of it goes on in its turn.
-                batch.take_back(changes);
-                self.out.truncate(out);
-                self.scratch.rows_left = rows_left;
-                self.refused.list.truncate(refused);
+                self.undo(batch, before);
                 search.misled = true;
                 search.halve(of);
             }

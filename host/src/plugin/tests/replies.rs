@@ -141,6 +141,10 @@ fn p6_bad_replies() {
         (actions(&[ints(&[0, 0, 0])]), "wrong number"),
         (actions(&[arr(&[i(0), i(2), arr(&[i(1)])])]), "a patch is"),
         (actions(&[patch(0, 2, s("x"))]), "out of range"),
+        (
+            actions(&[arr(&[i(0), i(2), arr(&vec![[i(1), s("x")]; 8].concat())])]),
+            "more columns",
+        ),
         (actions(&[patch(0, 1, arr(&[]))]), "plain value"),
         (actions(&[patch(0, 1, vec![0xa2, 0xff, 0xfe])]), "UTF-8"),
         (actions(&[arr(&[i(0), i(3), i(1), arr(&[])])]), "out of range"),

@@ -46,10 +46,15 @@ impl Apply<'_, '_> {
         if len % 2 != 0 {
             return Ok(self.cursor.bad("a patch is [column, value, ...]")?);
         }
+        // One that repeats columns costs more than its bytes, as each cell that goes is noted.
+        if len / 2 > output.columns.len() {
+            return Ok(self.cursor.bad("a patch of more columns than there are")?);
+        }
         let made = self.copy(plan, image);
         let settle = image.partial || output.writes_key;
         self.written.clear();
         for _ in 0..len / 2 {
+            // There is one: there are no more pairs than columns.
             let at = self.cursor.index(output.columns.len() - 1)?;
             let column = output.columns[at];
             if !column.writable {
@@ -112,9 +117,11 @@ impl Apply<'_, '_> {
             if end <= u32::MAX as usize {
                 return Ok(Cell::arena(start, end - start));
             }
+            self.batch.arena.truncate(start);
             return bad_value(output, at, image, "too large");
         }
         let scalar = self.cursor.scalar()?;
+        let before = self.batch.arena.len();
         let what = match decode(output.columns[at].class, scalar, &mut self.batch.arena) {
             Ok(Decoded::Text(start)) => {
                 let end = self.batch.arena.len();
@@ -129,6 +136,7 @@ impl Apply<'_, '_> {
             Ok(Decoded::Unchanged | Decoded::Absent) => "none, where one is needed",
             Err(what) => what,
         };
+        self.batch.arena.truncate(before);
         bad_value(output, at, image, what)
     }
 

@@ -1,0 +1,118 @@
+//! What calls that fail, and instances that break, leave behind: no more than one of them.
+
+use super::*;
+use std::time::Duration as Time;
+
+const SET_ASIDE: Policies = Policies {
+    on_error: OnError::DeadLetter,
+    on_fault: OnFault::Isolate,
+    max_faults: 1_000,
+};
+
+fn roomy() -> Limits {
+    Limits {
+        memory: ByteSize(64 << 20),
+        output: ByteSize(4 << 20),
+        module: ByteSize(4 << 20),
+        time: Duration(Time::from_secs(5)),
+        ..limits()
+    }
+}
+
+/// A chain of one plugin, as its text is.
+fn chain(wat: &str, limits: &Limits) -> Chain {
+    let version = PluginVersion {
+        name: "guest".to_owned(),
+        module: ENGINE.load(&wat::parse_str(wat).unwrap(), limits).unwrap(),
+        config: serde_json::Value::Null,
+        limits: *limits,
+        policies: SET_ASIDE,
+    };
+    Chain::new(&ENGINE, &[version], FilterMode::Membership, Mode::Live).unwrap()
+}
+
+/// Inserts of changes of their own.
+fn inserts(values: impl IntoIterator<Item = String>) -> (Batch, Vec<Row>) {
+    let mut batch = batch(&people());
+    let insert = |(at, value): (usize, String)| Row {
+        ordinal: at as u64,
+        ..row(&mut batch, Op::Insert, None, Some(&["1", &value]))
+    };
+    let rows = values.into_iter().enumerate().map(insert).collect();
+    (batch, rows)
+}
+
+fn ordinals(processed: &Processed) -> Vec<u64> {
+    processed.aside.iter().map(|aside| aside.row.ordinal).collect()
+}
+
+/// It writes a word into the first row of a call; where one of the rows is `evil`, a megabyte, and behind its end a byte.
+fn writes_a_megabyte() -> String {
+    let honest = actions(&[patch(0, 1, s("kept"))]);
+    let evil = [actions(&[patch(0, 1, s(&"x".repeat(1 << 20)))]), vec![0]].concat();
+    let body = format!(
+        "(local $at i32) (local $end i32)
+        (local.set $at (local.get $ptr))
+        (local.set $end (i32.sub (i32.add (local.get $ptr) (local.get $len)) (i32.const 4)))
+        (block $none (loop $next
+            (br_if $none (i32.gt_s (local.get $at) (local.get $end)))
+            (if (i32.eq (i32.load (local.get $at)) (i32.const 0x6c697665)) (then (return (i64.const {}))))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br $next)))
+        (i64.const {})",
+        (BATCH_AT + honest.len()) << 32 | evil.len(),
+        BATCH_AT << 32 | honest.len(),
+    );
+    let guest = Guest {
+        body: Some(body.leak()),
+        ..transform(wishes(&[1], &[1], None), [honest, evil].concat())
+    };
+    guest.wat()
+}
+
+#[test]
+fn a_failed_call_leaves_nothing_in_the_batch() {
+    let mut chain = chain(&writes_a_megabyte(), &roomy());
+    for in_place in [false, true] {
+        let evil = [21, 42];
+        let email = |at| match evil.contains(&at) {
+            true => "evil".to_owned(),
+            false => "good".to_owned(),
+        };
+        let (mut batch, mut rows) = inserts((0..64).map(email));
+        let before = batch.extent();
+        let mut processed = Processed::default();
+        match in_place {
+            true => chain.process_in_place(&mut batch, &mut rows, &mut processed).unwrap(),
+            false => chain.process(&mut batch, &mut rows, &mut processed).unwrap(),
+        }
+        assert_eq!((ordinals(&processed), rows.len()), (vec![21, 42], 62));
+        let left = shown(&batch, &rows);
+        let kept = left.iter().filter(|row| row.as_str() == "insert 1 kept").count();
+        assert!(kept > 0);
+        let after = batch.extent();
+        assert_eq!(
+            after.arena - before.arena,
+            kept * "kept".len(),
+            "what went on, and no more"
+        );
+        let copied = if in_place { 0 } else { 2 * rows.len() };
+        assert!(after.cells - before.cells <= copied, "{after:?}");
+        assert!(batch.changes() <= kept);
+    }
+}
+
+#[test]
+fn a_plugin_that_stops_takes_back_what_others_before_it_wrote() {
+    let breaking = filter(wishes(&[1], &[], None), arr(&[i(77)]));
+    let versions = [masking(3).version("mask").unwrap(), breaking.version("guest").unwrap()];
+    let mut chain = Chain::new(&ENGINE, &versions, FilterMode::Membership, Mode::Live).unwrap();
+    let (mut batch, mut rows) = inserts(["a", "b", "c"].map(str::to_owned));
+    let before = format!("{:?}", batch.extent());
+    for _ in 0..3 {
+        let failed = chain.process(&mut batch, &mut rows, &mut Processed::default());
+        assert!(failed.is_err());
+        assert_eq!(format!("{:?}", batch.extent()), before);
+        assert_eq!(shown(&batch, &rows), ["insert 1 a", "insert 1 b", "insert 1 c"]);
+    }
+}
