@@ -211,3 +211,33 @@ fn bad_schema_replies() {
         assert_eq!(fault.kind, FaultKind::BadReply);
     }
 }
+
+/// One that Postgres may have, and that sends rows: `CREATE TABLE t ()`.
+#[test]
+fn a_table_without_columns() {
+    let sent = |action: Vec<u8>| -> Result<Vec<String>, PluginError> {
+        let takes_all = arr(&[i(0), i(0), nil(), nil(), i(0), nil()]);
+        let mut chain = transform(takes_all, actions(&[action])).chain()?;
+        let mut batch = batch(&table(&[]));
+        let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&[]))];
+        chain.process(&mut batch, &mut rows, &mut Processed::default())?;
+        Ok(shown(&batch, &rows))
+    };
+    for action in [
+        arr(&[i(0), i(2), arr(&[i(0), s("x")])]),
+        arr(&[i(0), i(2), arr(&vec![[i(0), s("x")]; 8].concat())]),
+        arr(&[i(0), i(5), s("elsewhere"), arr(&[i(0), s("x")])]),
+    ] {
+        let (kind, message) = fault_of(sent(action));
+        assert_eq!(kind, FaultKind::BadReply);
+        assert!(message.contains("more columns"), "{message}");
+    }
+    for action in [
+        arr(&[i(0), i(2), arr(&[])]),
+        arr(&[i(0), i(3), i(0), arr(&[])]),
+        arr(&[i(0), i(5), s("elsewhere"), arr(&[])]),
+        arr(&[i(0), i(4), arr(&[arr(&[i(0), i(0), arr(&[]), nil()])])]),
+    ] {
+        assert_eq!(sent(action).unwrap(), ["insert "]);
+    }
+}
