@@ -269,10 +269,8 @@ impl Instance {
 
     /// What an instance counted before it broke isn't lost.
     pub fn inherit_metrics(&mut self, broken: &mut Self) {
-        let mut metrics = std::mem::take(&mut broken.store.data_mut().metrics);
-        let own = &mut self.store.data_mut().metrics;
-        metrics.append(own);
-        *own = metrics;
+        let before = std::mem::take(&mut broken.store.data_mut().metrics);
+        self.store.data_mut().inherit_metrics(before);
     }
 
     /// The instance must not be used again after what it has done.

@@ -1,6 +1,7 @@
 //! What calls that fail, and instances that break, leave behind: no more than one of them.
 
 use super::*;
+use crate::plugin::GuestMetrics;
 use std::time::Duration as Time;
 
 const SET_ASIDE: Policies = Policies {
@@ -29,6 +30,13 @@ fn chain(wat: &str, limits: &Limits) -> Chain {
         policies: SET_ASIDE,
     };
     Chain::new(&ENGINE, &[version], FilterMode::Membership, Mode::Live).unwrap()
+}
+
+/// The module with more at the beginning of one of its functions.
+fn with_more(guest: &Guest, head: &str, more: &str) -> String {
+    let wat = guest.wat();
+    assert!(wat.contains(head), "{head}");
+    wat.replace(head, &format!("{head} {more}"))
 }
 
 /// Inserts of changes of their own.
@@ -115,4 +123,39 @@ fn a_plugin_that_stops_takes_back_what_others_before_it_wrote() {
         assert_eq!(format!("{:?}", batch.extent()), before);
         assert_eq!(shown(&batch, &rows), ["insert 1 a", "insert 1 b", "insert 1 c"]);
     }
+}
+
+/// A hundred names by the clock, as it starts.
+#[test]
+fn instances_that_break_have_the_names_of_one() {
+    let guest = Guest {
+        imports: r#"(import "rowmill" "metric" (func $metric (param i32 i32 i32 f64)))
+            (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))"#,
+        body: Some("(unreachable)"),
+        ..transform(wishes(&[1], &[1], None), Vec::new())
+    };
+    let names = "(local $at i32) (local $digit i32) (local $value i64)
+        (drop (call $clock (i32.const 0) (i64.const 0) (i32.const 0)))
+        (loop $names
+            (local.set $value (i64.add (i64.load (i32.const 0)) (i64.extend_i32_u (local.get $at))))
+            (local.set $digit (i32.const 0))
+            (loop $digits
+                (i32.store8 (i32.add (i32.const 8) (local.get $digit))
+                    (i32.add (i32.const 97) (i32.and (i32.wrap_i64 (local.get $value)) (i32.const 15))))
+                (local.set $value (i64.shr_u (local.get $value) (i64.const 4)))
+                (local.set $digit (i32.add (local.get $digit) (i32.const 1)))
+                (br_if $digits (i32.lt_u (local.get $digit) (i32.const 16))))
+            (call $metric (i32.const 0) (i32.const 8) (i32.const 16) (f64.const 1))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $names (i32.lt_u (local.get $at) (i32.const 100))))";
+    let head = r#"(func (export "rowmill_init") (param i32 i32) (result i64)"#;
+    let mut chain = chain(&with_more(&guest, head, names), &roomy());
+    let (mut batch, mut rows) = inserts((0..10).map(|at| at.to_string()));
+    let mut processed = Processed::default();
+    chain.process(&mut batch, &mut rows, &mut processed).unwrap();
+    assert_eq!(processed.aside.len(), 10);
+    assert!(processed.counts.instances_made >= 10, "{:?}", processed.counts);
+    let metrics = GuestMetrics::default();
+    chain.take_metrics(&metrics);
+    assert_eq!(metrics.take().len(), 100);
 }
