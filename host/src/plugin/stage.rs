@@ -11,6 +11,7 @@ mod truncate;
 use super::aside::{AsideCause, Counts};
 use super::breaker::Breaker;
 use super::chain::PluginVersion;
+use super::deadline::Spent;
 use super::encode::{Encoder, Images, Wants, mark};
 use super::engine::Engine;
 use super::error::{self, Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
@@ -71,6 +72,8 @@ pub(crate) struct Stage {
     next: Option<u32>,
     /// Of the batch at hand.
     counts: Counts,
+    /// What rows of the batch that didn't fit into the guest have cost so far.
+    unfit: Spent,
     pub(super) clock: Clock,
 }
 
@@ -166,6 +169,7 @@ impl Stage {
             breaker: Arc::new(Mutex::new(Breaker::new(plugin.policies.max_faults))),
             next: None,
             counts: Counts::default(),
+            unfit: Spent::default(),
             clock: Clock::default(),
         })
     }
@@ -182,6 +186,11 @@ impl Stage {
 
     pub fn is_worn(&self) -> bool {
         self.instance.is_worn()
+    }
+
+    /// What follows is of another batch, whose rows may come in several pieces.
+    pub fn begin(&mut self) {
+        self.unfit = Spent::default();
     }
 
     /// Takes rows through the plugin: what is left of them goes to `out`, and changes that it doesn't take are appended

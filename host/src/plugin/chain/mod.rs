@@ -232,6 +232,7 @@ impl Chain {
         if is_empty || rows.is_empty() {
             return Ok(());
         }
+        self.all_stages().for_each(Stage::begin);
         match self.stateful {
             true => self.in_pieces(batch, rows, processed, waits),
             false => self.once(batch, rows, processed, Around::default()),

@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::plugin::chain::PluginVersion;
 use crate::plugin::compiled::check_abi;
 use crate::plugin::cursor::{Reply, open};
+use crate::plugin::deadline::Spent;
 use crate::plugin::encode::Encoder;
 use crate::plugin::engine::Engine;
 use crate::plugin::entries::SharedEntries;
@@ -291,6 +292,11 @@ impl Instance {
             panic: None,
             backtrace: None,
         })
+    }
+
+    /// Since the last call began, and what had to be made ready for it.
+    pub fn spent(&self) -> Spent {
+        self.store.data().deadline.spent()
     }
 
     pub fn is_dead(&self) -> bool {

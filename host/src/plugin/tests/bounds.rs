@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plugin::GuestMetrics;
+use crate::plugin::deadline::thread_cpu_time;
 use std::time::Duration as Time;
 
 const SET_ASIDE: Policies = Policies {
@@ -158,4 +159,52 @@ fn instances_that_break_have_the_names_of_one() {
     let metrics = GuestMetrics::default();
     chain.take_metrics(&metrics);
     assert_eq!(metrics.take().len(), 100);
+}
+
+/// It takes its time to find that it has no room for more than 64 KiB.
+fn slow_to_refuse(limits: &Limits) -> Chain {
+    let head = r#"(func (export "rowmill_alloc") (param $len i32) (result i32) (local $at i32)"#;
+    let more = "(local $left i32)
+        (if (i32.gt_u (local.get $len) (i32.const 65536)) (then
+            (local.set $left (i32.const 10000000))
+            (loop $on
+                (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+                (br_if $on (local.get $left)))
+            (return (i32.const 0))))";
+    let guest = transform(wishes(&[1], &[1], None), actions(&[]));
+    chain(&with_more(&guest, head, more), limits)
+}
+
+/// Several in a call, and one that is a call by itself.
+#[test]
+fn rows_that_do_not_fit_have_a_bound_of_time_in_all() {
+    for (bytes, in_a_call) in [(70_000, 3), (300_000, 1)] {
+        let large = |rows: usize| inserts((0..rows).map(|_| "x".repeat(bytes)));
+        let mut patient = slow_to_refuse(&roomy());
+        let (mut batch, mut rows) = large(in_a_call);
+        let mut processed = Processed::default();
+        let began = thread_cpu_time();
+        patient.process(&mut batch, &mut rows, &mut processed).unwrap();
+        let one_call = thread_cpu_time() - began;
+        assert_eq!((processed.aside.len(), rows.len()), (in_a_call, 0));
+
+        let hurried = Limits {
+            isolation: Duration(one_call * 3),
+            ..roomy()
+        };
+        let mut hurried = slow_to_refuse(&hurried);
+        let (mut batch, mut rows) = large(in_a_call * 20);
+        let mut processed = Processed::default();
+        let error = hurried.process(&mut batch, &mut rows, &mut processed).unwrap_err();
+        let text = text_of(&error);
+        assert!(
+            text.contains("E0314") && text.contains("don't fit into its memory"),
+            "{text}"
+        );
+        assert_eq!((processed.aside.len(), rows.len()), (0, in_a_call * 20));
+        // Each batch has its time.
+        let (mut batch, mut rows) = large(in_a_call);
+        hurried.process(&mut batch, &mut rows, &mut processed).unwrap();
+        assert_eq!((processed.aside.len(), rows.len()), (in_a_call, 0));
+    }
 }
