@@ -5,7 +5,7 @@ use super::{Applied, Apply, Image, Target, breach};
 use crate::batch::{Batch, Cell, OldImage, Op, Row, Tuple, Value};
 use crate::plugin::filter::Unapplied;
 use crate::plugin::plan::{InUse, Output};
-use crate::plugin::values::{Class, Decoded, append_f64, decode};
+use crate::plugin::values::{Class, Decoded, append_f64, decode, is_hex_of};
 use rowmill_abi::{FAN_OUT_MAX, op};
 
 /// What `Cursor::short_text` gives at most.
@@ -168,6 +168,7 @@ impl Apply<'_, '_> {
         let absent = std::iter::repeat_n(Cell::ABSENT, usize::from(output.relation.slots));
         let made = self.batch.push_tuple(absent);
         for (at, column) in output.columns.iter().enumerate() {
+            let written = self.batch.arena.len();
             let value = self.value(output, at, image)?;
             if image.key_only && !column.key {
                 continue;
@@ -175,6 +176,8 @@ impl Apply<'_, '_> {
             *cell(self.batch, made, column.slot) = value;
             if !column.writable {
                 self.keep(output, at, made, image)?;
+                // It is there already.
+                self.batch.arena.truncate(written);
             }
             if image.key_only && *cell(self.batch, made, column.slot) == Cell::ABSENT {
                 return no_key(output, at, image);
@@ -193,7 +196,12 @@ impl Apply<'_, '_> {
                 self.batch.cells[image.tuple.0 as usize + usize::from(column.slot)],
             ),
         };
-        if self.batch.value(made, column.slot) != was {
+        let is_same = match (was, self.batch.value(made, column.slot)) {
+            // A long bytea stands there as it was received.
+            (Value::Binary(bytes), Value::Text(text)) => is_hex_of(text, bytes),
+            (was, is) => was == is,
+        };
+        if !is_same {
             return undeclared(output, at, image);
         }
         *cell(self.batch, made, column.slot) = original;
