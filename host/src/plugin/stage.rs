@@ -46,6 +46,8 @@ pub(crate) struct Stage {
     pub(super) saved_metrics: Vec<Vec<Metric>>,
     /// Counts the instances.
     generation: u32,
+    /// Whether the present one has taken a call.
+    pub(super) worked: bool,
     kind: Kind,
     images: Images,
     mode: FilterMode,
@@ -104,6 +106,8 @@ struct Broken {
     hint: Option<usize>,
     /// The one row that the guest got, where it was one.
     only: Option<usize>,
+    /// Whether the instance had taken calls before.
+    worked: bool,
     why: Why,
 }
 
@@ -145,6 +149,7 @@ impl Stage {
             keeper: Keeper::new(plugin.module.manifest(), kept),
             saved_metrics: Vec::new(),
             generation: 0,
+            worked: false,
             kind: of_module.kind,
             images: match (of_module.kind, mode) {
                 (Kind::Transform, _) => Images::All,
@@ -182,10 +187,6 @@ impl Stage {
         } else if let Some(lenient) = self.lenient.take() {
             *policy = lenient;
         }
-    }
-
-    pub fn is_worn(&self) -> bool {
-        self.instance.is_worn()
     }
 
     /// What follows is of another batch, whose rows may come in several pieces.
@@ -279,6 +280,7 @@ impl Stage {
         Box::new(Broken {
             hint: hint.and_then(row),
             only: if is_one { row(0) } else { None },
+            worked: self.worked,
             rows,
             why,
         })

@@ -94,12 +94,6 @@ impl Chain {
         stages.map(Stage::memory_bytes).sum()
     }
 
-    /// Whether a guest has taken more than half of the memory that it may have: time for a new chain, at a commit, before
-    /// it runs into its limit.
-    pub fn is_worn(&self) -> bool {
-        self.undivided().any(|chain| chain.stages.iter().any(Stage::is_worn))
-    }
-
     /// Whether a fault is an error at once, whatever the plugins' policies are.
     pub(crate) fn strict(&mut self, strict: bool) {
         self.all_stages().for_each(|stage| stage.strict(strict));

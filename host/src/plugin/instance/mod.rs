@@ -249,10 +249,6 @@ impl Instance {
         self.memory.data_size(&self.store)
     }
 
-    pub fn is_worn(&self) -> bool {
-        self.memory.data_size(&self.store) > self.store.data().limiter.memory_bytes / 2
-    }
-
     pub fn take_metrics(&mut self, into: &crate::plugin::GuestMetrics) {
         for metric in self.store.data_mut().take_metrics() {
             into.add(&self.name, metric);

@@ -28,6 +28,17 @@ enum Part {
     Broken(Box<Broken>),
 }
 
+impl Why {
+    /// Whether an instance with nothing else in its memory may be able to.
+    fn is_want_of_memory(&self, memory: u64) -> bool {
+        match self {
+            Self::Fault(fault) => fault.kind == FaultKind::Memory,
+            Self::TooLarge { bytes } => *bytes as u64 <= memory,
+            Self::Stop(_) => false,
+        }
+    }
+}
+
 impl Part {
     fn rows(&self) -> usize {
         match self {
@@ -148,6 +159,7 @@ impl Stage {
             rows: of,
             hint,
             only,
+            worked,
             why,
         } = broken;
         // Rows that the guest never got are not in doubt.
@@ -158,9 +170,16 @@ impl Stage {
                 rows,
                 hint,
                 only: Some(only),
+                worked,
                 why,
             })));
             search.push(of.start..only);
+            return Ok(());
+        }
+        // What an instance has taken in calls before and never given back is no fault of the row at hand.
+        if worked && of.len() == 1 && why.is_want_of_memory(self.plugin.limits.memory.0) {
+            self.instance.kill();
+            search.push(of);
             return Ok(());
         }
         let mut fault = match why {
