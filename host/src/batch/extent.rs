@@ -22,9 +22,14 @@ impl Batch {
 
     /// Takes back what was appended since then. No row may point there.
     pub fn cut(&mut self, to: Extent) {
+        self.cut_values(to);
+        self.relations.truncate(to.relations);
+    }
+
+    /// The same, but for relations: whoever has appended one may know where it is.
+    pub fn cut_values(&mut self, to: Extent) {
         self.arena.truncate(to.arena);
         self.cells.truncate(to.cells);
-        self.relations.truncate(to.relations);
         self.truncates.truncate(to.truncates);
     }
 }

@@ -10,8 +10,11 @@ use crate::plugin::fuzzing::{
 };
 use std::sync::Arc;
 
+/// Name, type, whether it is part of the key, and its text in an image.
+type Described = (&'static str, u32, bool, &'static str);
+
 /// One column of each class, and the texts of one image.
-const COLUMNS: [(&str, u32, bool, &str); 8] = [
+const COLUMNS: [Described; 8] = [
     ("id", 23, true, "1"),
     ("email", 25, false, "a@example.org"),
     ("count", 20, false, "-9223372036854775808"),
@@ -22,7 +25,10 @@ const COLUMNS: [(&str, u32, bool, &str); 8] = [
     ("small", 21, false, "7"),
 ];
 
-/// The first byte says which kind of plugin it is, the next two how long the reply to `rowmill_schema` is; what follows
+/// In the first byte: the table has no columns, as one of Postgres may.
+const BARE: u8 = 0x80;
+
+/// The first byte says which kind of plugin it is and whether its table has columns, the next two how long the reply to `rowmill_schema` is; what follows
 /// it is the reply to `rowmill_batch`.
 pub(super) fn guest_reply(bytes: &[u8]) {
     let [which, high, low, replies @ ..] = bytes else {
@@ -35,14 +41,15 @@ pub(super) fn guest_reply(bytes: &[u8]) {
         1 => (Kind::Filter, FilterMode::Membership, Images::Judged),
         _ => (Kind::Filter, FilterMode::Event, Images::Newest),
     };
-    let relation = table(COLUMNS.iter().map(|(name, oid, key, _)| (*name, *oid, *key)));
+    let columns: &[Described] = if which & BARE == 0 { &COLUMNS[..] } else { &[] };
+    let relation = table(columns.iter().map(|(name, oid, key, _)| (*name, *oid, *key)));
     let Ok(SchemaReply::Use(wishes)) = parse_schema(schema, relation.columns.len()) else {
         return;
     };
     let Ok(plan) = build(kind, &wishes, &relation, &Shapes::default()) else {
         return;
     };
-    let (mut batch, rows) = changes(&relation);
+    let (mut batch, rows) = changes(&relation, columns);
     let originals = batch.clone();
     let plans = [Plan::Use(Box::new(plan))];
     let mut entries = [Entry {
@@ -126,18 +133,20 @@ fn nothing_undeclared(plan: &InUse, originals: &Batch, rows: &[Row], batch: &Bat
 }
 
 /// A change of each kind, with old images of each kind.
-fn changes(relation: &Arc<Relation>) -> (Batch, Vec<Row>) {
+fn changes(relation: &Arc<Relation>, columns: &[Described]) -> (Batch, Vec<Row>) {
     let mut batch = Batch {
         relations: vec![Arc::clone(relation)],
         transactions: vec![transaction()],
         ..Batch::default()
     };
-    let (full, key, toast) = (image(&mut batch), image(&mut batch), image(&mut batch));
+    let [full, key, toast] = std::array::from_fn(|_| image(&mut batch, columns));
     for slot in 1..relation.slots {
         batch.set(key, slot, Cell::ABSENT);
     }
-    batch.set(toast, 1, Cell::UNCHANGED);
-    batch.set(toast, 6, Cell::NULL);
+    if !columns.is_empty() {
+        batch.set(toast, 1, Cell::UNCHANGED);
+        batch.set(toast, 6, Cell::NULL);
+    }
     let row = |op, old: Option<(OldImage, Tuple)>, new| Row {
         relation: 0,
         transaction: 0,
@@ -163,8 +172,8 @@ fn changes(relation: &Arc<Relation>) -> (Batch, Vec<Row>) {
     (batch, rows)
 }
 
-fn image(batch: &mut Batch) -> Tuple {
-    let cells: Vec<Cell> = COLUMNS
+fn image(batch: &mut Batch, columns: &[Described]) -> Tuple {
+    let cells: Vec<Cell> = columns
         .iter()
         .map(|(.., text)| batch.text_cell(text.as_bytes()))
         .collect();

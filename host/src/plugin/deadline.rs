@@ -42,12 +42,45 @@ impl Deadline {
 
     /// The ticks are over: is the time?
     pub fn look(&mut self) -> UpdateDeadline {
-        let used = thread_cpu_time().saturating_sub(self.cpu_start);
-        if used >= self.limit || self.wall_start.elapsed() >= self.limit * WALL_FACTOR {
+        let spent = self.spent();
+        if spent.reaches(self.limit) {
             self.expired = true;
             return UpdateDeadline::Interrupt;
         }
-        UpdateDeadline::Continue(ticks(self.limit - used))
+        UpdateDeadline::Continue(ticks(self.limit - spent.cpu))
+    }
+
+    /// Since the call began.
+    pub fn spent(&self) -> Spent {
+        Spent {
+            cpu: thread_cpu_time().saturating_sub(self.cpu_start),
+            wall: self.wall_start.elapsed(),
+        }
+    }
+}
+
+/// Time by both clocks: of the thread's CPU, so that a loaded machine is no fault, and on the wall.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    pub cpu: Duration,
+    pub wall: Duration,
+}
+
+impl Spent {
+    /// Whether so much CPU time is used up, or [`WALL_FACTOR`] times that by the clock on the wall.
+    pub fn reaches(self, limit: Duration) -> bool {
+        self.cpu >= limit || self.wall >= limit * WALL_FACTOR
+    }
+}
+
+impl std::ops::Add for Spent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu + other.cpu,
+            wall: self.wall + other.wall,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::deadline::Deadline;
 use super::encode::Seed;
 use super::error::{GUEST_TEXT_MAX, guest_text};
 use super::kv;
-use super::metrics::{COUNTER, HISTOGRAM, Metric};
+use super::metrics::{COUNTER, HISTOGRAM, METRICS_MAX, Metric};
 use crate::config::Limits;
 use rowmill_abi::IMPORT_MODULE;
 use sha2::{Digest, Sha256};
@@ -17,8 +17,6 @@ pub(crate) const IMPORTS: [&str; 5] = ["log", "panic", "metric", "now_us", "rand
 /// Lines that all instances of a module may log in [`LOG_WINDOW`].
 const LOG_LINES_MAX: u32 = 20;
 const LOG_WINDOW: Duration = Duration::from_secs(1);
-/// Names of metrics that an instance may use.
-const METRICS_MAX: usize = 100;
 const METRIC_NAME_MAX: usize = 100;
 /// Random bytes of one call: none needs more, and the call isn't stopped while they are made.
 pub(crate) const RANDOM_BYTES_MAX: usize = 64 * 1024;
@@ -137,9 +135,25 @@ impl HostState {
         })
     }
 
+    /// What the instance before this one has counted comes before what this one has by now. The names of both together are
+    /// no more than one may have.
+    pub fn inherit_metrics(&mut self, before: Vec<Metric>) {
+        for metric in std::mem::replace(&mut self.metrics, before) {
+            if let Some(known) = self.known_metric(metric.kind, &metric.name) {
+                known.add(&metric);
+            } else if self.metrics.len() < METRICS_MAX {
+                self.metrics.push(metric);
+            }
+        }
+    }
+
+    fn known_metric(&mut self, kind: i32, name: &str) -> Option<&mut Metric> {
+        let is_same = |metric: &&mut Metric| metric.kind == kind && metric.name == name;
+        self.metrics.iter_mut().find(is_same)
+    }
+
     fn metric(&mut self, kind: i32, name: &str, value: f64) {
-        let known = |metric: &&mut Metric| metric.kind == kind && metric.name == name;
-        if let Some(metric) = self.metrics.iter_mut().find(known) {
+        if let Some(metric) = self.known_metric(kind, name) {
             return metric.observe(value);
         }
         if self.metrics.len() < METRICS_MAX && (COUNTER..=HISTOGRAM).contains(&kind) {

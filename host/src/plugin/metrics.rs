@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Upper bounds of a histogram's buckets: powers of ten, as nothing is known of what a plugin measures.
 pub const BUCKETS: [f64; 13] = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
+/// Names that a plugin may use, those of its instances together. What is beyond is passed over.
+pub const METRICS_MAX: usize = 100;
 /// A counter, of which the sum counts.
 pub const COUNTER: i32 = 0;
 /// A gauge, of which the last value counts.

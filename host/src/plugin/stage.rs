@@ -1,14 +1,17 @@
 //! One plugin of a chain: calls it with the rows of a batch, applies what it answers.
 
 mod again;
+mod before;
 mod isolate;
 mod plans;
 mod settle;
+mod told;
 mod truncate;
 
 use super::aside::{AsideCause, Counts};
 use super::breaker::Breaker;
-use super::chain::{PluginVersion, Projection};
+use super::chain::PluginVersion;
+use super::deadline::Spent;
 use super::encode::{Encoder, Images, Wants, mark};
 use super::engine::Engine;
 use super::error::{self, Fault, FaultKind, PluginError, RowError, RowErrorKind, RowPlace};
@@ -21,7 +24,7 @@ use super::refused::Refused;
 use super::split::Clock;
 use super::state::{Keeper, Kept};
 use super::transform;
-use crate::batch::{Batch, Op, Relation, Row};
+use crate::batch::{Batch, Op, Row};
 use crate::config::{FilterMode, OnError};
 use plans::Asked;
 use rowmill_abi::manifest;
@@ -43,6 +46,8 @@ pub(crate) struct Stage {
     pub(super) saved_metrics: Vec<Vec<Metric>>,
     /// Counts the instances.
     generation: u32,
+    /// Whether the present one has taken a call.
+    pub(super) worked: bool,
     kind: Kind,
     images: Images,
     mode: FilterMode,
@@ -69,6 +74,8 @@ pub(crate) struct Stage {
     next: Option<u32>,
     /// Of the batch at hand.
     counts: Counts,
+    /// What rows of the batch that didn't fit into the guest have cost so far.
+    unfit: Spent,
     pub(super) clock: Clock,
 }
 
@@ -99,6 +106,8 @@ struct Broken {
     hint: Option<usize>,
     /// The one row that the guest got, where it was one.
     only: Option<usize>,
+    /// Whether the instance had taken calls before.
+    worked: bool,
     why: Why,
 }
 
@@ -140,6 +149,7 @@ impl Stage {
             keeper: Keeper::new(plugin.module.manifest(), kept),
             saved_metrics: Vec::new(),
             generation: 0,
+            worked: false,
             kind: of_module.kind,
             images: match (of_module.kind, mode) {
                 (Kind::Transform, _) => Images::All,
@@ -164,41 +174,9 @@ impl Stage {
             breaker: Arc::new(Mutex::new(Breaker::new(plugin.policies.max_faults))),
             next: None,
             counts: Counts::default(),
+            unfit: Spent::default(),
             clock: Clock::default(),
         })
-    }
-
-    /// Hands over what the plugin counted since the last time.
-    pub fn take_metrics(&mut self, into: &super::GuestMetrics) {
-        self.instance.take_metrics(into);
-    }
-
-    /// `None` where the plugin wasn't asked, or isn't called for it.
-    pub fn projection(&self, relation: &Relation) -> Option<Projection> {
-        let Plan::Use(plan) = &self.plans[*self.plan_of.get(&relation.index)? as usize] else {
-            return None;
-        };
-        let output = &plan.outputs[0];
-        let reads = plan
-            .read
-            .iter()
-            .map(|read| plan.input.columns[read.column].name.clone());
-        let columns = output.relation.columns.iter().zip(&output.columns);
-        let writes = columns
-            .filter(|(_, of)| of.writable)
-            .map(|(column, _)| column.name.clone());
-        Some(Projection {
-            reads: reads.collect(),
-            writes: writes.collect(),
-        })
-    }
-
-    pub fn fuel_used(&mut self) -> u64 {
-        self.instance.fuel_used()
-    }
-
-    pub fn memory_bytes(&self) -> usize {
-        self.instance.memory_bytes()
     }
 
     /// Whether a fault is an error at once, whatever the policy is.
@@ -211,21 +189,9 @@ impl Stage {
         }
     }
 
-    pub fn is_worn(&self) -> bool {
-        self.instance.is_worn()
-    }
-
-    pub fn plugin(&self) -> &PluginVersion {
-        &self.plugin
-    }
-
-    pub fn wants_messages(&self) -> bool {
-        self.encoder.wants.messages
-    }
-
-    /// Of the last batch.
-    pub fn counts(&self) -> Counts {
-        self.counts
+    /// What follows is of another batch, whose rows may come in several pieces.
+    pub fn begin(&mut self) {
+        self.unfit = Spent::default();
     }
 
     /// Takes rows through the plugin: what is left of them goes to `out`, and changes that it doesn't take are appended
@@ -282,8 +248,7 @@ impl Stage {
         fanned_out: &mut bool,
     ) -> Result<usize, Box<Broken>> {
         let Range { start: from, end } = of;
-        let (out, refused) = (self.out.len(), self.refused.list.len());
-        let (rows_left, changes) = (self.scratch.rows_left, batch.changes());
+        let before = self.before(batch);
         self.clock.begin();
         let to = self
             .encoder
@@ -297,10 +262,7 @@ impl Stage {
                 Ok(to)
             }
             Err((hint, why)) => {
-                batch.take_back(changes);
-                self.out.truncate(out);
-                self.scratch.rows_left = rows_left;
-                self.refused.list.truncate(refused);
+                self.undo(batch, before);
                 if self.keeper.keeps() {
                     // It may have counted what is tried again.
                     self.instance.kill();
@@ -318,6 +280,7 @@ impl Stage {
         Box::new(Broken {
             hint: hint.and_then(row),
             only: if is_one { row(0) } else { None },
+            worked: self.worked,
             rows,
             why,
         })

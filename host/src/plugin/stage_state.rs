@@ -9,6 +9,7 @@ impl Stage {
     /// A call was answered and its reply taken: it is never undone from here on.
     pub(super) fn accepted(&mut self) -> Result<(), PluginError> {
         self.instance.accept();
+        self.worked = true;
         let (instance, encoder) = (&self.instance, &self.encoder);
         self.keeper.accepted(|| instance.last_call(encoder));
         if self.keeper.wants_base() {

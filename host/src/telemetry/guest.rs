@@ -12,7 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 type Labels = [(&'static str, String); 2];
 
-/// All that plugins have counted since the process began.
+/// All that plugins have counted since the process began. Each has so many names, however many instances and versions there
+/// were of it: the first ones.
 #[derive(Debug, Default)]
 pub(super) struct GuestTotals(Mutex<BTreeMap<(String, i32), BTreeMap<Labels, Metric>>>);
 
@@ -20,12 +21,12 @@ impl GuestTotals {
     pub fn add(&self, pipeline: &str, plugin: &str, more: &Metric) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let labels = [("pipeline", pipeline.to_owned()), ("plugin", plugin.to_owned())];
-        let of_name = all.entry((metric_name(&more.name), more.kind)).or_default();
-        match of_name.get_mut(&labels) {
-            Some(total) => total.add(more),
-            None => {
-                of_name.insert(labels, more.clone());
-            }
+        let name = (metric_name(&more.name), more.kind);
+        if let Some(total) = all.get_mut(&name).and_then(|of_name| of_name.get_mut(&labels)) {
+            return total.add(more);
+        }
+        if all.values().filter(|of_name| of_name.contains_key(&labels)).count() < metric::METRICS_MAX {
+            all.entry(name).or_default().insert(labels, more.clone());
         }
     }
 }
@@ -74,4 +75,34 @@ fn metric_name(name: &str) -> String {
         }
     };
     format!("plugin_{}", name.chars().map(allowed).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_has_a_hundred_names_whatever_its_instances_bring() {
+        let totals = GuestTotals::default();
+        let count = |plugin: &str, name: &str| {
+            let mut one = Metric::new(metric::COUNTER, name);
+            one.observe(1.0);
+            totals.add("orders", plugin, &one);
+        };
+        count("other", "rows");
+        (0..1_000).for_each(|at| count("many", &format!("n{at}")));
+        (0..1_000).for_each(|at| count("many", &format!("n{}", at % 100)));
+        count("other", "seen");
+        let all = totals.0.lock().unwrap();
+        let of = |plugin: &str| {
+            let labels = [("pipeline", "orders".to_owned()), ("plugin", plugin.to_owned())];
+            let series = all
+                .values()
+                .filter_map(|of_name| of_name.get(&labels).map(|total| total.value));
+            series.collect::<Vec<_>>()
+        };
+        assert_eq!(of("many"), [11.0; 100]);
+        assert_eq!(of("other"), [1.0; 2]);
+        assert_eq!(all.len(), 102, "no name without a plugin that has counted it");
+    }
 }

@@ -4,6 +4,7 @@ use crate::batch::Batch;
 use crate::plugin::chain::PluginVersion;
 use crate::plugin::compiled::check_abi;
 use crate::plugin::cursor::{Reply, open};
+use crate::plugin::deadline::Spent;
 use crate::plugin::encode::Encoder;
 use crate::plugin::engine::Engine;
 use crate::plugin::entries::SharedEntries;
@@ -248,10 +249,6 @@ impl Instance {
         self.memory.data_size(&self.store)
     }
 
-    pub fn is_worn(&self) -> bool {
-        self.memory.data_size(&self.store) > self.store.data().limiter.memory_bytes / 2
-    }
-
     pub fn take_metrics(&mut self, into: &crate::plugin::GuestMetrics) {
         for metric in self.store.data_mut().take_metrics() {
             into.add(&self.name, metric);
@@ -269,10 +266,8 @@ impl Instance {
 
     /// What an instance counted before it broke isn't lost.
     pub fn inherit_metrics(&mut self, broken: &mut Self) {
-        let mut metrics = std::mem::take(&mut broken.store.data_mut().metrics);
-        let own = &mut self.store.data_mut().metrics;
-        metrics.append(own);
-        *own = metrics;
+        let before = std::mem::take(&mut broken.store.data_mut().metrics);
+        self.store.data_mut().inherit_metrics(before);
     }
 
     /// The instance must not be used again after what it has done.
@@ -293,6 +288,11 @@ impl Instance {
             panic: None,
             backtrace: None,
         })
+    }
+
+    /// Since the last call began, and what had to be made ready for it.
+    pub fn spent(&self) -> Spent {
+        self.store.data().deadline.spent()
     }
 
     pub fn is_dead(&self) -> bool {

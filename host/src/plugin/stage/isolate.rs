@@ -7,7 +7,7 @@
 use super::{Broken, Stage, Why, place};
 use crate::batch::{Batch, Row};
 use crate::config::OnFault;
-use crate::plugin::deadline::{WALL_FACTOR, thread_cpu_time};
+use crate::plugin::deadline::{Spent, thread_cpu_time};
 use crate::plugin::error::{Fault, FaultKind, GaveUp, GaveUpReason, PluginError, RowErrorKind};
 use std::ops::Range;
 use std::sync::PoisonError;
@@ -26,6 +26,17 @@ enum Part {
     Untried(Range<usize>),
     /// Tried alone: it broke.
     Broken(Box<Broken>),
+}
+
+impl Why {
+    /// Whether an instance with nothing else in its memory may be able to.
+    fn is_want_of_memory(&self, memory: u64) -> bool {
+        match self {
+            Self::Fault(fault) => fault.kind == FaultKind::Memory,
+            Self::TooLarge { bytes } => *bytes as u64 <= memory,
+            Self::Stop(_) => false,
+        }
+    }
 }
 
 impl Part {
@@ -47,6 +58,10 @@ struct Search {
     settled: bool,
     /// Whether it has been counted.
     counted: bool,
+    /// Whether rows didn't fit into the guest.
+    unfit: bool,
+    /// What such rows have cost before, the call that began the search included.
+    before: Spent,
     cpu: Duration,
     wall: Instant,
 }
@@ -62,6 +77,10 @@ impl Stage {
         fanned_out: &mut bool,
     ) -> Result<usize, PluginError> {
         let whole = broken.rows.clone();
+        let mut before = self.unfit;
+        if matches!(broken.why, Why::TooLarge { .. }) {
+            before = before + self.instance.spent();
+        }
         let Some(broken) = self.try_again(batch, rows, broken, fanned_out) else {
             return Ok(whole.end);
         };
@@ -70,6 +89,8 @@ impl Stage {
             misled: false,
             settled: false,
             counted: false,
+            unfit: false,
+            before,
             cpu: thread_cpu_time(),
             wall: Instant::now(),
         };
@@ -93,6 +114,9 @@ impl Stage {
             self.divide(batch, rows, *broken, &mut search)?;
         }
         self.revive()?;
+        if search.unfit {
+            self.unfit = search.before + search.spent();
+        }
         Ok(whole.end)
     }
 
@@ -135,6 +159,7 @@ impl Stage {
             rows: of,
             hint,
             only,
+            worked,
             why,
         } = broken;
         // Rows that the guest never got are not in doubt.
@@ -145,14 +170,30 @@ impl Stage {
                 rows,
                 hint,
                 only: Some(only),
+                worked,
                 why,
             })));
             search.push(of.start..only);
             return Ok(());
         }
+        // What an instance has taken in calls before and never given back is no fault of the row at hand.
+        if worked && of.len() == 1 && why.is_want_of_memory(self.plugin.limits.memory.0) {
+            self.instance.kill();
+            search.push(of);
+            return Ok(());
+        }
         let mut fault = match why {
             Why::Stop(stop) => return Err(stop),
             Why::TooLarge { bytes } => {
+                // They are no faults, which are counted: the time alone is a bound, that of all such rows of the batch.
+                search.unfit = true;
+                let budget = self.plugin.limits.isolation.0;
+                if (search.before + search.spent()).reaches(budget) {
+                    let message = format!("{bytes} bytes of rows don't fit into its memory");
+                    let mut fault = self.instance.failure(FaultKind::Memory, message);
+                    fault.row = Some(place(batch, &rows[of.start]));
+                    return Err(search.too_long(fault, budget, of.len()));
+                }
                 if of.len() > 1 {
                     search.halve(of);
                 } else {
@@ -188,10 +229,9 @@ impl Stage {
             self.blame(rows, of.start, fault);
             return Ok(());
         }
-        if let Some(budget) = search.overdrawn(self.plugin.limits.isolation.0) {
-            let left = search.parts.iter().map(Part::rows).sum::<usize>() + of.len();
-            let reason = GaveUpReason::TooLong { budget, rows: left };
-            return Err(PluginError::GaveUp(Box::new(GaveUp { fault, reason })));
+        let budget = self.plugin.limits.isolation.0;
+        if search.spent().reaches(budget) {
+            return Err(search.too_long(fault, budget, of.len()));
         }
         let hint = hint.filter(|hint| !splits && !search.misled && of.contains(hint));
         match hint {
@@ -219,15 +259,11 @@ impl Stage {
             return Ok(());
         }
         self.revive()?;
-        let (out, refused) = (self.out.len(), self.refused.list.len());
-        let (rows_left, changes) = (self.scratch.rows_left, batch.changes());
+        let before = self.before(batch);
         match self.attempt(batch, rows, hint..hint + 1, &mut false) {
             Ok(_) => {
                 // What came of it goes on in its turn.
-                batch.take_back(changes);
-                self.out.truncate(out);
-                self.scratch.rows_left = rows_left;
-                self.refused.list.truncate(refused);
+                self.undo(batch, before);
                 search.misled = true;
                 search.halve(of);
             }
@@ -289,9 +325,17 @@ impl Search {
         self.push(rows.start..middle);
     }
 
-    /// The budget, where it is used up. CPU time counts, so that a loaded machine is no fault.
-    fn overdrawn(&self, budget: Duration) -> Option<Duration> {
-        let cpu = thread_cpu_time().saturating_sub(self.cpu);
-        (cpu >= budget || self.wall.elapsed() >= budget * WALL_FACTOR).then_some(budget)
+    fn spent(&self) -> Spent {
+        Spent {
+            cpu: thread_cpu_time().saturating_sub(self.cpu),
+            wall: self.wall.elapsed(),
+        }
+    }
+
+    /// The budget is used up, with the part at hand of so many rows still in doubt.
+    fn too_long(&self, fault: Box<Fault>, budget: Duration, at_hand: usize) -> PluginError {
+        let rows = self.parts.iter().map(Part::rows).sum::<usize>() + at_hand;
+        let reason = GaveUpReason::TooLong { budget, rows };
+        PluginError::GaveUp(Box::new(GaveUp { fault, reason }))
     }
 }

@@ -129,6 +129,7 @@ impl Stage {
         }
         instance.inherit_metrics(&mut self.instance);
         self.instance = instance;
+        self.worked = false;
         self.counts.instances_made += 1;
         if self.keeper.has_state {
             // It has been told of the relations with the calls.

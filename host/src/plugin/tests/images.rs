@@ -105,3 +105,43 @@ fn a_later_plugin_gets_the_mask_and_not_the_value() {
     chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap();
     assert_eq!(shown(&batch, &rows), ["update (1 m) 1 m"]);
 }
+
+/// One of a megabyte or more that came in binary form stands in the batch as it was received; the guest gives it back as it
+/// gives back any other.
+#[test]
+fn a_bytea_in_binary_form_may_be_repeated_and_no_more() {
+    const BYTES: &[u8] = b"\x00\xab\x7f";
+    let documents = table(&[("id", INT4, true), ("document", 17, false), ("note", TEXT, false)]);
+    let sent = |said: &[u8], fans_out: bool| -> Result<(), PluginError> {
+        let values = arr(&[i(1), said.to_vec(), s("seen")]);
+        let action = match fans_out {
+            true => arr(&[i(0), i(4), arr(&[arr(&[i(0), i(0), values, nil()])])]),
+            false => arr(&[i(0), i(3), i(0), values]),
+        };
+        let mut chain = transform(wishes(&[0, 1, 2], &[2], None), actions(&[action])).chain()?;
+        let mut batch = batch(&documents);
+        batch.bytes = bytes::Bytes::from_static(BYTES);
+        let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&["1", "null", "a"]))];
+        batch.set(rows[0].new.unwrap(), 1, Cell::binary(0, BYTES.len()));
+        chain.process(&mut batch, &mut rows, &mut Processed::default())?;
+        let new = rows[0].new.unwrap();
+        assert_eq!(batch.value(new, 1), Value::Binary(BYTES), "as it was received");
+        assert_eq!(batch.value(new, 2), Value::Text(b"seen"));
+        Ok(())
+    };
+    for fans_out in [false, true] {
+        for said in [bin(BYTES), s("\\x00ab7f")] {
+            sent(&said, fans_out).unwrap();
+        }
+        for said in [
+            bin(b"\x00\xab\x7e"),
+            bin(b"\x00\xab"),
+            bin(b""),
+            s("\\x00ab7f00"),
+            nil(),
+        ] {
+            let text = text_of(&sent(&said, fans_out).unwrap_err());
+            assert!(text.contains("document, which isn't in its `writes`"), "{text}");
+        }
+    }
+}

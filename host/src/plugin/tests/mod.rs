@@ -1,6 +1,7 @@
 //! Guests in WebAssembly text with prepared replies, and batches to send through them.
 
 mod alike;
+mod bounds;
 mod divided;
 mod encoding;
 mod faults;

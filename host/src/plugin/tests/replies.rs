@@ -141,6 +141,10 @@ fn p6_bad_replies() {
         (actions(&[ints(&[0, 0, 0])]), "wrong number"),
         (actions(&[arr(&[i(0), i(2), arr(&[i(1)])])]), "a patch is"),
         (actions(&[patch(0, 2, s("x"))]), "out of range"),
+        (
+            actions(&[arr(&[i(0), i(2), arr(&vec![[i(1), s("x")]; 8].concat())])]),
+            "more columns",
+        ),
         (actions(&[patch(0, 1, arr(&[]))]), "plain value"),
         (actions(&[patch(0, 1, vec![0xa2, 0xff, 0xfe])]), "UTF-8"),
         (actions(&[arr(&[i(0), i(3), i(1), arr(&[])])]), "out of range"),
@@ -205,5 +209,35 @@ fn bad_schema_replies() {
             panic!("{schema:?}: {error}")
         };
         assert_eq!(fault.kind, FaultKind::BadReply);
+    }
+}
+
+/// One that Postgres may have, and that sends rows: `CREATE TABLE t ()`.
+#[test]
+fn a_table_without_columns() {
+    let sent = |action: Vec<u8>| -> Result<Vec<String>, PluginError> {
+        let takes_all = arr(&[i(0), i(0), nil(), nil(), i(0), nil()]);
+        let mut chain = transform(takes_all, actions(&[action])).chain()?;
+        let mut batch = batch(&table(&[]));
+        let mut rows = vec![row(&mut batch, Op::Insert, None, Some(&[]))];
+        chain.process(&mut batch, &mut rows, &mut Processed::default())?;
+        Ok(shown(&batch, &rows))
+    };
+    for action in [
+        arr(&[i(0), i(2), arr(&[i(0), s("x")])]),
+        arr(&[i(0), i(2), arr(&vec![[i(0), s("x")]; 8].concat())]),
+        arr(&[i(0), i(5), s("elsewhere"), arr(&[i(0), s("x")])]),
+    ] {
+        let (kind, message) = fault_of(sent(action));
+        assert_eq!(kind, FaultKind::BadReply);
+        assert!(message.contains("more columns"), "{message}");
+    }
+    for action in [
+        arr(&[i(0), i(2), arr(&[])]),
+        arr(&[i(0), i(3), i(0), arr(&[])]),
+        arr(&[i(0), i(5), s("elsewhere"), arr(&[])]),
+        arr(&[i(0), i(4), arr(&[arr(&[i(0), i(0), arr(&[]), nil()])])]),
+    ] {
+        assert_eq!(sent(action).unwrap(), ["insert "]);
     }
 }

@@ -5,7 +5,7 @@ use super::{Applied, Apply, Image, Target, breach};
 use crate::batch::{Batch, Cell, OldImage, Op, Row, Tuple, Value};
 use crate::plugin::filter::Unapplied;
 use crate::plugin::plan::{InUse, Output};
-use crate::plugin::values::{Class, Decoded, append_f64, decode};
+use crate::plugin::values::{Class, Decoded, append_f64, decode, is_hex_of};
 use rowmill_abi::{FAN_OUT_MAX, op};
 
 /// What `Cursor::short_text` gives at most.
@@ -46,10 +46,15 @@ impl Apply<'_, '_> {
         if len % 2 != 0 {
             return Ok(self.cursor.bad("a patch is [column, value, ...]")?);
         }
+        // One that repeats columns costs more than its bytes, as each cell that goes is noted.
+        if len / 2 > output.columns.len() {
+            return Ok(self.cursor.bad("a patch of more columns than there are")?);
+        }
         let made = self.copy(plan, image);
         let settle = image.partial || output.writes_key;
         self.written.clear();
         for _ in 0..len / 2 {
+            // There is one: there are no more pairs than columns.
             let at = self.cursor.index(output.columns.len() - 1)?;
             let column = output.columns[at];
             if !column.writable {
@@ -112,9 +117,11 @@ impl Apply<'_, '_> {
             if end <= u32::MAX as usize {
                 return Ok(Cell::arena(start, end - start));
             }
+            self.batch.arena.truncate(start);
             return bad_value(output, at, image, "too large");
         }
         let scalar = self.cursor.scalar()?;
+        let before = self.batch.arena.len();
         let what = match decode(output.columns[at].class, scalar, &mut self.batch.arena) {
             Ok(Decoded::Text(start)) => {
                 let end = self.batch.arena.len();
@@ -129,6 +136,7 @@ impl Apply<'_, '_> {
             Ok(Decoded::Unchanged | Decoded::Absent) => "none, where one is needed",
             Err(what) => what,
         };
+        self.batch.arena.truncate(before);
         bad_value(output, at, image, what)
     }
 
@@ -160,6 +168,7 @@ impl Apply<'_, '_> {
         let absent = std::iter::repeat_n(Cell::ABSENT, usize::from(output.relation.slots));
         let made = self.batch.push_tuple(absent);
         for (at, column) in output.columns.iter().enumerate() {
+            let written = self.batch.arena.len();
             let value = self.value(output, at, image)?;
             if image.key_only && !column.key {
                 continue;
@@ -167,6 +176,8 @@ impl Apply<'_, '_> {
             *cell(self.batch, made, column.slot) = value;
             if !column.writable {
                 self.keep(output, at, made, image)?;
+                // It is there already.
+                self.batch.arena.truncate(written);
             }
             if image.key_only && *cell(self.batch, made, column.slot) == Cell::ABSENT {
                 return no_key(output, at, image);
@@ -185,7 +196,12 @@ impl Apply<'_, '_> {
                 self.batch.cells[image.tuple.0 as usize + usize::from(column.slot)],
             ),
         };
-        if self.batch.value(made, column.slot) != was {
+        let is_same = match (was, self.batch.value(made, column.slot)) {
+            // A long bytea stands there as it was received.
+            (Value::Binary(bytes), Value::Text(text)) => is_hex_of(text, bytes),
+            (was, is) => was == is,
+        };
+        if !is_same {
             return undeclared(output, at, image);
         }
         *cell(self.batch, made, column.slot) = original;

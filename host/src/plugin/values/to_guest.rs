@@ -130,6 +130,19 @@ pub(super) fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
+/// Whether this is the text that the server writes for a bytea of these bytes.
+pub(crate) fn is_hex_of(text: &[u8], bytes: &[u8]) -> bool {
+    let Some(digits) = text
+        .strip_prefix(b"\\x")
+        .filter(|digits| digits.len() == bytes.len() * 2)
+    else {
+        return false;
+    };
+    let digit = |half: u8| super::from_guest::HEX[usize::from(half)];
+    let mut pairs = digits.chunks_exact(2).zip(bytes);
+    pairs.all(|(pair, byte)| pair == [digit(byte >> 4), digit(byte & 15)])
+}
+
 /// OIDs whose binary form is their text.
 const BINARY_IS_TEXT: [u32; 8] = [18, 19, 25, 114, 142, 705, 1042, 1043];
 const UUID: u32 = 2950;

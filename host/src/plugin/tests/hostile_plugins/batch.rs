@@ -83,15 +83,10 @@ macro_rules! behaved {
 }
 
 behaved! {
+    leaks_memory
     reply_inside_the_input
     opens_files
     stdout_flood
-}
-
-#[test]
-fn leaks_memory() {
-    let chain = behaves(&module("leaks_memory"));
-    assert!(chain.is_worn(), "a new chain takes its place before it breaks");
 }
 
 #[test]

@@ -16,10 +16,19 @@
 //! A key in which they agree isn't among those that differ. So there are never more of these than entries in both views, and
 //! each view is bounded by the quota. They are stored at each checkpoint beside the plugin's own, and become its own where
 //! the version before comes back.
+//!
+//! What can be gone back to, and what goes into the store next, is bounded in the same way ([`Firsts`]): by what was there
+//! then and is there now, so by twice the quota.
 
 use crate::checkpoint::{EntryBytes, PluginEntries, PluginState};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+mod firsts;
+#[cfg(test)]
+mod tests;
+
+pub(super) use firsts::Firsts;
 
 /// There is at most one entry for so many bytes of the quota: what an entry costs besides its key and value.
 const ENTRY_BYTES_MIN: u64 = 64;
@@ -36,6 +45,10 @@ pub(super) enum View {
     Waiting,
 }
 
+impl View {
+    const BOTH: [Self; 2] = [Self::Running, Self::Waiting];
+}
+
 #[derive(Clone)]
 pub(super) struct Entries {
     plugin: Arc<str>,
@@ -43,8 +56,8 @@ pub(super) struct Entries {
     /// Keys and values, in bytes.
     used: u64,
     quota: u64,
-    /// Keys that were written or deleted since the last checkpoint.
-    changed: HashSet<EntryBytes>,
+    /// Keys that were written or deleted since the last checkpoint, and whether that has them.
+    changed: Firsts<()>,
     /// While a version waits.
     waiting: Option<Waiting>,
     /// What the store has of a version that waited at the last checkpoint, until one takes it up.
@@ -53,17 +66,12 @@ pub(super) struct Entries {
     in_store: bool,
     /// Whether that is of no use any more.
     stale: bool,
-    saved: Saved,
+    /// What there was at each [`SharedEntries::save`], the newest last.
+    saved: Vec<Saved>,
 }
 
-/// What to go back to.
-#[derive(Clone, Default)]
-struct Saved {
-    /// What each write since the oldest [`SharedEntries::save`] has replaced, in order.
-    replaced: Vec<(View, EntryBytes, Option<EntryBytes>)>,
-    /// How many there were at each one, the newest last.
-    marks: Vec<usize>,
-}
+/// What to go back to, by view.
+type Saved = [Firsts<EntryBytes>; 2];
 
 /// How what the version that waits has differs from what the running one has.
 #[derive(Clone, Default)]
@@ -73,8 +81,8 @@ struct Waiting {
     /// As [`Entries::used`].
     used: u64,
     len: usize,
-    /// Keys that were written in either view since the last checkpoint.
-    changed: HashSet<EntryBytes>,
+    /// Keys that were written in either view since the last checkpoint, and whether they differed in that.
+    changed: Firsts<()>,
 }
 
 /// What all instances of a plugin share. Clones are the same entries, in the same view.
@@ -104,12 +112,12 @@ impl SharedEntries {
             used: map.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum(),
             map,
             quota,
-            changed: HashSet::new(),
+            changed: Firsts::default(),
             waiting: None,
             stored: Vec::new(),
             in_store: false,
             stale: false,
-            saved: Saved::default(),
+            saved: Vec::new(),
         };
         Self {
             entries: Arc::new(Mutex::new(entries)),
@@ -185,31 +193,35 @@ impl SharedEntries {
 
     /// Notes what there is. Each is followed by [`Self::keep`] or [`Self::put_back`]; they may be nested.
     pub(super) fn save(&self) {
-        let mut entries = self.lock();
-        let mark = entries.saved.replaced.len();
-        entries.saved.marks.push(mark);
+        self.lock().saved.push(Saved::default());
     }
 
     /// Nothing will be put back to the last [`Self::save`].
     pub(super) fn keep(&self) {
-        let saved = &mut self.lock().saved;
-        saved.marks.pop();
-        if saved.marks.is_empty() {
-            saved.replaced.clear();
+        let mut entries = self.lock();
+        let newest = entries.saved.pop();
+        // For whoever goes back further.
+        let (Some(newest), Some(mut before)) = (newest, entries.saved.pop()) else {
+            return;
+        };
+        for ((view, before), newest) in View::BOTH.into_iter().zip(&mut before).zip(newest) {
+            before.absorb(newest, |key| entries.get(view, key).is_some());
         }
+        entries.saved.push(before);
     }
 
     /// Nothing was written since the last [`Self::save`].
     pub(super) fn put_back(&self) {
         let mut entries = self.lock();
-        let Some(mark) = entries.saved.marks.pop() else { return };
-        // What is written here replaces nothing that anybody goes back to.
-        let marks = std::mem::take(&mut entries.saved.marks);
-        let undone = entries.saved.replaced.split_off(mark);
-        for (view, key, value) in undone.into_iter().rev() {
-            entries.set(view, &key, value);
+        let Some(newest) = entries.saved.pop() else { return };
+        // Whoever goes back further knows what he has to: this is as it was when the newest began.
+        let before = std::mem::take(&mut entries.saved);
+        for (view, mut undone) in View::BOTH.into_iter().zip(newest) {
+            for (key, value) in undone.take() {
+                entries.set(view, &key, value);
+            }
         }
-        entries.saved.marks = marks;
+        entries.saved = before;
     }
 
     /// What has changed since the last time; `None` where nothing has.
@@ -219,7 +231,7 @@ impl SharedEntries {
             return None;
         }
         let changed = std::mem::take(&mut entries.changed);
-        let writes = changed.into_iter().map(|key| {
+        let writes = changed.into_keys().map(|key| {
             let value = entries.map.get(&key).cloned();
             (key, value)
         });
@@ -241,7 +253,7 @@ impl SharedEntries {
                     let value = waiting.differs.get(&key).map(|value| stored_value(value.as_deref()));
                     (key, value)
                 };
-                changed.into_iter().map(stored).collect()
+                changed.into_keys().map(stored).collect()
             }
             None => Vec::new(),
         };
@@ -277,40 +289,40 @@ impl Entries {
         }
     }
 
-    /// Sets or removes an entry, whatever the quota says. Returns what was there.
+    /// Sets or removes an entry, whatever the quota says; it goes into the store with the next checkpoint. Returns what
+    /// was there.
     pub fn set(&mut self, view: View, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
+        let is_there = value.is_some();
         let was = match view {
             View::Running => self.set_running(key, value),
+            // It is no more.
+            View::Waiting if self.waiting.is_none() => return None,
             View::Waiting => self.set_waiting(key, value),
         };
-        if !self.saved.marks.is_empty() {
-            self.saved.replaced.push((view, key.into(), was.clone()));
+        if let Some(saved) = self.saved.last_mut() {
+            saved[view as usize].note(key, is_there, || was.clone());
         }
         was
     }
 
-    /// An entry that goes into the store with the next checkpoint.
-    pub fn write(&mut self, view: View, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
-        if view == View::Running {
-            self.changed.insert(key.into());
-        }
-        self.set(view, key, value)
-    }
-
     fn set_running(&mut self, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
         let added = bytes_of(key, value.as_deref());
+        let is_there = value.is_some();
         let was = match value {
             Some(value) => self.map.insert(key.into(), value),
             None => self.map.remove(key),
         };
+        self.changed.note(key, is_there, || was.as_ref().map(|_| ()));
         self.used = (self.used + added).saturating_sub(bytes_of(key, was.as_deref()));
         if let Some(waiting) = &mut self.waiting {
+            let differed = waiting.differs.contains_key(key);
             // Whoever waits goes on with what was there.
             let shown = waiting.differs.entry(key.into()).or_insert_with(|| was.clone());
-            if shown.as_deref() == self.map.get(key).map(|value| &**value) {
+            let differs = shown.as_deref() != self.map.get(key).map(|value| &**value);
+            if !differs {
                 waiting.differs.remove(key);
             }
-            waiting.changed.insert(key.into());
+            waiting.changed.note(key, differs, || differed.then_some(()));
         }
         was
     }
@@ -318,19 +330,20 @@ impl Entries {
     fn set_waiting(&mut self, key: &[u8], value: Option<EntryBytes>) -> Option<EntryBytes> {
         let waiting = self.waiting.as_mut()?;
         let running = self.map.get(key);
-        let was = match waiting.differs.get(key) {
-            Some(value) => value.clone(),
-            None => running.cloned(),
+        let (was, differed) = match waiting.differs.get(key) {
+            Some(value) => (value.clone(), true),
+            None => (running.cloned(), false),
         };
         let removed = bytes_of(key, was.as_deref());
         waiting.used = (waiting.used + bytes_of(key, value.as_deref())).saturating_sub(removed);
         waiting.len = (waiting.len + usize::from(value.is_some())).saturating_sub(usize::from(was.is_some()));
-        if value.as_ref() == running {
-            waiting.differs.remove(key);
-        } else {
+        let differs = value.as_ref() != running;
+        if differs {
             waiting.differs.insert(key.into(), value);
+        } else {
+            waiting.differs.remove(key);
         }
-        waiting.changed.insert(key.into());
+        waiting.changed.note(key, differs, || differed.then_some(()));
         was
     }
 
@@ -371,10 +384,10 @@ impl Entries {
     /// What the version that waits has is what the plugin has.
     fn go_back(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
-        self.saved = Saved::default();
+        self.saved.clear();
         self.stale = self.in_store;
         for (key, value) in waiting.differs {
-            self.write(View::Running, &key, value);
+            self.set(View::Running, &key, value);
         }
     }
 }
@@ -388,130 +401,5 @@ fn stored_value(value: Option<&[u8]>) -> EntryBytes {
     match value {
         Some(value) => [&[HAS_VALUE][..], value].concat().into(),
         None => [HAS_NONE].into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn of(bytes: &[u8]) -> EntryBytes {
-        bytes.into()
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Write(View, u8, Option<u8>),
-        /// What was written since then never was.
-        SaveWritePutBack(u8, Option<u8>),
-        Checkpoint,
-        /// The process ends, and what was stored is taken up.
-        Restart,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let view = prop_oneof![Just(View::Running), Just(View::Waiting)];
-        let value = prop::option::of(0..3u8);
-        prop_oneof![
-            8 => (view, 0..6u8, value.clone()).prop_map(|(view, key, value)| Step::Write(view, key, value)),
-            1 => (0..6u8, value).prop_map(|(key, value)| Step::SaveWritePutBack(key, value)),
-            2 => Just(Step::Checkpoint),
-            1 => Just(Step::Restart),
-        ]
-    }
-
-    /// What a store has: the plugin's own, and what differs.
-    type Stored = [HashMap<EntryBytes, EntryBytes>; 2];
-
-    fn checkpoint(entries: &SharedEntries, stored: &mut Stored) {
-        let changed = [entries.take_changed(), entries.take_changed_of_waiting()];
-        for (stored, changed) in stored.iter_mut().zip(changed) {
-            let Some(changed) = changed else { continue };
-            if changed.anew {
-                stored.clear();
-            }
-            for (key, value) in changed.writes {
-                match value {
-                    Some(value) => stored.insert(key, value),
-                    None => stored.remove(&key),
-                };
-            }
-        }
-    }
-
-    proptest! {
-        /// Two maps, each written by its own version, are what the two views are; going back leaves the second.
-        #[test]
-        fn each_version_has_what_it_has_written(steps in prop::collection::vec(step(), 0..60)) {
-            let first: HashMap<EntryBytes, EntryBytes> = (0..3).map(|at| (of(&[at]), of(&[at]))).collect();
-            let mut stored: Stored = [first.clone(), HashMap::new()];
-            let mut entries = SharedEntries::new("totals", 1 << 20, first.clone());
-            let mut waiting = entries.clone();
-            waiting.step_aside();
-            let mut models = [first.clone(), first];
-            checkpoint(&entries, &mut stored);
-            let mut at_checkpoint = models.clone();
-            for step in steps {
-                match step {
-                    Step::Write(view, key, value) => {
-                        let model = &mut models[view as usize];
-                        match value {
-                            Some(value) => model.insert(of(&[key]), of(&[value])),
-                            None => model.remove(&of(&[key])),
-                        };
-                        entries.lock().write(view, &[key], value.map(|value| of(&[value])));
-                    }
-                    Step::SaveWritePutBack(key, value) => {
-                        entries.save();
-                        entries.lock().write(View::Running, &[key], value.map(|value| of(&[value])));
-                        entries.put_back();
-                    }
-                    Step::Checkpoint => {
-                        checkpoint(&entries, &mut stored);
-                        at_checkpoint = models.clone();
-                    }
-                    Step::Restart => {
-                        let differs = stored[1].clone().into_iter().collect();
-                        entries = SharedEntries::new("totals", 1 << 20, stored[0].clone()).with_waiting(differs);
-                        waiting = entries.waiting_as_stored();
-                        models = at_checkpoint.clone();
-                    }
-                }
-                for (view, model) in [View::Running, View::Waiting].into_iter().zip(&models) {
-                    let entries = entries.lock();
-                    for key in 0..6 {
-                        prop_assert_eq!(entries.get(view, &[key]), model.get(&of(&[key])));
-                    }
-                    let bytes = model.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
-                    prop_assert_eq!(entries.size(view), (model.len(), bytes));
-                    let differs = entries.waiting.as_ref().unwrap().differs.len();
-                    prop_assert!(differs <= models[0].len() + models[1].len(), "{} differ", differs);
-                }
-            }
-            waiting.step_in(false);
-            checkpoint(&waiting, &mut stored);
-            prop_assert_eq!(&stored[0], &models[1]);
-            prop_assert!(stored[1].is_empty());
-        }
-    }
-
-    #[test]
-    fn a_version_that_is_let_go_leaves_nothing() {
-        let entries = SharedEntries::new("totals", 1 << 20, []);
-        let mut running = entries.clone();
-        let mut waiting = entries;
-        waiting.step_aside();
-        waiting.lock().write(View::Waiting, b"a", Some(of(b"1")));
-        let mut stored = Stored::default();
-        checkpoint(&running, &mut stored);
-        assert_eq!(stored[1].len(), 1);
-        running.step_in(true);
-        assert_eq!(waiting.size(), (1, 2), "somebody needs it");
-        running.step_in(false);
-        checkpoint(&running, &mut stored);
-        assert_eq!(stored, Stored::default());
-        waiting.lock().write(View::Waiting, b"a", Some(of(b"2")));
-        assert_eq!(running.size(), (0, 0), "and writes nothing any more");
     }
 }
