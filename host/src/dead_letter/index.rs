@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub order: Standing,
     pub behind: bool,
     pub superseded: bool,
+    /// The request under whose number it was sent, where it may have arrived somewhere: its ids stay as they were.
+    pub sent_under: Option<u32>,
     pub set_aside_us: i64,
     /// What a copied row is known by: its place in a unit may be another row's once the unit is read again.
     pub digest: Option<RowDigest>,
@@ -44,6 +46,7 @@ impl Entry {
             order: letter.change.order(),
             behind: letter.behind.is_some(),
             superseded: false,
+            sent_under: None,
             set_aside_us: letter.set_aside_us,
             digest: letter.change.copy.is_some().then(|| digest(letter)),
         }
@@ -331,6 +334,19 @@ impl Index {
             entry.superseded = true;
             self.entries.insert(number, entry);
         }
+    }
+
+    /// Letters that a request sends no more keep its number, unless they have an earlier one's. Returns them, ascending.
+    pub(super) fn keep_number(&mut self, request: u32, letters: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let mut kept: BTreeSet<u64> = BTreeSet::new();
+        for number in letters {
+            let entry = self.entries.get_mut(&number);
+            if let Some(entry) = entry.filter(|entry| entry.sent_under.is_none()) {
+                entry.sent_under = Some(request);
+                kept.insert(number);
+            }
+        }
+        kept.into_iter().collect()
     }
 
     pub(super) fn set_place(&mut self, number: u64, place: Place) {

@@ -60,8 +60,10 @@ pub struct PassedOver {
     pub missing: AtomicU64,
     /// Changes that met another row of the same key.
     pub conflicts: AtomicU64,
-    /// Whether the row that the sink has stopped at is of a dead letter that was sent again.
-    pub letter: AtomicBool,
+    /// The dead letter, sent again, whose row the sink has stopped at; 0 where it is none's.
+    pub letter: AtomicU64,
+    /// Whether the sink has committed all that came before the transaction that it has stopped at.
+    pub has_all_before: AtomicBool,
 }
 
 /// What became of a delivery.

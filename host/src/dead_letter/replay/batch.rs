@@ -38,11 +38,12 @@ impl State {
             let Some(relation) = self.relation(&letter) else {
                 return Err(fault::unknown(*number));
             };
+            let under = self.index.entries.get(number).and_then(|entry| entry.sent_under);
             replay.push(
                 self.route(&letter.route),
                 &relation,
                 &letter,
-                request.number,
+                under.unwrap_or(request.number),
                 &mut binary,
             );
         }

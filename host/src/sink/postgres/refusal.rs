@@ -116,7 +116,9 @@ pub(super) fn named(work: Work<'_>, at: usize, problem: Problem) -> Problem {
                 "{help}; where its route leads to no other sink, `rowmill dead-letter add {sink} {id}` sets this row alone aside"
             );
         }
-        Origin::Replay(_) => work.context.passed_over.letter.store(true, Ordering::Relaxed),
+        Origin::Replay(replay) => {
+            work.context.passed_over.letter.store(replay.letter, Ordering::Relaxed);
+        }
         _ => {}
     }
     problem

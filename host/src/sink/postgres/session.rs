@@ -320,7 +320,9 @@ impl Session {
         self.try_apply(delivery, rows.start..rows.end - own).await?;
         let moving = whole.iter().filter(|transaction| moves_position(transaction));
         self.position = before.max(moving.map(|transaction| transaction.end_lsn).max());
-        self.commit().await
+        self.commit().await?;
+        self.context.passed_over.has_all_before.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn try_apply(&mut self, delivery: &Delivery, range: Range<usize>) -> Result<(), SinkError> {

@@ -12,6 +12,7 @@ mod exact;
 mod exactly_once;
 mod facts;
 mod halved;
+mod letters;
 mod long;
 mod made;
 mod model;

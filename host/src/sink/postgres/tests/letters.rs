@@ -1,0 +1,53 @@
+//! Dead letters that are sent again and of which one is refused.
+
+use super::*;
+use crate::batch::{Lsn, Origin, Replay};
+use std::sync::atomic::Ordering;
+
+/// As a round of dead letters: each transaction is one, numbered from 11 on.
+fn as_letters(builder: Builder) -> Delivery {
+    let mut delivery = builder.delivery(1);
+    let transactions = &mut Arc::make_mut(&mut delivery.batch).transactions;
+    for (letter, transaction) in (11..).zip(transactions) {
+        transaction.end_lsn = Lsn(0);
+        transaction.origin = Origin::Replay(Replay {
+            request: 1,
+            letter,
+            copy: None,
+        });
+    }
+    delivery
+}
+
+/// The letter that the sink has stopped at, and whether it has committed those before it.
+fn stopped_at(context: &SinkContext) -> (u64, bool) {
+    let (letter, has_all_before) = (&context.passed_over.letter, &context.passed_over.has_all_before);
+    (letter.load(Ordering::Relaxed), has_all_before.load(Ordering::Relaxed))
+}
+
+async fn refused(cluster: &Cluster, delivery: &Delivery) -> (&'static str, (u64, bool)) {
+    let context = context("warehouse");
+    let mut sink = sink(cluster);
+    sink.open(&context).await.unwrap();
+    let problem = problem(applied(&mut sink, delivery).await);
+    (problem.code, stopped_at(&context))
+}
+
+// On threads of its own the connection of a dropped sink ends while the test waits for psql.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_before_the_one_that_is_refused_are_committed() {
+    let cluster = target("CREATE TABLE orders (id bigint PRIMARY KEY, name text, total numeric CHECK (total < 9), own text DEFAULT 'd')");
+    let orders = orders();
+    let of = |id, total| [text(id), text("a"), text(total)];
+    let round = || {
+        Builder::new()
+            .transaction(0x10, Part::Whole)
+            .insert(&orders, &of("1", "1"))
+            .transaction(0x20, Part::Whole)
+            .insert(&orders, &of("2", "2"))
+            .transaction(0x30, Part::Whole)
+    };
+    let stopped = refused(&cluster, &as_letters(round().insert(&orders, &of("3", "9")))).await;
+    assert_eq!(stopped, ("E0410", (13, true)));
+    assert_eq!(rows(&cluster), "1|a|1|d\n2|a|2|d");
+}
