@@ -50,4 +50,18 @@ async fn those_before_the_one_that_is_refused_are_committed() {
     let stopped = refused(&cluster, &as_letters(round().insert(&orders, &of("3", "9")))).await;
     assert_eq!(stopped, ("E0410", (13, true)));
     assert_eq!(rows(&cluster), "1|a|1|d\n2|a|2|d");
+    // One that can't be made a statement of is found before the target is asked.
+    let keyless = [ABSENT, text("a"), NULL];
+    let stopped = refused(&cluster, &as_letters(round().delete(&orders, &keyless))).await;
+    assert_eq!(stopped, ("E0412", (13, true)));
+    // Behind one that the target refuses it is found first: nothing of the round is committed then.
+    let both = Builder::new()
+        .transaction(0x10, Part::Whole)
+        .insert(&orders, &of("5", "5"))
+        .transaction(0x20, Part::Whole)
+        .insert(&orders, &of("6", "9"))
+        .transaction(0x30, Part::Whole)
+        .delete(&orders, &keyless);
+    assert_eq!(refused(&cluster, &as_letters(both)).await, ("E0410", (12, false)));
+    assert_eq!(rows(&cluster), "1|a|1|d\n2|a|2|d");
 }
