@@ -19,8 +19,9 @@ use super::line::{Record, Request};
 use super::store::{DeadLetters, RouteId, State};
 use crate::batch::{Batch, Lsn, Row};
 use crate::problem::Problem;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 mod batch;
 mod called_off;
@@ -94,6 +95,11 @@ impl Flight {
     pub(super) fn has(&self, number: u64) -> bool {
         self.letters.contains(&number)
     }
+
+    /// Its letter stays when the others are gone.
+    pub(super) fn leave_out(&mut self, number: u64) {
+        self.letters.retain(|of_flight| *of_flight != number);
+    }
 }
 
 /// A round of a replay, for the mark behind which it is settled.
@@ -113,6 +119,8 @@ pub struct ReplayBatch {
     pub hold: bool,
     /// By the transaction's index.
     letters: Vec<u64>,
+    /// By the transaction's index: the sinks that lack it, where its route has others.
+    only: FxHashMap<u32, Arc<[String]>>,
     force: bool,
     /// Whether the news that they have arrived waits for what the plugins keep, and is on its way with that.
     pub waits_for_state: bool,
@@ -125,6 +133,17 @@ impl ReplayBatch {
             true => Behind::unordered(),
             false => Behind::default(),
         }
+    }
+
+    /// Whether any letter isn't for all sinks of its route.
+    pub fn is_for_some(&self) -> bool {
+        !self.only.is_empty()
+    }
+
+    /// Whether a sink of its route lacks the row.
+    pub fn is_for(&self, row: &Row, sink: &str) -> bool {
+        let only = self.only.get(&row.transaction);
+        only.is_none_or(|only| only.iter().any(|name| name == sink))
     }
 }
 

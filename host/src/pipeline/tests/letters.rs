@@ -30,6 +30,39 @@ fn a_sink_that_is_emptied_for_a_copy_of_its_own_frees_no_key() {
     }
 }
 
+/// By then the copy is over, and nobody knows any more whom it was for.
+#[test]
+fn a_letter_of_a_copy_for_a_sink_that_came_is_sent_to_that_sink_alone() {
+    let orders = orders();
+    for (sinks, left, last) in [(2, 0, 1), (1, 1, 0)] {
+        let mut bench = Bench::new(2);
+        bench.only.insert(orders.oid, vec![1]);
+        let read = Builder::new().copy(0x20, 0);
+        bench.push(read.row(Op::Read, &orders, Some(&ORDER.map(text)), None));
+        let got = bench.run(vec![route("orders", &[0, 1], Some(chain_that_rejects(0)))], 2, 0);
+        assert!(rows(&got[0]).is_empty() && rows(&got[1]).is_empty(), "{got:?}");
+        assert_eq!(bench.letters.counts().letters, 1);
+
+        let mut bench = bench.again();
+        bench.frontier = Arc::new(Frontier::new(2));
+        bench.only.clear();
+        bench.letters.request_replay(&Selection::All, false).unwrap();
+        let others = Builder::new().transaction(0x30, Part::Whole);
+        bench.push(others.insert(&customers(), &[text("1")]));
+        // Without the sink there is nowhere to send it.
+        let to: Vec<usize> = (0..sinks).collect();
+        let got = bench.run(vec![route("orders", &to, None)], 2, 0);
+        assert_eq!(rows(&got[0]), [""; 0]);
+        assert_eq!(rows(&got[1]), vec!["0/20:0 read orders"; last]);
+        for mark in bench.frontier.take().unwrap().marks {
+            if let Mark::Replayed(ticket) = mark {
+                bench.letters.settle(Ticket(ticket)).unwrap();
+            }
+        }
+        assert_eq!(bench.letters.counts().letters, left);
+    }
+}
+
 /// A plugin that keeps a total, and breaks on this amount.
 fn counting(poison: i64, state: Option<Arc<[u8]>>) -> Chain {
     let columns = Columns {

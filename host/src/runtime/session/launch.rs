@@ -98,7 +98,9 @@ pub(super) fn launch(
         let (store, name) = (process.store.clone(), of_sink.name.clone());
         let driver = driver.with_parting(move || store.settle_parting(&name));
         process.status.sink(at, &of_sink.name, handle.clone());
-        let outlet = Outlet::new(handle).with_binary(of_sink.takes_binary());
+        let outlet = Outlet::new(handle)
+            .with_name(&of_sink.name)
+            .with_binary(of_sink.takes_binary());
         outlets.push(outlet.with_schema_messages(of_sink.schema_messages));
         let (tell, letters) = (Tell(Arc::clone(&ended)), process.dead_letters.clone());
         drivers.push(process.workers.spawn(async move {
