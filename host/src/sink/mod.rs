@@ -181,8 +181,8 @@ pub trait Sink: Send {
     /// which everything is there, where the target can tell: transactions that committed before it are not sent.
     fn open<'a>(&'a mut self, context: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>>;
 
-    /// The last delivery that is durable by what [`Self::open`] has found: the reply that would have said so may have been
-    /// lost.
+    /// The last delivery that is durable by what [`Self::open`] has found, as the reply that would have said so may have been
+    /// lost; or that was durable before a call failed for good.
     fn durable(&self) -> u64 {
         0
     }

@@ -143,7 +143,11 @@ impl Driver {
             let error = match self.deliver().await {
                 Ok(()) => return Outcome::Done,
                 Err(SinkError::Transient(error)) => error,
-                Err(SinkError::Definite(problem)) => return Outcome::Stopped(problem),
+                Err(SinkError::Definite(problem)) => {
+                    // What came before is there: dead letters that were sent again would come twice.
+                    self.report(self.sink.durable());
+                    return Outcome::Stopped(problem);
+                }
                 Err(SinkError::ReaderGone) => return Outcome::ReaderGone,
                 Err(SinkError::Row { row, error }) => {
                     let problem = refused::unknown(&self.context, &format!("row {row}"), &error);

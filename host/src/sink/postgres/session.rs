@@ -65,7 +65,8 @@ pub(super) struct Session {
     /// The last delivery of which nothing belongs to a transaction that hasn't ended.
     complete: u64,
     written: u64,
-    durable: u64,
+    /// The last delivery of which everything is committed.
+    pub(super) durable: u64,
 }
 
 impl Session {

@@ -33,10 +33,13 @@ async fn refused(cluster: &Cluster, delivery: &Delivery) -> (&'static str, (u64,
     (problem.code, stopped_at(&context))
 }
 
+const CREATE: &str =
+    "CREATE TABLE orders (id bigint PRIMARY KEY, name text, total numeric CHECK (total < 9), own text DEFAULT 'd')";
+
 // On threads of its own the connection of a dropped sink ends while the test waits for psql.
 #[tokio::test(flavor = "multi_thread")]
 async fn those_before_the_one_that_is_refused_are_committed() {
-    let cluster = target("CREATE TABLE orders (id bigint PRIMARY KEY, name text, total numeric CHECK (total < 9), own text DEFAULT 'd')");
+    let cluster = target(CREATE);
     let orders = orders();
     let of = |id, total| [text(id), text("a"), text(total)];
     let round = || {
@@ -64,4 +67,23 @@ async fn those_before_the_one_that_is_refused_are_committed() {
         .delete(&orders, &keyless);
     assert_eq!(refused(&cluster, &as_letters(both)).await, ("E0410", (12, false)));
     assert_eq!(rows(&cluster), "1|a|1|d\n2|a|2|d");
+}
+
+/// The round is committed, and the sink stops at what came behind it: nobody is to send it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_are_committed_before_a_row_of_the_stream_is_refused_are_durable() {
+    let cluster = target(CREATE);
+    let orders = orders();
+    let (context, mut sink) = (context("warehouse"), sink(&cluster));
+    sink.open(&context).await.unwrap();
+    let round = Builder::new().transaction(0x10, Part::Whole);
+    let round = as_letters(round.insert(&orders, &[text("1"), text("a"), text("1")]));
+    assert_eq!(sink.write(&round).await.unwrap(), Progress::Accepted);
+    let streamed = Builder::new().transaction(0x20, Part::Whole);
+    let streamed = streamed.insert(&orders, &[text("2"), text("a"), text("9")]).delivery(2);
+    assert_eq!(problem(applied(&mut sink, &streamed).await).code, "E0410");
+    assert_eq!(rows(&cluster), "1|a|1|d");
+    assert_eq!((sink.durable(), stopped_at(&context)), (1, (0, true)));
+    sink.open(&context).await.unwrap();
+    assert_eq!(sink.durable(), 1);
 }
