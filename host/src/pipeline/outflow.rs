@@ -14,6 +14,7 @@ use crate::decode::straight;
 use crate::plugin::{Aside, AsideCause};
 use crate::problem::{Exit, Problem};
 use crate::sink::driver::SinkHandle;
+use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -122,6 +123,9 @@ impl Outflow {
             }
             if side.before.is_empty() {
                 continue;
+            }
+            if !batch.truncates.is_empty() {
+                leave_out_kept_back(&mut side, rows);
             }
             let asides = self.notices.tell(side.asides);
             let (before, waiting) = (&side.before, &side.waiting);
@@ -240,6 +244,18 @@ impl Outflow {
         self.sequence += 1;
         self.frontier.sent(self.sequence, [], Lsn(0), marks);
     }
+}
+
+/// A truncate that the plugins keep back empties nothing: what was set aside before is wanted as before. `left` are the rows that
+/// have left them.
+fn leave_out_kept_back(side: &mut Side, left: &[Row]) {
+    let change = |row: &Row| (row.transaction, row.ordinal);
+    let left = left.iter().filter(|row| row.op == Op::Truncate).map(change);
+    // One that is refused can't stand in a letter, which is for the letters to say.
+    let refused = side.asides.iter().map(|aside| change(&aside.row));
+    let counts: FxHashSet<(u32, u64)> = left.chain(refused).collect();
+    side.before
+        .retain(|row| row.op != Op::Truncate || counts.contains(&change(row)));
 }
 
 /// For plugins and sinks that have come since the copy was planned.

@@ -69,6 +69,7 @@ pub struct Chain {
     /// By stage, since the chain began.
     counts: Vec<Counts>,
     wants_messages: bool,
+    wants_truncates: bool,
 }
 
 impl Chain {
@@ -113,6 +114,7 @@ impl Chain {
             left_of_stage: Vec::new(),
             counts: vec![Counts::default(); stages.len()],
             wants_messages: stages.iter().any(Stage::wants_messages),
+            wants_truncates: stages.iter().any(Stage::wants_truncates),
             stages,
             divided: None,
         })
@@ -121,9 +123,11 @@ impl Chain {
     /// This chain, which has no plugins of its own, with those of the divisions.
     pub(super) fn divided(self, divided: Divided) -> Self {
         let wants_messages = divided.chains().any(Self::wants_messages);
+        let wants_truncates = divided.chains().any(Self::wants_truncates);
         Self {
             stateful: true,
             wants_messages,
+            wants_truncates,
             divided: Some(Box::new(divided)),
             ..self
         }
@@ -405,6 +409,11 @@ impl Chain {
     /// Whether a plugin asks for logical messages. Without one, there is no use in sending them through the chain.
     pub fn wants_messages(&self) -> bool {
         self.wants_messages
+    }
+
+    /// Whether a plugin asks for truncates: it may keep them back.
+    pub fn wants_truncates(&self) -> bool {
+        self.wants_truncates
     }
 
     /// What has happened at each plugin since the chain began, failed calls included.

@@ -3,7 +3,9 @@
 use super::*;
 use crate::batch::Value;
 use crate::dead_letter::{Selection, Ticket};
-use crate::plugin::tests::{chain_that_masks_and_rejects, chain_that_rejects, state};
+use crate::plugin::tests::{
+    chain_that_masks_and_rejects, chain_that_rejects, chain_that_rejects_and_keeps_back, state,
+};
 use crate::plugin::{Kept, State};
 use rowmill_tests::{Columns, Keeps, POISON, REFUSED};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -27,6 +29,26 @@ fn a_sink_that_is_emptied_for_a_copy_of_its_own_frees_no_key() {
         assert_eq!([truncates(&got[0]), truncates(&got[1])], truncated, "{got:?}");
         assert_eq!(bench.letters.counts().letters, 1);
         assert_eq!(bench.letters.counts().blocked_keys, blocked);
+    }
+}
+
+/// What the target has stays there, and so does what it lacks of the rows before.
+#[test]
+fn a_truncate_that_a_plugin_keeps_back_frees_no_key() {
+    let orders = orders();
+    for (is_back, arrived, letters, blocked) in [(true, vec![], 2, 1), (false, vec!["1 truncate", "2 insert"], 1, 0)] {
+        let bench = Bench::new(1);
+        let batch = order(Builder::new().transaction(0x10, Part::Whole), &orders);
+        bench.push(order(batch.truncate(&[&orders], false, false), &orders));
+        let chain = chain_that_rejects_and_keeps_back(is_back);
+        let got = bench.run(vec![route("orders", &[0], Some(chain))], 1, 0);
+        let expected: Vec<String> = arrived.iter().map(|row| format!("0/10:{row} orders")).collect();
+        assert_eq!(rows(&got[0]), expected);
+        let counts = bench.letters.counts();
+        assert_eq!((counts.letters, counts.blocked_keys), (letters, blocked));
+        // Sent again, they are there behind it.
+        let requested = bench.letters.request_replay(&Selection::All, false).unwrap();
+        assert_eq!(requested.letters.len(), if is_back { 2 } else { 0 });
     }
 }
 
