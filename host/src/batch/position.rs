@@ -53,7 +53,7 @@ pub enum Origin {
 /// A change that is sent again, out of its place: commit LSN, xid and ordinal are those that it had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replay {
-    /// Which replay: a letter that fails again and is sent later is another one then.
+    /// Which replay it was sent by first: it keeps its id however often it takes until it has arrived.
     pub request: u32,
     pub letter: u64,
     /// The unit that it was copied with, where it was.

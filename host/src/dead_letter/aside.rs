@@ -15,6 +15,7 @@ use super::replay::Selection;
 use super::store::{DeadLetters, RouteId, State, now_us};
 use crate::batch::{Batch, Op, Origin, Row};
 use crate::problem::Problem;
+use std::sync::Arc;
 
 /// Letters that are kept: some hundred bytes of memory each.
 const LETTERS_MAX: usize = 1_000_000;
@@ -27,6 +28,9 @@ pub struct Aside {
     pub cause: Cause,
     pub plugin: PluginName,
 }
+
+/// Names the sinks that lack a row.
+pub type Lacking<'a> = &'a dyn Fn(&Row) -> Option<Vec<String>>;
 
 /// Changes of a batch that are not to be delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,10 +81,33 @@ impl Held {
 
 impl DeadLetters {
     /// Sets aside `asides` and what has to wait behind them or behind earlier letters. `rows` are the rows of the route
-    /// as they went into its plugins, in order. On return all of it is durable, and what is held must not be delivered.
+    /// as they went into its plugins, in order. `lacking` names the sinks that lack a row, where that isn't all of the
+    /// route's. On return all of it is durable, and what is held must not be delivered.
     ///
     /// # Errors
     /// No room, or too many that wait: the pipeline has to stop, nothing of the batch may go on.
+    pub fn set_aside_for(
+        &self,
+        route: RouteId,
+        batch: &Batch,
+        rows: &[Row],
+        asides: Vec<Aside>,
+        waiting: &Held,
+        lacking: Lacking<'_>,
+    ) -> Result<Held, Box<Problem>> {
+        if asides.is_empty() && waiting.is_empty() && self.is_empty() {
+            return Ok(Held::default());
+        }
+        self.with(|state| {
+            let walked = Walk::new(state, route, batch, waiting, lacking).walk(rows, asides);
+            // What is in memory is ahead of what is on disk now.
+            state.broken |= walked.is_err();
+            walked
+        })
+    }
+
+    /// The same where all sinks of the route lack them.
+    #[cfg(test)]
     pub fn set_aside(
         &self,
         route: RouteId,
@@ -89,20 +116,12 @@ impl DeadLetters {
         asides: Vec<Aside>,
         waiting: &Held,
     ) -> Result<Held, Box<Problem>> {
-        if asides.is_empty() && waiting.is_empty() && self.is_empty() {
-            return Ok(Held::default());
-        }
-        self.with(|state| {
-            let walked = Walk::new(state, route, batch, waiting).walk(rows, asides);
-            // What is in memory is ahead of what is on disk now.
-            state.broken |= walked.is_err();
-            walked
-        })
+        self.set_aside_for(route, batch, rows, asides, waiting, &|_| None)
     }
 
     /// Which of the rows of a route have to wait behind letters that are there now: it is no use to show them to the
     /// plugins, which may break on every change of a row. So it is with changes that stand in a letter themselves. Nothing
-    /// is recorded: hand the result to [`Self::set_aside`], which holds them whatever has become of those letters
+    /// is recorded: hand the result to [`Self::set_aside_for`], which holds them whatever has become of those letters
     /// meanwhile.
     pub fn waiting(&self, route: RouteId, batch: &Batch, rows: &[Row]) -> Held {
         self.behind(route, batch, rows, |_| true).into_held()
@@ -157,6 +176,7 @@ struct Walk<'a> {
     batch: &'a Batch,
     /// Changes that the plugins haven't seen, so they can't go on.
     waiting: &'a Held,
+    lacking: Lacking<'a>,
     records: Vec<Record>,
     /// Letters that waited behind others which have gone since: nobody else would have them sent.
     left_alone: Vec<u64>,
@@ -167,12 +187,13 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(state: &'a mut State, route: RouteId, batch: &'a Batch, waiting: &'a Held) -> Self {
+    fn new(state: &'a mut State, route: RouteId, batch: &'a Batch, waiting: &'a Held, lacking: Lacking<'a>) -> Self {
         Self {
             state,
             route,
             batch,
             waiting,
+            lacking,
             records: Vec::new(),
             left_alone: Vec::new(),
             held: Vec::new(),
@@ -290,6 +311,32 @@ impl<'a> Walk<'a> {
         blocker
     }
 
+    /// A copied row that stands in a letter comes again, for sinks that may be others.
+    fn widen(&mut self, number: u64, more: Option<Vec<String>>) -> Result<(), Box<Problem>> {
+        let Some(entry) = self.state.index.entries.get_mut(&number) else {
+            return Ok(());
+        };
+        let Some(before) = &entry.sinks else { return Ok(()) };
+        let lacks = |name: &String| !before.contains(name);
+        let wider = match more {
+            Some(more) if !more.iter().any(lacks) => return Ok(()),
+            Some(more) => {
+                let more: Vec<String> = more.into_iter().filter(lacks).collect();
+                Some([before.to_vec(), more].concat())
+            }
+            None => None,
+        };
+        entry.sinks = wider.as_deref().map(Arc::from);
+        // Where it is on its way it goes again, to all of them.
+        if let Some(flight) = &mut self.state.flight {
+            flight.leave_out(number);
+        }
+        let mut letter = self.state.letter(number)?;
+        letter.sinks = wider;
+        self.records.push(Record::Letter(Box::new(letter)));
+        Ok(())
+    }
+
     fn letter(
         &mut self,
         row: &Row,
@@ -301,12 +348,16 @@ impl<'a> Walk<'a> {
         if let Some((cause, plugin)) = why {
             (letter.cause, letter.plugin) = (Some(cause), plugin);
         }
+        letter.sinks = (self.lacking)(row);
+        if letter.sinks.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(());
+        }
         let is_left_alone = letter.cause.is_none() && behind.is_none();
         letter.behind = behind;
         letter.number = self.state.next_letter;
         let entry = self.state.entry(&letter, super::line::Place { offset: 0, len: 0 });
-        if entry.digest.is_some_and(|digest| self.state.index.has_copied(&digest)) {
-            return Ok(());
+        if let Some(known) = entry.digest.and_then(|digest| self.state.index.copied(&digest)) {
+            return self.widen(known, letter.sinks);
         }
         let max = self.state.limits.max_behind;
         if behind.is_some() && self.state.index.behind(entry.route, entry.oid) >= max {

@@ -1,13 +1,11 @@
 //! What is known in memory of the letters: which keys they block, and which changes they are of.
 
+use super::digest::{self, RowDigest};
 use super::key::Keys;
-use super::letter::{Image, Letter, Standing};
+use super::letter::{Letter, Standing};
 use super::line::Place;
-use super::value::Owned;
 use crate::batch::Lsn;
 use rustc_hash::{FxHashMap, FxHashSet};
-use sha2::{Digest, Sha256};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,12 +23,14 @@ pub(super) struct Entry {
     pub order: Standing,
     pub behind: bool,
     pub superseded: bool,
+    /// The request under whose number it was sent, where it may have arrived somewhere: its ids stay as they were.
+    pub sent_under: Option<u32>,
     pub set_aside_us: i64,
     /// What a copied row is known by: its place in a unit may be another row's once the unit is read again.
     pub digest: Option<RowDigest>,
+    /// As [`Letter::sinks`].
+    pub sinks: Option<Arc<[String]>>,
 }
-
-pub(super) type RowDigest = [u8; 16];
 
 impl Entry {
     pub(super) fn new(letter: &Letter, route: u32, table: Arc<str>, place: Place) -> Self {
@@ -44,35 +44,12 @@ impl Entry {
             order: letter.change.order(),
             behind: letter.behind.is_some(),
             superseded: false,
+            sent_under: None,
             set_aside_us: letter.set_aside_us,
-            digest: letter.change.copy.is_some().then(|| digest(letter)),
+            digest: letter.change.copy.is_some().then(|| digest::of(letter)),
+            sinks: letter.sinks.as_deref().map(Arc::from),
         }
     }
-}
-
-/// The copied row itself, wherever it was merged and in whichever form it came. Without a key there may be several of the same values: rather twice
-/// than never.
-fn digest(letter: &Letter) -> RowDigest {
-    let keyless = letter.table.columns.iter().all(|column| column.key) || letter.table.key_columns().next().is_none();
-    let ordinal = keyless.then_some(letter.change.ordinal);
-    let (new, old) = (as_text(letter.new.as_ref()), as_text(letter.old.as_ref()));
-    let row = serde_json::to_vec(&(&letter.route, letter.change.copy, ordinal, &new, &old));
-    let whole = Sha256::digest(row.unwrap_or_default());
-    let mut digest = RowDigest::default();
-    digest.copy_from_slice(&whole[..size_of::<RowDigest>()]);
-    digest
-}
-
-fn as_text(image: Option<&Image>) -> Option<Cow<'_, [Owned]>> {
-    let is_binary = |value: &Owned| matches!(value, Owned::Binary(_));
-    let text = |value: &Owned| match value {
-        Owned::Binary(bytes) => Owned::Text(super::key::text_of(bytes).collect()),
-        other => other.clone(),
-    };
-    image.map(|image| match image.iter().any(is_binary) {
-        true => Cow::Owned(image.iter().map(text).collect()),
-        false => Cow::Borrowed(image.as_slice()),
-    })
 }
 
 /// A streamed change: route, commit LSN, ordinal.
@@ -163,8 +140,9 @@ impl Index {
         self.refused.iter().map(|(id, sink)| (*id, sink.as_str()))
     }
 
-    pub(super) fn has_copied(&self, digest: &RowDigest) -> bool {
-        self.copied.contains_key(digest)
+    /// The letter of a copied row.
+    pub(super) fn copied(&self, digest: &RowDigest) -> Option<u64> {
+        self.copied.get(digest).copied()
     }
 
     /// The letter that a key has to wait behind. `None` for the key: it isn't known.
@@ -331,6 +309,19 @@ impl Index {
             entry.superseded = true;
             self.entries.insert(number, entry);
         }
+    }
+
+    /// Letters that a request sends no more keep its number, unless they have an earlier one's. Returns them, ascending.
+    pub(super) fn keep_number(&mut self, request: u32, letters: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let mut kept: BTreeSet<u64> = BTreeSet::new();
+        for number in letters {
+            let entry = self.entries.get_mut(&number);
+            if let Some(entry) = entry.filter(|entry| entry.sent_under.is_none()) {
+                entry.sent_under = Some(request);
+                kept.insert(number);
+            }
+        }
+        kept.into_iter().collect()
     }
 
     pub(super) fn set_place(&mut self, number: u64, place: Place) {

@@ -14,6 +14,9 @@ pub struct Letter {
     pub number: u64,
     /// The route whose sinks lack it.
     pub route: String,
+    /// The names of those sinks, where the route's others lack nothing: of a row that was copied for sinks that had come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sinks: Option<Vec<String>>,
     pub table: Table,
     #[serde(with = "op_name")]
     pub op: Op,
@@ -176,6 +179,7 @@ impl Letter {
         Self {
             number: 0,
             route: route.to_owned(),
+            sinks: None,
             table: Table::from(&**relation),
             op: row.op,
             new: row.new.map(image),

@@ -70,8 +70,13 @@ pub(super) enum Why {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
     pub request: u32,
+    /// Those still to be sent.
     pub letters: Vec<u64>,
     pub force: bool,
+    /// Those that it sends no more though they may have arrived somewhere: whenever they are sent again, it is under its
+    /// number. An earlier line's count on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

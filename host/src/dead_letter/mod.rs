@@ -26,6 +26,7 @@ mod aside;
 mod behind;
 mod cause;
 mod codes;
+mod digest;
 mod fault;
 mod file;
 mod index;
@@ -43,7 +44,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use aside::{Aside, Held};
+pub use aside::{Aside, Held, Lacking};
 pub use behind::Behind;
 pub use cause::{Cause, PluginName};
 pub use codes::{CODES, FULL, UNKNOWN};

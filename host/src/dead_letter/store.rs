@@ -246,6 +246,7 @@ impl Loaded {
                 let mut entry = Entry::new(&letter, route, table, place);
                 if let Some(before) = self.index.remove(letter.number) {
                     entry.superseded = before.superseded;
+                    entry.sent_under = before.sent_under;
                 }
                 self.index.insert(letter.number, entry);
                 self.next_letter = self.next_letter.max(letter.number.saturating_add(1));
@@ -276,6 +277,7 @@ impl Loaded {
 
     fn request(&mut self, request: Request) {
         self.next_request = self.next_request.max(request.request.saturating_add(1));
+        self.index.keep_number(request.request, request.kept.iter().copied());
         self.requests.retain(|other| other.number != request.request);
         if !request.letters.is_empty() {
             self.requests.push_back(LiveRequest::from(request));

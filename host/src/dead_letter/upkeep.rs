@@ -11,7 +11,7 @@ use super::store::{DeadLetters, State, now_us};
 use crate::batch::Lsn;
 use crate::problem::Problem;
 use rustc_hash::FxHashSet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Dead bytes below this aren't worth a new file.
 const COMPACT_MIN_BYTES: u64 = 1 << 20;
@@ -165,6 +165,27 @@ impl State {
         self.compact()
     }
 
+    /// Those under way and those whose number letters keep.
+    fn all_requests(&self) -> impl Iterator<Item = Request> + use<> {
+        let under_way = self.requests.iter().map(|request| Request {
+            request: request.number,
+            letters: request.letters.iter().copied().collect(),
+            force: request.is_forced(),
+            kept: Vec::new(),
+        });
+        let mut all: BTreeMap<u32, Request> = under_way.map(|request| (request.request, request)).collect();
+        for (number, entry) in &self.index.entries {
+            if let Some(request) = entry.sent_under {
+                let of_number = all.entry(request).or_insert_with(|| Request {
+                    request,
+                    ..Request::default()
+                });
+                of_number.kept.push(*number);
+            }
+        }
+        all.into_values()
+    }
+
     /// Writes a file with what counts alone. Where the disk has no room for it the old one goes on.
     pub(super) fn compact(&mut self) -> Result<(), Box<Problem>> {
         // Letters that aren't in the file yet follow with their append.
@@ -190,13 +211,7 @@ impl State {
                 forgotten: false,
             })
         }));
-        others.extend(self.requests.iter().map(|request| {
-            Record::Replay(Request {
-                request: request.number,
-                letters: request.letters.iter().copied().collect(),
-                force: request.is_forced(),
-            })
-        }));
+        others.extend(self.all_requests().map(Record::Replay));
         // The header first, then the letters, then what is said of them.
         let behind = others.split_off(1);
         let count = 1 + numbers.len() + behind.len();

@@ -30,13 +30,13 @@ impl LaneLetters {
         !self.letters.is_empty()
     }
 
-    /// What waits of a route's rows.
-    fn behind(&self, route: usize, batch: &Batch, rows: &[Row]) -> Behind {
+    /// What waits of a route's rows. Where plugins may keep truncates `back`, none frees a key for certain.
+    fn behind(&self, route: usize, batch: &Batch, rows: &[Row], back: bool) -> Behind {
         let Some(route) = self.routes.get(route) else {
             return Behind::default();
         };
         self.letters
-            .behind(*route, batch, rows, |row| !is_partial(&self.only, batch, row))
+            .behind(*route, batch, rows, |row| !back && !is_partial(&self.only, batch, row))
     }
 }
 
@@ -63,11 +63,16 @@ impl Noted {
 impl LaneChain {
     /// Whether anything of what it runs keeps something.
     pub(super) fn keeps(&self) -> bool {
+        self.all().any(Chain::is_stateful)
+    }
+
+    /// Also the version that waits for the end of a probation.
+    fn all(&self) -> impl Iterator<Item = &Chain> {
         let waits = self
             .probation
             .as_ref()
             .and_then(|probation| probation.fallback.as_ref());
-        self.chains().chain(waits).any(Chain::is_stateful)
+        self.chains().chain(waits)
     }
 
     /// What of its rows waits. `known` is what was known when the batch came.
@@ -82,7 +87,10 @@ impl LaneChain {
     ) -> Behind {
         match (replay, letters) {
             (Some(replay), _) => replay.behind(),
-            (None, Some(letters)) if self.keeps() => letters.behind(route, batch, rows),
+            (None, Some(letters)) if self.keeps() => {
+                let back = !batch.truncates.is_empty() && self.all().any(Chain::wants_truncates);
+                letters.behind(route, batch, rows, back)
+            }
             _ => Behind::holding(known),
         }
     }

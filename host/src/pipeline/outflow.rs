@@ -14,6 +14,7 @@ use crate::decode::straight;
 use crate::plugin::{Aside, AsideCause};
 use crate::problem::{Exit, Problem};
 use crate::sink::driver::SinkHandle;
+use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,8 @@ use std::sync::atomic::Ordering;
 /// Where deliveries for one sink go.
 pub struct Outlet {
     pub handle: SinkHandle,
+    /// The sink's.
+    name: String,
     /// Whether it was given a part of a transaction that hasn't ended.
     inside: bool,
     schema_messages: bool,
@@ -31,9 +34,18 @@ impl Outlet {
     pub fn new(handle: SinkHandle) -> Self {
         Self {
             handle,
+            name: String::new(),
             inside: false,
             schema_messages: false,
             takes_binary: false,
+        }
+    }
+
+    /// By what dead letters know the sink.
+    pub fn with_name(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
         }
     }
 
@@ -83,14 +95,15 @@ impl Outflow {
     pub(super) fn deliver(&mut self, mut done: Done) -> Result<(), LaneEnd> {
         self.stats.plugins(&done.counts);
         let sides = std::mem::take(&mut done.sides);
-        match done.replay.take() {
-            Some(replay) => self.keep_back(&mut done, sides, &replay),
+        let replay = done.replay.take();
+        match &replay {
+            Some(replay) => self.keep_back(&mut done, sides, replay),
             None => self.set_aside(&done.batch, &mut done.rows, sides),
         }
         .map_err(LaneEnd::Problem)?;
         drop(done.noted.take());
         done.batch.forget_changes();
-        self.hand_over(done)
+        self.hand_over(done, replay.filter(|replay| replay.is_for_some()).as_deref())
     }
 
     /// What plugins couldn't take, and what has to wait behind it, leaves the rows and is durable on return.
@@ -101,7 +114,8 @@ impl Outflow {
             true => batch.as_it_came(),
             false => Cow::Borrowed(batch),
         };
-        for ((rows, mut side), route) in rows.iter_mut().zip(sides).zip(&self.routes) {
+        let of_routes = self.routes.iter().zip(&self.sinks);
+        for ((rows, mut side), (route, sinks)) in rows.iter_mut().zip(sides).zip(of_routes) {
             // A sink that is emptied for a copy of its own frees no key: the others lack the letters' changes as before.
             if !self.only.is_empty() {
                 side.before
@@ -110,10 +124,19 @@ impl Outflow {
             if side.before.is_empty() {
                 continue;
             }
+            if !batch.truncates.is_empty() {
+                leave_out_kept_back(&mut side, rows);
+            }
             let asides = self.notices.tell(side.asides);
+            let (before, waiting) = (&side.before, &side.waiting);
+            let lacking = |row: &Row| {
+                let only = late::sinks_of(&self.only, batch, row)?.iter();
+                let of_route = only.filter(|sink| sinks.contains(sink));
+                Some(of_route.map(|sink| self.outlets[*sink].name.clone()).collect())
+            };
             let held = self
                 .letters
-                .set_aside(*route, &original, &side.before, asides, &side.waiting)?;
+                .set_aside_for(*route, &original, before, asides, waiting, &lacking)?;
             held.retain_rest(rows);
         }
         Ok(())
@@ -127,6 +150,7 @@ impl Outflow {
             waiting.push(side.waiting);
         }
         asides.extend(strangers(replay, &self.routes));
+        asides.extend(self.without_sink(replay));
         let held = self.letters.failed_again(replay, asides, &waiting)?;
         done.rows.iter_mut().for_each(|rows| held.retain_rest(rows));
         if !replay.waits_for_state {
@@ -135,7 +159,23 @@ impl Outflow {
         Ok(())
     }
 
-    fn hand_over(&mut self, done: Done) -> Result<(), LaneEnd> {
+    /// Letters whose sinks aren't in the file any more, or no route's: the route's others have them.
+    fn without_sink(&self, replay: &ReplayBatch) -> Vec<dead_letter::Aside> {
+        if !replay.is_for_some() {
+            return Vec::new();
+        }
+        let lost = |id: &RouteId, row: &&Row| {
+            let mut of_route = self.routes.iter().zip(&self.sinks).filter(|(route, _)| *route == id);
+            of_route.any(|(_, sinks)| !sinks.iter().any(|sink| replay.is_for(row, &self.outlets[*sink].name)))
+        };
+        let rows = replay.rows.iter();
+        let lost = rows.flat_map(|(id, rows)| rows.iter().filter(move |row| lost(id, row)));
+        lost.map(|row| nowhere(row, "the sink that it is for isn't in the file any more"))
+            .collect()
+    }
+
+    /// `letters` are those of a round that aren't for all sinks of their routes.
+    fn hand_over(&mut self, done: Done, letters: Option<&ReplayBatch>) -> Result<(), LaneEnd> {
         let Done {
             batch,
             mut rows,
@@ -158,6 +198,9 @@ impl Outflow {
                 late::keep_own(&self.only, sink, &batch, &mut rows);
                 late::keep_own_tables(&self.only, sink, &mut copying);
                 late::keep_own_tables(&self.only, sink, &mut spared);
+            }
+            if let Some(letters) = letters {
+                rows.retain(|row| letters.is_for(row, &outlet.name));
             }
             if !spared.is_empty() {
                 late::spare(&batch, &mut rows, &spared);
@@ -203,6 +246,18 @@ impl Outflow {
     }
 }
 
+/// A truncate that the plugins keep back empties nothing: what was set aside before is wanted as before. `left` are the rows that
+/// have left them.
+fn leave_out_kept_back(side: &mut Side, left: &[Row]) {
+    let change = |row: &Row| (row.transaction, row.ordinal);
+    let left = left.iter().filter(|row| row.op == Op::Truncate).map(change);
+    // One that is refused can't stand in a letter, which is for the letters to say.
+    let refused = side.asides.iter().map(|aside| change(&aside.row));
+    let counts: FxHashSet<(u32, u64)> = left.chain(refused).collect();
+    side.before
+        .retain(|row| row.op != Op::Truncate || counts.contains(&change(row)));
+}
+
 /// For plugins and sinks that have come since the copy was planned.
 pub(super) fn as_text(batch: &Batch, rows: &[Row]) -> Result<Batch, LaneEnd> {
     let told = straight::as_text(batch, rows).map_err(|(at, error)| {
@@ -228,11 +283,16 @@ impl Drop for Outflow {
 /// Letters of routes that aren't in the file any more: there is nowhere to send them.
 fn strangers<'a>(replay: &'a ReplayBatch, routes: &'a [RouteId]) -> impl Iterator<Item = dead_letter::Aside> + use<'a> {
     let unknown = replay.rows.iter().filter(|(route, _)| !routes.contains(route));
-    unknown.flat_map(|(_, rows)| rows).map(|row| dead_letter::Aside {
+    let rows = unknown.flat_map(|(_, rows)| rows);
+    rows.map(|row| nowhere(row, "its route isn't in the file any more"))
+}
+
+fn nowhere(row: &Row, why: &str) -> dead_letter::Aside {
+    dead_letter::Aside {
         row: *row,
-        cause: Cause::new("no_route", "its route isn't in the file any more"),
+        cause: Cause::new("no_route", why),
         plugin: PluginName::default(),
-    })
+    }
 }
 
 impl From<Aside> for dead_letter::Aside {

@@ -60,8 +60,10 @@ pub struct PassedOver {
     pub missing: AtomicU64,
     /// Changes that met another row of the same key.
     pub conflicts: AtomicU64,
-    /// Whether the row that the sink has stopped at is of a dead letter that was sent again.
-    pub letter: AtomicBool,
+    /// The dead letter, sent again, whose row the sink has stopped at; 0 where it is none's.
+    pub letter: AtomicU64,
+    /// Whether the sink has committed all that came before the transaction that it has stopped at.
+    pub has_all_before: AtomicBool,
 }
 
 /// What became of a delivery.
@@ -179,8 +181,8 @@ pub trait Sink: Send {
     /// which everything is there, where the target can tell: transactions that committed before it are not sent.
     fn open<'a>(&'a mut self, context: &'a SinkContext) -> SinkFuture<'a, Option<Lsn>>;
 
-    /// The last delivery that is durable by what [`Self::open`] has found: the reply that would have said so may have been
-    /// lost.
+    /// The last delivery that is durable by what [`Self::open`] has found, as the reply that would have said so may have been
+    /// lost; or that was durable before a call failed for good.
     fn durable(&self) -> u64 {
         0
     }

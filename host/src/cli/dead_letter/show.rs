@@ -15,6 +15,7 @@ pub(super) fn as_json(letter: &Letter, among: &Peeked) -> Value {
     json!({
         "letter": letter.number,
         "route": letter.route,
+        "sinks": letter.sinks,
         "table": letter.table.full_name(),
         "key": letter.table.key_columns().collect::<Vec<_>>(),
         "op": letter.op.name(),

@@ -8,6 +8,7 @@ use crate::dead_letter::store::{RouteId, State};
 use crate::dead_letter::value::Owned;
 use crate::problem::Problem;
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// Rounds that run beside the stream before it has to wait for one.
@@ -29,6 +30,7 @@ impl State {
             position,
             hold: request.rounds > FREE_ROUNDS || self.is_crowded(round),
             letters: round.to_vec(),
+            only: FxHashMap::default(),
             force: request.force,
             waits_for_state: false,
         };
@@ -38,11 +40,17 @@ impl State {
             let Some(relation) = self.relation(&letter) else {
                 return Err(fault::unknown(*number));
             };
+            let entry = self.index.entries.get(number);
+            let under = entry.and_then(|entry| entry.sent_under);
+            if let Some(only) = entry.and_then(|entry| entry.sinks.clone()) {
+                // Its transaction is the next one.
+                replay.only.insert(replay.batch.transactions.len() as u32, only);
+            }
             replay.push(
                 self.route(&letter.route),
                 &relation,
                 &letter,
-                request.number,
+                under.unwrap_or(request.number),
                 &mut binary,
             );
         }

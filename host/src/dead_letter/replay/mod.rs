@@ -19,13 +19,17 @@ use super::line::{Record, Request};
 use super::store::{DeadLetters, RouteId, State};
 use crate::batch::{Batch, Lsn, Row};
 use crate::problem::Problem;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 mod batch;
+mod called_off;
 mod outcome;
 mod request;
 mod round;
+
+pub use called_off::called_off_for;
 
 /// Which letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +43,7 @@ pub enum Selection {
 /// What was asked for, durably.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requested {
-    /// Its number, part of the ids under which the letters are sent.
+    /// Its number, part of the ids under which letters are sent that no earlier request has sent.
     pub request: u32,
     /// Those named, and those that share a key with them.
     pub letters: Vec<u64>,
@@ -83,11 +87,18 @@ pub(super) struct Flight {
     request: u32,
     /// As they go out; those that failed again are taken out.
     letters: Vec<u64>,
+    /// Whether they are gone only together with a state that has counted them.
+    counted: bool,
 }
 
 impl Flight {
     pub(super) fn has(&self, number: u64) -> bool {
         self.letters.contains(&number)
+    }
+
+    /// Its letter stays when the others are gone.
+    pub(super) fn leave_out(&mut self, number: u64) {
+        self.letters.retain(|of_flight| *of_flight != number);
     }
 }
 
@@ -108,6 +119,8 @@ pub struct ReplayBatch {
     pub hold: bool,
     /// By the transaction's index.
     letters: Vec<u64>,
+    /// By the transaction's index: the sinks that lack it, where its route has others.
+    only: FxHashMap<u32, Arc<[String]>>,
     force: bool,
     /// Whether the news that they have arrived waits for what the plugins keep, and is on its way with that.
     pub waits_for_state: bool,
@@ -120,6 +133,17 @@ impl ReplayBatch {
             true => Behind::unordered(),
             false => Behind::default(),
         }
+    }
+
+    /// Whether any letter isn't for all sinks of its route.
+    pub fn is_for_some(&self) -> bool {
+        !self.only.is_empty()
+    }
+
+    /// Whether a sink of its route lacks the row.
+    pub fn is_for(&self, row: &Row, sink: &str) -> bool {
+        let only = self.only.get(&row.transaction);
+        only.is_none_or(|only| only.iter().any(|name| name == sink))
     }
 }
 
@@ -162,25 +186,6 @@ impl DeadLetters {
         self.with(|state| state.settle(ticket))
     }
 
-    /// A round that the plugins can't take at all, for the table's or their own sake: the request that it is of is called off,
-    /// durably, or each start would end where this one does. Its letters stay.
-    pub fn call_off(&self, ticket: Ticket) -> Result<(), Box<Problem>> {
-        self.with(|state| state.call_off(ticket))
-    }
-
-    /// A sink stops at one of the letters that are under way: they are called off like those that plugins can't take.
-    #[must_use]
-    pub fn met(&self, problem: Box<Problem>) -> Box<Problem> {
-        let called_off = self.with(|state| match state.flight.as_ref().map(|flight| flight.ticket) {
-            Some(ticket) => state.call_off(ticket),
-            None => Ok(()),
-        });
-        match called_off {
-            Ok(()) => called_off_for(problem),
-            Err(worse) => worse,
-        }
-    }
-
     /// Which letters a round has sent, but for those that failed again; none where it isn't under way.
     pub fn sent(&self, ticket: Ticket) -> Vec<u64> {
         self.with(|state| {
@@ -193,6 +198,14 @@ impl DeadLetters {
     /// that are gone already change nothing.
     pub fn settle_sent(&self, letters: &[u64]) -> Result<(), Box<Problem>> {
         self.with(|state| state.settle_sent(letters))
+    }
+
+    /// What the plugins keep counts the letters of a round: they are gone only together with that.
+    pub fn is_counted(&self, ticket: Ticket) {
+        self.with(|state| {
+            let flight = state.flight.as_mut().filter(|flight| flight.ticket == ticket);
+            flight.into_iter().for_each(|flight| flight.counted = true);
+        });
     }
 
     /// Whether letters are on their way to the sinks.
@@ -219,7 +232,8 @@ impl State {
                 return Ok(None);
             }
             if round.is_empty() {
-                self.append(vec![done(request.number)])?;
+                let kept = self.index.keep_number(request.number, request.failed);
+                self.append(vec![done(request.number, kept)])?;
                 continue;
             }
             request.rounds += 1;
@@ -232,20 +246,13 @@ impl State {
                     ticket,
                     request,
                     letters,
+                    counted: false,
                 });
             }
             self.requests.push_front(request);
             return replay.map(Some);
         }
         Ok(None)
-    }
-
-    fn call_off(&mut self, ticket: Ticket) -> Result<(), Box<Problem>> {
-        let Some(flight) = self.flight.take_if(|flight| flight.ticket == ticket) else {
-            return Ok(());
-        };
-        self.requests.retain(|request| request.number != flight.request);
-        self.append(vec![done(flight.request)])
     }
 
     pub(in crate::dead_letter) fn letter(&self, number: u64) -> Result<Letter, Box<Problem>> {
@@ -257,18 +264,11 @@ impl State {
     }
 }
 
-/// What letters that are sent again have met is told once, and not at each start.
-pub fn called_off_for(mut problem: Box<Problem>) -> Box<Problem> {
-    let cause = problem.cause.map_or_else(String::new, |cause| format!("{cause}; "));
-    problem.cause = Some(format!(
-        "{cause}dead letters that were sent again have met this: they stay, and the next start doesn't send them"
-    ));
-    problem
-}
-
-fn done(request: u32) -> Record {
+/// Its letters are sent, or aren't to be; those of `kept` keep its number.
+fn done(request: u32, kept: Vec<u64>) -> Record {
     Record::Replay(Request {
         request,
+        kept,
         ..Request::default()
     })
 }

@@ -115,6 +115,7 @@ impl State {
             ticket,
             request,
             letters,
+            counted: false,
         });
         self.settle(ticket)
     }
@@ -130,7 +131,7 @@ impl State {
                 followers.extend(self.index.group(*number));
             }
         }
-        let mut superseded: BTreeSet<u64> = BTreeSet::new();
+        let mut superseded: Vec<u64> = Vec::new();
         let mut records = Vec::new();
         if !flight.letters.is_empty() {
             records.push(Record::Gone(Gone {
@@ -144,12 +145,11 @@ impl State {
             .iter()
             .position(|request| request.number == flight.request)
         {
+            if self.requests[at].force {
+                superseded = self.overtaken(&flight, &flight.letters);
+            }
             let request = &mut self.requests[at];
-            if request.force {
-                // What was set aside of the same keys before would bring older rows back.
-                let earlier = flight.letters.iter().flat_map(|number| self.index.earlier(*number));
-                superseded.extend(earlier.filter(|number| !flight.has(*number)));
-            } else {
+            if !request.force {
                 let fresh = followers.iter().filter(|number| !request.failed.contains(number));
                 request.letters.extend(fresh);
             }
@@ -160,25 +160,39 @@ impl State {
                 request: request.number,
                 letters: request.letters.iter().copied().collect(),
                 force: request.force,
+                kept: self.index.keep_number(request.number, request.failed.iter().copied()),
             }));
             if request.letters.is_empty() {
                 self.requests.remove(at);
             }
         }
         if !superseded.is_empty() {
-            let letters = superseded.iter().copied().collect();
+            let letters = superseded.clone();
             records.push(Record::Superseded { letters });
         }
         self.append(records)?;
-        for number in &flight.letters {
+        self.take_out(&flight.letters, superseded);
+        let (request, letters) = (flight.request, flight.letters.len());
+        tracing::info!(request, letters, "dead letters were delivered");
+        self.compact_if_worth_it()
+    }
+
+    /// What was set aside before those that have arrived, of the same keys: it would bring older rows back.
+    pub(super) fn overtaken(&self, flight: &Flight, arrived: &[u64]) -> Vec<u64> {
+        let earlier = arrived.iter().flat_map(|number| self.index.earlier(*number));
+        let others = earlier.filter(|number| !flight.has(*number));
+        let others: BTreeSet<u64> = others.collect();
+        others.into_iter().collect()
+    }
+
+    /// Behind the records that say so.
+    pub(super) fn take_out(&mut self, arrived: &[u64], superseded: Vec<u64>) {
+        for number in arrived {
             self.index.remove(*number);
         }
         superseded
             .into_iter()
             .for_each(|number| self.index.mark_superseded(number));
-        self.counts.replayed += flight.letters.len() as u64;
-        let (request, letters) = (flight.request, flight.letters.len());
-        tracing::info!(request, letters, "dead letters were delivered");
-        self.compact_if_worth_it()
+        self.counts.replayed += arrived.len() as u64;
     }
 }

@@ -64,6 +64,7 @@ impl State {
             request,
             letters: letters.clone(),
             force,
+            kept: Vec::new(),
         };
         if !letters.is_empty() {
             self.append(vec![Record::Replay(record.clone())])?;

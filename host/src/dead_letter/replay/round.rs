@@ -41,6 +41,7 @@ impl State {
                     request.letters.extend(group);
                 } else {
                     request.letters.retain(|number| !group.contains(number));
+                    request.failed.extend(group);
                 }
             }
             chosen

@@ -2,6 +2,7 @@
 
 mod disk;
 mod keys;
+mod late;
 mod model;
 mod order;
 mod refused;

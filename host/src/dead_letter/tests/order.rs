@@ -177,6 +177,32 @@ fn too_many_that_wait_stop_the_pipeline_until_the_store_is_opened_again() {
     assert_eq!(numbers(folder.path()), [] as [u64; 0]);
 }
 
+/// Whether a plugin that keeps something lets the truncate go isn't known before it has seen it: what comes behind it waits,
+/// and isn't forgotten where it was let go.
+#[test]
+fn what_has_waited_for_a_truncate_that_frees_its_key_is_sent_without_being_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = open(folder.path());
+    pass(&letters, &insert(0x10, "1").delivery(1), &[0]);
+    let (relation, row) = (orders(), [text("1"), text("b"), Value::Null]);
+    let behind = Builder::new().transaction(0x20, Part::Whole);
+    let behind = behind.truncate(&[&relation], false, false).insert(&relation, &row);
+    let (behind, route) = (behind.delivery(2), letters.route(ROUTE));
+    let waits = |counts: bool| {
+        letters
+            .behind(route, &behind.batch, &behind.rows, |_| counts)
+            .into_held()
+    };
+    assert!(waits(true).is_empty());
+    let waiting = waits(false);
+    assert_eq!(waiting.len(), 1);
+    let held = letters.set_aside(route, &behind.batch, &behind.rows, Vec::new(), &waiting);
+    assert_eq!(held.unwrap(), waiting);
+    assert_eq!(replay(&letters, &[]), [2]);
+    assert_eq!(numbers(folder.path()), [1]);
+    assert_eq!(pass(&letters, &update(0x30, "1").delivery(3), &[]), [0]);
+}
+
 #[test]
 fn routes_with_the_same_tables_have_letters_of_their_own() {
     let names = route_names(["a.b".to_owned(), "c.d".to_owned(), "a.b".to_owned()]);

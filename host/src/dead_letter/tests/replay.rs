@@ -155,8 +155,107 @@ fn what_fails_again_stays_with_what_waits_behind_it() {
     assert_eq!(peeked.letters.keys().collect::<Vec<_>>(), [&1, &2]);
     assert_eq!(peeked.letters[&1].reason(), "rejected bad: still no good");
     assert!(peeked.requested.is_empty());
-    // Another request is another id.
+    // Another request, and the ids of the first: it may have sent them before they failed.
     assert_eq!(letters.request_replay(&Selection::All, false).unwrap().request, 2);
+    assert_eq!(ids(&letters), ["replay1-1", "replay1-2"]);
+}
+
+/// The ids of what is sent next.
+fn ids(letters: &DeadLetters) -> Vec<String> {
+    let replay = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
+    let of_origin = |origin| match origin {
+        Origin::Replay(replay) => format!("replay{}-{}", replay.request, replay.letter),
+        _ => panic!("not a replay"),
+    };
+    replay
+        .batch
+        .transactions
+        .iter()
+        .map(|it| of_origin(it.origin))
+        .collect()
+}
+
+fn no() -> Box<crate::problem::Problem> {
+    Box::new(crate::problem::Problem::new(
+        "E0410",
+        crate::problem::Exit::Sink,
+        "no",
+        "yes",
+    ))
+}
+
+/// Each time it is another request: whoever has some of them knows them by their ids.
+#[test]
+fn letters_that_are_called_off_keep_the_ids_under_which_they_were_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = three(folder.path());
+    letters.request_replay(&Selection::All, false).unwrap();
+    assert_eq!(ids(&letters), ["replay1-1", "replay1-2", "replay1-3"]);
+    let told = letters.met(3, &[], no());
+    assert!(told.cause.unwrap().contains("the next start doesn't send them"));
+    assert_eq!(numbers(folder.path()), [1, 2, 3]);
+    // One that comes later is sent with them, under a number of its own.
+    pass(&letters, &insert(0x40, "3").delivery(4), &[0]);
+    for again in 0..3 {
+        letters.begin_session();
+        assert!(letters.take_replay(Lsn(u64::MAX)).unwrap().is_none(), "{again}");
+        letters.request_replay(&Selection::All, false).unwrap();
+        assert_eq!(
+            ids(&letters),
+            ["replay1-1", "replay1-2", "replay1-3", "replay2-4"],
+            "{again}"
+        );
+        let _told = letters.met(4, &[], no());
+    }
+    // So does the file that is written anew, and whoever opens it.
+    letters.with(|state| state.compact()).unwrap();
+    drop(letters);
+    let letters = open(folder.path());
+    letters.request_replay(&Selection::All, false).unwrap();
+    assert_eq!(ids(&letters), ["replay1-1", "replay1-2", "replay1-3", "replay2-4"]);
+    // A letter that is written anew keeps it, too.
+    letters.begin_session();
+    let poisoned = super::replay(&letters, &[3]);
+    assert_eq!(poisoned, [1, 2, 4]);
+    drop(letters);
+    let letters = open(folder.path());
+    letters.request_replay(&Selection::All, false).unwrap();
+    assert_eq!(ids(&letters), ["replay1-3"]);
+}
+
+/// A sink commits what comes before a letter that it refuses. Where no other sink lacks it, it isn't sent again.
+#[test]
+fn what_a_sink_has_before_the_letter_that_it_refuses_is_gone_where_it_is_the_only_one() {
+    for (alone, counted, left) in [
+        (true, false, vec![2, 3]),
+        (false, false, vec![1, 2, 3]),
+        (true, true, vec![1, 2, 3]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = open(folder.path());
+        for (lsn, id) in [(0x10, "1"), (0x20, "2"), (0x30, "3")] {
+            pass(&letters, &insert(lsn, id).delivery(lsn), &[0]);
+        }
+        letters.request_replay(&Selection::All, false).unwrap();
+        let replay = letters.take_replay(Lsn(u64::MAX)).unwrap().unwrap();
+        if counted {
+            letters.is_counted(replay.ticket);
+        }
+        let of = letters.route(if alone { ROUTE } else { "public.customers" });
+        let _told = letters.met(2, &[of], no());
+        assert_eq!(numbers(folder.path()), left);
+        assert_eq!(letters.counts().replayed, 3 - left.len() as u64);
+        drop(letters);
+        // Its key is free.
+        let letters = open(folder.path());
+        assert_eq!(
+            pass(&letters, &update(0x40, "1").delivery(4), &[]).len(),
+            3 - left.len()
+        );
+        assert!(letters.take_replay(Lsn(u64::MAX)).unwrap().is_none());
+        // What is known of it stays known: the server may send it once more.
+        assert_eq!(pass(&letters, &insert(0x10, "1").delivery(5), &[]), [] as [usize; 0]);
+    }
 }
 
 #[test]

@@ -26,6 +26,9 @@ impl Intake {
         let batch = std::mem::take(&mut replay.batch);
         // What they do to a state is stored together with the news that they have arrived: now, or with the next state.
         let stateful = self.has_state(&rows);
+        if stateful {
+            self.letters.is_counted(replay.ticket);
+        }
         let mut released = self.hold.pass(&batch, stateful, false, 0, &self.stats.states);
         if stateful && self.may_checkpoint() {
             released = self.hold.checkpoint();

@@ -191,7 +191,8 @@ impl Bench {
             let told = Arc::clone(&self.frontier);
             let durable = move |sequence| told.durable(at, sequence);
             let (handle, driver) = Driver::new(sink, context("s"), ByteSize(1 << 20), Duration::ZERO, durable);
-            outlets.push(Outlet::new(handle).with_binary(self.take_binary));
+            let outlet = Outlet::new(handle).with_name(&format!("sink{at}"));
+            outlets.push(outlet.with_binary(self.take_binary));
             drivers.push(self.runtime.spawn(driver.run()));
         }
         self.queue.push_now(Input::Finish).unwrap();

@@ -3,7 +3,9 @@
 use super::*;
 use crate::batch::Value;
 use crate::dead_letter::{Selection, Ticket};
-use crate::plugin::tests::{chain_that_masks_and_rejects, chain_that_rejects, state};
+use crate::plugin::tests::{
+    chain_that_masks_and_rejects, chain_that_rejects, chain_that_rejects_and_keeps_back, state,
+};
 use crate::plugin::{Kept, State};
 use rowmill_tests::{Columns, Keeps, POISON, REFUSED};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -27,6 +29,59 @@ fn a_sink_that_is_emptied_for_a_copy_of_its_own_frees_no_key() {
         assert_eq!([truncates(&got[0]), truncates(&got[1])], truncated, "{got:?}");
         assert_eq!(bench.letters.counts().letters, 1);
         assert_eq!(bench.letters.counts().blocked_keys, blocked);
+    }
+}
+
+/// What the target has stays there, and so does what it lacks of the rows before.
+#[test]
+fn a_truncate_that_a_plugin_keeps_back_frees_no_key() {
+    let orders = orders();
+    for (is_back, arrived, letters, blocked) in [(true, vec![], 2, 1), (false, vec!["1 truncate", "2 insert"], 1, 0)] {
+        let bench = Bench::new(1);
+        let batch = order(Builder::new().transaction(0x10, Part::Whole), &orders);
+        bench.push(order(batch.truncate(&[&orders], false, false), &orders));
+        let chain = chain_that_rejects_and_keeps_back(is_back);
+        let got = bench.run(vec![route("orders", &[0], Some(chain))], 1, 0);
+        let expected: Vec<String> = arrived.iter().map(|row| format!("0/10:{row} orders")).collect();
+        assert_eq!(rows(&got[0]), expected);
+        let counts = bench.letters.counts();
+        assert_eq!((counts.letters, counts.blocked_keys), (letters, blocked));
+        // Sent again, they are there behind it.
+        let requested = bench.letters.request_replay(&Selection::All, false).unwrap();
+        assert_eq!(requested.letters.len(), if is_back { 2 } else { 0 });
+    }
+}
+
+/// By then the copy is over, and nobody knows any more whom it was for.
+#[test]
+fn a_letter_of_a_copy_for_a_sink_that_came_is_sent_to_that_sink_alone() {
+    let orders = orders();
+    for (sinks, left, last) in [(2, 0, 1), (1, 1, 0)] {
+        let mut bench = Bench::new(2);
+        bench.only.insert(orders.oid, vec![1]);
+        let read = Builder::new().copy(0x20, 0);
+        bench.push(read.row(Op::Read, &orders, Some(&ORDER.map(text)), None));
+        let got = bench.run(vec![route("orders", &[0, 1], Some(chain_that_rejects(0)))], 2, 0);
+        assert!(rows(&got[0]).is_empty() && rows(&got[1]).is_empty(), "{got:?}");
+        assert_eq!(bench.letters.counts().letters, 1);
+
+        let mut bench = bench.again();
+        bench.frontier = Arc::new(Frontier::new(2));
+        bench.only.clear();
+        bench.letters.request_replay(&Selection::All, false).unwrap();
+        let others = Builder::new().transaction(0x30, Part::Whole);
+        bench.push(others.insert(&customers(), &[text("1")]));
+        // Without the sink there is nowhere to send it.
+        let to: Vec<usize> = (0..sinks).collect();
+        let got = bench.run(vec![route("orders", &to, None)], 2, 0);
+        assert_eq!(rows(&got[0]), [""; 0]);
+        assert_eq!(rows(&got[1]), vec!["0/20:0 read orders"; last]);
+        for mark in bench.frontier.take().unwrap().marks {
+            if let Mark::Replayed(ticket) = mark {
+                bench.letters.settle(Ticket(ticket)).unwrap();
+            }
+        }
+        assert_eq!(bench.letters.counts().letters, left);
     }
 }
 

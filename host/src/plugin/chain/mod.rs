@@ -61,6 +61,7 @@ pub struct Chain {
     /// By stage, since the chain began.
     counts: Vec<Counts>,
     wants_messages: bool,
+    wants_truncates: bool,
 }
 
 impl Chain {
@@ -105,6 +106,7 @@ impl Chain {
             left_of_stage: Vec::new(),
             counts: vec![Counts::default(); stages.len()],
             wants_messages: stages.iter().any(Stage::wants_messages),
+            wants_truncates: stages.iter().any(Stage::wants_truncates),
             stages,
             divided: None,
         })
@@ -113,9 +115,11 @@ impl Chain {
     /// This chain, which has no plugins of its own, with those of the divisions.
     pub(super) fn divided(self, divided: Divided) -> Self {
         let wants_messages = divided.chains().any(Self::wants_messages);
+        let wants_truncates = divided.chains().any(Self::wants_truncates);
         Self {
             stateful: true,
             wants_messages,
+            wants_truncates,
             divided: Some(Box::new(divided)),
             ..self
         }

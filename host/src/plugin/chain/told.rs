@@ -26,6 +26,11 @@ impl Chain {
         self.wants_messages
     }
 
+    /// Whether a plugin asks for truncates: it may keep them back.
+    pub fn wants_truncates(&self) -> bool {
+        self.wants_truncates
+    }
+
     /// What has happened at each plugin since the chain began, failed calls included.
     pub fn counts(&self) -> impl Iterator<Item = (&str, Counts)> {
         let names = self.first().stages.iter().map(|stage| stage.plugin().name.as_str());

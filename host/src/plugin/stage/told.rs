@@ -49,6 +49,10 @@ impl Stage {
         self.encoder.wants.messages
     }
 
+    pub fn wants_truncates(&self) -> bool {
+        self.encoder.wants.truncates
+    }
+
     /// Of the last batch.
     pub fn counts(&self) -> Counts {
         self.counts

@@ -174,6 +174,18 @@ pub(crate) fn chain_that_rejects(rejected: i64) -> Chain {
     rejecting(rejected).chain().unwrap()
 }
 
+/// A chain that rejects the first row of each batch, and keeps a truncate that is the second one back.
+pub(crate) fn chain_that_rejects_and_keeps_back(is_back: bool) -> Chain {
+    let first = arr(&[i(0), i(6), i(1), s("no")]);
+    let kept_back = ints(&[1, 1]);
+    let guest = Guest {
+        features: &["truncates"],
+        batch: actions(&[vec![first], if is_back { vec![kept_back] } else { vec![] }].concat()),
+        ..rejecting(0)
+    };
+    guest.chain().unwrap()
+}
+
 fn rejecting(rejected: i64) -> Guest {
     Guest {
         policies: Policies {

@@ -2,7 +2,10 @@
 
 use crate::batch::Lsn;
 use crate::checkpoint::Frontier;
-use crate::pipeline::{Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue, Selected};
+use crate::dead_letter::{DeadLetters, RouteId};
+use crate::pipeline::{
+    Input, Intake, LaneEnd, Outlet, Parts, ProbationLimits, Queue, RouteParts, Selected, route_names,
+};
 use crate::problem::Problem;
 use crate::runtime::acknowledge::acknowledge;
 use crate::runtime::live_copies::Copiers;
@@ -11,7 +14,7 @@ use crate::runtime::source::{Ready, database};
 use crate::runtime::standings::Standings;
 use crate::runtime::{chains, copies, known, late_sinks, reload, tap};
 use crate::sink::driver::{Driver, Outcome};
-use crate::sink::{self, SinkContext, UserTypes};
+use crate::sink::{self, PassedOver, SinkContext, UserTypes};
 use crate::source::catalog::Catalog;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -86,6 +89,7 @@ pub(super) fn launch(
             changes: process.live.changes(),
         };
         let passed_over = Arc::clone(&context.passed_over);
+        let alone = alone(process, &routes, at);
         let told = Arc::clone(&frontier);
         let durable = move |sequence| told.durable(at, sequence);
         let interval = sink::flush_interval(of_sink);
@@ -94,15 +98,15 @@ pub(super) fn launch(
         let (store, name) = (process.store.clone(), of_sink.name.clone());
         let driver = driver.with_parting(move || store.settle_parting(&name));
         process.status.sink(at, &of_sink.name, handle.clone());
-        let outlet = Outlet::new(handle).with_binary(of_sink.takes_binary());
+        let outlet = Outlet::new(handle)
+            .with_name(&of_sink.name)
+            .with_binary(of_sink.takes_binary());
         outlets.push(outlet.with_schema_messages(of_sink.schema_messages));
         let (tell, letters) = (Tell(Arc::clone(&ended)), process.dead_letters.clone());
         drivers.push(process.workers.spawn(async move {
             let _tell = tell;
             match driver.run().await {
-                Outcome::Stopped(problem) if passed_over.letter.load(Ordering::Relaxed) => {
-                    Outcome::Stopped(letters.met(problem))
-                }
+                Outcome::Stopped(problem) => Outcome::Stopped(called_off(&letters, &passed_over, &alone, problem)),
                 outcome => outcome,
             }
         }));
@@ -155,6 +159,28 @@ pub(super) fn launch(
         copiers: Copiers::new(copier),
         only: only_tables,
     })
+}
+
+/// The routes that lead to a sink and to no other.
+fn alone(process: &Process, routes: &[RouteParts], sink: usize) -> Vec<RouteId> {
+    let names = route_names(routes.iter().map(|route| &*route.config));
+    let alone = routes.iter().zip(names).filter(|(route, _)| route.sinks == [sink]);
+    alone.map(|(_, name)| process.dead_letters.route(&name)).collect()
+}
+
+/// Where a sink has stopped at a dead letter that was sent again, the next start doesn't send it.
+fn called_off(
+    letters: &DeadLetters,
+    passed_over: &PassedOver,
+    alone: &[RouteId],
+    problem: Box<Problem>,
+) -> Box<Problem> {
+    let letter = passed_over.letter.load(Ordering::Relaxed);
+    let has_all_before = passed_over.has_all_before.load(Ordering::Relaxed);
+    match letter {
+        0 => problem,
+        _ => letters.met(letter, if has_all_before { alone } else { &[] }, problem),
+    }
 }
 
 fn selected(process: &Arc<Process>, catalog: &Catalog) -> Selected {

@@ -15,12 +15,14 @@
 
 mod backoff;
 mod queue;
+mod refused;
 mod retained;
 
 pub use queue::{Closed, SinkHandle, SinkState};
+pub(super) use refused::{refused, stopped_at};
 
 use super::{Progress, Sink, SinkContext, SinkError};
-use crate::batch::{Delivery, Lsn, Origin, RowId};
+use crate::batch::{Delivery, Lsn, Origin};
 use crate::config::ByteSize;
 use crate::failpoint;
 use crate::problem::{COPY_ANEW, Exit, Problem};
@@ -141,10 +143,14 @@ impl Driver {
             let error = match self.deliver().await {
                 Ok(()) => return Outcome::Done,
                 Err(SinkError::Transient(error)) => error,
-                Err(SinkError::Definite(problem)) => return Outcome::Stopped(problem),
+                Err(SinkError::Definite(problem)) => {
+                    // What came before is there: dead letters that were sent again would come twice.
+                    self.report(self.sink.durable());
+                    return Outcome::Stopped(problem);
+                }
                 Err(SinkError::ReaderGone) => return Outcome::ReaderGone,
                 Err(SinkError::Row { row, error }) => {
-                    let problem = row_problem(&self.context, &format!("row {row}"), &error);
+                    let problem = refused::unknown(&self.context, &format!("row {row}"), &error);
                     return Outcome::Stopped(Box::new(problem));
                 }
             };
@@ -332,37 +338,6 @@ fn beyond(context: &SinkContext, position: Lsn, end: Lsn) -> Problem {
     let headline = format!("sink {} is at {position}, beyond the server's WAL", context.sink);
     let cause = format!("the server's WAL ends at {end}: it was restored or has failed over");
     Problem::new("E0512", Exit::Gap, headline, COPY_ANEW).with_cause(cause)
-}
-
-/// What to say of a row that a sink can't take.
-pub(super) fn refused(context: &SinkContext, delivery: &Delivery, row: usize, error: &anyhow::Error) -> Problem {
-    let Some(row) = delivery.rows.get(row) else {
-        return row_problem(context, "a row", error);
-    };
-    let transaction = delivery.batch.transaction(row);
-    let id = RowId {
-        system_identifier: context.system_identifier,
-        commit_lsn: transaction.commit_lsn,
-        origin: transaction.origin,
-        ordinal: row.ordinal,
-        fan_out: row.fan_out,
-    };
-    let table = delivery
-        .batch
-        .relations
-        .get(row.relation as usize)
-        .map_or_else(String::new, |relation| relation.full_name());
-    row_problem(context, &format!("row {id} of {table}"), error)
-}
-
-fn row_problem(context: &SinkContext, row: &str, error: &anyhow::Error) -> Problem {
-    Problem::new(
-        "E0412",
-        Exit::Sink,
-        format!("sink {} can't take a row", context.sink),
-        "filter or change the row in a plugin, then start again",
-    )
-    .with_cause(format!("{row}: {error:#}"))
 }
 
 #[cfg(test)]

@@ -127,6 +127,7 @@ impl PostgresSink {
         if let Some(last) = self.session.take() {
             self.in_doubt = last.in_doubt;
             self.one_by_one = last.one_by_one;
+            self.durable = self.durable.max(last.durable);
             let copying = last.copying.into_iter();
             self.predecessors.extend(copying.flat_map(|copying| copying.opened));
         }
@@ -218,7 +219,9 @@ impl Sink for PostgresSink {
     }
 
     fn durable(&self) -> u64 {
-        self.durable
+        // Something may have been committed in a call that has failed since.
+        let session = self.session.as_ref().map_or(0, |session| session.durable);
+        self.durable.max(session)
     }
 
     fn linger(&self) -> Duration {

@@ -3,12 +3,11 @@
 use super::apply::{Applier, Work};
 use super::error::{self, Change};
 use super::target::qualified;
-use crate::batch::{Op, Origin, RowId};
+use crate::batch::{Op, Origin};
 use crate::config::OnConflict;
 use crate::problem::{Exit, Problem};
-use crate::sink::SinkError;
+use crate::sink::{SinkError, driver};
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 use tokio_postgres::Error;
 
 /// Set before each delivery, and before each part of one that is applied again.
@@ -100,24 +99,14 @@ fn middle(work: Work<'_>, range: &Range<usize>) -> usize {
 pub(super) fn named(work: Work<'_>, at: usize, problem: Problem) -> Problem {
     let row = &work.rows[at];
     let transaction = work.batch.transaction(row);
-    let id = RowId {
-        system_identifier: work.context.system_identifier,
-        commit_lsn: transaction.commit_lsn,
-        origin: transaction.origin,
-        ordinal: row.ordinal,
-        fan_out: row.fan_out,
-    };
+    let id = driver::stopped_at(work.context, work.batch, row);
     let cause = problem.cause.clone().unwrap_or_default();
     let mut problem = problem.with_cause(format!("{cause}, row {id}"));
-    match transaction.origin {
-        Origin::Stream if !transaction.is_aside() && row.op.is_of_a_table() => {
-            let (sink, help) = (&work.context.sink, &mut problem.help);
-            *help = format!(
-                "{help}; where its route leads to no other sink, `rowmill dead-letter add {sink} {id}` sets this row alone aside"
-            );
-        }
-        Origin::Replay(_) => work.context.passed_over.letter.store(true, Ordering::Relaxed),
-        _ => {}
+    if transaction.origin == Origin::Stream && !transaction.is_aside() && row.op.is_of_a_table() {
+        let (sink, help) = (&work.context.sink, &mut problem.help);
+        *help = format!(
+            "{help}; where its route leads to no other sink, `rowmill dead-letter add {sink} {id}` sets this row alone aside"
+        );
     }
     problem
 }
@@ -163,6 +152,8 @@ pub(super) fn incomplete(work: Work<'_>, first: usize) -> Problem {
         qualified(relation)
     );
     let position = work.batch.transaction(&work.rows[first]).commit_lsn;
+    // Which of several it is isn't known, and all are of one kind.
+    driver::stopped_at(work.context, work.batch, &work.rows[first]);
     Problem::new("E0413", Exit::Sink, headline, help).with_cause(format!(
         "an update at {position} left a TOASTed column alone, and sink {} doesn't have the row",
         work.context.sink

@@ -72,7 +72,8 @@ pub(super) struct Session {
     /// The last delivery of which something was to be applied.
     under_way: u64,
     written: u64,
-    durable: u64,
+    /// The last delivery of which everything is committed.
+    pub(super) durable: u64,
 }
 
 impl Session {
@@ -333,7 +334,9 @@ impl Session {
         self.try_apply(delivery, rows.start..rows.end - own).await?;
         let moving = whole.iter().filter(|transaction| moves_position(transaction));
         self.position = before.max(moving.map(|transaction| transaction.end_lsn).max());
-        self.commit().await
+        self.commit().await?;
+        self.context.passed_over.has_all_before.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn try_apply(&mut self, delivery: &Delivery, range: Range<usize>) -> Result<(), SinkError> {

@@ -14,6 +14,7 @@ mod exact;
 mod exactly_once;
 mod facts;
 mod halved;
+mod letters;
 mod long;
 mod made;
 mod model;
