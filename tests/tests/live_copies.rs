@@ -445,3 +445,47 @@ fn a_truncate_behind_the_emptying_leaves_the_copy_recorded() {
     let found = "SELECT count(*) FROM orders WHERE status = 'of the target'";
     assert_eq!(shop.target(found).unwrap(), "2", "it was copied once more");
 }
+
+/// A table gets a name that another route takes as well, and a session comes by that because another table is copied again. The
+/// sink of that route gets the rows, and the one that had them gets none of them once more.
+#[test]
+fn a_table_that_is_renamed_into_a_route_comes_to_its_sink_alone() {
+    let shop = Shop::with(&tables()).unwrap();
+    fill(&shop, "shelf", 500).unwrap();
+    fill(&shop, "later", 50).unwrap();
+    shop.target("ALTER TABLE shelf RENAME TO archive").unwrap();
+    let routes = "routes:
+  - { tables: ['public.*'], sinks: [feed] }
+  - { tables: [public.beat, 'public.archive*'], sinks: [warehouse] }";
+    let port = free_port().unwrap();
+    let pipeline = console(&shop.pipeline_of("'public.*'", routes), port);
+    let mut host = Host::run(shop.folder(), &pipeline).unwrap();
+    let is_through = |what: &str, host: &mut Host, reads: usize| {
+        let waited = shop.wait_for(host, what, || {
+            let metrics = rowmill_tests::get(port, "/metrics")?.1;
+            let copying = metrics.lines().find(|line| line.starts_with("rowmill_copying"));
+            let feed = Lines::read(&shop.folder().join("out/feed.jsonl"))?;
+            let rows = feed.rows.iter().filter(|row| row["op"] == "read").count();
+            Ok(copying.is_some_and(|line| line.ends_with(" 0")) && rows >= reads)
+        });
+        waited.unwrap();
+    };
+    is_through("the first copy", &mut host, 550);
+    shop.source("ALTER TABLE shelf RENAME TO archive").unwrap();
+    shop.source("INSERT INTO archive VALUES (0, 0, 'behind')").unwrap();
+    shop.wait_target(
+        &mut host,
+        "SELECT string_agg(big, ' ') FROM archive WHERE id = 0",
+        "behind",
+    )
+    .unwrap();
+    resync(&shop, "public.later");
+    wait_equal(&shop, &mut host, "archive");
+    is_through("the other table", &mut host, 600);
+    let log = host.log();
+    host.terminate().unwrap();
+    let feed = Lines::read(&shop.folder().join("out/feed.jsonl")).unwrap();
+    let of_shelf =
+        |row: &&serde_json::Value| row["op"] == "read" && (row["table"] == "shelf" || row["table"] == "archive");
+    assert_eq!(feed.rows.iter().filter(of_shelf).count(), 500, "{log}");
+}

@@ -42,7 +42,7 @@ mod spill;
 mod tests;
 mod two_phase;
 
-pub use prepared::{Ledger, begin_prepared};
+pub use prepared::{Ledger, begin_prepared, drop_lost};
 pub use spill::{Full, MEMORY_BYTES, SUB_TRANSACTIONS_MAX, SpillStats, clear};
 pub use two_phase::PreparedLost;
 

@@ -10,7 +10,8 @@
 //! The server sends the rows of a prepared transaction once: behind a confirmed PREPARE it sends COMMIT PREPARED alone.
 //! So nothing behind a PREPARE goes on, and no position with it, before its file is durable under its name; and a file
 //! goes only once the server doesn't send what ends it again. Each change of a name is durable before anything behind
-//! it goes on, so that whatever is found at a start is either needed or known to be not.
+//! it goes on, so that whatever is found at a start is either needed or known to be not. What a failover has lost is known by
+//! where its PREPARE stood: the server gives its id to another transaction.
 
 use super::held::Held;
 use super::spill::{Full, Spill, SpillStats};
@@ -27,10 +28,11 @@ const FOLDER: &str = "prepared";
 const FOLDER_MODE: u32 = 0o700;
 /// What the smallest file takes on disk: it counts as that much, so that the quota bounds their number too.
 const BLOCK_BYTES: u64 = 4096;
-/// At the end of each file: what it is, in which form.
-const MAGIC: &[u8; 8] = b"RWPREP01";
-/// Number of tables, of the frames' bytes, and the magic.
-const FOOTER: usize = 4 + 8 + MAGIC.len();
+/// At the end of each file: what it is, in which form. Before, it didn't say where the PREPARE stood.
+const MAGIC: &[u8; 8] = b"RWPREP02";
+const MAGIC_BEFORE: &[u8; 8] = b"RWPREP01";
+/// Number of tables, of the frames' bytes, where the PREPARE stood, and the magic.
+const FOOTER: usize = 4 + 8 + 8 + MAGIC.len();
 
 /// Records ids durably.
 pub type Record = Box<dyn Fn(&[u32]) -> io::Result<()> + Send>;
@@ -69,6 +71,38 @@ pub fn begin_prepared(state_dir: &Path) -> io::Result<()> {
     File::open(state_dir)?.sync_all()
 }
 
+/// Deletes those of which the server knows nothing any more, as it stands on a timeline that parts before their PREPARE: at
+/// `parts_at`, or earlier. Returns their ids. Those that an older host has kept, without that place, stay.
+///
+/// # Errors
+/// A folder that can't be read or written to, files that no session has written, and a record that can't be made.
+pub fn drop_lost(state_dir: &Path, parts_at: Lsn, mut ledger: Ledger) -> io::Result<Vec<u32>> {
+    let folder = state_dir.join(FOLDER);
+    let entries = match fs::read_dir(&folder) {
+        // It is made with the first, or missed by whoever asks for one.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut lost = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if let Some((xid, _)) = named(&path)
+            && read(path.clone())?.prepared_at.is_some_and(|at| at >= parts_at)
+        {
+            lost.push((xid, path));
+        }
+    }
+    let xids: Vec<u32> = lost.iter().map(|(xid, _)| *xid).collect();
+    if !xids.is_empty() {
+        // In this order: what is recorded is there.
+        ledger.recorded.retain(|xid| !xids.contains(xid));
+        (ledger.record)(&ledger.recorded)?;
+        lost.iter().try_for_each(|(_, path)| fs::remove_file(path))?;
+        File::open(&folder)?.sync_all()?;
+    }
+    Ok(xids)
+}
+
 /// One that waits for its end.
 pub(super) struct Prepared {
     path: PathBuf,
@@ -78,6 +112,8 @@ pub(super) struct Prepared {
     bytes: u64,
     /// The tables that it describes.
     pub(super) tables: Vec<u32>,
+    /// Where its PREPARE stood; `None` where an older host has kept it.
+    prepared_at: Option<Lsn>,
 }
 
 impl Prepared {
@@ -128,8 +164,7 @@ impl PreparedStore {
         let mut over = Vec::new();
         for entry in fs::read_dir(&store.folder)? {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(parse_name);
-            let Some((xid, end)) = name else { continue };
+            let Some((xid, end)) = named(&path) else { continue };
             missing.retain(|recorded| *recorded != xid);
             if end.is_some_and(|end| end <= start) {
                 over.push(path);
@@ -151,10 +186,10 @@ impl PreparedStore {
     }
 
     /// Makes a transaction durable that has been prepared.
-    pub(super) fn keep(&mut self, spill: &mut Spill, xid: u32, held: Held) -> Result<(), Full> {
+    pub(super) fn keep(&mut self, spill: &mut Spill, xid: u32, prepared_at: Lsn, held: Held) -> Result<(), Full> {
         let tables = held.tables();
         let frames = held.len();
-        let trailer = trailer(&tables, frames);
+        let trailer = trailer(&tables, frames, prepared_at);
         let padding = (frames + trailer.len() as u64).next_multiple_of(BLOCK_BYTES) - frames;
         let from = held.seal(spill, &trailer, padding)?;
         let path = self.folder.join(format!("{xid:08x}"));
@@ -166,6 +201,7 @@ impl PreparedStore {
             frames,
             bytes,
             tables,
+            prepared_at: Some(prepared_at),
         };
         // The server has sent it again: its position hadn't passed.
         if let Some(before) = self.waiting.insert(xid, prepared) {
@@ -247,7 +283,8 @@ impl PreparedStore {
 }
 
 /// `0000007b`, or `0000007b-00000000015a3f28` of one that has left.
-fn parse_name(name: &str) -> Option<(u32, Option<Lsn>)> {
+fn named(path: &Path) -> Option<(u32, Option<Lsn>)> {
+    let name = path.file_name()?.to_str()?;
     let (xid, end) = match name.split_once('-') {
         Some((xid, end)) => (xid, Some(Lsn(u64::from_str_radix(end, 16).ok()?))),
         None => (name, None),
@@ -255,13 +292,31 @@ fn parse_name(name: &str) -> Option<(u32, Option<Lsn>)> {
     Some((u32::from_str_radix(xid, 16).ok()?, end))
 }
 
-fn trailer(tables: &[u32], frames: u64) -> Vec<u8> {
+fn trailer(tables: &[u32], frames: u64, prepared_at: Lsn) -> Vec<u8> {
     let mut trailer = Vec::with_capacity(tables.len() * 4 + FOOTER);
     tables.iter().for_each(|oid| trailer.extend(oid.to_be_bytes()));
     trailer.extend((tables.len() as u32).to_be_bytes());
     trailer.extend(frames.to_be_bytes());
+    trailer.extend(prepared_at.0.to_be_bytes());
     trailer.extend(MAGIC);
     trailer
+}
+
+/// Number of tables, of the frames' bytes, where the PREPARE stood, and how long all of that is.
+fn footer(end: &[u8]) -> Option<(u64, u64, Option<Lsn>, u64)> {
+    let (rest, magic) = end.split_last_chunk()?;
+    let (rest, prepared_at, len) = match magic {
+        MAGIC => {
+            let (rest, at) = rest.split_last_chunk()?;
+            (rest, Some(Lsn(u64::from_be_bytes(*at))), FOOTER)
+        }
+        MAGIC_BEFORE => (rest, None, FOOTER - 8),
+        _ => return None,
+    };
+    let (rest, frames) = rest.split_last_chunk()?;
+    let (_, tables) = rest.split_last_chunk()?;
+    let tables = u32::from_be_bytes(*tables);
+    Some((u64::from(tables), u64::from_be_bytes(*frames), prepared_at, len as u64))
 }
 
 fn read(path: PathBuf) -> io::Result<Prepared> {
@@ -271,15 +326,12 @@ fn read(path: PathBuf) -> io::Result<Prepared> {
         let name = path.display();
         io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not as it was written"))
     };
-    let mut footer = [0; FOOTER];
-    let at = len.checked_sub(FOOTER as u64).ok_or_else(broken)?;
-    file.seek(SeekFrom::Start(at))?;
-    file.read_exact(&mut footer)?;
-    let (count, rest) = footer.split_first_chunk().ok_or_else(broken)?;
-    let (frames, magic) = rest.split_first_chunk().ok_or_else(broken)?;
-    let (count, frames) = (u32::from_be_bytes(*count), u64::from_be_bytes(*frames));
-    let tables_bytes = u64::from(count) * 4;
-    if magic != MAGIC || frames.checked_add(tables_bytes) != Some(at) {
+    file.seek(SeekFrom::Start(len.saturating_sub(FOOTER as u64)))?;
+    let mut end = Vec::with_capacity(FOOTER);
+    file.by_ref().take(FOOTER as u64).read_to_end(&mut end)?;
+    let (count, frames, prepared_at, footer_bytes) = footer(&end).ok_or_else(broken)?;
+    let tables_bytes = count * 4;
+    if frames.checked_add(tables_bytes + footer_bytes) != Some(len) {
         return Err(broken());
     }
     file.seek(SeekFrom::Start(frames))?;
@@ -296,5 +348,6 @@ fn read(path: PathBuf) -> io::Result<Prepared> {
         frames,
         bytes: len.next_multiple_of(BLOCK_BYTES),
         tables,
+        prepared_at,
     })
 }

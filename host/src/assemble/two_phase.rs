@@ -38,6 +38,7 @@ pub struct PreparedLost {
 }
 
 /// Behind the kind of P and p, of K, and of r.
+const LSN_OF_PREPARE: usize = 1;
 const XID_OF_PREPARE: usize = 1 + 3 * 8;
 const XID_OF_COMMIT: usize = 1 + 3 * 8;
 const XID_OF_ROLLBACK: usize = 1 + 4 * 8;
@@ -108,7 +109,7 @@ impl Assembler {
         frame: &Frame<'_>,
         give: &mut impl FnMut(Bytes) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
-        let xid = frame.u32_at(XID_OF_PREPARE)?;
+        let (xid, lsn) = (frame.u32_at(XID_OF_PREPARE)?, Lsn(frame.u64_at(LSN_OF_PREPARE)?));
         let block = self.block.take();
         // From 18 on a transaction without a change has no begin.
         if block.is_none() && frame.message() == Some(b'P') {
@@ -120,7 +121,7 @@ impl Assembler {
         let held = self.transactions.remove(&xid).ok_or_else(|| unknown(frame))?;
         let store = self.prepared.as_mut().ok_or_else(|| unknown(frame))?;
         let known_now = self.descriptions.adopt(held.descriptions());
-        store.keep(&mut self.spill, xid, held)?;
+        store.keep(&mut self.spill, xid, lsn, held)?;
         match known_now.is_empty() {
             true => Ok(()),
             false => give(Bytes::from(known_now)).map_err(Stop::Gone),

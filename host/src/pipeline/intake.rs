@@ -248,9 +248,10 @@ impl Intake {
     }
 
     /// Whether what the plugins keep may be stored now: between two transactions, and with all copied rows counted that
-    /// they have met.
+    /// they have met. Those whose marks are kept until a position goes on don't count yet: stored without them, what the
+    /// plugins have of these rows would be there before a start that reads them once more.
     fn may_checkpoint(&self) -> bool {
-        self.between_transactions && self.owed == Lsn(0) && self.copies.is_even()
+        self.between_transactions && self.owed == Lsn(0) && self.kept.is_empty() && self.copies.is_even()
     }
 
     /// Lets go of what is held where the stream is silent or ends.

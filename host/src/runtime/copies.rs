@@ -53,7 +53,7 @@ pub(super) fn start(process: &Arc<Process>, ready: &Ready) -> Result<(Copier, Me
 /// The copies in the ledger that no session has planned yet.
 pub(super) fn fresh(process: &Process) -> Result<Vec<checkpoint::TableCopy>, Problem> {
     let mut copies = process.store.copies()?;
-    copies.retain(|copy| copy.state == CopyState::Planned && copy.basis.is_empty());
+    copies.retain(|copy| copy.state == CopyState::Planned && !copy_order::is_planned(&copy.basis));
     Ok(copies)
 }
 
@@ -101,30 +101,22 @@ impl Planned {
             publication,
             ..table_copy(table, epoch, ranges.clone())
         };
-        let ahead = process.store.rows_ahead(copy.table_oid)?;
-        // Rows of a table without a key are out, and nothing would tell them from those that are read now. One that has come
-        // may have been streamed before anybody knew of it.
+        let mut ahead = process.store.rows_ahead(copy.table_oid)?;
         let is_keyless = planned.key.is_empty();
-        let is_out = is_keyless && (!ahead.is_empty() || copy.joined && process.store.has_met(&copy.table)?);
         // One that has lost its key since can't be copied for some sinks alone.
-        let mut reach = copy.reach;
+        let mut reach = copy.reach.clone();
         let was_late = is_keyless && !std::mem::take(&mut reach.only).is_empty();
-        let empties = copy.empties || is_out || was_late;
+        let empties = copy.empties || was_late || is_keyless && is_out(process, &copy, &ahead)?;
         // The stream may still be before what made it another.
         let altered =
             copy.altered || !copy.basis.is_empty() && copy_order::differ_in_more_than_file(&copy.basis, &basis);
         self.patient |= copy.joined;
-        // Where the targets are emptied they have none of them. Under another key none could be read again, nor would the stream
-        // be judged by them; the table is copied anew, by snapshots that see what they show. Without a basis it goes to more
-        // sinks than before, and those that have them still do.
-        let same_key = copy.basis.is_empty() || copy_order::have_same_key(&copy.basis, &basis);
-        let ahead = match is_keyless || !empties && same_key {
-            true => ahead,
-            false => {
-                process.store.forget_ahead(copy.table_oid)?;
-                Vec::new()
-            }
-        };
+        if !is_keyless && (empties || !copy_order::have_same_key(&copy.basis, &basis)) {
+            // Where the targets are emptied they have none of them. Under another key none could be read again, nor would the
+            // stream be judged by them; the table is copied anew, by snapshots that see what they show.
+            process.store.forget_ahead(copy.table_oid)?;
+            ahead.clear();
+        }
         let copy = checkpoint::TableCopy {
             epoch,
             began: epoch,
@@ -163,6 +155,12 @@ impl Planned {
             patient: self.patient,
         }
     }
+}
+
+/// Whether rows of a table without a key are out, which nothing would tell from those that are read now. One that has come may
+/// have been streamed before anybody knew of it.
+fn is_out(process: &Process, copy: &checkpoint::TableCopy, ahead: &[RowsAhead]) -> Result<bool, Problem> {
+    Ok(!ahead.is_empty() || copy.joined && process.store.has_met(&copy.table)?)
 }
 
 fn is_filtered(config: &Pipeline, relation: &Relation) -> bool {

@@ -15,6 +15,9 @@ const WIDE_ROW_BYTES: u64 = 32 << 10;
 const BY_KEY: &str = "file";
 const BY_PLACE: &str = "blocks of file";
 
+/// How it begins where the copy has got more sinks, and no session has planned it for them yet.
+const FOR_MORE: &str = "for more sinks, ";
+
 /// How a table is copied.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Order {
@@ -97,6 +100,19 @@ fn basis(order: &str, table: &Table, sinks: &str) -> String {
         shape(table),
         key(table).join(",")
     )
+}
+
+/// What a copy rests on that is to go to more sinks than its ranges went to. It is kept: what the others have of it is by its key.
+pub(super) fn for_more_sinks(basis: &str) -> String {
+    match is_planned(basis) {
+        true => format!("{FOR_MORE}{basis}"),
+        false => basis.to_owned(),
+    }
+}
+
+/// Whether a session has planned a copy that rests on this.
+pub(super) fn is_planned(basis: &str) -> bool {
+    !basis.is_empty() && !basis.starts_with(FOR_MORE)
 }
 
 /// Whether two bases differ in more than the file and the order. Where only these are others, the stream brings no row
@@ -259,5 +275,12 @@ pub(super) mod tests {
         assert!(!same(|table| table.columns[1].identity = true));
         assert!(!same(|table| table.columns[0].name = "id n".to_owned()));
         assert!(!have_same_key("", &of(|_| ())), "nobody knows");
+        let more = for_more_sinks(&of(|_| ()));
+        assert!(have_same_key(&more, &of(|_| ())) && !is_planned(&more));
+        assert!(!have_same_key(&more, &of(|table| table.columns[1].identity = true)));
+        assert_eq!(
+            (for_more_sinks(&more), for_more_sinks("")),
+            (more.clone(), String::new())
+        );
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! That rests on keys. A table without one is copied again for all its sinks, which are emptied first.
 
-use super::copies;
 use super::process::Process;
+use super::{copies, copy_order};
 use crate::checkpoint::{CopyState, TableCopy};
 use crate::config::{Pipeline, SnapshotMode};
 use crate::pipeline::takes;
@@ -65,8 +65,13 @@ fn reached(copy: &TableCopy, table: &Table, sinks: Vec<String>) -> TableCopy {
     } else if !late.is_empty() && copy.state != CopyState::Left && !is_for_all {
         let keyless = copies::key(table).is_empty();
         tracing::info!(table = copy.table, sinks = ?late, keyless, "the table is copied for sinks that have come");
+        fresh.basis = match copy.state {
+            CopyState::Planned => copy_order::for_more_sinks(&copy.basis),
+            _ => String::new(),
+        };
         fresh.state = CopyState::Planned;
-        fresh.basis = String::new();
+        // Nobody has seen what became of its key, and the stream may still be before that.
+        fresh.altered = true;
         fresh.empties |= keyless;
         reach.only.extend(late);
         if keyless {
@@ -139,6 +144,20 @@ mod tests {
         let returned = followed(CopyState::Finished, &["feed", "late"], &[&["feed"], &["feed", "late"]]);
         assert_eq!((returned.state, returned.empties), (CopyState::Planned, true));
         assert_eq!(returned.reach.only, ["late"]);
+    }
+
+    #[test]
+    fn what_a_copy_for_some_sinks_rests_on_is_kept_where_more_come() {
+        let first = followed(CopyState::Finished, &["feed"], &[&["feed", "late"]]);
+        assert!(first.altered && first.basis.is_empty(), "nothing is out");
+        let under_way = TableCopy {
+            basis: "file 1; columns; key id; sinks feed, late".to_owned(),
+            ..first
+        };
+        let more = reached(&under_way, &orders(), names(&["feed", "later", "late"]));
+        assert_eq!(more.reach.only, ["late", "later"]);
+        assert!(more.altered && !copy_order::is_planned(&more.basis));
+        assert!(more.basis.ends_with(&under_way.basis), "{}", more.basis);
     }
 
     #[test]

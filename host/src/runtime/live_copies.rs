@@ -215,7 +215,11 @@ impl Joining {
         let planning = tokio::task::spawn_blocking(move || plan(&of, &report, sends_updates, &before));
         let planned = planning.await;
         let planned = planned.unwrap_or_else(|error| Err(Box::new(super::failure::bug(&format!("planning: {error}")))));
-        let (joined, copier) = planned?;
+        let Some((joined, copier)) = planned? else {
+            // Where their rows go is fixed for a session.
+            process.begin_again("a table goes to sinks that lack it");
+            return Ok(());
+        };
         if !self.has_settings_of(process) {
             return Ok(());
         }
@@ -239,17 +243,22 @@ impl Joining {
     }
 }
 
-/// Enters in the ledger what has come, and plans what no session has planned. Blocks.
+/// Enters in the ledger what has come, and plans what no session has planned: `None` where that takes another session, as
+/// there are tables among it whose copied rows go to some of their sinks alone. Blocks.
 fn plan(
     process: &Arc<Process>,
     report: &Report,
     sends_updates: bool,
     before: &HashSet<u32>,
-) -> Result<(Joined, Option<Copier>), Box<Problem>> {
+) -> Result<Option<(Joined, Option<Copier>)>, Box<Problem>> {
     let catalog = &report.catalog;
     tables::follow(process, catalog)?;
     late_sinks::follow(process, catalog)?;
     let wanted: Vec<TableCopy> = copies::fresh(process)?;
+    // Known by now, as one that got a name which another route takes as well.
+    if wanted.iter().any(|copy| !copy.reach.only.is_empty()) {
+        return Ok(None);
+    }
     let names: Vec<&str> = wanted.iter().map(|copy| copy.table.as_str()).collect();
     tracing::info!(tables = ?names, "copied beside the running stream");
     let is_wanted = |oid| wanted.iter().any(|copy| copy.table_oid == oid);
@@ -271,7 +280,7 @@ fn plan(
     };
     failpoint::pass(failpoint::AFTER_COPY_PLANNED);
     process.streams(catalog);
-    Ok((Joined { hints, merger }, copier))
+    Ok(Some((Joined { hints, merger }, copier)))
 }
 
 /// All that a start would look at.

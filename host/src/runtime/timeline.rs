@@ -16,8 +16,11 @@
 //! - *Rows of copies under way.* They hold what their snapshots saw. What those didn't see is told by transaction ids,
 //!   which the new timeline gives once more. What counts in the ledger is behind the position, but the rows beside that are at
 //!   the targets, and nothing would take them away. So such copies begin anew, with their targets emptied.
+//! - *Prepared transactions* that are kept until they are committed. Their ids are given once more, too: they are dropped.
 
 use super::process::Process;
+use super::two_phase;
+use crate::assemble;
 use crate::batch::Lsn;
 use crate::checkpoint::{Identity, Stored};
 use crate::postgres::QueryError;
@@ -80,6 +83,14 @@ pub(super) fn follow(process: &Process, stored: &Stored, timeline: &Timeline) ->
         tracing::warn!(letters = ?lost, "dead letters of changes that never happened on the server's new timeline are dropped");
     }
     let config = process.config();
+    if config.source.two_phase {
+        let ledger = two_phase::ledger(process).map_err(|problem| *problem)?;
+        let lost = assemble::drop_lost(&config.state_dir, parts_at, ledger);
+        let lost = lost.map_err(|error| two_phase::unusable(&error))?;
+        if !lost.is_empty() {
+            tracing::warn!(xids = ?lost, "prepared transactions that never happened on the server's new timeline are dropped");
+        }
+    }
     let sinks: Vec<String> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     for table in process.store.take_up_timeline(&identity, parts_at, &sinks)? {
         let why = "what it has brought may never have happened on the server's new timeline";

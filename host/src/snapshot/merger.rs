@@ -2,10 +2,12 @@
 
 mod out;
 mod streamed;
+mod turns;
 
 use super::fault;
 use super::merge::KeyedMerge;
 use super::outgoing;
+use super::patience::{Budget, For};
 use super::plan::{Ahead, TableProgress, UnitRecord};
 use super::reread::Request;
 use super::shared::{Shared, UnitId};
@@ -14,7 +16,6 @@ use super::waiting::Waited;
 use super::worker::{Event, Unit};
 use crate::batch::{Batch, CopyUnit, Lsn};
 use crate::problem::Problem;
-use out::Merged;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -71,6 +72,7 @@ pub struct Merger {
     shared: Arc<Shared>,
     events: mpsc::UnboundedReceiver<Event>,
     rereader: mpsc::UnboundedSender<Request>,
+    budget: Budget,
 }
 
 impl Merger {
@@ -101,6 +103,7 @@ impl Merger {
             shared,
             events,
             rereader,
+            budget: Budget::default(),
         };
         merger.say_if_done();
         merger
@@ -109,6 +112,16 @@ impl Merger {
     /// The stream stands where the copy begins: from here on every batch comes by, and the tables are read.
     pub(super) fn begin(&self) {
         self.shared.is_begun.send_replace(true);
+    }
+
+    /// When it may wait for others, the same as for another copy.
+    pub(super) fn share_budget(&mut self, of: &Self) {
+        self.budget = of.budget.clone();
+    }
+
+    /// See [`Budget::spent`].
+    pub(super) fn spent(&self) -> Option<Instant> {
+        self.budget.spent()
     }
 
     /// The OIDs of its tables.
@@ -167,7 +180,8 @@ impl Merger {
     ///
     /// Copied rows have the operation `Read`. Where the target may have another version of the row that a filter
     /// would have to take back, it is `Update` without an old image. Blocks while keys are read again, but for a moment only
-    /// where others hold a lock on their table: then they, and units that lack them, go out at a later boundary.
+    /// where others hold a lock on their table, and for a fifth of the time at most: they, and units that lack them, go out at a
+    /// later boundary then.
     pub fn at_boundary(&mut self, position: Lsn) -> Result<Vec<MergedUnit>, Box<Problem>> {
         if self.by_oid.is_empty() {
             return Ok(Vec::new());
@@ -177,38 +191,29 @@ impl Merger {
         self.let_go(position);
         self.advance(position);
         let mut out = Vec::new();
-        let mut bytes = 0;
         let mut at = 0;
-        while at < self.ready.len() && bytes < MERGE_BYTES {
+        while at < self.ready.len() && size_bytes(&out) < MERGE_BYTES {
             let (since, unit) = &self.ready[at];
             if self.is_stale(unit.id) {
                 self.shared.floors().end(&unit.id);
                 self.ready.remove(at);
-            } else if self.waits(unit, since.elapsed(), position) {
+            } else if self.tables[unit.id.table].waits_for_turn(unit) || self.waits_for_stream(unit, *since) {
                 at += 1;
-            } else if let Some((since, unit)) = self.ready.remove(at) {
-                match self.merge(unit, position)? {
-                    Merged::Out(merged) => {
-                        bytes += merged.batches.iter().map(Batch::size_bytes).sum::<usize>();
-                        out.push(merged);
-                    }
-                    Merged::NotNow(unit) => {
-                        self.ready.insert(at, (since, unit));
-                        at += 1;
-                    }
-                }
+            } else {
+                self.merge_ready(at, false, &mut out)?;
             }
         }
         // Nothing can be read before, and who waited for it would hold up the stream of all tables.
         if let Some(begun) = self.shared.begun.get().copied() {
             for at in 0..self.tables.len() {
                 // Before, rows may come that don't know their key as what would be read knows it.
-                if !self.tables[at].held {
+                if !self.tables[at].held && self.tables[at].patience.of(For::Stream).waits().is_none() {
                     out.extend(self.repair(at, position)?);
                 }
-                if !self.tables[at].owes() {
-                    self.tables[at].passed(position, begun);
-                }
+            }
+            self.take_turns(&mut out)?;
+            for table in self.tables.iter_mut().filter(|table| !table.owes()) {
+                table.passed(position, begun);
             }
         }
         self.end_tables(position);
@@ -313,10 +318,8 @@ impl Merger {
         self.tables[unit.table].generation != unit.generation
     }
 
-    fn waits(&self, unit: &Unit, waited: Duration, position: Lsn) -> bool {
-        // One of which nothing is to be read again waits for nobody.
-        let is_held_up = !unit.rereads.is_empty() && self.tables[unit.id.table].later.waits();
-        is_held_up || position < unit.record.finish && !self.may_go_early(unit, waited)
+    fn waits_for_stream(&self, unit: &Unit, since: Instant) -> bool {
+        self.position < unit.record.finish && !self.may_go_early(unit, since.elapsed())
     }
 
     fn may_go_early(&self, unit: &Unit, waited: Duration) -> bool {
@@ -356,4 +359,9 @@ impl Merger {
             self.shared.is_done.send_replace(true);
         }
     }
+}
+
+fn size_bytes(units: &[MergedUnit]) -> usize {
+    let batches = units.iter().flat_map(|unit| &unit.batches);
+    batches.map(Batch::size_bytes).sum()
 }

@@ -11,6 +11,8 @@ use crate::problem::Problem;
 /// As a [`Merger`], of several copies. No table is in two of them.
 pub struct Mergers {
     copies: Vec<Merger>,
+    /// Which of them is asked first: the one behind that which has waited last (`patience`).
+    first: usize,
     /// How far those have come that are through.
     over: Vec<TableProgress>,
 }
@@ -20,6 +22,7 @@ impl Mergers {
     pub fn new(first: Merger) -> Self {
         Self {
             copies: vec![first],
+            first: 0,
             over: Vec::new(),
         }
     }
@@ -30,6 +33,9 @@ impl Mergers {
         for oid in merger.oids() {
             self.copies.iter_mut().for_each(|copy| copy.give_up(oid));
             self.over.retain(|progress| progress.oid != oid);
+        }
+        if let Some(other) = self.copies.first() {
+            merger.share_budget(other);
         }
         let emptying = merger.to_empty(position);
         merger.begin();
@@ -50,8 +56,13 @@ impl Mergers {
     /// See [`Merger::at_boundary`].
     pub fn at_boundary(&mut self, position: Lsn) -> Result<Vec<MergedUnit>, Box<Problem>> {
         let mut out = Vec::new();
-        for copy in &mut self.copies {
-            out.extend(copy.at_boundary(position)?);
+        let (first, count) = (self.first, self.copies.len());
+        for at in (first..first + count).map(|at| at % count) {
+            let spent = self.copies[at].spent();
+            out.extend(self.copies[at].at_boundary(position)?);
+            if self.copies[at].spent() != spent {
+                self.first = at + 1;
+            }
         }
         Ok(out)
     }

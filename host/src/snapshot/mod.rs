@@ -49,7 +49,7 @@
 //! - *Two readings of one key*, as those are possible then, are merged in the order in which they were taken: a unit's
 //!   key that was read again meanwhile is read once more.
 //! - *A key that can't be read again now*, as somebody has a lock on its table or its last writer isn't visible yet, is asked
-//!   for at a later boundary (`later`): the stream of all tables would stand still. A unit that lacks it hasn't gone out until
+//!   for at a later boundary (`patience`): the stream of all tables would stand still. A unit that lacks it hasn't gone out until
 //!   then, and is looked through once more, while others of the table go out; one that no unit brings is owed (`Merger::owes`).
 //!   As long as any is, the stored position stands, and nothing further of any copy counts in the ledger: the two go together.
 //! - *TRUNCATE* is delivered and the copy of the table starts over, as another epoch; units read before are thrown
@@ -201,7 +201,6 @@ mod fault;
 mod floors;
 mod heap;
 mod key;
-mod later;
 mod merge;
 #[cfg(test)]
 mod merge_model;
@@ -210,6 +209,7 @@ mod mergers;
 mod outgoing;
 mod pace;
 mod parts;
+mod patience;
 mod plan;
 mod read;
 mod reread;

@@ -1,11 +1,12 @@
 //! Reads single keys again for the merger, which waits: the stream of all tables stands still meanwhile. So nobody is
 //! waited for longer than a moment, neither whoever has a lock on the table nor commits that aren't visible yet (as beside
-//! a synchronous standby): the merger asks again later.
+//! a synchronous standby): the merger asks again later (`patience`).
 
 use super::barrier;
 use super::cut;
 use super::fault::{self, Fault};
 use super::merge::Reread;
+use super::patience::Limits;
 use super::read::{self, Rows, View};
 use super::shared::{Shared, UnitId};
 use super::sql;
@@ -15,7 +16,7 @@ use crate::postgres::Reader;
 use crate::problem::Problem;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Keys in one statement.
@@ -23,16 +24,6 @@ const KEYS_PER_STATEMENT: usize = 500;
 
 const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long it waits for a lock on the table, and for commits to become visible: at first, and at most. It is doubled with
-/// each try.
-const LOCK_LIMIT: Duration = Duration::from_millis(100);
-const VISIBLE_LIMIT: Duration = Duration::from_millis(500);
-const LONGEST_LIMIT: Duration = Duration::from_secs(5);
-
-fn limit(first: Duration, tries: u32) -> Duration {
-    LONGEST_LIMIT.min(first * 2_u32.saturating_pow(tries.min(10)))
-}
 
 /// How often it looks what is visible by now, so that changes needn't be remembered for as long as units take that
 /// are being read.
@@ -43,8 +34,8 @@ pub(super) struct Request {
     /// The unit that the rows go out with.
     pub unit: UnitId,
     pub keys: Vec<Reread>,
-    /// How often they couldn't be read.
-    pub tries: u32,
+    /// How long others may be waited for.
+    pub limits: Limits,
     pub reply: oneshot::Sender<Result<Answer, Box<Problem>>>,
 }
 
@@ -58,6 +49,8 @@ pub(super) enum Answer {
 pub(super) struct Again {
     pub view: View,
     pub batches: Vec<Batch>,
+    /// How long others were waited for.
+    pub waited: Duration,
 }
 
 /// Answers until the merger is gone.
@@ -136,12 +129,15 @@ async fn read_keys(shared: &Shared, reader: &mut Reader, request: &Request) -> R
     let table = &shared.tables[request.unit.table];
     let columns = cut::key_columns(table, reader).await?;
     let xids: HashSet<u32> = request.keys.iter().filter_map(|reread| reread.xid).collect();
-    if !barrier::wait_for(reader, &xids, limit(VISIBLE_LIMIT, request.tries)).await? {
+    let (Limits { whole, lock, .. }, begun) = (request.limits, Instant::now());
+    if !barrier::wait_for(reader, &xids, whole).await? {
         return Ok(Answer::NotNow("its last changes are visible (synchronous standby?)"));
     }
-    let Some(view) = read::begin_within(table, reader, limit(LOCK_LIMIT, request.tries)).await? else {
+    let lock = lock.min(whole.saturating_sub(begun.elapsed()));
+    let Some(view) = read::begin_within(table, reader, lock).await? else {
         return Ok(Answer::NotNow("nobody has a lock on it"));
     };
+    let waited = begun.elapsed();
     let mut batches = Vec::new();
     for chunk in request.keys.chunks(KEYS_PER_STATEMENT) {
         let texts: Result<Vec<_>, _> = chunk.iter().map(|reread| key::texts(&reread.key)).collect();
@@ -153,5 +149,5 @@ async fn read_keys(shared: &Shared, reader: &mut Reader, request: &Request) -> R
         }
     }
     cut::rows(&table.copy, reader, "COMMIT").await?;
-    Ok(Answer::Rows(Again { view, batches }))
+    Ok(Answer::Rows(Again { view, batches, waited }))
 }

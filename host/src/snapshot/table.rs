@@ -2,11 +2,12 @@
 
 use super::fault;
 use super::key::{self, NoKey};
-use super::later::Later;
 use super::merge::{Change, KeyedMerge, Verdict};
+use super::patience::{For, Patience};
 use super::plan::{self, TableCopy, TableProgress};
 use super::visibility::Snapshot;
 use super::waiting::{Waiting, WaitingRoom};
+use super::worker::Unit;
 use crate::batch::{Batch, Left, Lsn, Relation, Row, Value};
 use crate::problem::Problem;
 use rustc_hash::FxHashMap;
@@ -50,9 +51,8 @@ pub(super) struct Table {
     pub held: bool,
     /// Another copy of it has begun.
     pub given_up: bool,
-    /// Whether rows can be read again for its units for now, and beside them.
-    pub later: Later,
-    pub later_beside: Later,
+    /// How those wait whose rows can't be read again for now.
+    pub patience: Patience,
     slots: FxHashMap<u32, Option<Box<[u16]>>>,
     key: Vec<u8>,
     old_key: Vec<u8>,
@@ -88,8 +88,7 @@ impl Table {
             progress,
             held: copy.altered,
             given_up: false,
-            later: Later::default(),
-            later_beside: Later::default(),
+            patience: Patience::default(),
             slots: FxHashMap::default(),
             key: Vec::new(),
             old_key: Vec::new(),
@@ -234,6 +233,11 @@ impl Table {
             Changes::Wait(_) => self.merged == 0,
             Changes::Out(_) => false,
         }
+    }
+
+    /// Whether a unit lacks rows that can't be read again before it is its table's turn.
+    pub(super) fn waits_for_turn(&self, unit: &Unit) -> bool {
+        !unit.rereads.is_empty() && self.patience.of(For::Units).waits().is_some()
     }
 
     /// Whether the target lacks values of what the stream has brought until rows are read again.

@@ -3,6 +3,7 @@
 mod heap;
 mod keyless;
 mod locked;
+mod patience;
 mod world;
 
 use rowmill::batch::{Lsn, Op, Origin, Part};

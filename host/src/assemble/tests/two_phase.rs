@@ -5,7 +5,7 @@ use super::messages::{
     rollback_prepared, stream_prepare,
 };
 use super::{ROOMY, fed, rows};
-use crate::assemble::{Assembler, Full, Ledger, SpillStats, Stop, begin_prepared};
+use crate::assemble::{Assembler, Full, Ledger, SpillStats, Stop, begin_prepared, drop_lost};
 use crate::batch::{Batch, Lsn};
 use crate::decode::Decoder;
 use bytes::Bytes;
@@ -306,6 +306,83 @@ fn a_file_that_is_gone_is_missed() {
     let error = open(1).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     assert!(error.to_string().contains("00000007"), "{error}");
+}
+
+/// The server stands on a timeline that parts before some were prepared: it has given their ids to others by now.
+#[test]
+fn what_a_failover_has_lost_is_dropped() {
+    let state = state();
+    let mut connection = Connection::open(state.path(), 1);
+    for (xid, at, value) in [(7, 10, "x"), (8, 30, "lost"), (9, 12, "y"), (10, 31, "lost")] {
+        connection.rows(&[
+            begin_prepare(xid, at),
+            described(1, "a"),
+            inserted(1, value),
+            prepare(xid, at),
+        ]);
+    }
+    connection.rows(&[commit_prepared(9, 40), commit_prepared(10, 50)]);
+    drop(connection);
+    let recorded = Arc::new(std::sync::Mutex::new(vec![7, 8, 9, 10]));
+    let ledger = || Ledger {
+        recorded: recorded.lock().unwrap().clone(),
+        record: {
+            let recorded = Arc::clone(&recorded);
+            Box::new(move |xids| {
+                *recorded.lock().unwrap() = xids.to_vec();
+                Ok(())
+            })
+        },
+        ..Ledger::default()
+    };
+    let drop_them = || {
+        let mut lost = drop_lost(state.path(), Lsn(30), ledger()).unwrap();
+        lost.sort_unstable();
+        lost
+    };
+    assert_eq!(drop_them(), [8, 10]);
+    assert_eq!(*recorded.lock().unwrap(), [7, 9]);
+    assert_eq!(files(state.path()), ["00000007", "00000009-0000000000000029"]);
+    assert!(drop_them().is_empty());
+    let mut again = Connection::open(state.path(), 5);
+    assert_eq!(again.stats.disk_bytes.load(Ordering::Relaxed), 2 * 4096);
+    // Of others, which have changed nothing that is published.
+    assert!(
+        again
+            .rows(&[commit_prepared(8, 60), commit_prepared(10, 61)])
+            .is_empty()
+    );
+    assert_eq!(again.rows(&[commit_prepared(7, 62)]), ["7@62 #0 a=x"]);
+    assert_eq!(again.rows(&[commit_prepared(9, 63)]), ["9@63 #0 a=y"]);
+}
+
+/// They don't say where they were prepared.
+#[test]
+fn files_of_older_hosts_are_read() {
+    let state = state();
+    let mut connection = Connection::open(state.path(), 1);
+    connection.rows(&[
+        begin_prepare(7, 10),
+        described(1, "a"),
+        inserted(1, "x"),
+        prepare(7, 10),
+    ]);
+    drop(connection);
+    let path = state.path().join("prepared/00000007");
+    let written = std::fs::read(&path).unwrap();
+    let before = [&written[..written.len() - 16], b"RWPREP01"].concat();
+    for len in 0..before.len() {
+        std::fs::write(&path, &before[..len]).unwrap();
+        let error = drop_lost(state.path(), Lsn(1), Ledger::default()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{len} bytes");
+    }
+    std::fs::write(&path, before).unwrap();
+    assert!(
+        drop_lost(state.path(), Lsn(1), Ledger::default()).unwrap().is_empty(),
+        "nobody knows"
+    );
+    let mut again = Connection::open(state.path(), 20);
+    assert_eq!(again.rows(&[commit_prepared(7, 40)]), ["7@40 #0 a=x"]);
 }
 
 /// Where the slot was somebody else's, one that isn't known may be one whose rows they have got.

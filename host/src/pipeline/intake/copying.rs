@@ -4,42 +4,54 @@ use super::{Intake, LaneEnd, RouteState};
 use crate::batch::{Batch, Lsn};
 use crate::checkpoint::{CopiedRange, CopiedUnit, Mark, RowsAhead, Turn};
 use crate::failpoint;
-use crate::snapshot::{self, Ahead, CountedUnit, Merger, Mergers, TableEpoch};
+use crate::snapshot::{self, Ahead, CountedUnit, MergedUnit, Merger, Mergers, TableEpoch};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Intake {
     /// Copied units that are ready go out.
     pub(super) fn let_out_copied(&mut self) -> Result<(), LaneEnd> {
-        if self.copies.is_done() {
-            return Ok(());
-        }
-        if self.waits_for_version() {
+        if self.copies.is_done() || self.waits_for_version() {
             return Ok(());
         }
         let units = self.copies.at_boundary(self.position).map_err(LaneEnd::Problem)?;
         self.restart_copies()?;
-        let ahead = self.copies.ahead();
-        if !ahead.is_empty() {
-            let stored = self
-                .store
-                .add_ahead(&ahead.into_iter().map(rows_ahead).collect::<Vec<_>>());
-            stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))?;
-        }
+        self.store_ahead()?;
         (self.copied)(self.copies.progress());
         self.stats.copying.store(!self.copies.is_done(), Ordering::Release);
         for unit in units {
-            for batch in unit.batches {
-                self.stats
-                    .rows_copied
-                    .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
-                self.pass_on(batch)?;
-            }
-            for batch in unit.waited.into_iter().flatten() {
-                let batch = batch.map_err(|error| LaneEnd::Problem(snapshot::lost_what_waited(&error)))?;
-                self.pass_on(batch)?;
-            }
+            self.let_out(unit)?;
         }
+        self.settle_owed()
+    }
+
+    /// What goes out before the stream has passed what it shows is stored before it does.
+    fn store_ahead(&mut self) -> Result<(), LaneEnd> {
+        let ahead: Vec<RowsAhead> = self.copies.ahead().into_iter().map(rows_ahead).collect();
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        let stored = self.store.add_ahead(&ahead);
+        stored.map_err(|problem| LaneEnd::Problem(Box::new(problem)))
+    }
+
+    fn let_out(&mut self, unit: MergedUnit) -> Result<(), LaneEnd> {
+        for batch in unit.batches {
+            self.stats
+                .rows_copied
+                .fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+            self.pass_on(batch)?;
+        }
+        for batch in unit.waited.into_iter().flatten() {
+            let batch = batch.map_err(|error| LaneEnd::Problem(snapshot::lost_what_waited(&error)))?;
+            self.pass_on(batch)?;
+        }
+        Ok(())
+    }
+
+    /// The position that has waited for rows to be read again goes on once none are owed, and behind it what counts by
+    /// then. A state goes with both of them or with none (`may_checkpoint`).
+    pub(super) fn settle_owed(&mut self) -> Result<(), LaneEnd> {
         if self.owed > Lsn(0) && !self.copies.owes() {
             let end = std::mem::take(&mut self.owed);
             self.pass_on(Batch {
@@ -112,7 +124,7 @@ impl Intake {
     /// before that copies it again, rather than to meet changes that its rows are ahead of. While rows are owed the stored
     /// position stands still; so does the ledger then, or a target that loses what it had beyond the position would get
     /// the stream again and not the units.
-    pub(super) fn count_copied(&mut self) -> Result<(), LaneEnd> {
+    fn count_copied(&mut self) -> Result<(), LaneEnd> {
         let stands = self.owed > Lsn(0);
         let mut marks = std::mem::take(&mut self.kept);
         let units = self.copies.counted().into_iter();

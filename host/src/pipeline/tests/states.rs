@@ -1,6 +1,8 @@
 //! What plugins keep, and the positions that it is stored with.
 
 use super::*;
+use crate::batch::CopyUnit;
+use crate::checkpoint::{CopiedRange, CopiedUnit, Turn};
 
 pub(super) fn payments() -> Arc<Relation> {
     let column = |name, key| (name, 20, "bigint", key);
@@ -61,4 +63,46 @@ fn rows_of_other_routes_wait_for_no_state() {
     bench.run(routes, 1, 0);
     let advance = bench.frontier.take().unwrap();
     assert_eq!((advance.lsn, advance.marks), (Some(Lsn(0x18)), vec![]));
+}
+
+/// A unit that counts since rows of another table were owed. Nothing is owed any more (somebody has truncated that table):
+/// the state that has its rows isn't stored without the unit, or a start would read it once more.
+#[test]
+fn a_unit_that_counts_late_is_stored_with_the_state_that_has_its_rows() {
+    let (bench, payments) = (Bench::new(1), payments());
+    let copied = Mark::UnitDone(Arc::new(CopiedUnit {
+        unit: CopyUnit {
+            epoch: 1,
+            table_oid: payments.oid,
+            unit: 1,
+        },
+        range: CopiedRange {
+            place: (0, 1),
+            after: None,
+            up_to: None,
+            units: 1,
+            rows: 1,
+            bytes: 1,
+        },
+        turn: Turn::default(),
+    }));
+    // No sink gets anything, so whatever may be stored is passed at once.
+    let routes = vec![route("payments", &[], Some(chain_that_counts()))];
+    let batch = payment(Builder::new().transaction(0x10, Part::Whole), &payments);
+    let batch = Arc::try_unwrap(batch.delivery(0).batch).unwrap();
+    let (_, end) = bench.run_as(routes, 1, 0, |intake| {
+        intake.streamed(batch).unwrap();
+        (intake.owed, intake.kept) = (Lsn(0x28), vec![copied.clone()]);
+        // From then on the next batch takes a checkpoint that may be taken.
+        while !intake.hold.is_due(&intake.stats.states) {
+            std::thread::yield_now();
+        }
+        intake.settle_owed().unwrap();
+        assert_eq!((intake.owed, intake.kept.len()), (Lsn(0), 0));
+    });
+    assert!(matches!(end, LaneEnd::Finished), "{end:?}");
+    assert_eq!(bench.frontier.marked(), 1, "all in one");
+    let advance = bench.frontier.take().unwrap();
+    assert_eq!((advance.lsn, stored_totals(&advance.marks)), (Some(Lsn(0x28)), vec![5]));
+    assert!(advance.marks.contains(&copied), "{:?}", advance.marks);
 }

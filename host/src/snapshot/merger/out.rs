@@ -6,6 +6,7 @@ use crate::problem::Problem;
 use crate::snapshot::fault;
 use crate::snapshot::merge::{Key, Reread};
 use crate::snapshot::outgoing;
+use crate::snapshot::patience::For;
 use crate::snapshot::plan::{Ahead, UnitRecord};
 use crate::snapshot::read::View;
 use crate::snapshot::reread::{Again, Answer, Request};
@@ -13,17 +14,21 @@ use crate::snapshot::shared::UnitId;
 use crate::snapshot::table::Changes;
 use crate::snapshot::worker::Unit;
 use rustc_hash::FxHashSet;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// What came of a unit.
 pub(super) enum Merged {
     Out(MergedUnit),
-    /// Rows of it are to be read again, which can't be done now.
-    NotNow(Unit),
+    /// It lacks rows, and its table waits for its turn to ask for them.
+    Waits(Unit),
+    /// It has asked for them, and can't have them now.
+    InVain(Unit),
 }
 
 impl Merger {
-    pub(super) fn merge(&mut self, mut unit: Unit, position: Lsn) -> Result<Merged, Box<Problem>> {
+    /// One that lacks rows asks for them in its turn alone, where others of its table have asked in vain.
+    pub(super) fn merge(&mut self, mut unit: Unit, position: Lsn, in_turn: bool) -> Result<Merged, Box<Problem>> {
         let table = &self.tables[unit.id.table];
         if let Changes::Keyed(merge) = &table.changes {
             // Of those that couldn't be read before, somebody else may be the last writer by now.
@@ -31,14 +36,14 @@ impl Merger {
             unit.rereads = before.map(|reread| merge.reread(reread.key)).collect();
             let stale = outgoing::leave_out_stale(merge, &table.copy, &unit.record.snapshot, &mut unit.batches)?;
             unit.rereads.extend(stale);
-            if !unit.rereads.is_empty() && table.later.waits() {
-                return Ok(Merged::NotNow(unit));
+            if !in_turn && table.waits_for_turn(&unit) {
+                return Ok(Merged::Waits(unit));
             }
         }
         let again = match unit.rereads.is_empty() {
             true => None,
-            false => match self.ask(unit.id, unit.rereads.clone(), false)? {
-                None => return Ok(Merged::NotNow(unit)),
+            false => match self.ask(unit.id, unit.rereads.clone(), For::Units)? {
+                None => return Ok(Merged::InVain(unit)),
                 again => again,
             },
         };
@@ -159,32 +164,42 @@ impl Merger {
         }
     }
 
-    /// Has keys read again for a unit, or beside the units; `None` where that can't be done now. Then nothing is to be read
-    /// again like that of the table for a while.
-    fn ask(&mut self, unit: UnitId, keys: Vec<Reread>, beside: bool) -> Result<Option<Again>, Box<Problem>> {
+    /// Has keys read again; `None` where that can't be done now. Then nothing is to be read again like that of the table before
+    /// its turn.
+    fn ask(&mut self, unit: UnitId, keys: Vec<Reread>, what: For) -> Result<Option<Again>, Box<Problem>> {
+        let others = self
+            .turns()
+            .filter(|turn| (turn.table, turn.what) != (unit.table, what));
+        let (others, begun) = (others.count(), Instant::now());
         let table = &mut self.tables[unit.table];
-        let later = if beside {
-            &mut table.later_beside
-        } else {
-            &mut table.later
-        };
-        let tries = later.tries;
+        let asker = table.patience.of_mut(what);
+        let limits = self.budget.limits(asker, others, begun);
         let wanted: FxHashSet<Key> = keys.iter().map(|reread| reread.key.clone()).collect();
         let (reply, answer) = oneshot::channel();
         let sent = self.rereader.send(Request {
             unit,
             keys,
-            tries,
+            limits,
             reply,
         });
         sent.map_err(|_| fault::stopped())?;
-        match answer.blocking_recv().map_err(|_| fault::stopped())?? {
+        let answer = answer.blocking_recv().map_err(|_| fault::stopped())??;
+        let now = Instant::now();
+        match answer {
             Answer::NotNow(reason) => {
-                later.wait(&table.copy, reason);
+                self.budget.spend(limits, now - begun, now);
+                if asker.in_vain(now) {
+                    let table = table.copy.relation.full_name();
+                    tracing::info!(
+                        table,
+                        "the copy reads rows of the table again when {reason}; the stream goes on"
+                    );
+                }
                 Ok(None)
             }
             Answer::Rows(mut again) => {
-                later.end();
+                self.budget.spend(limits, again.waited, now);
+                asker.served(again.waited, now);
                 for batch in &mut again.batches {
                     // Equal keys that are written differently are different ones, see copy_keys.
                     outgoing::retain_by_key(batch, &table.copy, |key| wanted.contains(key))?;
@@ -203,7 +218,7 @@ impl Merger {
         next_ordinal: &mut u64,
         repair: bool,
     ) -> Result<Vec<Batch>, Box<Problem>> {
-        let Again { view, mut batches } = again;
+        let Again { view, mut batches, .. } = again;
         for row in batches.iter_mut().flat_map(|batch| &mut batch.rows) {
             row.ordinal = *next_ordinal;
             *next_ordinal += 1;
@@ -220,9 +235,6 @@ impl Merger {
         let Changes::Keyed(merge) = &mut table.changes else {
             return Ok(None);
         };
-        if table.later_beside.waits() {
-            return Ok(None);
-        }
         let keys = merge.take_incomplete();
         if keys.is_empty() {
             return Ok(None);
@@ -232,7 +244,7 @@ impl Merger {
             generation: table.generation,
             number: CopyUnit::EMPTYING - 1 - table.repairs,
         };
-        let Some(again) = self.ask(id, keys.clone(), true)? else {
+        let Some(again) = self.ask(id, keys.clone(), For::Stream)? else {
             if let Changes::Keyed(merge) = &mut self.tables[at].changes {
                 merge.put_back(keys);
             }
