@@ -81,6 +81,18 @@ pub(crate) struct Wants {
     pub messages: bool,
 }
 
+/// Rows of a call one behind the other, of one table, which have a new image alone: it was shipped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// The first of them.
+    pub start: usize,
+    /// Behind the last of them.
+    pub end: usize,
+    /// Whether they were inserted or copied.
+    pub inserted: bool,
+    relation: u32,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     /// The rows' bytes, without the array's header.
@@ -89,9 +101,8 @@ pub(crate) struct Encoder {
     pub head: Vec<u8>,
     /// One [`mark`] per row of the call.
     pub marks: Vec<u8>,
-    /// Rows of the call that were inserted or copied, all shipped by their new image alone: where they begin, and how
-    /// many there are.
-    pub plain: Vec<(usize, usize)>,
+    /// Rows of the call that were found to be alike, in order.
+    pub runs: Vec<Run>,
     /// Guest rows of the call.
     pub images: u32,
     /// One per guest row, where the plugin asks for random bytes.
@@ -129,7 +140,7 @@ impl Encoder {
         let before = from.checked_sub(1).map(|last| rows[last].transaction).or(self.before);
         self.body.clear();
         self.marks.clear();
-        self.plain.clear();
+        self.runs.clear();
         self.seeds.clear();
         self.transactions.clear();
         self.refused.clear();
@@ -219,12 +230,29 @@ impl Encoder {
             }
             count += 1;
         }
-        if count > 0 && matches!(op, Op::Insert | Op::Read) {
-            self.plain.push((self.marks.len(), count));
+        if count > 0 {
+            self.run(count, first);
         }
         self.images += count as u32;
         self.marks.resize(self.marks.len() + count, mark::NEW);
         count
+    }
+
+    /// So many rows like this one are alike; they are added to those before them where they are so together.
+    fn run(&mut self, count: usize, first: &Row) {
+        let start = self.marks.len();
+        let run = Run {
+            start,
+            end: start + count,
+            inserted: matches!(first.op, Op::Insert | Op::Read),
+            relation: first.relation,
+        };
+        match self.runs.last_mut() {
+            Some(last) if (last.end, last.inserted, last.relation) == (start, run.inserted, run.relation) => {
+                last.end = run.end;
+            }
+            _ => self.runs.push(run),
+        }
     }
 
     /// The call has rows of this transaction, the first of which is the guest row `first_image`, unless it has some

@@ -153,17 +153,17 @@ pub(crate) fn apply(
     let (verdicts, rejects) = verdicts(reply, encoder.images)?;
     let any_reject = !rejects.is_empty();
     let mut rejects = rejects.into_iter().peekable();
-    let mut plain = encoder.plain.iter().peekable();
+    let mut runs = encoder.runs.iter().filter(|run| run.inserted).peekable();
     let mut image = 0;
     let mut next = 0;
     while let (Some(row), Some(marks)) = (rows.get(next), encoder.marks.get(next)) {
         let at = next;
         next += 1;
-        if !any_reject && let Some((_, count)) = plain.next_if(|(start, _)| *start == at) {
+        if !any_reject && let Some(run) = runs.next_if(|run| run.start == at) {
             // Nothing else of them is to be asked.
-            keep(&verdicts, image, &rows[at..at + count], out);
-            image += *count as u32;
-            next = at + count;
+            keep(&verdicts, image, &rows[at..run.end], out);
+            image += (run.end - at) as u32;
+            next = run.end;
             continue;
         }
         // No image of it was shipped: passed by, or a delete that can't be judged.

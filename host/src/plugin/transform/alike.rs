@@ -16,8 +16,15 @@ const SINGLE_MAX: usize = 16;
 
 impl Apply<'_, '_> {
     /// Applies the reply to as many rows at the beginning of `rows` as are like that, the first of which is the guest row
-    /// `image`. Returns how many; what comes behind them has to be looked at more closely.
-    pub(super) fn alike(&mut self, plan: &InUse, rows: &[Row], marks: &[u8], image: u32) -> Applied<usize> {
+    /// `image`; so many of them are known to be. Returns how many; what comes behind them has to be looked at more closely.
+    pub(super) fn alike(
+        &mut self,
+        plan: &InUse,
+        rows: &[Row],
+        marks: &[u8],
+        image: u32,
+        known: Option<usize>,
+    ) -> Applied<usize> {
         let output = &plan.outputs[0];
         if output.added > 0 || output.writes_key || self.drops {
             return Ok(0);
@@ -29,7 +36,9 @@ impl Apply<'_, '_> {
             row.new.is_some() && row.old.is_none() && row.relation == first.relation && **marks == mark::NEW
         };
         if self.is_patch_of_one(image) {
-            let run = rows.iter().zip(marks).take(RUN_MAX).take_while(is_alike).count();
+            // They were looked at as they were encoded, mostly.
+            let known = known.map(|known| known.min(RUN_MAX));
+            let run = known.unwrap_or_else(|| rows.iter().zip(marks).take(RUN_MAX).take_while(is_alike).count());
             let count = self.patches_of_one(plan, &rows[..run], image)?;
             if count > 0 {
                 return Ok(count);
