@@ -73,7 +73,8 @@ impl Batch {
     #[inline]
     pub(crate) fn change_present(&mut self, tuple: Tuple, slot: u16, to: Cell) {
         let in_place = self.overwritten.in_place;
-        self.overwritten.write_present(&mut self.cells, tuple, slot, to, in_place);
+        self.overwritten
+            .write_present(&mut self.cells, tuple, slot, to, in_place);
     }
 
     /// How many cells were written over so far, for [`Self::take_back`].

@@ -4,7 +4,7 @@
 
 use super::error::RowErrorKind;
 use super::plan::{Entry, InUse, Plan};
-use super::short_texts::short_texts;
+use super::short_values::short_values;
 use super::values::{Class, Presence, encode};
 use super::wire::{Out, Wire};
 use super::write;
@@ -33,6 +33,9 @@ const fn wire_op(of: Op) -> u8 {
 
 /// Encoded rows of one call; a single row may be larger.
 pub(crate) const CALL_BYTES_MAX: usize = 256 * 1024;
+
+/// Rows that are encoded one by one before the next attempt at many.
+const SINGLE_MAX: usize = 8;
 
 /// What was done with a row of the call.
 pub(crate) mod mark {
@@ -199,36 +202,39 @@ impl Encoder {
             let others = (row.relation ^ relation) | (row.transaction ^ transaction) | (row.op as u32 ^ op as u32);
             (others == 0) & row.old.is_none()
         };
+        let new_of = |row: &Row| row.new.filter(|_| same(row));
         let out = &mut self.body;
         let mut count = 0;
-        if plan.texts_alone {
-            let new_of = |row: &Row| row.new.filter(|_| same(row));
-            count = short_texts(plan, batch, rows, new_of, (&head, head_len), out);
-        }
-        'rows: for row in &rows[count..] {
-            let Some(new) = row.new.filter(|_| same(row)) else {
-                break;
-            };
-            let start = out.len();
-            out.first_of(head_len, &head);
-            for read in &plan.read {
-                if read.class == Class::Text
-                    && let Some((len, text)) = batch.short_text(new, read.slot)
-                {
-                    write::short_str(out, len, text);
-                    continue;
+        'rows: loop {
+            if plan.may_be_short {
+                count += short_values(plan, batch, &rows[count..], new_of, (&head, head_len), out);
+            }
+            // Some in the other way, and not all behind one with a long value.
+            for _ in 0..SINGLE_MAX {
+                let Some(new) = rows.get(count).and_then(new_of) else {
+                    break 'rows;
+                };
+                let start = out.len();
+                out.first_of(head_len, &head);
+                for read in &plan.read {
+                    if read.class == Class::Text
+                        && let Some((len, text)) = batch.short_text(new, read.slot)
+                    {
+                        write::short_str(out, len, text);
+                        continue;
+                    }
+                    let value = batch.value(new, read.slot);
+                    if encode(read.class, read.type_oid, value, out) != Ok(Presence::There) {
+                        out.truncate(start);
+                        break 'rows;
+                    }
                 }
-                let value = batch.value(new, read.slot);
-                if encode(read.class, read.type_oid, value, out) != Ok(Presence::There) {
+                if out.len() > CALL_BYTES_MAX {
                     out.truncate(start);
                     break 'rows;
                 }
+                count += 1;
             }
-            if out.len() > CALL_BYTES_MAX {
-                out.truncate(start);
-                break;
-            }
-            count += 1;
         }
         if count > 0 {
             self.run(count, first);
