@@ -193,7 +193,7 @@ impl Apply<'_, '_> {
                 && now.class == Class::Text
                 && let Some(known) = cursor.as_known(begins)
             {
-                // Bytes of the arena are never written over: rows may share them.
+                // What a cell of it refers to is never written over nor cut off: rows may share it.
                 (now.known, now.value) = (known, value);
             }
             let made = copies.of(at, tuple);
