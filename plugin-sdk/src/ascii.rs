@@ -1,5 +1,7 @@
 //! Texts without a byte above 127, which are UTF-8 as they are.
 
+use rowmill_abi::short_block;
+
 /// The bytes as text, where all are ASCII. Quicker than a check for UTF-8, for short ones by much.
 #[inline]
 pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
@@ -12,11 +14,7 @@ pub(crate) fn text(bytes: &[u8]) -> Option<&str> {
 /// Looks at 32 bytes whatever its length is: no branch hangs on that, which is another from row to row.
 #[inline]
 pub(crate) fn short(bytes: &[u8], start: usize) -> Option<&str> {
-    let (marker, behind) = bytes.get(start..)?.split_first()?;
-    let (0xa0..=0xbf, block) = (*marker, behind.first_chunk::<LONGEST>()?) else {
-        return None;
-    };
-    let len = usize::from(marker & 0x1f);
+    let (block, len) = short_block(bytes, start)?;
     (!has_high_bit(block, len)).then(|| checked(block.get(..len).unwrap_or_default()))
 }
 

@@ -158,6 +158,17 @@ pub trait ToValue {
     /// assert!(reader.take_nil());
     /// ```
     fn write(self, out: &mut Writer);
+
+    /// Appends the first seven bytes of `head` and the value behind them: as one, where it is short.
+    #[doc(hidden)]
+    #[inline]
+    fn write_behind(self, head: u64, out: &mut Writer)
+    where
+        Self: Sized,
+    {
+        out.first_of(7, &head.to_le_bytes());
+        self.write(out);
+    }
 }
 
 impl ToValue for Value<'_> {
@@ -183,22 +194,41 @@ impl<T: ToValue> ToValue for Option<T> {
             None => out.nil(),
         }
     }
+
+    #[inline]
+    fn write_behind(self, head: u64, out: &mut Writer) {
+        match self {
+            Some(value) => value.write_behind(head, out),
+            None => {
+                out.first_of(7, &head.to_le_bytes());
+                out.nil();
+            }
+        }
+    }
 }
 
 macro_rules! to_value {
-    ($($type:ty => |$value:ident, $out:ident| $write:expr;)*) => {$(
+    ($($type:ty => |$value:ident, $out:ident| $write:expr $(, behind $head:ident $behind:expr)?;)*) => {$(
         impl ToValue for $type {
             #[inline]
             fn write(self, $out: &mut Writer) {
                 let $value = self;
                 $write
             }
+
+            $(
+                #[inline]
+                fn write_behind(self, $head: u64, $out: &mut Writer) {
+                    let $value = self;
+                    $behind
+                }
+            )?
         }
     )*};
 }
 
 to_value! {
-    &str => |value, out| out.short_str(value);
+    &str => |value, out| out.short_str(value), behind head out.short_str_behind(head, value);
     String => |value, out| out.str(&value);
     &String => |value, out| out.str(value);
     Cow<'_, str> => |value, out| out.str(&value);
@@ -209,5 +239,5 @@ to_value! {
     i64 => |value, out| out.int(value);
     u32 => |value, out| out.uint(value.into());
     f32 => |value, out| out.f32(value);
-    f64 => |value, out| out.f64(value);
+    f64 => |value, out| out.f64(value), behind head out.f64_behind(head, value);
 }

@@ -123,7 +123,9 @@ impl Cell {
             (_, len @ ..SHORT) => (len, arena),
             _ => return None,
         };
-        Some((len as usize, source.get(self.start as usize..)?.first_chunk()?))
+        // One comparison, as the end can't overflow.
+        let start = self.start as usize;
+        Some((len as usize, source.get(start..start + SHORT as usize)?.first_chunk()?))
     }
 
     #[inline]

@@ -15,6 +15,27 @@ pub struct Overwritten {
     cells: Vec<(u32, Cell)>,
 }
 
+impl Overwritten {
+    /// Sets a cell of the batch, and notes what it was where tuples are changed `in_place`.
+    #[inline(always)]
+    fn write(&mut self, cell: &mut Cell, at: usize, to: Cell, in_place: bool) {
+        let was = std::mem::replace(cell, to);
+        if in_place {
+            self.cells.push((at as u32, was));
+        }
+    }
+
+    /// [`Batch::change_present`] among the batch's cells, for who changes many and knows whether it is in place.
+    #[inline(always)]
+    pub(crate) fn write_present(&mut self, cells: &mut [Cell], tuple: Tuple, slot: u16, to: Cell, in_place: bool) {
+        let at = tuple.0 as usize + usize::from(slot);
+        let cell = &mut cells[at];
+        if *cell != Cell::ABSENT {
+            self.write(cell, at, to, in_place);
+        }
+    }
+}
+
 impl Batch {
     /// Whether tuples may be changed in place from here on. No two rows, of whatever list, may share a tuple then.
     pub fn change_in_place(&mut self, in_place: bool) {
@@ -44,18 +65,16 @@ impl Batch {
     #[inline]
     pub(crate) fn change(&mut self, tuple: Tuple, slot: u16, to: Cell) {
         let at = tuple.0 as usize + usize::from(slot);
-        let was = std::mem::replace(&mut self.cells[at], to);
-        if self.overwritten.in_place {
-            self.overwritten.cells.push((at as u32, was));
-        }
+        let in_place = self.overwritten.in_place;
+        self.overwritten.write(&mut self.cells[at], at, to, in_place);
     }
 
     /// Sets it where the image has that column.
     #[inline]
     pub(crate) fn change_present(&mut self, tuple: Tuple, slot: u16, to: Cell) {
-        if self.cells[tuple.0 as usize + usize::from(slot)] != Cell::ABSENT {
-            self.change(tuple, slot, to);
-        }
+        let in_place = self.overwritten.in_place;
+        self.overwritten
+            .write_present(&mut self.cells, tuple, slot, to, in_place);
     }
 
     /// How many cells were written over so far, for [`Self::take_back`].

@@ -40,6 +40,26 @@ pub(crate) struct Cursor<'a> {
     at: usize,
 }
 
+/// An action that patches one column with a short text, whatever row it is for: what masks say of row after row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnownPatch {
+    word: u128,
+    /// Those bytes that count.
+    mask: u128,
+    len: usize,
+}
+
+impl KnownPatch {
+    /// Where the row stands.
+    const ROW: u128 = 0xffff_0000;
+    /// No action.
+    pub const NONE: Self = Self {
+        word: 1,
+        mask: 0,
+        len: 0,
+    };
+}
+
 type Read<T> = Result<T, BadReply>;
 
 impl<'a> Cursor<'a> {
@@ -116,6 +136,31 @@ impl<'a> Cursor<'a> {
             u32::from((word >> 16) as u16).swap_bytes() >> 16,
             (word >> 48) as u8 as usize,
         ))
+    }
+
+    /// The row of an action that is `known` but for that. `None` says nothing, and leaves the cursor where it is.
+    #[inline(always)]
+    pub fn known_patch(&mut self, known: &KnownPatch) -> Option<u32> {
+        let word = u128::from_le_bytes(*self.bytes.get(self.at..)?.first_chunk()?);
+        if word & known.mask != known.word {
+            return None;
+        }
+        self.at += known.len;
+        Some(u32::from((word >> 16) as u16).swap_bytes() >> 16)
+    }
+
+    /// The action that began at `begins` and was read by [`Self::patch_of_one`] and then [`Self::short_text`], for
+    /// [`Self::known_patch`]: where it is of at most 16 bytes.
+    #[inline]
+    pub fn as_known(&self, begins: usize) -> Option<KnownPatch> {
+        let len = self.at.checked_sub(begins).filter(|len| *len <= 16)?;
+        let word = u128::from_le_bytes(*self.bytes.get(begins..)?.first_chunk()?);
+        let mask = u128::MAX >> (128 - 8 * len.max(1)) & !KnownPatch::ROW;
+        Some(KnownPatch {
+            word: word & mask,
+            mask,
+            len,
+        })
     }
 
     /// The beginning of an action, where it has 2 to 4 elements and its row is below 65,536: elements, row. `None` says

@@ -4,7 +4,7 @@
 
 use super::error::RowErrorKind;
 use super::plan::{Entry, InUse, Plan};
-use super::short_texts::short_texts;
+use super::short_values::short_values;
 use super::values::{Class, Presence, encode};
 use super::wire::{Out, Wire};
 use super::write;
@@ -33,6 +33,9 @@ const fn wire_op(of: Op) -> u8 {
 
 /// Encoded rows of one call; a single row may be larger.
 pub(crate) const CALL_BYTES_MAX: usize = 256 * 1024;
+
+/// Rows that are encoded one by one before the next attempt at many.
+const SINGLE_MAX: usize = 8;
 
 /// What was done with a row of the call.
 pub(crate) mod mark {
@@ -81,6 +84,18 @@ pub(crate) struct Wants {
     pub messages: bool,
 }
 
+/// Rows of a call one behind the other, of one table, which have a new image alone: it was shipped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// The first of them.
+    pub start: usize,
+    /// Behind the last of them.
+    pub end: usize,
+    /// Whether they were inserted or copied.
+    pub inserted: bool,
+    relation: u32,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     /// The rows' bytes, without the array's header.
@@ -89,9 +104,8 @@ pub(crate) struct Encoder {
     pub head: Vec<u8>,
     /// One [`mark`] per row of the call.
     pub marks: Vec<u8>,
-    /// Rows of the call that were inserted or copied, all shipped by their new image alone: where they begin, and how
-    /// many there are.
-    pub plain: Vec<(usize, usize)>,
+    /// Rows of the call that were found to be alike, in order.
+    pub runs: Vec<Run>,
     /// Guest rows of the call.
     pub images: u32,
     /// One per guest row, where the plugin asks for random bytes.
@@ -129,7 +143,7 @@ impl Encoder {
         let before = from.checked_sub(1).map(|last| rows[last].transaction).or(self.before);
         self.body.clear();
         self.marks.clear();
-        self.plain.clear();
+        self.runs.clear();
         self.seeds.clear();
         self.transactions.clear();
         self.refused.clear();
@@ -188,43 +202,63 @@ impl Encoder {
             let others = (row.relation ^ relation) | (row.transaction ^ transaction) | (row.op as u32 ^ op as u32);
             (others == 0) & row.old.is_none()
         };
+        let new_of = |row: &Row| row.new.filter(|_| same(row));
         let out = &mut self.body;
         let mut count = 0;
-        if plan.texts_alone {
-            let new_of = |row: &Row| row.new.filter(|_| same(row));
-            count = short_texts(plan, batch, rows, new_of, (&head, head_len), out);
-        }
-        'rows: for row in &rows[count..] {
-            let Some(new) = row.new.filter(|_| same(row)) else {
-                break;
-            };
-            let start = out.len();
-            out.first_of(head_len, &head);
-            for read in &plan.read {
-                if read.class == Class::Text
-                    && let Some((len, text)) = batch.short_text(new, read.slot)
-                {
-                    write::short_str(out, len, text);
-                    continue;
+        'rows: loop {
+            if plan.may_be_short {
+                count += short_values(plan, batch, &rows[count..], new_of, (&head, head_len), out);
+            }
+            // Some in the other way, and not all behind one with a long value.
+            for _ in 0..SINGLE_MAX {
+                let Some(new) = rows.get(count).and_then(new_of) else {
+                    break 'rows;
+                };
+                let start = out.len();
+                out.first_of(head_len, &head);
+                for read in &plan.read {
+                    if read.class == Class::Text
+                        && let Some((len, text)) = batch.short_text(new, read.slot)
+                    {
+                        write::short_str(out, len, text);
+                        continue;
+                    }
+                    let value = batch.value(new, read.slot);
+                    if encode(read.class, read.type_oid, value, out) != Ok(Presence::There) {
+                        out.truncate(start);
+                        break 'rows;
+                    }
                 }
-                let value = batch.value(new, read.slot);
-                if encode(read.class, read.type_oid, value, out) != Ok(Presence::There) {
+                if out.len() > CALL_BYTES_MAX {
                     out.truncate(start);
                     break 'rows;
                 }
+                count += 1;
             }
-            if out.len() > CALL_BYTES_MAX {
-                out.truncate(start);
-                break;
-            }
-            count += 1;
         }
-        if count > 0 && matches!(op, Op::Insert | Op::Read) {
-            self.plain.push((self.marks.len(), count));
+        if count > 0 {
+            self.run(count, first);
         }
         self.images += count as u32;
         self.marks.resize(self.marks.len() + count, mark::NEW);
         count
+    }
+
+    /// So many rows like this one are alike; they are added to those before them where they are so together.
+    fn run(&mut self, count: usize, first: &Row) {
+        let start = self.marks.len();
+        let run = Run {
+            start,
+            end: start + count,
+            inserted: matches!(first.op, Op::Insert | Op::Read),
+            relation: first.relation,
+        };
+        match self.runs.last_mut() {
+            Some(last) if (last.end, last.inserted, last.relation) == (start, run.inserted, run.relation) => {
+                last.end = run.end;
+            }
+            _ => self.runs.push(run),
+        }
     }
 
     /// The call has rows of this transaction, the first of which is the guest row `first_image`, unless it has some

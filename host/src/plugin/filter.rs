@@ -153,17 +153,17 @@ pub(crate) fn apply(
     let (verdicts, rejects) = verdicts(reply, encoder.images)?;
     let any_reject = !rejects.is_empty();
     let mut rejects = rejects.into_iter().peekable();
-    let mut plain = encoder.plain.iter().peekable();
+    let mut runs = encoder.runs.iter().filter(|run| run.inserted).peekable();
     let mut image = 0;
     let mut next = 0;
     while let (Some(row), Some(marks)) = (rows.get(next), encoder.marks.get(next)) {
         let at = next;
         next += 1;
-        if !any_reject && let Some((_, count)) = plain.next_if(|(start, _)| *start == at) {
+        if !any_reject && let Some(run) = runs.next_if(|run| run.start == at) {
             // Nothing else of them is to be asked.
-            keep(&verdicts, image, &rows[at..at + count], out);
-            image += *count as u32;
-            next = at + count;
+            keep(&verdicts, image, &rows[at..run.end], out);
+            image += (run.end - at) as u32;
+            next = run.end;
             continue;
         }
         // No image of it was shipped: passed by, or a delete that can't be judged.
@@ -212,27 +212,36 @@ fn keep(verdicts: &Verdicts<'_>, image: u32, rows: &[Row], out: &mut Vec<Row>) {
         Verdicts::Bitmap(bits) => bits,
     };
     out.reserve(rows.len());
-    let mut image = image as usize;
-    for rows in rows.chunks(EIGHT) {
-        let bit = |at: usize| {
-            bits.get(at / EIGHT)
-                .map_or(0, |eight| usize::from(eight >> (at % EIGHT) & 1))
-        };
+    // Up to where a byte begins, then a byte's rows at a time.
+    let image = image as usize;
+    let (before, rows) = rows.split_at((image.next_multiple_of(EIGHT) - image).min(rows.len()));
+    keep_few(bits, image, before, out);
+    let image = image + before.len();
+    let (eights, behind) = rows.as_chunks::<EIGHT>();
+    let whole = bits.get(image / EIGHT..).unwrap_or_default();
+    for (rows, eight) in eights.iter().zip(whole) {
         // All are taken, then those that match are written over the others, while they are at hand: no branch hangs on
         // what is another from row to row.
         let start = out.len();
         out.extend_from_slice(rows);
-        let made = &mut out[start..];
         let mut kept = 0;
-        for (at, row) in (image..).zip(rows) {
-            if let Some(place) = made.get_mut(kept) {
-                *place = *row;
+        if let Some(made) = out.last_chunk_mut::<EIGHT>() {
+            for (at, row) in rows.iter().enumerate() {
+                // It is at most that anyway: said here so that no place has to be checked.
+                made[kept % EIGHT] = *row;
+                kept += usize::from(eight >> at & 1);
             }
-            kept += bit(at);
         }
         out.truncate(start + kept);
-        image += rows.len();
     }
+    keep_few(bits, image + eights.len() * EIGHT, behind, out);
+}
+
+/// The same for less rows than a byte tells of, the first of which is the guest row `image`.
+fn keep_few(bits: &[u8], image: usize, rows: &[Row], out: &mut Vec<Row>) {
+    let matches = |at: usize| bits.get(at / EIGHT).is_some_and(|eight| eight >> (at % EIGHT) & 1 == 1);
+    let kept = (image..).zip(rows).filter(|(at, _)| matches(*at));
+    out.extend(kept.map(|(_, row)| *row));
 }
 
 /// The change that a fate makes of a row; `None` where it is to be deleted by a key that it hasn't.

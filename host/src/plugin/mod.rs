@@ -43,7 +43,7 @@ mod plan;
 mod refused;
 mod schema_reply;
 mod shapes;
-mod short_texts;
+mod short_values;
 mod transform;
 mod values;
 mod wire;

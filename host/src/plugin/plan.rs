@@ -21,8 +21,8 @@ pub(crate) enum Plan {
 pub(crate) struct InUse {
     pub input: Arc<Relation>,
     pub read: Vec<ReadColumn>,
-    /// Whether all that it reads crosses as text.
-    pub texts_alone: bool,
+    /// Whether all that it reads may be encoded as short values are.
+    pub may_be_short: bool,
     pub head: RowHead,
     /// At least one; patches and passes go to the first.
     pub outputs: Vec<Output>,
@@ -191,7 +191,9 @@ pub(crate) fn build(kind: Kind, wishes: &Wishes, relation: &Arc<Relation>, shape
     Ok(InUse {
         input: Arc::clone(relation),
         head: RowHead::new(relation.index, read.len()),
-        texts_alone: read.iter().all(|read| read.class == Class::Text),
+        may_be_short: !read
+            .iter()
+            .any(|read| matches!(read.class, Class::Float4 | Class::Bytea)),
         read,
         outputs,
     })

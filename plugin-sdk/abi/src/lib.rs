@@ -11,8 +11,10 @@ mod digits;
 mod reader;
 mod writer;
 
-pub use digits::{ShortDecimal, eight_digits, short_decimal, short_digits, three_pairs};
-pub use reader::{Malformed, Reader, Token, plain_end, short_f64, short_int, short_str};
+pub use digits::{
+    ShortDecimal, eight_digits, short_decimal, short_decimal_in, short_digits, short_digits_in, three_pairs,
+};
+pub use reader::{Malformed, Reader, Token, plain_end, short_block, short_f64, short_int, short_str};
 pub use writer::{OpenArray, Writer};
 
 /// Major version: host and guest must agree.

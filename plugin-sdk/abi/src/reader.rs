@@ -96,6 +96,16 @@ pub fn short_str(bytes: &[u8], at: usize) -> Option<&[u8]> {
     }
 }
 
+/// The text that begins at `at`, where it is less than 32 bytes long and not among the last bytes: 32 bytes that begin with
+/// it, and how many of them are it.
+#[inline]
+pub fn short_block(bytes: &[u8], at: usize) -> Option<(&[u8; 32], usize)> {
+    match bytes.get(at..)?.first_chunk::<33>()? {
+        [marker @ 0xa0..=0xbf, block @ ..] => Some((block, usize::from(marker & 0x1f))),
+        _ => None,
+    }
+}
+
 /// The integer that begins at `at`, where it isn't among the last bytes and not above `i64::MAX`.
 #[inline]
 pub fn short_int(bytes: &[u8], at: usize) -> Option<i64> {

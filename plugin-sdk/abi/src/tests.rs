@@ -136,3 +136,28 @@ fn no_bytes_panic() {
     // A length that the bytes can't hold.
     assert!(Reader::new(&[0xdd, 0xff, 0xff, 0xff, 0xff]).array().is_err());
 }
+
+/// Short and long values behind seven bytes, which what follows the seventh doesn't change.
+#[test]
+fn values_behind_others_are_as_they_are_alone() {
+    let head = u64::from_le_bytes([0x93, 0xcd, 1, 2, 3, 0x92, 5, 0xff]);
+    for len in 0..40 {
+        let text: String = "a naïve text of more than 32 bytes"
+            .repeat(2)
+            .chars()
+            .take(len)
+            .collect();
+        let (mut alone, mut behind) = (Writer::new(), Writer::new());
+        alone.raw(&head.to_le_bytes()[..7]);
+        alone.str(&text);
+        alone.nil();
+        behind.short_str_behind(head, &text);
+        behind.nil();
+        assert_eq!(behind.as_slice(), alone.as_slice(), "{text}");
+    }
+    let (mut alone, mut behind) = (Writer::new(), Writer::new());
+    alone.raw(&head.to_le_bytes()[..7]);
+    alone.f64(-1.25);
+    behind.f64_behind(head, -1.25);
+    assert_eq!(behind.as_slice(), alone.as_slice());
+}

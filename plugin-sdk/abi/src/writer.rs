@@ -28,6 +28,9 @@ pub struct Writer {
     len: usize,
 }
 
+/// Bytes that another value is appended behind, as one with it.
+const BEHIND: usize = 7;
+
 /// The least room that is made, so that a first reply doesn't grow in many steps.
 const ROOM_BYTES_MIN: usize = 512;
 
@@ -179,6 +182,33 @@ impl Writer {
             }
             None => self.str(text),
         }
+    }
+
+    /// The first seven bytes of `head` and a text that is mostly of a few bytes: as one append where it is.
+    #[inline]
+    pub fn short_str_behind(&mut self, head: u64, text: &str) {
+        match left_aligned(text.as_bytes()) {
+            Some(eight) => self.two_words(head, 0xa0 | text.len() as u8, eight, text.len()),
+            None => {
+                self.first_of(BEHIND, &head.to_le_bytes());
+                self.str(text);
+            }
+        }
+    }
+
+    /// The first seven bytes of `head` and a float of 64 bits, as one append.
+    #[inline]
+    pub fn f64_behind(&mut self, head: u64, value: f64) {
+        self.two_words(head, 0xcb, value.to_be_bytes(), 8);
+    }
+
+    /// The first seven bytes of `head`, a marker and the first `len` of eight bytes.
+    #[inline]
+    fn two_words(&mut self, head: u64, marker: u8, eight: [u8; 8], len: usize) {
+        const MARKER_AT: u32 = 8 * BEHIND as u32;
+        let head = head & ((1 << MARKER_AT) - 1) | u64::from(marker) << MARKER_AT;
+        let word = u128::from(head) | u128::from(u64::from_le_bytes(eight)) << 64;
+        self.first_of(BEHIND + 1 + len, &word.to_le_bytes());
     }
 
     /// A text that is formatted in place.

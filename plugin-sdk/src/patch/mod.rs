@@ -114,19 +114,23 @@ impl<'a> Patch<'a> {
     #[inline]
     pub fn set(&mut self, column: impl WriteKey, value: impl ToValue) {
         match column.index(self.writes) {
-            Ok(index) => {
-                if self.begin_value(index) {
-                    value.write(self.out);
+            Ok(index) => match self.scratch.begin_first(self.row, index) {
+                Some(head) => value.write_behind(head, self.out),
+                None => {
+                    if self.begin_value(index) {
+                        value.write(self.out);
+                    }
                 }
-            }
+            },
             Err(error) => self.scratch.failed(error),
         }
     }
 
     /// Writes what comes before the value of a column, unless the row isn't patched.
-    #[inline]
+    #[inline(never)]
     fn begin_value(&mut self, index: u16) -> bool {
         let scratch = &mut *self.scratch;
+        scratch.more();
         if scratch.unusual && scratch.fate != Fate::Patched && !scratch.takes(Fate::Patched) {
             return false;
         }
@@ -264,6 +268,7 @@ impl<'a> Patch<'a> {
     /// }
     /// ```
     pub fn route(&mut self, route: impl Into<Cow<'static, str>>) {
+        self.scratch.more();
         self.scratch.unusual = true;
         self.scratch.route = Some(route.into());
     }
@@ -277,6 +282,7 @@ impl<'a> Patch<'a> {
     /// }
     /// ```
     pub fn stop(&mut self, reason: impl Into<Cow<'static, str>>) {
+        self.scratch.more();
         if self.scratch.fate == Fate::Stopped {
             return;
         }

@@ -19,14 +19,18 @@ pub(super) enum Fate {
 /// What is known of the row at hand beside the reply; used again for the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    pub(super) fate: Fate,
+    /// What was said of the row: [`NOTHING`], [`FIRST_ELEMENTS`] where it is one column in the quick way, or [`MORE`]. It
+    /// is all that most rows need.
+    said: usize,
     /// Where the row's action begins in the reply.
     start: usize,
+    /// From here on what holds where more was said.
+    pub(super) fate: Fate,
     /// Where the header of its columns or rows stands.
     pub(super) header: usize,
     /// Elements behind that header; a column with its value counts as two.
     pub(super) elements: usize,
-    /// Which of the first 64 columns were set.
+    /// Which of the first 64 columns were set, where one was.
     pub(super) written: u64,
     /// Whether anything but columns was said: those two, or another fate.
     pub(super) unusual: bool,
@@ -37,16 +41,39 @@ pub(crate) struct Scratch {
 impl Scratch {
     #[inline]
     pub(super) fn begin(&mut self, start: usize) {
-        self.fate = Fate::Patched;
         self.start = start;
-        self.elements = 0;
+        self.said = NOTHING;
+    }
+
+    /// Takes note that the first thing said of the row is one of the first 64 columns. Returns what comes before its value,
+    /// seven bytes, which the caller writes. `None` says nothing.
+    #[inline]
+    pub(super) fn begin_first(&mut self, row: u32, index: u16) -> Option<u64> {
+        if self.said != NOTHING || index >= 64 || row > 0xffff {
+            return None;
+        }
+        self.said = FIRST_ELEMENTS;
+        self.written = 1 << index;
+        Some(short_patch(row as u16, index as u8))
+    }
+
+    /// More is about to be said than the quick way has a place for.
+    pub(super) fn more(&mut self) {
+        if self.said == MORE {
+            return;
+        }
+        self.fate = Fate::Patched;
         self.unusual = false;
+        self.elements = self.said;
+        self.header = self.start + SHORT_HEADER_AT;
+        self.said = MORE;
     }
 
     /// The row is rejected, by the first of its errors.
     #[cold]
     #[inline(never)]
     pub(super) fn failed(&mut self, error: Error) {
+        self.more();
         self.unusual = true;
         self.error.get_or_insert(error);
     }
@@ -56,6 +83,7 @@ impl Scratch {
     #[cold]
     #[inline(never)]
     pub(super) fn takes(&mut self, fate: Fate) -> bool {
+        self.more();
         let nothing_said = self.fate == Fate::Patched && self.elements == 0;
         match self.fate {
             Fate::Dropped | Fate::Stopped => false,
@@ -70,13 +98,15 @@ impl Scratch {
     }
 
     /// Whether the row is dropped or stopped already.
-    pub(super) fn is_done(&self) -> bool {
+    pub(super) fn is_done(&mut self) -> bool {
+        self.more();
         matches!(self.fate, Fate::Dropped | Fate::Stopped)
     }
 
     /// Forgets what was said of the row.
     #[cold]
     pub(super) fn restart(&mut self, fate: Fate, out: &mut Writer) {
+        self.more();
         out.truncate(self.start);
         self.fate = fate;
         self.unusual = true;
@@ -106,14 +136,15 @@ impl Scratch {
     #[inline]
     pub(crate) fn finish(&mut self, row: u32, result: Result<()>, out: &mut Writer) -> bool {
         // What most are. The header says already that there is one column.
-        if result.is_ok() && !self.unusual && self.elements <= FIRST_ELEMENTS {
-            return self.elements != 0;
+        if result.is_ok() && self.said <= FIRST_ELEMENTS {
+            return self.said != NOTHING;
         }
         self.finish_any(row, result, out)
     }
 
     #[inline(never)]
     fn finish_any(&mut self, row: u32, result: Result<()>, out: &mut Writer) -> bool {
+        self.more();
         let (route, error) = (self.route.take(), self.error.take());
         let misrouted = (self.fate == Fate::Replaced && route.is_some())
             .then(|| contradiction("a row that is replaced can't be sent elsewhere: see `emit_to`"));
@@ -199,21 +230,32 @@ const ARRAY: u8 = 0x90;
 const LONG_ARRAY_LEN: usize = 5;
 /// The first column of a patch and its value.
 pub(super) const FIRST_ELEMENTS: usize = 2;
+/// Nothing was said of the row.
+const NOTHING: usize = 0;
+/// More was said of it than one column.
+const MORE: usize = FIRST_ELEMENTS + 1;
 
-/// `[row, PATCH, [index` with the header of an array of one column and its value; if there are to be more, their number is
-/// filled in later.
+const ARRAY_OF_3: u8 = 0x93;
+/// The header of an array of one column and its value; if there are to be more, their number is filled in later.
+const COLUMNS: u8 = ARRAY | FIRST_ELEMENTS as u8;
+/// Where that stands in [`short_patch`].
+const SHORT_HEADER_AT: usize = 5;
+
+/// `[row, PATCH, [index` with the header of the columns, for a row and an index that are small.
 #[inline]
-pub(super) fn begin_patch(out: &mut Writer, row: u32, index: u8) {
-    const ARRAY_OF_3: u8 = 0x93;
-    const COLUMNS: u8 = ARRAY | FIRST_ELEMENTS as u8;
-    let [b0, b1, b2, b3] = row.to_be_bytes();
-    if row > 0xffff {
-        return out.fixed(&[ARRAY_OF_3, 0xce, b0, b1, b2, b3, action::PATCH, COLUMNS, index]);
-    }
+fn short_patch(row: u16, index: u8) -> u64 {
     // As one number, which is one store.
     const TEMPLATE: u64 = u64::from_le_bytes([ARRAY_OF_3, 0xcd, 0, 0, action::PATCH, COLUMNS, 0, 0]);
-    let word = TEMPLATE | u64::from((row as u16).swap_bytes()) << 16 | u64::from(index) << 48;
-    out.first_of(7, &word.to_le_bytes());
+    TEMPLATE | u64::from(row.swap_bytes()) << 16 | u64::from(index) << 48
+}
+
+/// The same for any row.
+pub(super) fn begin_patch(out: &mut Writer, row: u32, index: u8) {
+    let [b0, b1, b2, b3] = row.to_be_bytes();
+    match u16::try_from(row) {
+        Ok(row) => out.first_of(7, &short_patch(row, index).to_le_bytes()),
+        Err(_) => out.fixed(&[ARRAY_OF_3, 0xce, b0, b1, b2, b3, action::PATCH, COLUMNS, index]),
+    }
 }
 
 #[cold]

@@ -91,6 +91,13 @@ pub trait FromText<'a>: Sized {
         ascii::text(text).and_then(Self::from_text)
     }
 
+    /// The same of a text that the first `len` bytes are, less than all: quicker where a fixed number of bytes is read.
+    #[doc(hidden)]
+    #[inline]
+    fn from_block(text: &'a [u8; 32], len: usize) -> Option<Self> {
+        Self::from_bytes(text.get(..len)?)
+    }
+
     /// The value of a text that stands in this column; for types that are written in more than one way.
     #[doc(hidden)]
     fn from_column(text: &'a str, column: &Column) -> Option<Self> {

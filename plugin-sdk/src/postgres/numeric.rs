@@ -1,5 +1,5 @@
 use super::{Decimal, FromText};
-use rowmill_abi::{ShortDecimal, short_decimal};
+use rowmill_abi::{ShortDecimal, short_decimal, short_decimal_in};
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -40,10 +40,14 @@ impl Short {
             [b'-', size @ ..] => (true, size),
             size => (false, size),
         };
-        let ShortDecimal { digits, scale } = short_decimal(size, true)?;
+        Some(Self::new(negative, short_decimal(size, true)?))
+    }
+
+    #[inline]
+    fn new(negative: bool, ShortDecimal { digits, scale }: ShortDecimal) -> Self {
         let value = digits as i32;
         let value = if negative { -value } else { value };
-        Some(Self { value, scale })
+        Self { value, scale }
     }
 
     /// The value times ten to the power of `scale`; `None` where it may be too large, or isn't whole.
@@ -261,6 +265,19 @@ impl<'a> FromText<'a> for Numeric<'a> {
         })
     }
 
+    /// The same.
+    #[inline]
+    fn from_block(text: &'a [u8; 32], len: usize) -> Option<Self> {
+        let negative = text[0] == b'-';
+        let begins = usize::from(negative);
+        let decimal = short_decimal_in(text.get(begins..)?.first_chunk()?, len.wrapping_sub(begins))?;
+        Some(Self {
+            text: Text::Borrowed(text.get(..len)?),
+            kind: Kind::Finite,
+            short: Some(Short::new(negative, decimal)),
+        })
+    }
+
     fn from_int(value: i64) -> Option<Self> {
         let (mut bytes, mut start) = ([b'0'; BIGINT_LEN_MAX], BIGINT_LEN_MAX);
         let mut size = value.unsigned_abs();
@@ -330,5 +347,56 @@ impl Eq for Numeric<'_> {}
 impl fmt::Display for Numeric<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever lies behind the text.
+    #[test]
+    fn a_number_is_read_the_same_with_others_behind_it() {
+        let texts = [
+            "",
+            "-",
+            "0",
+            "-0",
+            "7",
+            "-7",
+            "12",
+            "123",
+            "1234",
+            "12.50",
+            "-9.90",
+            "1234567",
+            "12345678",
+            "-12345678",
+            "123456789",
+            ".",
+            "1.",
+            ".5",
+            "-.5",
+            "1..2",
+            "1.2.3",
+            "1e5",
+            "NaN",
+            "0.000001",
+            "0.0000001",
+            "--1",
+            "1-",
+        ];
+        for text in texts {
+            for behind in *b"9-.0\0" {
+                let mut block = [behind; 32];
+                block[..text.len()].copy_from_slice(text.as_bytes());
+                let told = |number: Option<Numeric<'_>>| number.map(|number| (number.to_string(), number.scaled(6)));
+                let (found, expected) = (
+                    Numeric::from_block(&block, text.len()),
+                    Numeric::from_bytes(text.as_bytes()),
+                );
+                assert_eq!(told(found), told(expected), "{text}");
+            }
+        }
     }
 }

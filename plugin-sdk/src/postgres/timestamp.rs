@@ -2,7 +2,7 @@ use super::FromText;
 use super::date::{Date, days_of, days_of_common_era, scan_era, scan_ymd, write_ymd};
 use super::scan::Scan;
 use super::time::{MICROS_PER_DAY, MICROS_PER_SECOND, Time, scan_offset};
-use rowmill_abi::{short_decimal, three_pairs};
+use rowmill_abi::{eight_digits, short_decimal, three_pairs};
 use std::fmt;
 
 /// Days from 1970-01-01 to 2000-01-01, from which Postgres counts.
@@ -192,16 +192,25 @@ fn micros_of(days: i64, time: i64, offset: i64) -> Option<i64> {
 fn scan_short(text: &[u8], with_offset: bool) -> Option<i64> {
     const UTC: &[u8] = b"+00";
     let (head, rest) = text.split_first_chunk::<19>()?;
-    let century = short_decimal(&head[..2], false)?.digits;
+    let [tens, ones] = [head[0], head[1]].map(|digit| u32::from(digit.wrapping_sub(b'0')));
+    if tens > 9 || ones > 9 {
+        return None;
+    }
+    let century = 10 * tens + ones;
     let [year, month, day] = three_pairs(*head[2..].first_chunk()?, b'-')?;
     let [hour, minute, second] = three_pairs(*head[11..].first_chunk()?, b':')?;
     if head[10] != b' ' || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let fraction = if with_offset { rest.strip_suffix(UTC)? } else { rest };
-    let micros = match fraction {
-        [] => 0,
-        [b'.', digits @ ..] => {
+    let micros = match (fraction, text.first_chunk::<26>()) {
+        ([], _) => 0,
+        // All six, as nine in ten have them: with what stands before the point they are eight bytes.
+        ([b'.', _, _, _, _, _, _], Some(until_there)) => {
+            let word = u64::from_le_bytes(*until_there.last_chunk()?);
+            eight_digits(word & !0xffff | u64::from(u16::from_le_bytes(*b"00")))?
+        }
+        ([b'.', digits @ ..], _) => {
             const POWERS: [u32; 7] = [1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
             POWERS.get(digits.len())? * short_decimal(digits, false)?.digits
         }
@@ -238,5 +247,42 @@ impl FromText<'_> for TimestampTz {
     #[inline]
     fn from_bytes(text: &[u8]) -> Option<Self> {
         scan_short(text, true).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each length of a fraction, with any byte at any place.
+    #[test]
+    fn what_is_read_quickly_is_what_is_read_otherwise() {
+        for with_offset in [false, true] {
+            let suffix = if with_offset { "+00" } else { "" };
+            for digits in 0..=7 {
+                let fraction: String = ".9307651".chars().take(1 + digits).collect();
+                let fraction = if digits == 0 { "" } else { &fraction };
+                let good = format!("2024-02-29 23:59:07{fraction}{suffix}");
+                assert_eq!(scan_short(good.as_bytes(), with_offset).is_some(), digits < 7, "{good}");
+                for at in 0..good.len() {
+                    for byte in 0..128 {
+                        let mut bytes = good.clone().into_bytes();
+                        bytes[at] = byte;
+                        let text = String::from_utf8(bytes).unwrap();
+                        let quick = scan_short(text.as_bytes(), with_offset);
+                        let expected = scan(&text, with_offset);
+                        assert!(
+                            quick.is_none() || quick == expected,
+                            "{text:?}: {quick:?}, not {expected:?}"
+                        );
+                        // An offset of minutes, and years before the first, are for the other.
+                        let is_digit = byte.is_ascii_digit() && good.as_bytes()[at].is_ascii_digit();
+                        if is_digit && at < good.len() - suffix.len() && digits < 7 {
+                            assert_eq!(quick, expected, "{text:?}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }

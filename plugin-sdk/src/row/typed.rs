@@ -3,6 +3,7 @@
 use super::{ReadKey, Row, unusual};
 use crate::Result;
 use crate::postgres::{self, FromText};
+use rowmill_abi::short_block;
 
 impl<'a> Row<'a> {
     /// A value of any type that can be read from Postgres' text, such as those of [`postgres`], or from the number or
@@ -17,7 +18,8 @@ impl<'a> Row<'a> {
     #[inline]
     pub fn get<T: FromText<'a>>(&self, column: impl ReadKey) -> Result<Option<T>> {
         let position = column.position(self.read)?;
-        match self.short_text(position).and_then(T::from_bytes) {
+        let block = self.start(position).and_then(|start| short_block(self.bytes, start));
+        match block.and_then(|(text, len)| T::from_block(text, len)) {
             Some(value) => Ok(Some(value)),
             None => unusual::get_any(*self, position),
         }

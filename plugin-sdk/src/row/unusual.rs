@@ -59,6 +59,10 @@ pub(super) fn any_bool(row: Row<'_>, position: usize) -> Result<Option<bool>> {
 
 #[inline(never)]
 pub(super) fn get_any<'a, T: FromText<'a>>(row: Row<'a>, position: usize) -> Result<Option<T>> {
+    // Not a short one, or among the last bytes.
+    if let Some(value) = row.short_text(position).and_then(T::from_bytes) {
+        return Ok(Some(value));
+    }
     let token = row.token(position)?;
     let value = match token {
         Token::Str(text) => {

@@ -1,7 +1,10 @@
 //! Rows that are alike are encoded, judged and patched together: each must come out as it would alone, whatever stands
 //! among them.
 
+use super::encoding::{ENTRY, plan};
 use super::*;
+use crate::plugin::encode::{Encoder, Images};
+use crate::plugin::values::{Class, encode};
 
 /// The same numbers in every run.
 struct Noise(u64);
@@ -92,6 +95,12 @@ fn a_wrong_patch_among_many_is_found() {
     for (at, wrong, named) in [
         (150, patch_of_one(150, 0, &s("5")), "id, which isn't in its `writes`"),
         (150, patch_of_one(149, 1, &s("twice")), "don't ascend"),
+        // Like all the others but for that.
+        (150, patch_of_one(149, 1, &s("***")), "don't ascend"),
+        (150, patch_of_one(150, 0, &s("***")), "id, which isn't in its `writes`"),
+        (150, patch_of_one(150, 1, &s("*\0*")), "email is no text of Postgres"),
+        (150, patch_of_one(150, 1, &[0xa3, b'*', 0xff, b'*']), "isn't UTF-8"),
+        (199, patch_of_one(200, 1, &s("***")), "of no row"),
         (150, patch_of_one(150, 1, &s("nul\0")), "email is no text of Postgres"),
         (
             199,
@@ -116,6 +125,123 @@ fn a_wrong_patch_among_many_is_found() {
         assert!(text_of(&error).contains(named), "{at}: {}", text_of(&error));
         assert_eq!((rows.len(), shown(&batch, &rows)[150].as_str()), (200, "insert 150 a"));
     }
+}
+
+/// A patch that is as the one before is taken without another look: not so one that is like it up to a byte.
+#[test]
+fn patches_that_are_nearly_the_same_are_told_apart() {
+    let relation = table(&[("id", INT4, true), ("email", TEXT, false), ("note", TEXT, false)]);
+    for len in 0..=11 {
+        let usual = &"abcdefghijk"[..len];
+        let mut texts = vec![
+            usual.to_owned(),
+            format!("{usual}*"),
+            usual[..len.saturating_sub(1)].to_owned(),
+        ];
+        texts.extend((0..len).map(|at| format!("{}*{}", &usual[..at], &usual[at + 1..])));
+        let mut noise = Noise(len as u64);
+        let mut batch = batch(&relation);
+        let (mut rows, mut said, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+        for image in 0..300 {
+            rows.push(row(&mut batch, Op::Insert, None, Some(&[&image.to_string(), "e", "n"])));
+            let text = match noise.below(2) {
+                0 => usual,
+                _ => texts[noise.below(texts.len() as u64) as usize].as_str(),
+            };
+            let column = 1 + u8::from(noise.below(8) == 0);
+            said.push(patch_of_one(image, column, &s(text)));
+            expected.push(match column {
+                1 => format!("insert {image} {text} n"),
+                _ => format!("insert {image} e {text}"),
+            });
+        }
+        let version = transform(wishes(&[1], &[1, 2], None), actions(&said))
+            .version("guest")
+            .unwrap();
+        for in_place in [false, true] {
+            let (mut batch, mut rows) = (batch.clone(), rows.clone());
+            let mut chain = Chain::new(&ENGINE, &[version.clone()], FilterMode::Membership, Mode::Live).unwrap();
+            let came = shown(&batch, &rows);
+            let original = rows.clone();
+            match in_place {
+                true => chain
+                    .process_in_place(&mut batch, &mut rows, &mut Processed::default())
+                    .unwrap(),
+                false => chain.process(&mut batch, &mut rows, &mut Processed::default()).unwrap(),
+            }
+            assert_eq!(shown(&batch, &rows), expected, "{len}");
+            assert_eq!(shown(&batch.as_it_came(), &original), came, "{len}");
+        }
+    }
+}
+
+/// Rows of short values as they are encoded together, with others among them, and each value as it is alone.
+#[test]
+fn rows_of_short_values_are_encoded_as_each_value_is() {
+    const TYPES: [u32; 8] = [20, 23, 21, 701, 16, 25, 1700, 700];
+    let columns: Vec<_> = TYPES.iter().map(|oid| ("c", *oid, false)).collect();
+    let relation = table(&columns);
+    let (mut refused, mut quick) = (0, 0);
+    for seed in 0..200 {
+        let mut noise = Noise(seed);
+        let kinds = TYPES.len() as u64 - u64::from(seed % 4 > 0);
+        let read: Vec<usize> = (0..1 + noise.below(6)).map(|_| noise.below(kinds) as usize).collect();
+        let mut batch = batch(&relation);
+        let (mut rows, mut expected, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        for at in 0..1 + noise.below(150) as usize {
+            let mut value = |oid: u32| {
+                let digits = |noise: &mut Noise, most: u64| -> String {
+                    let len = 1 + noise.below(most);
+                    (0..len).map(|_| char::from(b'0' + noise.below(10) as u8)).collect()
+                };
+                let sign = if noise.below(3) == 0 { "-" } else { "" };
+                match (noise.below(60), oid) {
+                    (0, _) => "null".to_owned(),
+                    (1, 20 | 701) => "1x".to_owned(),
+                    (1, 25 | 1700) => "long ".repeat(8),
+                    (_, 20 | 21 | 23) => format!("{sign}{}", digits(&mut noise, 18)),
+                    (_, 16) => ["t", "f"][noise.below(2) as usize].to_owned(),
+                    (2, 700 | 701) => "-Infinity".to_owned(),
+                    (_, 700 | 701) => format!("{sign}{}.{}", digits(&mut noise, 5), digits(&mut noise, 5)),
+                    _ => "short text of some bytes"[..noise.below(25) as usize].to_owned(),
+                }
+            };
+            let values = TYPES.map(&mut value);
+            let values = values.each_ref().map(String::as_str);
+            rows.push(row(&mut batch, Op::Insert, None, Some(&values)));
+            let start = expected.len();
+            expected.extend(
+                [
+                    arr(&[]),
+                    i(relation.index.into()),
+                    vec![0, 0],
+                    vec![0x90 | read.len() as u8],
+                ]
+                .concat(),
+            );
+            expected[start] = 0x94;
+            let is_good = read.iter().all(|column| {
+                let value = match values[*column] {
+                    "null" => Value::Null,
+                    text => Value::Text(text.as_bytes()),
+                };
+                let oid = TYPES[*column];
+                encode(Class::of(oid), oid, value, &mut expected).is_ok()
+            });
+            if !is_good {
+                expected.truncate(start);
+                wrong.push(at);
+            }
+        }
+        let mut encoder = Encoder::new(false);
+        encoder.fill(&batch, &rows, 0, ENTRY, &plan(&relation, &read), Images::All);
+        assert_eq!(encoder.body.to_vec(), expected, "seed {seed}: {read:?}");
+        let found: Vec<usize> = encoder.refused.iter().map(|(at, _)| *at).collect();
+        assert_eq!(found, wrong, "seed {seed}");
+        refused += wrong.len();
+        quick += encoder.runs.iter().map(|run| run.end - run.start).sum::<usize>();
+    }
+    assert!(refused > 50 && quick > 5_000, "{refused} {quick}");
 }
 
 /// Inserted rows among updated ones, which a filter makes something else of.

@@ -1,7 +1,9 @@
 //! What most rows are: new images alone, of one table, with nothing or a patch of few columns said of each.
 
+use super::image::{short_float, short_text};
 use super::{Applied, Apply, Image, Target};
-use crate::batch::{Batch, Row, Tuple};
+use crate::batch::{Batch, Cell, Row, Tuple};
+use crate::plugin::cursor::KnownPatch;
 use crate::plugin::encode::mark;
 use crate::plugin::plan::{InUse, Output};
 use crate::plugin::values::Class;
@@ -14,8 +16,15 @@ const SINGLE_MAX: usize = 16;
 
 impl Apply<'_, '_> {
     /// Applies the reply to as many rows at the beginning of `rows` as are like that, the first of which is the guest row
-    /// `image`. Returns how many; what comes behind them has to be looked at more closely.
-    pub(super) fn alike(&mut self, plan: &InUse, rows: &[Row], marks: &[u8], image: u32) -> Applied<usize> {
+    /// `image`; so many of them are known to be. Returns how many; what comes behind them has to be looked at more closely.
+    pub(super) fn alike(
+        &mut self,
+        plan: &InUse,
+        rows: &[Row],
+        marks: &[u8],
+        image: u32,
+        known: Option<usize>,
+    ) -> Applied<usize> {
         let output = &plan.outputs[0];
         if output.added > 0 || output.writes_key || self.drops {
             return Ok(0);
@@ -27,7 +36,9 @@ impl Apply<'_, '_> {
             row.new.is_some() && row.old.is_none() && row.relation == first.relation && **marks == mark::NEW
         };
         if self.is_patch_of_one(image) {
-            let run = rows.iter().zip(marks).take(RUN_MAX).take_while(is_alike).count();
+            // They were looked at as they were encoded, mostly.
+            let known = known.map(|known| known.min(RUN_MAX));
+            let run = known.unwrap_or_else(|| rows.iter().zip(marks).take(RUN_MAX).take_while(is_alike).count());
             let count = self.patches_of_one(plan, &rows[..run], image)?;
             if count > 0 {
                 return Ok(count);
@@ -93,7 +104,11 @@ impl Apply<'_, '_> {
             self.cursor.go_to(self.begins);
             self.left += 1;
             let copies = Copies::new(rows, plan.input.slots, self.batch);
-            let least = self.patch_copies(&plan.outputs[0], rows, image, before, &copies)?;
+            let output = &plan.outputs[0];
+            let least = match copies {
+                Copies::InPlace => self.patch_copies::<true>(output, rows, image, before, &copies)?,
+                _ => self.patch_copies::<false>(output, rows, image, before, &copies)?,
+            };
             self.advance(least)?;
         }
         let said = self.next.map_or(rows.len(), |(of, _)| row_of(of, image));
@@ -104,7 +119,7 @@ impl Apply<'_, '_> {
 
     /// Patches rows, which stand in `out` from `carried` on, as long as that is what the reply says. Returns the guest row
     /// behind the last one.
-    fn patch_copies(
+    fn patch_copies<const IN_PLACE: bool>(
         &mut self,
         output: &Output,
         rows: &[Row],
@@ -112,36 +127,86 @@ impl Apply<'_, '_> {
         carried: usize,
         copies: &Copies,
     ) -> Applied<u32> {
-        let mut least = image;
-        // What is known of the last column: mostly all rows are patched in the same.
-        let (mut known, mut slot, mut is_text) = (usize::MAX, 0, false);
-        while self.left > 0 {
-            let begins = self.cursor.position();
-            let Some((of, column)) = self.cursor.patch_of_one() else {
-                break;
-            };
-            if column != known
-                && let Some(writable) = output.columns.get(column).filter(|of| of.writable)
-            {
-                (known, slot, is_text) = (column, writable.slot, writable.class == Class::Text);
-            }
-            let at = row_of(of, image);
-            let new = rows.get(at).and_then(|row| row.new);
-            let (Some(tuple), true) = (new, of >= least && column == known) else {
-                self.cursor.go_to(begins);
-                break;
-            };
-            let value = match is_text.then(|| self.short_value()).flatten() {
-                Some(value) => value,
-                None => self.any_value(output, column, Image::new(&rows[at], of, tuple, false, mark::NEW))?,
-            };
+        let mut run = Run::new(image);
+        while let Some(unread) = self.short_patches::<IN_PLACE>(output, rows, carried, copies, &mut run) {
+            let Unread { of, at, tuple } = unread;
+            let shipped = Image::new(&rows[at], of, tuple, false, mark::NEW);
+            let value = self.any_value(output, run.column, shipped)?;
             let made = copies.of(at, tuple);
-            self.batch.change_present(made, slot, value);
+            self.batch.change_present(made, run.slot, value);
             self.out[carried + at].new = Some(made);
             self.left -= 1;
-            least = of + 1;
+            run.least = of + 1;
         }
-        Ok(least)
+        Ok(run.least)
+    }
+
+    /// The same up to the first value that isn't a short one, which is still to be read.
+    ///
+    /// What it works on is held apart from all else, so that it stays in registers.
+    fn short_patches<const IN_PLACE: bool>(
+        &mut self,
+        output: &Output,
+        rows: &[Row],
+        carried: usize,
+        copies: &Copies,
+        run: &mut Run,
+    ) -> Option<Unread> {
+        let (mut cursor, mut left, mut now) = (self.cursor, self.left, *run);
+        let Batch {
+            cells,
+            arena,
+            overwritten,
+            ..
+        } = &mut *self.batch;
+        let (cells, out) = (cells.as_mut_slice(), self.out.get_mut(carried..).unwrap_or_default());
+        let mut unread = None;
+        while left > 0 {
+            let begins = cursor.position();
+            let known = cursor.known_patch(&now.known).map(|of| (of, now.column));
+            let Some((of, column)) = known.or_else(|| cursor.patch_of_one()) else {
+                break;
+            };
+            if column != now.column
+                && let Some(writable) = output.columns.get(column).filter(|of| of.writable)
+            {
+                (now.column, now.slot, now.class) = (column, writable.slot, writable.class);
+                now.known = KnownPatch::NONE;
+            }
+            let at = row_of(of, now.image);
+            let new = rows.get(at).and_then(|row| row.new);
+            let (Some(tuple), true) = (new, of >= now.least && column == now.column) else {
+                cursor.go_to(begins);
+                break;
+            };
+            let value = match now.class {
+                _ if known.is_some() => Some(now.value),
+                Class::Text => short_text(&mut cursor, arena),
+                Class::Float8 => short_float(&mut cursor, arena),
+                _ => None,
+            };
+            let Some(value) = value else {
+                unread = Some(Unread { of, at, tuple });
+                break;
+            };
+            if known.is_none()
+                && now.class == Class::Text
+                && let Some(known) = cursor.as_known(begins)
+            {
+                // Bytes of the arena are never written over: rows may share them.
+                (now.known, now.value) = (known, value);
+            }
+            let made = copies.of(at, tuple);
+            overwritten.write_present(cells, made, now.slot, value, IN_PLACE);
+            // Where it is patched in place, the row has that tuple already.
+            if !IN_PLACE && let Some(row) = out.get_mut(at) {
+                row.new = Some(made);
+            }
+            left -= 1;
+            now.least = of + 1;
+        }
+        (self.cursor, self.left, *run) = (cursor, left, now);
+        unread
     }
 
     /// Patches a copy of `tuple` where that is what the action at hand does, of which `len` elements are left. `None` says
@@ -168,6 +233,46 @@ impl Apply<'_, '_> {
         }
         Ok(Some(made))
     }
+}
+
+/// How far the rows of a run are patched, and what is known of the last patch: mostly all rows are patched in the same
+/// column, and masks often say the same of all.
+#[derive(Clone, Copy)]
+struct Run {
+    /// The guest row of its first row.
+    image: u32,
+    /// The least guest row that may follow.
+    least: u32,
+    column: usize,
+    slot: u16,
+    class: Class,
+    /// A patch of that column, and the value that it gives.
+    known: KnownPatch,
+    value: Cell,
+}
+
+impl Run {
+    fn new(image: u32) -> Self {
+        Self {
+            image,
+            least: image,
+            column: usize::MAX,
+            slot: 0,
+            class: Class::Text,
+            known: KnownPatch::NONE,
+            value: Cell::NULL,
+        }
+    }
+}
+
+/// A patch of which the value is still to be read.
+struct Unread {
+    /// The guest row.
+    of: u32,
+    /// The row, counted from the first.
+    at: usize,
+    /// As it came.
+    tuple: Tuple,
 }
 
 /// The row of a guest row, counted from that of `image`; beyond all where it lies before.

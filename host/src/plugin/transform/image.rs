@@ -3,6 +3,7 @@
 use super::route::NO_ROUTE;
 use super::{Applied, Apply, Image, Target, breach};
 use crate::batch::{Batch, Cell, OldImage, Op, Row, Tuple, Value};
+use crate::plugin::cursor::Cursor;
 use crate::plugin::filter::Unapplied;
 use crate::plugin::plan::{InUse, Output};
 use crate::plugin::values::{Class, Decoded, append_f64, decode, is_hex_of};
@@ -10,6 +11,8 @@ use rowmill_abi::{FAN_OUT_MAX, op};
 
 /// What `Cursor::short_text` gives at most.
 const SHORT_TEXT_MAX: usize = 32;
+/// More than a float of 64 bits is as text.
+const FLOAT_TEXT_MAX: usize = 32;
 
 impl Apply<'_, '_> {
     /// An image that the plugin lets pass.
@@ -84,41 +87,19 @@ impl Apply<'_, '_> {
     #[inline]
     pub(super) fn value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
         if output.columns[at].class == Class::Text
-            && let Some(cell) = self.short_value()
+            && let Some(cell) = short_text(&mut self.cursor, &mut self.batch.arena)
         {
             return Ok(cell);
         }
         self.any_value(output, at, image)
     }
 
-    /// A short text. `None` says nothing, and leaves the reply as it was.
-    #[inline(always)]
-    pub(super) fn short_value(&mut self) -> Option<Cell> {
-        let arena = &mut self.batch.arena;
-        let start = arena.len();
-        if start + SHORT_TEXT_MAX > u32::MAX as usize {
-            return None;
-        }
-        let (len, text) = self.cursor.short_text()?;
-        // What is too much is taken back: a copy of a fixed size is two instructions.
-        arena.extend_from_slice(text);
-        arena.truncate(start + len);
-        Some(Cell::arena(start, len))
-    }
-
     #[inline(never)]
     pub(super) fn any_value(&mut self, output: &Output, at: usize, image: Image) -> Applied<Cell> {
         if output.columns[at].class == Class::Float8
-            && let Some(value) = self.cursor.short_f64()
+            && let Some(cell) = short_float(&mut self.cursor, &mut self.batch.arena)
         {
-            let start = self.batch.arena.len();
-            append_f64(value, &mut self.batch.arena);
-            let end = self.batch.arena.len();
-            if end <= u32::MAX as usize {
-                return Ok(Cell::arena(start, end - start));
-            }
-            self.batch.arena.truncate(start);
-            return bad_value(output, at, image, "too large");
+            return Ok(cell);
         }
         let scalar = self.cursor.scalar()?;
         let before = self.batch.arena.len();
@@ -268,6 +249,31 @@ impl Apply<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// A short text, put into the arena. `None` says nothing, and leaves both as they were.
+#[inline(always)]
+pub(super) fn short_text(cursor: &mut Cursor<'_>, arena: &mut Vec<u8>) -> Option<Cell> {
+    let start = arena.len();
+    if start + SHORT_TEXT_MAX > u32::MAX as usize {
+        return None;
+    }
+    let (len, text) = cursor.short_text()?;
+    // What is too much is taken back: a copy of a fixed size is two instructions.
+    arena.extend_from_slice(text);
+    arena.truncate(start + len);
+    Some(Cell::arena(start, len))
+}
+
+/// A float of 64 bits, put into the arena as text. `None` says nothing, and leaves both as they were.
+#[inline]
+pub(super) fn short_float(cursor: &mut Cursor<'_>, arena: &mut Vec<u8>) -> Option<Cell> {
+    let start = arena.len();
+    if start + FLOAT_TEXT_MAX > u32::MAX as usize {
+        return None;
+    }
+    append_f64(cursor.short_f64()?, arena);
+    Some(Cell::arena(start, arena.len() - start))
 }
 
 /// Rows of a change are told apart by 16 bits.

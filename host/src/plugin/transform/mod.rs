@@ -179,6 +179,7 @@ pub(crate) fn apply(
     let mut image = 0;
     let mut any_fan_out = false;
     let mut at = 0;
+    let mut runs = encoder.runs.iter().peekable();
     while let (Some(row), Some(marks)) = (rows.get(at), encoder.marks.get(at)) {
         if marks & mark::SHIPPED == 0 {
             if marks & mark::DROP == 0 {
@@ -187,7 +188,9 @@ pub(crate) fn apply(
         } else if matches!(row.op, Op::Truncate | Op::Message) {
             apply.rowless(row, plans, at, &mut image)?;
         } else if let Plan::Use(plan) = &plans[apply.entries[row.relation as usize].plan as usize] {
-            let alike = apply.alike(plan, &rows[at..], &encoder.marks[at..], image)?;
+            while runs.next_if(|run| run.end <= at).is_some() {}
+            let run = runs.peek().filter(|run| run.start <= at).map(|run| run.end - at);
+            let alike = apply.alike(plan, &rows[at..], &encoder.marks[at..], image, run)?;
             if alike > 0 {
                 image += alike as u32;
                 at += alike;

@@ -6,7 +6,7 @@ mod from_guest;
 mod to_guest;
 
 pub(crate) use from_guest::{Decoded, append_f64, decode};
-pub(crate) use to_guest::{Presence, encode, is_hex_of};
+pub(crate) use to_guest::{Presence, encode, is_hex_of, nearest_f64, parse_f64, parse_int};
 
 /// How a column's values cross the boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::Class;
 use crate::batch::Value;
 use crate::plugin::wire::Out;
 use crate::plugin::write;
-use rowmill_abi::{ext, short_decimal, short_digits};
+use rowmill_abi::{ShortDecimal, ext, short_decimal, short_digits};
 
 /// Whether the guest got a value (NULL is one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ fn encode_text(class: Class, text: &[u8], out: &mut impl Out) -> Result<(), &'st
 }
 
 #[inline]
-pub(super) fn parse_int(text: &[u8]) -> Option<i64> {
+pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
@@ -81,17 +81,22 @@ pub(super) fn parse_int(text: &[u8]) -> Option<i64> {
     if negative { Some(value) } else { value.checked_neg() }
 }
 
-/// The nearest float of 64 bits, as [`parse_float`].
+/// The nearest float of 64 bits to a number of few digits, where that is told quickly.
 #[inline]
-fn parse_f64(text: &[u8]) -> Result<f64, &'static str> {
+pub(crate) fn nearest_f64(of: ShortDecimal) -> Option<f64> {
     /// Each is a float exactly, as every number of eight digits is: so their quotient, rounded once, is the nearest one.
     const POWERS: [f64; 7] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
+    Some(f64::from(of.digits) / POWERS.get(usize::from(of.scale))?)
+}
+
+/// The nearest float of 64 bits, as [`parse_float`].
+#[inline]
+pub(crate) fn parse_f64(text: &[u8]) -> Result<f64, &'static str> {
     let (negative, size) = match text {
         [b'-', size @ ..] => (true, size),
         size => (false, size),
     };
-    let short = short_decimal(size, true);
-    match short.and_then(|short| Some(f64::from(short.digits) / POWERS.get(usize::from(short.scale))?)) {
+    match short_decimal(size, true).and_then(nearest_f64) {
         Some(size) => Ok(if negative { -size } else { size }),
         None => parse_float(text),
     }
