@@ -95,3 +95,17 @@ mod armed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    /// What tests end a process at is a point, and they are in the same order.
+    #[test]
+    fn the_points_of_the_tests_are_points() {
+        let mut all = ALL.iter();
+        for point in rowmill_tests::POINTS {
+            assert!(all.any(|one| *one == point), "{point}");
+        }
+    }
+}

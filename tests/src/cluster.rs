@@ -1,6 +1,6 @@
 //! A Postgres of one's own: made by `initdb` in a temporary folder, on a free port, gone with the value.
 
-use crate::{SmallDisk, free_port};
+use crate::{LONG, SmallDisk, free_port, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -130,6 +130,19 @@ impl Cluster {
         Ok(copy)
     }
 
+    /// A stopped server's copy that follows it once both run.
+    pub fn standby(&self) -> Result<Self> {
+        let follows = format!("primary_conninfo='host=127.0.0.1 port={} user=postgres'", self.port);
+        self.copied(&[follows], &["standby.signal"])
+    }
+
+    /// Starts a stopped standby that follows nobody any more, and makes it the primary.
+    pub fn start_promoted(&self) -> Result<()> {
+        self.set(&["primary_conninfo=''".into()])?;
+        self.start_server()?;
+        self.promote()
+    }
+
     /// Adds lines to postgresql.conf, stronger than those before; they count from the next start on.
     pub fn set(&self, settings: &[String]) -> Result<()> {
         let conf = self.data().join("postgresql.conf");
@@ -217,7 +230,16 @@ impl Cluster {
         Ok(String::from_utf8(output.stdout)?.trim_end_matches('\n').to_owned())
     }
 
-    /// Starts SQL through psql and doesn't wait for its end: what holds a lock for a while.
+    /// Waits until a query gives `expected`.
+    pub fn wait_sql(&self, database: &str, query: &str, expected: &str) -> Result<()> {
+        wait_until(query, LONG, || {
+            let found = self.sql(database, query)?;
+            ensure!(found == expected, "expected {expected}\nfound {found}");
+            Ok(Some(()))
+        })
+    }
+
+    /// Starts SQL through psql and doesn't wait for its end, nor for a lock that it asks for; [`Self::hold`] does.
     pub fn start_sql(&self, database: &str, sql: &str) -> Result<Child> {
         let child = Command::new("psql")
             .args(["-X", "-q", "-d", &self.url(database), "-c", sql])

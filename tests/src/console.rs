@@ -16,3 +16,10 @@ pub fn get(port: u16, path: &str) -> Result<(u16, String)> {
     let code = head.split(' ').nth(1).context("a status line has a code")?;
     Ok((code.parse()?, body.to_owned()))
 }
+
+/// Whether no table is under copy (any more), as the metrics at this port tell.
+pub fn is_copied(port: u16) -> Result<bool> {
+    let metrics = get(port, "/metrics")?.1;
+    let copying = metrics.lines().find(|line| line.starts_with("rowmill_copying"));
+    Ok(copying.is_some_and(|line| line.ends_with(" 0")))
+}

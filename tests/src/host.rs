@@ -119,27 +119,10 @@ impl Host {
         Self::verb_of(folder, &[arguments, &["pipeline.yaml"]].concat(), code)
     }
 
-    /// The same for a verb that finds the pipeline.yaml of `folder` by itself.
+    /// The same for a verb that finds the pipeline.yaml of `folder` by itself, or takes none.
     pub fn verb_of(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
         let mut command = Command::new(binary()?);
         let output = command
-            .args(arguments)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .output()?;
-        let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let [stdout, stderr] = texts;
-        ensure!(
-            output.status.code() == Some(code),
-            "{arguments:?}: {}\n{stdout}\n{stderr}",
-            output.status
-        );
-        Ok((stdout, stderr))
-    }
-
-    /// As [`Self::verb`], for verbs that take no pipeline.
-    pub fn command(folder: &Path, arguments: &[&str], code: i32) -> Result<(String, String)> {
-        let output = Command::new(binary()?)
             .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::null())

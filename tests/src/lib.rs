@@ -7,6 +7,7 @@ mod cluster;
 mod console;
 mod disk;
 mod guest_text;
+mod held;
 mod host;
 mod lines;
 mod load;
@@ -21,14 +22,16 @@ mod tagger;
 mod totals;
 mod typed;
 mod usage;
+mod verbs;
 mod watched;
 mod workload;
 
 pub use beat::{BEAT, Beat};
 pub use clock::Clock;
 pub use cluster::{Cluster, ClusterOptions};
-pub use console::get;
+pub use console::{get, is_copied};
 pub use disk::SmallDisk;
+pub use held::Held;
 pub use host::{Host, binary, plugin, wait_until};
 pub use lines::Lines;
 pub use load::Load;
@@ -36,7 +39,7 @@ pub use memory::{MemoryGroup, memory};
 pub use points::POINTS;
 pub use ports::free_port;
 pub use proxy::{Fault, Proxy};
-pub use shop::{LONG, Shop};
+pub use shop::{DIGEST, LONG, Shop};
 pub use strace::Injection;
 pub use tagger::{
     large_tagger, live_trapping_tagger, looping_tagger, tag, tagger, trapping_tagger, wide_trapping_tagger,

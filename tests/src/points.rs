@@ -1,6 +1,7 @@
 //! Where a process of a build with debug assertions can be told to end by itself.
 
-/// As in `host/src/failpoint.rs`, in the order of the flow.
+/// Those of `host/src/failpoint.rs` that every run passes, in the order of the flow; the four of slots, publications and
+/// live copies have tests of their own.
 pub const POINTS: [&str; 11] = [
     "after_receive",
     "after_decode",

@@ -8,6 +8,12 @@ use std::time::Duration;
 /// How long a condition may take to hold on a loaded machine.
 pub const LONG: Duration = Duration::from_secs(60);
 
+/// A digest of everything in both tables of the shop.
+pub const DIGEST: &str = "
+    SELECT 'orders', count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
+    UNION ALL SELECT 'customers', count(*), md5(string_agg(c::text, '|' ORDER BY id)) FROM customers c
+    ORDER BY 1";
+
 /// Databases `source` and `target` in one cluster, both with the same tables.
 pub struct Shop {
     pub cluster: Cluster,
@@ -98,23 +104,50 @@ sinks:
         text
     }
 
-    /// The same with the source behind a proxy.
-    pub fn behind(&self, proxy: &Proxy, pipeline: &str) -> String {
-        let through = self
-            .cluster
-            .url("source")
-            .replace(&self.cluster.port().to_string(), &proxy.port().to_string());
-        pipeline.replace(&self.cluster.url("source"), &through)
+    /// A pipeline with its console at this port.
+    pub fn with_console(pipeline: &str, port: u16) -> String {
+        replaced(pipeline, "console: off", &format!("console: 127.0.0.1:{port}"))
     }
 
-    /// A digest of everything in both tables.
+    /// The same with the source behind a proxy.
+    pub fn behind(&self, proxy: &Proxy, pipeline: &str) -> String {
+        through(&self.cluster.url("source"), proxy, pipeline)
+    }
+
+    /// The same with the target behind one.
+    pub fn target_behind(&self, proxy: &Proxy, pipeline: &str) -> String {
+        through(&self.cluster.url("target"), proxy, pipeline)
+    }
+
+    /// The same with the source at another server.
+    pub fn at(&self, server: &Cluster, pipeline: &str) -> String {
+        pipeline.replace(&self.cluster.url("source"), &server.url("source"))
+    }
+
+    /// [`DIGEST`] of a database.
     pub fn digest(&self, database: &str) -> Result<String> {
-        self.cluster.sql(
-            database,
-            "SELECT 'orders', count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
-             UNION ALL SELECT 'customers', count(*), md5(string_agg(c::text, '|' ORDER BY id)) FROM customers c
-             ORDER BY 1",
-        )
+        self.cluster.sql(database, DIGEST)
+    }
+
+    /// Everything that was logged in the folder so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder().join("log")).unwrap_or_default()
+    }
+
+    /// How many lines of the log have these words.
+    pub fn said(&self, words: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(words)).count()
+    }
+
+    /// Waits until so many lines of the log have these words.
+    pub fn wait_said(&self, host: &mut Host, words: &str, times: usize) -> Result<()> {
+        self.wait_for(host, words, || Ok(self.said(words) >= times))
+    }
+
+    /// Waits until so many sessions have come to the stream, of all processes that ran in the folder: what is committed from
+    /// now on isn't copied.
+    pub fn wait_streaming(&self, host: &mut Host, sessions: usize) -> Result<()> {
+        self.wait_said(host, "\"streaming\"", sessions)
     }
 
     /// Waits until the target's tables are the source's: as long as the position moves, for there may be much to be
@@ -154,4 +187,17 @@ sinks:
         });
         waited.unwrap_or_else(|error| Err(error.context(host.log())))
     }
+}
+
+/// A pipeline that must have what is replaced.
+fn replaced(pipeline: &str, from: &str, to: &str) -> String {
+    assert!(pipeline.contains(from), "no {from} in {pipeline}");
+    pipeline.replace(from, to)
+}
+
+/// A pipeline that goes to a server through a proxy.
+fn through(url: &str, proxy: &Proxy, pipeline: &str) -> String {
+    let (address, _) = url.rsplit_once(':').expect("a port");
+    let (_, database) = url.rsplit_once('/').expect("a database");
+    replaced(pipeline, url, &format!("{address}:{}/{database}", proxy.port()))
 }

@@ -37,8 +37,8 @@ fn pipeline(shop: &Shop, port: u16) -> String {
   - { tables: [public.items, public.plain], on_new_column: pass, sinks: [warehouse, feed] }
   - { tables: [public.keys], on_new_column: pass, sinks: [feed] }";
     let url = shop.cluster.url("target");
-    shop.pipeline_of("public.items, public.keys, public.plain", routes)
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"))
+    let pipeline = shop.pipeline_of("public.items, public.keys, public.plain", routes);
+    Shop::with_console(&pipeline, port)
         .replace("unit_rows: 2000", "unit_rows: 250, rows_per_second: 6000")
         .replace(&format!("url: {url} "), &format!("url: {url}, create_tables: true "))
 }
@@ -118,11 +118,8 @@ fn copies_go_on_though_their_tables_are_altered_under_load() {
     let altered = |host: &Host| host.log().matches("altered while it was copied: its copy").count();
     for (done, step) in STEPS.into_iter().enumerate() {
         alter(&shop, &mut host, port, step).unwrap();
-        shop.wait_for(&mut host, step.1, || {
-            let log = std::fs::read_to_string(shop.folder().join("log"))?;
-            Ok(log.matches("altered while it was copied: its copy").count() > done)
-        })
-        .unwrap();
+        shop.wait_said(&mut host, "altered while it was copied: its copy", done + 1)
+            .unwrap();
     }
     // Not only columns.
     alter(&shop, &mut host, port, ("items", "TRUNCATE items; INSERT INTO items (id, n, title) SELECT n, 1000000, 'again' FROM generate_series(1, 3000) n"))

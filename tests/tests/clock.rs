@@ -18,9 +18,7 @@ const ABI: i32 = 0x1_0000;
 const SOON: Duration = Duration::from_secs(45);
 
 fn install(shop: &Shop, version: u64) {
-    let new = shop.folder().join("tagger.wasm.new");
-    std::fs::write(&new, tagger(version, TAG, ABI).unwrap()).unwrap();
-    std::fs::rename(&new, shop.folder().join("tagger.wasm")).unwrap();
+    shop.install("tagger", &tagger(version, TAG, ABI).unwrap()).unwrap();
 }
 
 #[test]
@@ -58,11 +56,11 @@ fn s44_the_wall_clock_jumps() {
         row_with(&mut host, version - 1);
         // How long a plugin's file has to lie still, and how far apart reloads are.
         install(&shop, version);
-        let log = shop.folder().join("log");
-        shop.wait_for(&mut host, "the new version counts", || {
-            let log = std::fs::read_to_string(&log)?;
-            Ok(log.matches("a new version of the route's plugins counts").count() as u64 == version)
-        })
+        shop.wait_said(
+            &mut host,
+            "a new version of the route's plugins counts",
+            version as usize,
+        )
         .unwrap();
         row_with(&mut host, version);
         assert!(

@@ -43,11 +43,7 @@ fn p20_a_link_out_of_the_folder_is_refused_while_it_runs() {
     let link = shop.folder().join("link");
     std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
     std::fs::rename(&link, shop.folder().join("mask_pii.wasm")).unwrap();
-    let log = shop.folder().join("log");
-    shop.wait_for(&mut host, "it is refused", || {
-        Ok(std::fs::read_to_string(&log)?.contains("it leads out of"))
-    })
-    .unwrap();
+    shop.wait_said(&mut host, "it leads out of", 1).unwrap();
     insert(&shop, 2);
     wait(&shop, &mut host, 2, "email !~ 'ada'");
     host.terminate().unwrap();
@@ -61,15 +57,15 @@ fn a_new_config_counts_without_a_restart() {
     insert(&shop, 1);
     wait(&shop, &mut host, 1, "email ~ '^[0-9a-f]+$'");
 
-    let file = shop.folder().join("pipeline.yaml");
-    std::fs::write(&file, pipeline(&shop, "redact")).unwrap();
-    wait_log(&shop, &mut host, "a new version of the route's plugins counts");
+    shop.write(&pipeline(&shop, "redact")).unwrap();
+    shop.wait_said(&mut host, "a new version of the route's plugins counts", 1)
+        .unwrap();
     insert(&shop, 2);
     wait(&shop, &mut host, 2, "email !~ '^[0-9a-f]{8,}$' AND email !~ 'ada'");
 
     // What the plugin refuses changes nothing, and is told.
-    std::fs::write(&file, pipeline(&shop, "scramble")).unwrap();
-    wait_log(&shop, &mut host, "with its new config");
+    shop.write(&pipeline(&shop, "scramble")).unwrap();
+    shop.wait_said(&mut host, "with its new config", 1).unwrap();
     insert(&shop, 3);
     wait(&shop, &mut host, 3, "email !~ '^[0-9a-f]{8,}$' AND email !~ 'ada'");
 
@@ -78,11 +74,7 @@ fn a_new_config_counts_without_a_restart() {
     let rest = "routes:\n  - { tables: [public.people], sinks: [warehouse], on_new_column: drop }";
     let mut host = Host::run(shop.folder(), &shop.pipeline_of("public.people", rest)).unwrap();
     // What committed before the server's end at the start may have been delivered by the version before.
-    let log = shop.folder().join("log");
-    shop.wait_for(&mut host, "it streams", || {
-        Ok(std::fs::read_to_string(&log)?.matches("\"streaming\"").count() == 2)
-    })
-    .unwrap();
+    shop.wait_streaming(&mut host, 2).unwrap();
     insert(&shop, 4);
     wait(&shop, &mut host, 4, "email = 'ada@example.com'");
     host.terminate().unwrap();
@@ -115,20 +107,11 @@ routes:
         shop.wait_target(host, &query, "t").unwrap();
     };
     arrives(&mut host, 1, "~ 'ada'");
-    std::fs::write(
-        shop.folder().join("pipeline.yaml"),
-        pipeline("people.email, guests.email"),
-    )
-    .unwrap();
-    wait_log(&shop, &mut host, "a new version of the route's plugins counts");
+    shop.write(&pipeline("people.email, guests.email")).unwrap();
+    shop.wait_said(&mut host, "a new version of the route's plugins counts", 1)
+        .unwrap();
     arrives(&mut host, 2, "!~ 'ada'");
     host.terminate().unwrap();
-}
-
-fn wait_log(shop: &Shop, host: &mut Host, words: &str) {
-    let path = shop.folder().join("log");
-    shop.wait_for(host, words, || Ok(std::fs::read_to_string(&path)?.contains(words)))
-        .unwrap();
 }
 
 /// One module masks the column, the other gives it another name; both read the same config.
@@ -158,15 +141,13 @@ routes:
     arrives(&mut host, 1, "email");
     let renaming = shop.plugin("rename_columns").unwrap();
     std::fs::rename(renaming, shop.folder().join("mask_pii.wasm")).unwrap();
-    wait_log(&shop, &mut host, "gives rows of public.people another shape");
+    shop.wait_said(&mut host, "gives rows of public.people another shape", 1)
+        .unwrap();
     arrives(&mut host, 2, "email");
 
-    std::fs::write(
-        shop.folder().join("pipeline.yaml"),
-        pipeline(", allow_schema_change: true"),
-    )
-    .unwrap();
-    wait_log(&shop, &mut host, "a new version of the route's plugins counts");
+    shop.write(&pipeline(", allow_schema_change: true")).unwrap();
+    shop.wait_said(&mut host, "a new version of the route's plugins counts", 1)
+        .unwrap();
     arrives(&mut host, 3, "redact");
     host.terminate().unwrap();
 }

@@ -16,9 +16,7 @@ fn the_console_tells() {
     shop.fill(100).unwrap();
     let port = free_port().unwrap();
     let console = format!("127.0.0.1:{port}");
-    let pipeline = shop
-        .pipeline_of("public.orders, public.customers", REST)
-        .replace("console: off", &format!("console: {console}"));
+    let pipeline = Shop::with_console(&shop.pipeline_of("public.orders, public.customers", REST), port);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     shop.wait_for(&mut host, "ready", || Ok(get(port, "/readyz")?.0 == 200))
         .unwrap();

@@ -123,8 +123,8 @@ fn a_target_takes_the_sources_place_without_a_key_conflict() {
             "\"public.*\"",
             "routes: [{ tables: [\"public.*\"], sinks: [warehouse] }]",
         )
-        .replace(&shop.cluster.url("target"), &target.url("postgres"))
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"));
+        .replace(&shop.cluster.url("target"), &target.url("postgres"));
+    let pipeline = Shop::with_console(&pipeline, port);
     shop.cluster.script("source", &inserts(&NAMES[..9], 50)).unwrap();
     shop.source("SELECT nextval('invoices') FROM generate_series(1, 7)")
         .unwrap();
@@ -230,12 +230,11 @@ fn what_is_missing_or_does_not_fit_is_told() {
         CREATE TABLE \"left\" (id int); SELECT lo_create(0);";
     shop.cluster.script("source", rows).unwrap();
     let port = free_port().unwrap();
-    let pipeline = shop
-        .pipeline_of(
-            "public.serials, public.small, public.turned, public.untold",
-            "routes: [{ tables: [\"public.*\"], sinks: [warehouse] }]",
-        )
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"));
+    let pipeline = shop.pipeline_of(
+        "public.serials, public.small, public.turned, public.untold",
+        "routes: [{ tables: [\"public.*\"], sinks: [warehouse] }]",
+    );
+    let pipeline = Shop::with_console(&pipeline, port);
     let (_, refused) = Host::verb(shop.folder(), &pipeline, &["cutover"], 2).unwrap();
     assert!(refused.contains("E0904"), "{refused}");
 

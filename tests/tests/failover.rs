@@ -1,10 +1,9 @@
 //! S21, S22, S41, S42: servers that have other positions than ours, each made with real servers.
 
-use rowmill_tests::{Cluster, Host, LONG, Shop, wait_until};
+use rowmill_tests::{Cluster, Host, Shop};
 
 const TABLES: &str = "CREATE TABLE orders (id int PRIMARY KEY, note text)";
 const ROWS: &str = "SELECT string_agg(id::text, ',' ORDER BY id) FROM orders";
-const STANDBY: &str = "standby.signal";
 
 fn pipeline(shop: &Shop) -> String {
     let routes = "routes:\n  - { tables: [public.orders], sinks: [warehouse] }";
@@ -13,16 +12,12 @@ fn pipeline(shop: &Shop) -> String {
 
 /// The pipeline with its source at another server.
 fn at(shop: &Shop, server: &Cluster) -> String {
-    pipeline(shop).replace(&shop.cluster.url("source"), &server.url("source"))
-}
-
-fn once(shop: &Shop, pipeline: &str, code: i32) -> String {
-    Host::verb(shop.folder(), pipeline, &["run", "--once"], code).unwrap().1
+    shop.at(server, &pipeline(shop))
 }
 
 fn refused(shop: &Shop, server: &Cluster, texts: &[&str]) {
     let (out, errors) = Host::verb(shop.folder(), &at(shop, server), &["check"], 4).unwrap();
-    let said = once(shop, &at(shop, server), 4);
+    let said = shop.once(&at(shop, server), 4).unwrap();
     for text in texts {
         assert!(said.contains(text), "{text} isn't in: {said}");
     }
@@ -31,17 +26,14 @@ fn refused(shop: &Shop, server: &Cluster, texts: &[&str]) {
 
 fn replayed(server: &Cluster, id: i32) {
     let there = format!("SELECT count(*) FROM orders WHERE id = {id}");
-    wait_until("the standby has the row", LONG, || {
-        Ok((server.sql("source", &there)? == "1").then_some(()))
-    })
-    .unwrap();
+    server.wait_sql("source", &there, "1").unwrap();
 }
 
 /// S21: the slot was moved on by hand while nobody streamed from it.
 #[test]
 fn s21_a_slot_that_was_advanced_is_a_gap() {
     let shop = Shop::with(TABLES).unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     shop.source("INSERT INTO orders VALUES (1)").unwrap();
     shop.source("SELECT pg_replication_slot_advance('rowmill_shop', pg_current_wal_lsn())")
         .unwrap();
@@ -59,18 +51,14 @@ fn s21_a_slot_that_was_advanced_is_a_gap() {
 fn s22_s41_s42_a_standby_is_followed_where_it_had_all() {
     let shop = Shop::with(TABLES).unwrap();
     shop.source("INSERT INTO orders VALUES (1)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     let primary = &shop.cluster;
     // As a synchronised slot, this one is on the copies, too.
     primary.stop_server("fast").unwrap();
-    let follows = [format!(
-        "primary_conninfo='host=127.0.0.1 port={} user=postgres'",
-        primary.port()
-    )];
     let backup = primary.copied(&[], &[]).unwrap();
-    let lagging = primary.copied(&follows, &[STANDBY]).unwrap();
-    let synced = primary.copied(&follows, &[STANDBY]).unwrap();
-    let bare = primary.copied(&[], &[STANDBY]).unwrap();
+    let lagging = primary.standby().unwrap();
+    let synced = primary.standby().unwrap();
+    let bare = primary.copied(&[], &["standby.signal"]).unwrap();
     std::fs::remove_dir_all(bare.data().join("pg_replslot/rowmill_shop")).unwrap();
     primary.start_server().unwrap();
     lagging.start_server().unwrap();
@@ -79,7 +67,7 @@ fn s22_s41_s42_a_standby_is_followed_where_it_had_all() {
     replayed(&lagging, 2);
     lagging.stop_server("fast").unwrap();
     shop.source("INSERT INTO orders VALUES (3)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,3");
 
     backup.start_server().unwrap();
@@ -89,7 +77,7 @@ fn s22_s41_s42_a_standby_is_followed_where_it_had_all() {
     bare.promote().unwrap();
     // Nor has it the slot: to go on without that would be accepted, had it not lagged.
     refused(&shop, &bare, &["E0517", "the timelines part at"]);
-    let said = once(&shop, &at(&shop, &bare), 4);
+    let said = shop.once(&at(&shop, &bare), 4).unwrap();
     let from = said
         .split("our position is ")
         .nth(1)
@@ -99,9 +87,7 @@ fn s22_s41_s42_a_standby_is_followed_where_it_had_all() {
     assert!(said.contains("E0517"), "{said}");
 
     // It never had row 3, and by now its WAL is beyond where ours ends.
-    lagging.set(&["primary_conninfo=''".into()]).unwrap();
-    lagging.start_server().unwrap();
-    lagging.promote().unwrap();
+    lagging.start_promoted().unwrap();
     let much = "INSERT INTO orders SELECT n, repeat('x', 100) FROM generate_series(100, 20000) n";
     lagging.sql("source", much).unwrap();
     refused(&shop, &lagging, &["E0517", "the timelines part at"]);
@@ -109,12 +95,10 @@ fn s22_s41_s42_a_standby_is_followed_where_it_had_all() {
 
     shop.source("INSERT INTO orders VALUES (4)").unwrap();
     replayed(&synced, 4);
-    synced.set(&["primary_conninfo=''".into()]).unwrap();
     synced.stop_server("fast").unwrap();
-    synced.start_server().unwrap();
-    synced.promote().unwrap();
+    synced.start_promoted().unwrap();
     synced.sql("source", "INSERT INTO orders VALUES (5)").unwrap();
-    let said = once(&shop, &at(&shop, &synced), 0);
+    let said = shop.once(&at(&shop, &synced), 0).unwrap();
     assert!(said.contains("the server was promoted"), "{said}");
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4,5");
 }
@@ -126,9 +110,9 @@ fn s22_s42_a_copy_of_the_server_that_went_on_by_itself_is_refused() {
     let shop = Shop::with(TABLES).unwrap();
     shop.source("CREATE TABLE unpublished (note text)").unwrap();
     shop.source("INSERT INTO orders VALUES (1)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     shop.source("INSERT INTO orders VALUES (2)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     let primary = &shop.cluster;
     let copy = || {
         primary.stop_server("fast").unwrap();
@@ -150,14 +134,14 @@ fn s22_s42_a_copy_of_the_server_that_went_on_by_itself_is_refused() {
     // The server that it was made of wrote, too.
     let cloned = copy();
     shop.source("INSERT INTO orders VALUES (3)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     went_on(&cloned);
 
     // The server that it was made of wrote nothing that we have.
     let cloned = copy();
     for _ in 0..2 {
         shop.source(much).unwrap();
-        once(&shop, &pipeline(&shop), 0);
+        shop.once(&pipeline(&shop), 0).unwrap();
     }
     cloned.start_server().unwrap();
     cloned.sql("source", much).unwrap();
@@ -166,11 +150,11 @@ fn s22_s42_a_copy_of_the_server_that_went_on_by_itself_is_refused() {
 
     // A crash puts the slot back on the server itself, and it goes on.
     shop.source("INSERT INTO orders VALUES (4)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     primary.stop_server("immediate").unwrap();
     primary.start_server().unwrap();
     shop.source("INSERT INTO orders VALUES (5)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4,5");
 }
 
@@ -188,7 +172,7 @@ fn s22_s42_a_copy_of_a_server_with_prepared_transactions_is_refused() {
     primary.start_server().unwrap();
     shop.source("CREATE TABLE unpublished (note text)").unwrap();
     let two_phase = |pipeline: String| pipeline.replace("    snapshot:", "    two_phase: true\n    snapshot:");
-    let once = |server: &Cluster, code| once(&shop, &two_phase(at(&shop, server)), code);
+    let once = |server: &Cluster, code| shop.once(&two_phase(at(&shop, server)), code).unwrap();
     shop.source("INSERT INTO orders VALUES (1)").unwrap();
     once(primary, 0);
     let prepare = "BEGIN; INSERT INTO orders VALUES (2); PREPARE TRANSACTION 'ours'";
@@ -235,7 +219,7 @@ fn s22_s42_what_cant_be_compared_is_told() {
     let shop = Shop::with(TABLES).unwrap();
     let primary = &shop.cluster;
     shop.source("INSERT INTO orders VALUES (1)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     primary.stop_server("fast").unwrap();
     let cloned = primary.copied(&[], &[]).unwrap();
     primary.start_server().unwrap();
@@ -247,10 +231,10 @@ fn s22_s42_what_cant_be_compared_is_told() {
     };
     far(primary, 66);
     shop.source("INSERT INTO orders VALUES (2)").unwrap();
-    once(&shop, &pipeline(&shop), 0);
+    shop.once(&pipeline(&shop), 0).unwrap();
     cloned.start_server().unwrap();
     far(&cloned, 70);
-    let said = once(&shop, &at(&shop, &cloned), 0);
+    let said = shop.once(&at(&shop, &cloned), 0).unwrap();
     let told = "whether the server's history is ours can't be told";
     assert!(
         said.contains(told) && said.contains("would have to be decoded"),
@@ -281,7 +265,7 @@ fn s41_a_failover_slot_is_followed_to_the_standby() {
         "hot_standby_feedback=on".into(),
         "sync_replication_slots=on".into(),
     ];
-    let standby = primary.copied(&follows, &[STANDBY]).unwrap();
+    let standby = primary.copied(&follows, &["standby.signal"]).unwrap();
     std::fs::remove_dir_all(standby.data().join("pg_replslot/standby")).unwrap();
     primary.start_server().unwrap();
     standby.start_server().unwrap();
@@ -313,7 +297,7 @@ fn s41_a_failover_slot_is_followed_to_the_standby() {
     replayed(&standby, 100_001);
     standby.promote().unwrap();
     standby.sql("source", "INSERT INTO orders VALUES (100002)").unwrap();
-    once(&shop, &at(&shop, &standby), 0);
+    shop.once(&at(&shop, &standby), 0).unwrap();
     let there = "SELECT count(*) || ' ' || max(id) FROM orders";
     assert_eq!(shop.target(there).unwrap(), format!("{} 100002", id + 2));
 }

@@ -14,14 +14,8 @@ fn insert(shop: &Shop, id: u32) {
 /// With its console, for the verbs that ask a running host.
 fn pipeline(shop: &Shop) -> (String, u16) {
     let port = free_port().unwrap();
-    let text = shop
-        .pipeline()
-        .replace("console: off", &format!("console: 127.0.0.1:{port}\ndrain_timeout: 2s"));
-    (text, port)
-}
-
-fn log(shop: &Shop) -> String {
-    std::fs::read_to_string(shop.folder().join("log")).unwrap_or_default()
+    let text = shop.pipeline().replace("lanes: 2", "lanes: 2\ndrain_timeout: 2s");
+    (Shop::with_console(&text, port), port)
 }
 
 /// A position that stands behind these words of an error.
@@ -85,15 +79,7 @@ fn s21_a_slot_that_moves_on_while_a_host_connects_is_a_gap() {
     shop.wait_equal(&mut host).unwrap();
     host.terminate().unwrap();
     insert(&shop, 2);
-    let hold = "BEGIN; LOCK TABLE pg_catalog.pg_enum; SELECT pg_sleep(600)";
-    let mut holder = shop.cluster.start_sql("source", hold).unwrap();
-    let holders =
-        "FROM pg_locks WHERE relation = 'pg_catalog.pg_enum'::regclass AND mode = 'AccessExclusiveLock' AND granted";
-    let held = format!("SELECT count(*) {holders}");
-    wait_until("the catalog is locked", LONG, || {
-        Ok((shop.source(&held)? == "1").then_some(()))
-    })
-    .unwrap();
+    let held = shop.cluster.hold("source", "LOCK TABLE pg_catalog.pg_enum").unwrap();
     let mut host = Host::start(shop.folder(), &text, &["run"]).unwrap();
     let held_up =
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%pg_enum%')";
@@ -103,9 +89,7 @@ fn s21_a_slot_that_moves_on_while_a_host_connects_is_a_gap() {
     .unwrap();
     shop.source("SELECT pg_replication_slot_advance('rowmill_shop', pg_current_wal_lsn())")
         .unwrap();
-    shop.source(&format!("SELECT pg_terminate_backend(pid) {holders}"))
-        .unwrap();
-    holder.wait().unwrap();
+    held.release().unwrap();
     let status = host.wait(LONG).unwrap();
     assert_eq!(status.code(), Some(4), "{}", host.log());
     assert!(host.log().contains("E0510"), "{}", host.log());
@@ -161,13 +145,7 @@ fn s17_s18_a_slot_at_risk_is_told_while_it_runs_and_once_lost_left_behind_by_con
     })
     .unwrap();
     assert!(!host.log().contains("E0236"), "{}", host.log());
-    let mut locker = shop
-        .cluster
-        .start_sql("target", "BEGIN; LOCK TABLE customers; SELECT pg_sleep(600)")
-        .unwrap();
-    let locked =
-        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'customers'::regclass";
-    shop.wait_target(&mut host, locked, "1").unwrap();
+    let held = shop.cluster.hold("target", "LOCK TABLE customers").unwrap();
     insert(&shop, 2);
     let segments = |count: u32| {
         for _ in 0..count {
@@ -178,18 +156,16 @@ fn s17_s18_a_slot_at_risk_is_told_while_it_runs_and_once_lost_left_behind_by_con
     segments(4);
     shop.wait_for(&mut host, "it is told", || {
         let near = metric(port, "slot_safe_wal_bytes")? < f64::from(64 << 20);
-        Ok(near && log(&shop).contains("the slot will soon be lost"))
+        Ok(near && shop.said("the slot will soon be lost") > 0)
     })
     .unwrap();
-    assert!(log(&shop).contains("\"code\":\"E0236\""), "{}", log(&shop));
+    assert!(host.log().contains("\"code\":\"E0236\""), "{}", host.log());
     segments(6);
     shop.source("CHECKPOINT").unwrap();
     let status = host.wait(LONG).unwrap();
     assert_eq!(status.code(), Some(4), "{}", host.log());
     assert!(host.log().contains("E0207"), "{}", host.log());
-    shop.target("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND pid <> pg_backend_pid()")
-        .unwrap();
-    locker.wait().unwrap();
+    held.release().unwrap();
 
     let (_, refused) = Host::verb(shop.folder(), &text, &["run", "--accept-gap", "0/1"], 4).unwrap();
     assert!(refused.contains("E0207"), "{refused}");
@@ -222,22 +198,13 @@ fn s18_a_sink_that_holds_back_a_slot_at_risk_is_detached_and_comes_back() {
     let mut host = Host::run(shop.folder(), &text).unwrap();
     insert(&shop, 1);
     shop.wait_equal(&mut host).unwrap();
-    let mut locker = shop
-        .cluster
-        .start_sql("target", "BEGIN; LOCK TABLE customers; SELECT pg_sleep(600)")
-        .unwrap();
-    let locked =
-        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'customers'::regclass";
-    shop.wait_target(&mut host, locked, "1").unwrap();
+    let held = shop.cluster.hold("target", "LOCK TABLE customers").unwrap();
     insert(&shop, 2);
     for _ in 0..4 {
         shop.source("SELECT pg_logical_emit_message(true, 'x', 'y')").unwrap();
         shop.source("SELECT pg_switch_wal()").unwrap();
     }
-    shop.wait_for(&mut host, "it is detached", || {
-        Ok(log(&shop).contains("the sink is detached"))
-    })
-    .unwrap();
+    shop.wait_said(&mut host, "the sink is detached", 1).unwrap();
     insert(&shop, 3);
     let mark = shop.source("SELECT pg_current_wal_insert_lsn()").unwrap();
     let passed = format!("SELECT confirmed_flush_lsn >= '{mark}' FROM pg_replication_slots");
@@ -245,9 +212,7 @@ fn s18_a_sink_that_holds_back_a_slot_at_risk_is_detached_and_comes_back() {
         .unwrap();
     let lines = Lines::read(&shop.folder().join("out/feed.jsonl")).unwrap();
     assert_eq!(lines.replay().unwrap()["customers"].len(), 3);
-    shop.target("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' AND pid <> pg_backend_pid()")
-        .unwrap();
-    locker.wait().unwrap();
+    held.release().unwrap();
     assert_eq!(shop.target(THERE).unwrap(), "1");
 
     // It stays out, though the file has it.
@@ -257,7 +222,7 @@ fn s18_a_sink_that_holds_back_a_slot_at_risk_is_detached_and_comes_back() {
         Ok(shop.source("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")? == "1")
     })
     .unwrap();
-    assert!(log(&shop).contains("nothing goes to it"), "{}", log(&shop));
+    assert!(host.log().contains("nothing goes to it"), "{}", host.log());
     let attach = |code| Host::verb_of(shop.folder(), &["attach", "warehouse"], code).unwrap();
     assert!(attach(2).1.contains("E0501"), "a host runs");
     host.terminate().unwrap();

@@ -1,7 +1,7 @@
 //! A sink that comes while the pipeline runs gets what is there, and the others get nothing twice.
 
 use anyhow::{Result, ensure};
-use rowmill_tests::{Host, Lines, Load, Shop, Writers, free_port};
+use rowmill_tests::{Host, Lines, Load, Shop, Writers, free_port, is_copied};
 use std::collections::{HashMap, HashSet};
 
 const ROUTES: &str = "routes:\n  - { tables: [public.orders, public.customers], sinks: [warehouse, feed";
@@ -10,21 +10,12 @@ const ROUTES: &str = "routes:\n  - { tables: [public.orders, public.customers], 
 fn pipeline(shop: &Shop, port: u16, late: bool) -> String {
     let more = if late { ", archive, mirror" } else { "" };
     let text = shop.pipeline_of("public.orders, public.customers", &format!("{ROUTES}{more}] }}"));
-    let text = text
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"))
-        .replace("unit_rows: 2000", "unit_rows: 1000");
+    let text = Shop::with_console(&text, port).replace("unit_rows: 2000", "unit_rows: 1000");
     let late_sinks = format!(
         "  archive: {{ file: {{ path: out/archive.jsonl }} }}\n  mirror: {{ postgres: {{ url: {} }} }}\n",
         shop.cluster.url("mirror")
     );
     if late { text + &late_sinks } else { text }
-}
-
-/// Whether no table is under copy any more: what comes now is of another one.
-fn is_copied(port: u16) -> Result<bool> {
-    let metrics = rowmill_tests::get(port, "/metrics")?.1;
-    let copying = metrics.lines().find(|line| line.starts_with("rowmill_copying"));
-    Ok(copying.is_some_and(|line| line.ends_with(" 0")))
 }
 
 /// The tables and keys of plain copied rows.
@@ -52,8 +43,7 @@ fn a_sink_that_comes_is_copied_to_alone_though_the_host_is_killed() {
     };
     first(&mut host).unwrap();
 
-    std::fs::write(shop.folder().join("pipeline.yaml"), pipeline(&shop, port, true)).unwrap();
-    Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    shop.reload(&pipeline(&shop, port, true)).unwrap();
     shop.wait_for(&mut host, "the copy has begun", || {
         Ok(!copied(&shop, "out/archive.jsonl")?.is_empty())
     })
@@ -112,18 +102,14 @@ fn a_sink_goes_and_comes_back_without_what_the_source_lost() {
         .unwrap();
     };
     mirror(&mut host);
-    let reload = |late: bool| {
-        std::fs::write(shop.folder().join("pipeline.yaml"), pipeline(&shop, port, late)).unwrap();
-        Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
-    };
-    reload(false);
+    shop.reload(&pipeline(&shop, port, false)).unwrap();
     shop.source("DELETE FROM orders WHERE id % 2 = 0").unwrap();
     shop.wait_equal(&mut host).unwrap();
     assert_eq!(
         shop.cluster.sql("mirror", "SELECT count(*) FROM orders").unwrap(),
         "501"
     );
-    reload(true);
+    shop.reload(&pipeline(&shop, port, true)).unwrap();
     mirror(&mut host);
     host.terminate().unwrap();
     let lines = Lines::read(&shop.folder().join("out/feed.jsonl")).unwrap();
@@ -153,9 +139,7 @@ fn a_sink_that_comes_takes_no_step_from_the_others() {
         };
         let routes = format!("routes:\n  - {{ tables: [public.counters], sinks: [{sinks}] }}");
         let text = shop.pipeline_of("public.counters", &routes);
-        let text = text
-            .replace("console: off", &format!("console: 127.0.0.1:{port}"))
-            .replace("unit_rows: 2000", "unit_rows: 1000");
+        let text = Shop::with_console(&text, port).replace("unit_rows: 2000", "unit_rows: 1000, rows_per_second: 5000");
         let url = shop.cluster.url("mirror");
         let more = format!(
             "  archive: {{ file: {{ path: out/archive.jsonl }} }}\n  mirror: {{ postgres: {{ url: {url} }} }}\n"
@@ -175,8 +159,7 @@ fn a_sink_that_comes_takes_no_step_from_the_others() {
             )
         }
     });
-    std::fs::write(shop.folder().join("pipeline.yaml"), pipeline(true)).unwrap();
-    Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    shop.reload(&pipeline(true)).unwrap();
     shop.wait_for(&mut host, "what was there has come", || {
         let rows = shop.cluster.sql("mirror", "SELECT count(*) FROM counters")?;
         Ok(rows == ROWS.to_string() && is_copied(port)?)
@@ -200,6 +183,11 @@ fn a_sink_that_comes_takes_no_step_from_the_others() {
     let (feed, archive) = (read("out/feed.jsonl"), read("out/archive.jsonl"));
     feed.streamed_once().unwrap();
     assert!(feed.replay().unwrap() == archive.replay().unwrap(), "{log}");
+    // What the archive was to meet, it met: rows that were read again for it showed changes before those came, so that these
+    // were left out for it alone.
+    let left_out = left_out(&feed, &archive);
+    println!("{left_out} of {} changes were left out", feed.rows.len());
+    assert!(left_out > 0, "{log}");
     let mut steps: HashMap<i64, i64> = HashMap::new();
     for row in feed.rows.iter().filter(|row| row["op"] != "read") {
         let value = |column: &str| row["new"][column].as_i64().unwrap();
@@ -213,4 +201,16 @@ fn a_sink_that_comes_takes_no_step_from_the_others() {
     }
     assert_eq!(steps.values().sum::<i64>().to_string(), total);
     assert!(steps.len() >= 39, "{steps:?}");
+}
+
+/// Changes of the stream that one file has and the other hasn't, from the first one on that the other has.
+fn left_out(whole: &Lines, other: &Lines) -> usize {
+    let streamed = |lines: &Lines| -> Vec<String> {
+        let streamed = lines.rows.iter().filter(|row| row["commit_time"].is_string());
+        streamed.map(|row| row["id"].to_string()).collect()
+    };
+    let (whole, other) = (streamed(whole), streamed(other));
+    let there: HashSet<&String> = other.iter().collect();
+    let since = whole.iter().skip_while(|id| Some(*id) != other.first());
+    since.filter(|id| !there.contains(id)).count()
 }

@@ -243,14 +243,12 @@ fn h14_too_few_open_files_are_told_and_as_many_as_are_asked_for_are_enough() {
     shop.fill(10_000).unwrap();
     let routes = "routes:\n  - { tables: [public.orders, public.customers], sinks: [warehouse, feed] }";
     let port = free_port().unwrap();
-    let pipeline = shop
-        .pipeline_of("public.orders, public.customers", routes)
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"));
+    let pipeline = Shop::with_console(&shop.pipeline_of("public.orders, public.customers", routes), port);
     for files in [8, 16, 32] {
         let mut host = Host::run_with_files(shop.folder(), &pipeline, files).unwrap();
         assert_eq!(host.wait(LONG).unwrap().code(), Some(2), "{}", host.log());
     }
-    let log = std::fs::read_to_string(shop.folder().join("log")).unwrap();
+    let log = shop.log();
     assert!(!log.contains("panicked"), "{log}");
     assert_eq!(log.matches("error[E0903]").count(), 3, "{log}");
     let needed = log

@@ -1,11 +1,10 @@
 //! Copies that begin while the stream runs: it goes on for all other tables, on the connection that it had.
 
 use anyhow::{Context, Result, ensure};
-use rowmill_tests::{BEAT, Beat, Host, LONG, Lines, Load, Random, Shop, free_port};
+use rowmill_tests::{BEAT, Beat, Host, LONG, Lines, Load, Random, Shop, free_port, is_copied};
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
-use tokio_postgres::{Client, NoTls};
 
 /// A table beside the one that beats, one without a key, and one that nobody streams yet.
 fn tables() -> String {
@@ -27,14 +26,10 @@ fn pipeline(shop: &Shop, port: u16) -> String {
     shop.source("CREATE PUBLICATION mine FOR TABLE beat, shelf, notes")
         .unwrap();
     let pipeline = shop.pipeline_of("public.beat", ROUTES);
-    console(
+    Shop::with_console(
         &pipeline.replace("tables: [public.beat]\n", "publication: mine\n"),
         port,
     )
-}
-
-fn console(pipeline: &str, port: u16) -> String {
-    pipeline.replace("console: off", &format!("console: 127.0.0.1:{port}"))
 }
 
 fn fill(shop: &Shop, table: &str, rows: u32) -> Result<()> {
@@ -54,14 +49,6 @@ fn resync(shop: &Shop, table: &str) {
     Host::verb_of(shop.folder(), &["resync", table], 0).unwrap();
 }
 
-fn wait_said(host: &mut Host, what: &str, times: usize) {
-    rowmill_tests::wait_until(what, LONG, || {
-        host.must_run()?;
-        Ok((host.log().matches(what).count() >= times).then_some(()))
-    })
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", host.log()));
-}
-
 /// The server's process that streams to the host.
 fn walsender(shop: &Shop) -> Result<String> {
     let pid = shop.source("SELECT active_pid FROM pg_replication_slots WHERE slot_name LIKE 'rowmill%'")?;
@@ -74,26 +61,6 @@ fn goes_on(shop: &Shop, host: &mut Host, beat: &Beat, more: usize) {
     let before = beat.count();
     shop.wait_for(host, "the others go on", || Ok(beat.count() >= before + more))
         .unwrap();
-}
-
-/// A transaction that has done this, and stays open until it is told to end.
-fn hold(shop: &Shop, sql: &str) -> (tokio::runtime::Runtime, Client) {
-    hold_at(&shop.cluster.url("source"), sql)
-}
-
-fn hold_at(url: &str, sql: &str) -> (tokio::runtime::Runtime, Client) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(1)
-        .build()
-        .unwrap();
-    let client = runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
-        client
-    });
-    (runtime, client)
 }
 
 #[test]
@@ -130,13 +97,15 @@ fn the_stream_of_the_others_never_stops() {
 
     // One that has come waits for who has changed it unseen by the stream, and what came without all of its values
     // meanwhile waits with it.
-    let (runtime, client) = hold(&shop, "UPDATE later SET version = 1 WHERE id = 1");
+    let unseen = "UPDATE later SET version = 1 WHERE id = 1";
+    let held = shop.cluster.hold("source", unseen).unwrap();
     shop.source("ALTER PUBLICATION mine ADD TABLE later").unwrap();
-    wait_said(&mut host, "copied beside the running stream", 3);
+    shop.wait_said(&mut host, "copied beside the running stream", 3)
+        .unwrap();
     shop.source("UPDATE later SET id = -id, version = 2 WHERE id = 10")
         .unwrap();
     goes_on(&shop, &mut host, &beat, 20);
-    runtime.block_on(client.batch_execute("COMMIT")).unwrap();
+    held.commit().unwrap();
     wait_equal(&shop, &mut host, "later");
     shop.source("UPDATE later SET version = 3 WHERE id < 100; DELETE FROM later WHERE id = 7")
         .unwrap();
@@ -215,15 +184,14 @@ fn a_table_that_the_file_names_later_joins_where_a_route_takes_it() {
     // By its primary key its rows are known, though all columns identify them: the decoder learns that with the table.
     shop.source("ALTER TABLE later REPLICA IDENTITY FULL").unwrap();
     let pipeline = shop.pipeline_of("public.beat", ROUTES);
-    let pipeline = console(&pipeline, free_port().unwrap());
+    let pipeline = Shop::with_console(&pipeline, free_port().unwrap());
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     let beat = Beat::start(&shop);
     goes_on(&shop, &mut host, &beat, 1);
     let connection = walsender(&shop).unwrap();
     let more = pipeline.replace("tables: [public.beat]", "tables: [public.beat, public.later]");
     assert_ne!(more, pipeline);
-    std::fs::write(shop.folder().join("pipeline.yaml"), more).unwrap();
-    Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    shop.reload(&more).unwrap();
     wait_equal(&shop, &mut host, "later");
     shop.source("UPDATE later SET version = 3 WHERE id < 100; DELETE FROM later WHERE id = 7")
         .unwrap();
@@ -398,10 +366,8 @@ fn how_long_the_others_wait() {
     wait_equal(&shop, &mut host, "shelf");
     wait_equal(&shop, &mut host, "later");
     around("config", &mut host, &|shop| {
-        let path = shop.folder().join("pipeline.yaml");
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace("1MiB", "2MiB")).unwrap();
-        Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+        let text = std::fs::read_to_string(shop.folder().join("pipeline.yaml")).unwrap();
+        shop.reload(&text.replace("1MiB", "2MiB")).unwrap();
     });
     host.terminate().unwrap();
 }
@@ -413,11 +379,10 @@ fn a_truncate_behind_the_emptying_leaves_the_copy_recorded() {
     let shop = Shop::new().unwrap();
     shop.fill(100).unwrap();
     let port = free_port().unwrap();
-    let pipeline = console(&shop.pipeline(), port);
+    let pipeline = Shop::with_console(&shop.pipeline(), port);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     shop.wait_equal(&mut host).unwrap();
-    let target = shop.cluster.url("target");
-    let (runtime, lock) = hold_at(&target, "LOCK TABLE orders IN ACCESS EXCLUSIVE MODE");
+    let held = shop.cluster.hold("target", "LOCK TABLE orders").unwrap();
     Host::verb_of(shop.folder(), &["copy", "pause"], 0).unwrap();
     resync(&shop, "public.orders");
     shop.wait_target(
@@ -428,16 +393,12 @@ fn a_truncate_behind_the_emptying_leaves_the_copy_recorded() {
     .unwrap();
     shop.source("TRUNCATE orders; INSERT INTO orders (id, status) VALUES (1, 'new'), (2, 'new')")
         .unwrap();
-    wait_said(&mut host, "truncated while it was copied", 1);
+    shop.wait_said(&mut host, "truncated while it was copied", 1).unwrap();
     Host::verb_of(shop.folder(), &["copy", "resume"], 0).unwrap();
-    runtime.block_on(lock.batch_execute("COMMIT")).unwrap();
+    held.release().unwrap();
     shop.wait_equal(&mut host).unwrap();
-    shop.wait_for(&mut host, "the copy is through", || {
-        let metrics = rowmill_tests::get(port, "/metrics")?.1;
-        let copying = metrics.lines().find(|line| line.starts_with("rowmill_copying"));
-        Ok(copying.is_some_and(|line| line.ends_with(" 0")))
-    })
-    .unwrap();
+    shop.wait_for(&mut host, "the copy is through", || is_copied(port))
+        .unwrap();
     host.terminate().unwrap();
     shop.target("UPDATE orders SET status = 'of the target'").unwrap();
     shop.source("INSERT INTO customers (id) VALUES (7)").unwrap();

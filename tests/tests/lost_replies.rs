@@ -81,8 +81,5 @@ fn behind(proxy: &Proxy, shop: &Shop) -> String {
     let (written, slow) = ("unit_rows: 2000", "unit_rows: 1000, rows_per_second: 2000");
     assert!(pipeline.contains(written), "{pipeline}");
     let pipeline = pipeline.replace(written, slow);
-    let url = shop.cluster.url("target");
-    let through = url.replace(&shop.cluster.port().to_string(), &proxy.port().to_string());
-    assert!(pipeline.contains(&url));
-    pipeline.replace(&url, &through)
+    shop.target_behind(proxy, &pipeline)
 }

@@ -1,21 +1,14 @@
 //! K18: targets that hold less than they did. What they lost was acknowledged, so nothing would bring it again.
 
 use anyhow::{Result, ensure};
-use rowmill_tests::{Cluster, ClusterOptions, Host, LONG, SHOP, Shop, wait_until};
+use rowmill_tests::{Cluster, ClusterOptions, DIGEST, Host, LONG, SHOP, Shop, wait_until};
 
-const DIGEST: &str = "
-    SELECT 'orders', count(*), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o
-    UNION ALL SELECT 'customers', count(*), md5(string_agg(c::text, '|' ORDER BY id)) FROM customers c ORDER BY 1";
 const POSITION: &str = "SELECT lsn FROM rowmill.positions";
 
 /// The pipeline into this target, whose sink has this name.
 fn into(shop: &Shop, url: &str, sink: &str) -> String {
     let pipeline = shop.pipeline().replace(&shop.cluster.url("target"), url);
     pipeline.replace("warehouse", sink)
-}
-
-fn once(shop: &Shop, pipeline: &str, code: i32) -> String {
-    Host::verb(shop.folder(), pipeline, &["run", "--once"], code).unwrap().1
 }
 
 /// Every start is refused, and says what the target holds and what it held.
@@ -26,7 +19,7 @@ fn refused(shop: &Shop, pipeline: &str, found: &str, known: &str) {
 
 fn refused_with(shop: &Shop, pipeline: &str, code: &str, cause: &str) {
     for _ in 0..2 {
-        let said = once(shop, pipeline, 6);
+        let said = shop.once(pipeline, 6).unwrap();
         assert!(said.contains(code) && said.contains(cause), "{said}");
     }
 }
@@ -52,19 +45,19 @@ fn k18_a_target_that_has_gone_back_is_refused() {
     let target = Cluster::start().unwrap();
     target.script("postgres", SHOP).unwrap();
     let pipeline = into(&shop, &target.url("postgres"), "warehouse");
-    once(&shop, &pipeline, 0);
+    shop.once(&pipeline, 0).unwrap();
     shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
-    once(&shop, &pipeline, 0);
+    shop.once(&pipeline, 0).unwrap();
     target.stop_server("fast").unwrap();
     let restored = target.copied(&[], &[]).unwrap();
     target.start_server().unwrap();
     shop.source("INSERT INTO customers VALUES (2, 'a', 'b', 'c')").unwrap();
     shop.source("DELETE FROM orders WHERE id = 10000000").unwrap();
-    once(&shop, &pipeline, 0);
+    shop.once(&pipeline, 0).unwrap();
     // Commits that the target has nothing of move the stream's position alone: it is as good as it was.
     shop.source("CREATE TABLE elsewhere AS SELECT 1").unwrap();
-    once(&shop, &pipeline, 0);
-    once(&shop, &pipeline, 0);
+    shop.once(&pipeline, 0).unwrap();
+    shop.once(&pipeline, 0).unwrap();
     let (known, source) = (target.sql("postgres", POSITION).unwrap(), shop.source(DIGEST).unwrap());
     assert_eq!(target.sql("postgres", DIGEST).unwrap(), source);
 
@@ -97,7 +90,7 @@ fn k18_a_target_that_has_gone_back_is_refused() {
 fn k18_a_target_that_was_emptied_is_refused() {
     let shop = Shop::new().unwrap();
     shop.fill(100).unwrap();
-    once(&shop, &shop.pipeline(), 0);
+    shop.once(&shop.pipeline(), 0).unwrap();
     assert_eq!(shop.target(POSITION).unwrap(), "", "no row of the stream");
     let empty = || {
         shop.cluster.sql("postgres", "DROP DATABASE target").unwrap();
@@ -115,7 +108,7 @@ fn k18_a_target_that_was_emptied_is_refused() {
     let again = into(&shop, &shop.cluster.url("target"), "again");
     heal(&shop, &again, || shop.target(DIGEST));
     shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
-    once(&shop, &again, 0);
+    shop.once(&again, 0).unwrap();
     let known = format!("position {}", shop.target(POSITION).unwrap());
     empty();
     refused(&shop, &again, "no row in rowmill.positions", &known);
@@ -126,9 +119,9 @@ fn k18_a_target_that_was_emptied_is_refused() {
 fn k18_a_target_that_was_left_before_the_slot_was_made_is_refused() {
     let shop = Shop::new().unwrap();
     shop.fill(100).unwrap();
-    once(&shop, &shop.pipeline(), 0);
+    shop.once(&shop.pipeline(), 0).unwrap();
     shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
-    once(&shop, &shop.pipeline(), 0);
+    shop.once(&shop.pipeline(), 0).unwrap();
     std::fs::remove_dir_all(shop.folder().join(".rowmill")).unwrap();
     shop.source("SELECT pg_drop_replication_slot('rowmill_shop')").unwrap();
     shop.source("DELETE FROM orders WHERE id = 10000000").unwrap();
@@ -156,9 +149,7 @@ fn k18_a_target_that_doesnt_wait_for_its_disk_is_made_to() {
     let copies = "{ mode: initial, connections: 2, unit_rows: 2000 }";
     let pipeline = into(&shop, &target.url("postgres"), "warehouse").replace(copies, "never");
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
-    let log = shop.folder().join("log");
-    let streams = || Ok(std::fs::read_to_string(&log).is_ok_and(|log| log.contains("streaming")));
-    shop.wait_for(&mut host, "it streams", streams).unwrap();
+    shop.wait_streaming(&mut host, 1).unwrap();
     for id in 1..=3 {
         shop.source(&format!("INSERT INTO customers VALUES ({id}, 'a', 'b', 'c')"))
             .unwrap();

@@ -76,9 +76,7 @@ fn x2_nothing_unmasked_leaves() {
     let mut random = Random::new(std::process::id().into());
     changes(&shop, &mut random, 200).unwrap();
     let port = free_port().unwrap();
-    let pipeline = shop
-        .pipeline_of("public.whole, public.plain", REST)
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"));
+    let pipeline = Shop::with_console(&shop.pipeline_of("public.whole, public.plain", REST), port);
     let arguments = ["run", "--log", "rowmill=trace"];
     let mut host = Host::start(shop.folder(), &pipeline, &arguments).unwrap();
     // Only then changes are sure to be streamed, not copied.

@@ -123,15 +123,10 @@ fn s2_refused_and_back() {
     shop.wait_equal(&mut host).unwrap();
     proxy.set(Fault::Refuse);
     shop.source("INSERT INTO customers VALUES (2, 'a', 'b', 'c')").unwrap();
-    shop.wait_for(&mut host, "it is told", || Ok(host_says(&shop, "again")))
-        .unwrap();
+    shop.wait_said(&mut host, "again", 1).unwrap();
     proxy.set(Fault::Pass);
     shop.wait_equal(&mut host).unwrap();
     host.terminate().unwrap();
-}
-
-fn host_says(shop: &Shop, word: &str) -> bool {
-    std::fs::read_to_string(shop.folder().join("log")).is_ok_and(|log| log.contains(word))
 }
 
 /// S13: a server that isn't there at the start is waited for.
@@ -142,8 +137,7 @@ fn s13_down_at_the_start() {
     let proxy = Proxy::before(shop.cluster.port()).unwrap();
     proxy.set(Fault::Refuse);
     let mut host = Host::run(shop.folder(), &pipeline(&shop, &proxy)).unwrap();
-    shop.wait_for(&mut host, "it is told", || Ok(host_says(&shop, "again")))
-        .unwrap();
+    shop.wait_said(&mut host, "again", 1).unwrap();
     proxy.set(Fault::Pass);
     shop.wait_equal(&mut host).unwrap();
     host.terminate().unwrap();
@@ -191,7 +185,7 @@ fn s8_a_bit_is_turned() {
         shop.wait_equal(&mut host).unwrap();
     }
     host.terminate().unwrap();
-    assert!(host_says(&shop, "can't be decoded"));
+    assert!(shop.said("can't be decoded") > 0, "{}", shop.log());
 }
 
 /// S8: the same at the same place again ends the process, with the position. Nothing is acknowledged, so nothing is lost.
@@ -257,8 +251,7 @@ fn h15_a_name_that_fails_and_moves() {
     if let Ok(status) = host.wait(Duration::from_millis(500)) {
         return println!("skipped, only root makes mount namespaces: {status}, {}", host.log());
     }
-    shop.wait_for(&mut host, "it is told", || Ok(host_says(&shop, "begun again")))
-        .unwrap();
+    shop.wait_said(&mut host, "begun again", 1).unwrap();
     name("127.0.0.3 db.rowmill.test");
     shop.source("INSERT INTO customers VALUES (1, 'a', 'b', 'c')").unwrap();
     shop.wait_equal(&mut host).unwrap();
@@ -274,12 +267,8 @@ fn h15_a_name_that_fails_and_moves() {
     name("");
     after.set(Fault::Refuse);
     shop.source("INSERT INTO customers VALUES (3, 'a', 'b', 'c')").unwrap();
-    let failed = host.log().matches("begun again").count();
-    shop.wait_for(&mut host, "it is told again", || {
-        let log = std::fs::read_to_string(shop.folder().join("log"))?;
-        Ok(log.matches("begun again").count() > failed)
-    })
-    .unwrap();
+    let failed = shop.said("begun again");
+    shop.wait_said(&mut host, "begun again", failed + 1).unwrap();
     after.set(Fault::Pass);
     name("127.0.0.4 db.rowmill.test");
     shop.wait_equal(&mut host).unwrap();

@@ -1,10 +1,9 @@
 //! S42: what is beyond the point where the server's timeline parts from the one before, though our position isn't.
 
-use rowmill_tests::{Cluster, Fault, Host, LONG, Proxy, Shop, wait_until};
+use rowmill_tests::{Cluster, Fault, Host, Proxy, Shop};
 
 const TABLES: &str = "CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE unpublished (note text)";
 const ROWS: &str = "SELECT string_agg(id::text, ',' ORDER BY id) FROM orders";
-const STANDBY: &str = "standby.signal";
 /// Some megabytes of WAL.
 const MUCH: &str = "INSERT INTO unpublished SELECT repeat('x', 100) FROM generate_series(1, 20000) n";
 const HISTORY: &str = "pg_wal/00000002.history";
@@ -23,39 +22,20 @@ fn shop() -> Shop {
     shop
 }
 
-/// The pipeline with its source at another server.
-fn at(shop: &Shop, server: &Cluster, pipeline: &str) -> String {
-    pipeline.replace(&shop.cluster.url("source"), &server.url("source"))
-}
-
-fn once(shop: &Shop, pipeline: &str, code: i32) -> String {
-    Host::verb(shop.folder(), pipeline, &["run", "--once"], code).unwrap().1
-}
-
 /// A second sink, in a database of its own, holds our position back: a host is killed once the first has what is wanted.
 fn killed_behind_the_sink(shop: &Shop, pipeline: &str, has: impl Fn() -> bool) {
-    let locking = shop
-        .cluster
-        .start_sql("held", "BEGIN; LOCK TABLE orders; SELECT pg_sleep(600)");
-    let mut locking = locking.unwrap();
-    let of_held = |condition: &str| format!("FROM pg_stat_activity WHERE datname = 'held' AND {condition}");
-    let is_held = format!(
-        "SELECT count(*) {}",
-        of_held("query LIKE '%LOCK%' AND wait_event = 'PgSleep'")
-    );
-    wait_until("the second sink is held back", LONG, || {
-        Ok((shop.target(&is_held)? == "1").then_some(()))
-    })
-    .unwrap();
+    let held = shop.cluster.hold("held", "LOCK TABLE orders").unwrap();
     let mut host = Host::run(shop.folder(), pipeline).unwrap();
     shop.wait_for(&mut host, "the first sink has it", || Ok(has())).unwrap();
     host.kill().unwrap();
     // Whoever waits for the lock first: it isn't to have it.
     for ended in ["wait_event_type = 'Lock'", "true"] {
-        let end = format!("SELECT count(pg_terminate_backend(pid, 60000)) {}", of_held(ended));
+        let end = format!(
+            "SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity WHERE datname = 'held' AND {ended}"
+        );
         shop.target(&end).unwrap();
     }
-    locking.wait().unwrap();
+    drop(held);
 }
 
 fn feed(shop: &Shop) -> String {
@@ -70,27 +50,9 @@ fn feed_has_row_3(shop: &Shop) -> bool {
     text.contains(r#""id":3"#) && manifest["files"][0]["length"] == text.len()
 }
 
-/// A copy of the stopped primary that follows it, with its slot, as a synchronised one is on standbys.
-fn standby(primary: &Cluster) -> Cluster {
-    let follows = format!(
-        "primary_conninfo='host=127.0.0.1 port={} user=postgres'",
-        primary.port()
-    );
-    primary.copied(&[follows], &[STANDBY]).unwrap()
-}
-
 fn replayed(server: &Cluster, id: i32) {
     let there = format!("SELECT count(*) FROM orders WHERE id = {id}");
-    wait_until("the standby has the row", LONG, || {
-        Ok((server.sql("source", &there)? == "1").then_some(()))
-    })
-    .unwrap();
-}
-
-fn promoted(standby: &Cluster) {
-    standby.set(&["primary_conninfo=''".into()]).unwrap();
-    standby.start_server().unwrap();
-    standby.promote().unwrap();
+    server.wait_sql("source", &there, "1").unwrap();
 }
 
 /// A standby that has what `sink` gets up to row 2, and not row 3, which the sink has beyond our position. The standby is the
@@ -98,21 +60,22 @@ fn promoted(standby: &Cluster) {
 fn lagged(shop: &Shop, sink: &str, has_row_3: fn(&Shop) -> bool) -> (Cluster, Cluster) {
     let pipeline = &pipeline(shop, sink);
     shop.source("INSERT INTO orders VALUES (1)").unwrap();
-    once(shop, pipeline, 0);
+    shop.once(pipeline, 0).unwrap();
     let primary = &shop.cluster;
     primary.stop_server("fast").unwrap();
-    let twin = primary.copied(&[], &[STANDBY]).unwrap();
-    let lagging = standby(primary);
+    let twin = primary.copied(&[], &["standby.signal"]).unwrap();
+    // With our slot, as a synchronised one is on standbys.
+    let lagging = primary.standby().unwrap();
     primary.start_server().unwrap();
     lagging.start_server().unwrap();
     shop.source("INSERT INTO orders VALUES (2)").unwrap();
     replayed(&lagging, 2);
-    once(shop, pipeline, 0);
+    shop.once(pipeline, 0).unwrap();
     lagging.stop_server("fast").unwrap();
     shop.source(MUCH).unwrap();
     shop.source("INSERT INTO orders VALUES (3)").unwrap();
     killed_behind_the_sink(shop, pipeline, || has_row_3(shop));
-    promoted(&lagging);
+    lagging.start_promoted().unwrap();
     lagging.sql("source", "INSERT INTO orders VALUES (4)").unwrap();
     for _ in 0..2 {
         lagging.sql("source", MUCH).unwrap();
@@ -123,7 +86,7 @@ fn lagged(shop: &Shop, sink: &str, has_row_3: fn(&Shop) -> bool) -> (Cluster, Cl
 fn refused(shop: &Shop, pipeline: &str, texts: &[&str]) {
     // However often: what the first start has stored changes nothing.
     for _ in 0..2 {
-        let said = once(shop, pipeline, 4);
+        let said = shop.once(pipeline, 4).unwrap();
         for text in texts {
             assert!(said.contains(text), "{text} isn't in: {said}");
         }
@@ -134,12 +97,12 @@ fn refused(shop: &Shop, pipeline: &str, texts: &[&str]) {
 fn s42_a_postgres_sink_beyond_where_the_timelines_part_is_refused() {
     let shop = shop();
     let (lagging, twin) = lagged(&shop, "warehouse", |shop| shop.target(ROWS).unwrap() == "1,2,3");
-    let now = at(&shop, &lagging, &pipeline(&shop, "warehouse"));
+    let now = shop.at(&lagging, &pipeline(&shop, "warehouse"));
 
     // Where it can't be told how the timelines stand to each other, nothing begins.
     let (history, away) = (lagging.data().join(HISTORY), shop.folder().join("history"));
     std::fs::rename(&history, &away).unwrap();
-    let said = once(&shop, &now, 3);
+    let said = shop.once(&now, 3).unwrap();
     assert!(said.contains("E0259") && said.contains("00000002.history"), "{said}");
     std::fs::copy(&away, &history).unwrap();
     std::process::Command::new("chown")
@@ -156,20 +119,20 @@ fn s42_a_postgres_sink_beyond_where_the_timelines_part_is_refused() {
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,3");
     shop.target("TRUNCATE orders").unwrap();
     let again = now.replace("warehouse", "again");
-    once(&shop, &again, 0);
+    shop.once(&again, 0).unwrap();
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,4");
 
     // What the sink has by now is of the new timeline, stored or not.
     lagging.sql("source", "INSERT INTO orders VALUES (5)").unwrap();
     killed_behind_the_sink(&shop, &again, || shop.target(ROWS).unwrap() == "1,2,4,5");
     std::fs::remove_file(&history).unwrap();
-    let said = once(&shop, &again, 0);
+    let said = shop.once(&again, 0).unwrap();
     assert!(
         said.contains("the history of the server's timeline can't be read"),
         "{said}"
     );
     lagging.sql("source", "INSERT INTO orders VALUES (6)").unwrap();
-    once(&shop, &again, 0);
+    shop.once(&again, 0).unwrap();
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,4,5,6");
     assert_eq!(shop.cluster.sql("held", ROWS).unwrap(), "1,2,4,5,6");
 
@@ -178,11 +141,7 @@ fn s42_a_postgres_sink_beyond_where_the_timelines_part_is_refused() {
     twin.promote().unwrap();
     refused(
         &shop,
-        &at(
-            &shop,
-            &twin,
-            &again.replace(&lagging.url("source"), &shop.cluster.url("source")),
-        ),
+        &again.replace(&lagging.url("source"), &twin.url("source")),
         &["E0517", "timeline 2 is another of that number"],
     );
 }
@@ -192,7 +151,7 @@ fn s42_a_file_beyond_where_the_timelines_part_is_refused() {
     let shop = shop();
     let (lagging, _) = lagged(&shop, "feed", feed_has_row_3);
     let before = feed(&shop);
-    let now = at(&shop, &lagging, &pipeline(&shop, "feed"));
+    let now = shop.at(&lagging, &pipeline(&shop, "feed"));
     refused(&shop, &now, &["E0517", "the position of sink feed"]);
     assert_eq!(feed(&shop), before);
 }
@@ -204,10 +163,10 @@ fn s42_a_sink_that_was_followed_to_the_new_timeline_is_never_refused_for_what_it
     let shop = shop();
     let pipeline = pipeline(&shop, "warehouse");
     shop.source("INSERT INTO orders VALUES (1)").unwrap();
-    once(&shop, &pipeline, 0);
+    shop.once(&pipeline, 0).unwrap();
     let primary = &shop.cluster;
     primary.stop_server("fast").unwrap();
-    let standby = standby(primary);
+    let standby = primary.standby().unwrap();
     primary.start_server().unwrap();
     standby.start_server().unwrap();
     shop.source("INSERT INTO orders VALUES (2)").unwrap();
@@ -215,12 +174,12 @@ fn s42_a_sink_that_was_followed_to_the_new_timeline_is_never_refused_for_what_it
     // Both have it: it is beyond our position, and not beyond where the timelines part.
     killed_behind_the_sink(&shop, &pipeline, || shop.target(ROWS).unwrap() == "1,2");
     standby.stop_server("fast").unwrap();
-    promoted(&standby);
+    standby.start_promoted().unwrap();
     standby.sql("source", "INSERT INTO orders VALUES (3)").unwrap();
-    let now = at(&shop, &standby, &pipeline);
+    let now = shop.at(&standby, &pipeline);
     killed_behind_the_sink(&shop, &now, || shop.target(ROWS).unwrap() == "1,2,3");
     standby.sql("source", "INSERT INTO orders VALUES (4)").unwrap();
-    once(&shop, &now, 0);
+    shop.once(&now, 0).unwrap();
     assert_eq!(shop.target(ROWS).unwrap(), "1,2,3,4");
 }
 
@@ -250,7 +209,7 @@ fn s42_a_copy_that_isnt_through_begins_anew_on_the_new_timeline() {
     host.kill().unwrap();
     let primary = &shop.cluster;
     primary.stop_server("fast").unwrap();
-    let lagging = standby(primary);
+    let lagging = primary.standby().unwrap();
     primary.start_server().unwrap();
     lagging.start_server().unwrap();
 
@@ -268,7 +227,7 @@ fn s42_a_copy_that_isnt_through_begins_anew_on_the_new_timeline() {
         .unwrap();
     host.kill().unwrap();
 
-    promoted(&lagging);
+    lagging.start_promoted().unwrap();
     lagging
         .sql(
             "source",
@@ -278,7 +237,7 @@ fn s42_a_copy_that_isnt_through_begins_anew_on_the_new_timeline() {
     lagging
         .sql("source", "DELETE FROM orders WHERE id IN (2, 3998)")
         .unwrap();
-    let mut host = Host::run(shop.folder(), &at(&shop, &lagging, &pipeline)).unwrap();
+    let mut host = Host::run(shop.folder(), &shop.at(&lagging, &pipeline)).unwrap();
     let digest = "SELECT count(*), max(id), md5(string_agg(o::text, '|' ORDER BY id)) FROM orders o";
     let source = lagging.sql("source", digest).unwrap();
     shop.wait_target(&mut host, digest, &source).unwrap();

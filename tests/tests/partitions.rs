@@ -31,22 +31,14 @@ fn partitions_that_come_go_and_are_emptied_alone_are_told() {
     let attached = "CREATE TABLE events_4 (id int PRIMARY KEY, note text); INSERT INTO events_4 VALUES (301);
         ALTER TABLE events ATTACH PARTITION events_4 FOR VALUES FROM (300) TO (400);";
     shop.cluster.script("source", attached).unwrap();
-    let path = shop.folder().join("log");
-    let told = |text: &str| {
-        let log = std::fs::read_to_string(&path).unwrap();
-        log.lines().filter(|line| line.contains(text)).count()
-    };
-    shop.wait_for(&mut host, "the attached one is told", || {
-        Ok(told("a partition was attached") == 1)
-    })
-    .unwrap();
+    shop.wait_said(&mut host, "a partition was attached", 1).unwrap();
     host.terminate().unwrap();
 
     let gone = "ALTER TABLE events DETACH PARTITION events_3; TRUNCATE events_2;";
     shop.cluster.script("source", gone).unwrap();
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     shop.wait_for(&mut host, "what was done meanwhile is told", || {
-        Ok(told("a partition was detached or dropped") == 1 && told("emptied by a TRUNCATE of its own") == 1)
+        Ok(shop.said("a partition was detached or dropped") == 1 && shop.said("emptied by a TRUNCATE of its own") == 1)
     })
     .unwrap();
     let log = host.log();
@@ -68,5 +60,5 @@ fn partitions_that_come_go_and_are_emptied_alone_are_told() {
             "{line}"
         );
     }
-    assert_eq!(told("a partition was"), 3, "{log}");
+    assert_eq!(shop.said("a partition was"), 3, "{log}");
 }

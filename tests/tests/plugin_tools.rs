@@ -36,7 +36,7 @@ fn samples_of_a_live_table_are_redacted_and_pass_through_the_plugin() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(plugin("paid_only").unwrap(), folder.path().join("paid_only.wasm")).unwrap();
     let url = cluster.url("shop");
-    let rowmill = |arguments: &[&str], code| Host::command(folder.path(), arguments, code).unwrap();
+    let rowmill = |arguments: &[&str], code| Host::verb_of(folder.path(), arguments, code).unwrap();
     let to_file = |more: &[&str], code| {
         let record = ["plugin", "record", "public.orders", "--url", &url];
         let out = ["--out", "paid_only.samples/orders.jsonl"];
@@ -114,7 +114,7 @@ fn a_module_is_shown_the_tables_of_a_live_database() {
     let url = cluster.url("shop");
     let tables = |arguments: &[&str]| {
         let inspect = ["plugin", "inspect", "--output", "json"];
-        let (json, _) = Host::command(folder.path(), &[&inspect, arguments].concat(), 0).unwrap();
+        let (json, _) = Host::verb_of(folder.path(), &[&inspect, arguments].concat(), 0).unwrap();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         value["tables"].as_array().cloned().unwrap_or_default()
     };

@@ -1,7 +1,7 @@
 //! Rows that break a plugin cost themselves alone: the others go on in order, and what was set aside arrives once the
 //! plugin is mended.
 
-use rowmill_tests::{Fault, Host, LONG, Proxy, Random, Shop, free_port, wait_until};
+use rowmill_tests::{Fault, Host, LONG, Proxy, Random, Shop, free_port};
 use std::time::Duration;
 
 const TABLE: &str = "CREATE TABLE items (id int PRIMARY KEY, kind text, n bigint)";
@@ -23,30 +23,14 @@ fn shop() -> Shop {
     shop
 }
 
-/// The letters that are there.
-fn letters(shop: &Shop) -> Vec<serde_json::Value> {
-    let (listed, _) = Host::verb_of(shop.folder(), &["--output", "json", "dead-letter", "list"], 0).unwrap();
-    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    listed["letters"].as_array().unwrap().clone()
-}
-
-fn replay_all(shop: &Shop) {
-    Host::verb_of(shop.folder(), &["dead-letter", "replay", "--all"], 0).unwrap();
-}
-
 fn pipeline(shop: &Shop) -> String {
-    let console = format!("console: 127.0.0.1:{}", free_port().unwrap());
-    shop.pipeline_of("public.items", PIPELINE)
-        .replace("console: off", &console)
+    Shop::with_console(&shop.pipeline_of("public.items", PIPELINE), free_port().unwrap())
 }
 
 /// Puts the mended plugin in the place of the one that breaks.
-fn mend(shop: &Shop, host: &Host) {
+fn mend(shop: &Shop, host: &mut Host) {
     std::fs::rename(shop.plugin("picky_mended").unwrap(), shop.folder().join("picky.wasm")).unwrap();
-    wait_until("the mended plugin", LONG, || {
-        Ok(host.log().contains("was reloaded").then_some(()))
-    })
-    .unwrap();
+    shop.wait_said(host, "was reloaded", 1).unwrap();
 }
 
 #[test]
@@ -74,7 +58,7 @@ fn p4_every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
         .unwrap();
     shop.wait_target(&mut host, "SELECT n FROM items WHERE id = 100", "1101")
         .unwrap();
-    let listed = letters(&shop);
+    let listed = shop.letters().unwrap();
     assert_eq!(listed.len(), 12, "{listed:?}");
     let log = host.log();
     assert!(log.contains("no price list has an entry for this row"), "{log}");
@@ -88,14 +72,11 @@ fn p4_every_kind_of_fault_costs_its_row_alone_until_the_plugin_is_mended() {
         .unwrap();
 
     // A mended plugin, and the letters are sent again.
-    mend(&shop, &host);
-    replay_all(&shop);
+    mend(&shop, &mut host);
+    shop.replay_all().unwrap();
     let expected = shop.source(EXPECTED).unwrap();
     shop.wait_target(&mut host, RIGHT, &expected).unwrap();
-    wait_until("no letter is left", LONG, || {
-        Ok(letters(&shop).is_empty().then_some(()))
-    })
-    .unwrap();
+    shop.wait_no_letters(&mut host).unwrap();
     host.terminate().unwrap();
 }
 
@@ -108,21 +89,17 @@ fn letters_into_a_table_without_a_key_arrive_once_whatever_becomes_of_a_reply() 
     shop.source(keyless).unwrap();
     shop.target(keyless).unwrap();
     let proxy = Proxy::before_all(shop.cluster.port()).unwrap();
-    let (url, port) = (shop.cluster.url("target"), shop.cluster.port().to_string());
-    let through = url.replace(&port, &proxy.port().to_string());
-    let direct = pipeline(&shop);
-    let pipeline = direct.replace(&url, &through);
-    assert_ne!(pipeline, direct);
+    let pipeline = shop.target_behind(&proxy, &pipeline(&shop));
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     shop.source("INSERT INTO items VALUES (5000, 'good', 1)").unwrap();
     shop.wait_target(&mut host, "SELECT count(*) FROM items", "1").unwrap();
     shop.source("INSERT INTO items SELECT n, 'reject', n FROM generate_series(1, 20) n; INSERT INTO items VALUES (5001, 'good', 1)")
         .unwrap();
     shop.wait_target(&mut host, "SELECT count(*) FROM items", "2").unwrap();
-    assert_eq!(letters(&shop).len(), 20);
-    mend(&shop, &host);
+    assert_eq!(shop.letters().unwrap().len(), 20);
+    mend(&shop, &mut host);
     proxy.set(Fault::LoseReply);
-    replay_all(&shop);
+    shop.replay_all().unwrap();
     shop.wait_for(&mut host, "a commit's reply is lost", || Ok(proxy.cuts() > 0))
         .unwrap();
     shop.source("INSERT INTO items VALUES (5002, 'good', 1)").unwrap();
@@ -130,10 +107,7 @@ fn letters_into_a_table_without_a_key_arrive_once_whatever_becomes_of_a_reply() 
         .unwrap();
     let expected = shop.source(EXPECTED).unwrap();
     shop.wait_target(&mut host, RIGHT, &expected).unwrap();
-    wait_until("no letter is left", LONG, || {
-        Ok(letters(&shop).is_empty().then_some(()))
-    })
-    .unwrap();
+    shop.wait_no_letters(&mut host).unwrap();
     host.terminate().unwrap();
     assert_eq!(shop.target(RIGHT).unwrap(), expected);
 }
@@ -172,9 +146,9 @@ fn poison_and_kills_lose_and_double_nothing() {
     shop.source("INSERT INTO items VALUES (9999, 'good', 1)").unwrap();
     shop.wait_target(&mut host, "SELECT count(*) FROM items WHERE id = 9999", "1")
         .unwrap();
-    assert!(!letters(&shop).is_empty());
-    mend(&shop, &host);
-    replay_all(&shop);
+    assert!(!shop.letters().unwrap().is_empty());
+    mend(&shop, &mut host);
+    shop.replay_all().unwrap();
     let expected = shop.source(EXPECTED).unwrap();
     shop.wait_target(&mut host, RIGHT, &expected).unwrap();
     host.terminate().unwrap();
@@ -196,7 +170,7 @@ fn a_plugin_that_breaks_too_often_stops_whichever_lanes_it_does_so_in() {
     };
     for id in 10..13 {
         bad(id);
-        shop.wait_for(&mut host, "its letter", || Ok(letters(&shop).len() == id - 9))
+        shop.wait_for(&mut host, "its letter", || Ok(shop.letters()?.len() == id - 9))
             .unwrap();
     }
     bad(13);

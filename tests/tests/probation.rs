@@ -15,14 +15,7 @@ plugins:
   tagger: { module: tagger.wasm }
 routes:
   - { tables: [public.events], plugins: [tagger], sinks: [warehouse] }";
-    shop.pipeline_of("public.events", rest)
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"))
-}
-
-fn install(shop: &Shop, module: &[u8]) {
-    let new = shop.folder().join("tagger.wasm.new");
-    std::fs::write(&new, module).unwrap();
-    std::fs::rename(&new, shop.folder().join("tagger.wasm")).unwrap();
+    Shop::with_console(&shop.pipeline_of("public.events", rest), port)
 }
 
 fn insert(shop: &Shop, from: u64, rows: u64) {
@@ -45,31 +38,25 @@ fn wait_tag(shop: &Shop, host: &mut Host, id: u64, number: u64) {
     shop.wait_target(host, &query, &tag(number)).unwrap();
 }
 
-fn wait_log(shop: &Shop, host: &mut Host, words: &str, times: usize) {
-    let path = shop.folder().join("log");
-    shop.wait_for(host, words, || {
-        Ok(std::fs::read_to_string(&path)?.matches(words).count() >= times)
-    })
-    .unwrap();
-}
-
 #[test]
 fn p23_a_version_that_breaks_on_a_later_row_is_rolled_back_and_stays_away() {
     let shop = Shop::with(TABLES).unwrap();
     let port = free_port().unwrap();
     let pipeline = pipeline(&shop, port);
-    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    shop.install("tagger", &tagger(1, TAG, ABI).unwrap()).unwrap();
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     // Behind the copy, so that the rehearsal sees short rows.
-    wait_log(&shop, &mut host, "\"streaming\"", 1);
+    shop.wait_streaming(&mut host, 1).unwrap();
     for id in 1..=5 {
         insert(&shop, id, 1);
         wait_tag(&shop, &mut host, id, 1);
     }
 
     // Small transactions go well, in the rehearsal too.
-    install(&shop, &wide_trapping_tagger(2, TAG, TOO_LONG).unwrap());
-    wait_log(&shop, &mut host, "a new version of the route's plugins counts", 1);
+    shop.install("tagger", &wide_trapping_tagger(2, TAG, TOO_LONG).unwrap())
+        .unwrap();
+    shop.wait_said(&mut host, "a new version of the route's plugins counts", 1)
+        .unwrap();
     insert(&shop, 10, 1);
     wait_tag(&shop, &mut host, 10, 2);
 
@@ -78,13 +65,14 @@ fn p23_a_version_that_breaks_on_a_later_row_is_rolled_back_and_stays_away() {
     insert(&shop, 2_000, 2_000);
     let count = "SELECT count(*), count(*) FILTER (WHERE tag = 'v00001') FROM events WHERE id >= 1000";
     shop.wait_target(&mut host, count, "2001|2001").unwrap();
-    wait_log(&shop, &mut host, "the new version broke on its probation", 1);
+    shop.wait_said(&mut host, "the new version broke on its probation", 1)
+        .unwrap();
     let log = host.log();
     assert!(log.contains("an order without tax id"), "{log}");
     assert!(log.contains("src/lib.rs:42:9"), "{log}");
     let console = format!("127.0.0.1:{port}");
     let list = || {
-        Host::command(shop.folder(), &["plugin", "list", "--console", &console], 0)
+        Host::verb_of(shop.folder(), &["plugin", "list", "--console", &console], 0)
             .unwrap()
             .0
     };
@@ -100,17 +88,19 @@ fn p23_a_version_that_breaks_on_a_later_row_is_rolled_back_and_stays_away() {
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     insert(&shop, 50_000, 1);
     wait_tag(&shop, &mut host, 50_000, 1);
-    wait_log(&shop, &mut host, "still holds the version that was set aside", 1);
+    shop.wait_said(&mut host, "still holds the version that was set aside", 1)
+        .unwrap();
 
     // Another file is another version.
-    install(&shop, &tagger(3, TAG, ABI).unwrap());
-    wait_log(&shop, &mut host, "a new version of the route's plugins counts", 2);
+    shop.install("tagger", &tagger(3, TAG, ABI).unwrap()).unwrap();
+    shop.wait_said(&mut host, "a new version of the route's plugins counts", 2)
+        .unwrap();
     insert(&shop, 50_001, 1_000);
     wait_tag(&shop, &mut host, 50_001, 3);
     assert!(list().contains("on probation"), "{}", list());
 
     // And somebody may go back from it.
-    let (told, _) = Host::command(
+    let (told, _) = Host::verb_of(
         shop.folder(),
         &["plugin", "rollback", "tagger", "--console", &console],
         0,
@@ -139,18 +129,20 @@ plugins:
   tagger: { module: tagger.wasm }
 routes:
   - { tables: [public.events], plugins: [tagger], sinks: [warehouse] }";
-    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    shop.install("tagger", &tagger(1, TAG, ABI).unwrap()).unwrap();
     let load = Load::start(&shop.cluster);
     let mut host = Host::run(shop.folder(), &shop.pipeline_of("public.events", rest)).unwrap();
-    wait_log(&shop, &mut host, "\"streaming\"", 1);
+    shop.wait_streaming(&mut host, 1).unwrap();
     let tags = "SELECT EXISTS (SELECT FROM events WHERE tag = 'v00001')";
     shop.wait_target(&mut host, tags, "t").unwrap();
 
     // On its first row; then, after it has delivered some, on a batch of several.
     for (times, too_many) in [(1, 1), (2, 8)] {
         let number = 1 + times as u64;
-        install(&shop, &live_trapping_tagger(number, TAG, too_many).unwrap());
-        wait_log(&shop, &mut host, "the new version broke on its probation", times);
+        shop.install("tagger", &live_trapping_tagger(number, TAG, too_many).unwrap())
+            .unwrap();
+        shop.wait_said(&mut host, "the new version broke on its probation", times)
+            .unwrap();
         let log = host.log();
         let mut lines = log.lines().rev();
         let said = lines.find(|line| line.contains("the new version broke on its probation"));
@@ -185,7 +177,7 @@ fn a_fault_amid_a_large_transaction_goes_back_from_the_next_one() {
     const ROWS: u64 = 60_000;
     let shop = Shop::with(TABLES).unwrap();
     // The version before writes the tag; `picky` leaves it alone and adds one to n.
-    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    shop.install("tagger", &tagger(1, TAG, ABI).unwrap()).unwrap();
     // With several lanes, of which one alone has the new version.
     let several = pipeline(&shop, free_port().unwrap()).replace("lanes: 2", "lanes: 3");
     assert!(several.contains("lanes: 3"), "{several}");
@@ -193,7 +185,7 @@ fn a_fault_amid_a_large_transaction_goes_back_from_the_next_one() {
     let several = several.replace("probation: 300s", "probation: 300s, probation_batches: 1000000");
     assert!(several.contains("1000000"), "{several}");
     let mut host = Host::run(shop.folder(), &several).unwrap();
-    wait_log(&shop, &mut host, "\"streaming\"", 1);
+    shop.wait_streaming(&mut host, 1).unwrap();
     let write = |from: u64, rows: u64, poison: u64| {
         let sql = format!(
             "INSERT INTO events SELECT n, CASE n WHEN {poison} THEN 'panic' ELSE 'fine' END, 0, 'raw'
@@ -203,8 +195,10 @@ fn a_fault_amid_a_large_transaction_goes_back_from_the_next_one() {
     };
     write(1, 1, 0);
     wait_tag(&shop, &mut host, 1, 1);
-    install(&shop, &std::fs::read(plugin("picky").unwrap()).unwrap());
-    wait_log(&shop, &mut host, "a new version of the route's plugins counts", 1);
+    shop.install("tagger", &std::fs::read(plugin("picky").unwrap()).unwrap())
+        .unwrap();
+    shop.wait_said(&mut host, "a new version of the route's plugins counts", 1)
+        .unwrap();
     write(2, 1, 0);
     let of_picky = |id: u64| format!("SELECT n FROM events WHERE id = {id} AND tag = 'raw'");
     shop.wait_target(&mut host, &of_picky(2), "1").unwrap();
@@ -249,9 +243,9 @@ routes:
   - {{ tables: [public.events], plugins: [tagger], sinks: [warehouse] }}"
         );
         let pipeline = shop.pipeline_of("public.events, public.others", &rest);
-        install(&shop, &tagger(1, TAG, ABI).unwrap());
+        shop.install("tagger", &tagger(1, TAG, ABI).unwrap()).unwrap();
         let mut host = Host::run(shop.folder(), &pipeline).unwrap();
-        wait_log(&shop, &mut host, "\"streaming\"", 1);
+        shop.wait_streaming(&mut host, 1).unwrap();
         let other = |host: &mut Host, id: u64, number: u64| {
             shop.source(&format!("INSERT INTO others VALUES ({id}, {id}, 0, 'raw')"))
                 .unwrap();
@@ -261,21 +255,25 @@ routes:
         insert(&shop, 1, 1);
         wait_tag(&shop, &mut host, 1, 1);
         other(&mut host, 1, 1);
-        install(&shop, &wide_trapping_tagger(2, TAG, TOO_LONG).unwrap());
-        wait_log(&shop, &mut host, "a new version of the route's plugins counts", 2);
+        shop.install("tagger", &wide_trapping_tagger(2, TAG, TOO_LONG).unwrap())
+            .unwrap();
+        shop.wait_said(&mut host, "a new version of the route's plugins counts", 2)
+            .unwrap();
         for id in 2..=22 {
             other(&mut host, id, 2);
         }
         if passed {
-            wait_log(&shop, &mut host, "has passed its probation", 1);
+            shop.wait_said(&mut host, "has passed its probation", 1).unwrap();
         }
         // Only events has a row that it breaks on.
         insert_wide(&shop, 1_000);
         wait_tag(&shop, &mut host, 1_000, 1);
-        wait_log(&shop, &mut host, "the new version broke on its probation", 1);
+        shop.wait_said(&mut host, "the new version broke on its probation", 1)
+            .unwrap();
         if passed {
             // Where nothing waits for it, the version before is started anew.
-            wait_log(&shop, &mut host, "a new version of the route's plugins counts", 3);
+            shop.wait_said(&mut host, "a new version of the route's plugins counts", 3)
+                .unwrap();
         }
         other(&mut host, 30, 1);
         insert(&shop, 2_000, 5);

@@ -9,16 +9,11 @@ const TABLES: &str = "
 ";
 
 fn pipeline(shop: &Shop, port: u16, tables: &str, rest: &str) -> String {
-    shop.pipeline_of(tables, rest)
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"))
+    Shop::with_console(&shop.pipeline_of(tables, rest), port)
 }
 
 fn routes(tables: &str) -> String {
     format!("routes:\n  - {{ tables: [{tables}], sinks: [warehouse] }}")
-}
-
-fn write(shop: &Shop, text: &str) {
-    std::fs::write(shop.folder().join("pipeline.yaml"), text).unwrap();
 }
 
 /// A change of `first` arrives: the pipeline streams.
@@ -44,7 +39,7 @@ fn h4_tables_and_plugins_come_and_go_without_a_restart() {
 
     // A table more, by SIGHUP.
     let both = "public.first, public.second";
-    write(&shop, &pipeline(&shop, port, both, &routes(both)));
+    shop.write(&pipeline(&shop, port, both, &routes(both))).unwrap();
     host.signal(libc::SIGHUP).unwrap();
     shop.wait_target(&mut host, "SELECT count(*) FROM second", "100")
         .unwrap();
@@ -57,8 +52,9 @@ fn h4_tables_and_plugins_come_and_go_without_a_restart() {
 routes:
   - { tables: [public.first], sinks: [warehouse] }
   - { tables: [public.people], plugins: [mask_pii], sinks: [warehouse] }";
-    write(&shop, &pipeline(&shop, port, "public.first, public.people", plugin));
-    let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    let changes = shop
+        .reload(&pipeline(&shop, port, "public.first, public.people", plugin))
+        .unwrap();
     for change in [
         "+ table public.people",
         "- table public.second",
@@ -82,11 +78,8 @@ routes:
 
     // A key of the source alone.
     let larger = pipeline(&shop, port, "public.first, public.people", plugin);
-    write(
-        &shop,
-        &larger.replace("    snapshot:", "    max_row: 64MiB\n    snapshot:"),
-    );
-    let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    let larger = larger.replace("    snapshot:", "    max_row: 64MiB\n    snapshot:");
+    let changes = shop.reload(&larger).unwrap();
     assert!(changes.contains("~ source.postgres.max_row"), "{changes}");
     streams(&shop, &mut host, "four");
     host.terminate().unwrap();
@@ -120,16 +113,14 @@ routes:
     let walsender = || shop.source("SELECT active_pid FROM pg_replication_slots").unwrap();
     let connection = walsender();
 
-    write(&shop, &with("id, v", "redact"));
-    let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    let changes = shop.reload(&with("id, v", "redact")).unwrap();
     assert!(changes.contains("~ route public.first"), "{changes}");
     insert(&mut host, 2, "NOT NULL", "!~ '^[0-9a-f]{8,}$'");
     // What the plugin refuses changes nothing, the route's columns included.
-    write(&shop, &with("id", "scramble"));
+    shop.write(&with("id", "scramble")).unwrap();
     Host::verb_of(shop.folder(), &["reload"], 2).unwrap();
     insert(&mut host, 3, "NOT NULL", "!~ '^[0-9a-f]{8,}$'");
-    write(&shop, &with("id", "hash"));
-    Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    shop.reload(&with("id", "hash")).unwrap();
     insert(&mut host, 4, "NULL", "~ '^[0-9a-f]{8,}$'");
 
     assert_eq!(walsender(), connection, "{}", host.log());
@@ -159,21 +150,14 @@ fn what_a_start_would_refuse_changes_nothing() {
         (first.replace("name: shop", "name: mall"), "HTTP status 404"),
     ];
     for (file, text) in refused {
-        write(&shop, &file);
+        shop.write(&file).unwrap();
         let (_, said) = Host::verb_of(shop.folder(), &["reload"], 2).unwrap();
         assert!(said.contains(text), "{said}");
     }
     // Nothing of a file that can't be read counts either.
-    write(&shop, "name: shop\nsource: {}\n");
+    shop.write("name: shop\nsource: {}\n").unwrap();
     host.signal(libc::SIGHUP).unwrap();
-    shop.wait_for(&mut host, "it is told", || {
-        Ok(host_log(&shop).contains("pipeline.yaml isn't taken up"))
-    })
-    .unwrap();
+    shop.wait_said(&mut host, "pipeline.yaml isn't taken up", 1).unwrap();
     streams(&shop, &mut host, "two");
     host.terminate().unwrap();
-}
-
-fn host_log(shop: &Shop) -> String {
-    std::fs::read_to_string(shop.folder().join("log")).unwrap_or_default()
 }

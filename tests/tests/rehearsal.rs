@@ -15,12 +15,6 @@ const TWO_AT_ONCE: &str = r#"{"table":"events","columns":[{"name":"id","type":"b
 {"op":"insert","new":{"id":"2","txn":"1","n":"1"}}
 "#;
 
-fn install(shop: &Shop, module: &[u8]) {
-    let new = shop.folder().join("tagger.wasm.new");
-    std::fs::write(&new, module).unwrap();
-    std::fs::rename(&new, shop.folder().join("tagger.wasm")).unwrap();
-}
-
 fn insert(shop: &Shop, host: &mut Host, id: u64, number: u64) {
     shop.source(&format!("INSERT INTO events VALUES ({id}, {id}, 0, 'raw')"))
         .unwrap();
@@ -30,9 +24,8 @@ fn insert(shop: &Shop, host: &mut Host, id: u64, number: u64) {
 
 /// Waits for a refusal in the log that has all of the words.
 fn wait_refused(shop: &Shop, host: &mut Host, words: &[&str]) {
-    let path = shop.folder().join("log");
     shop.wait_for(host, &words.join(", "), || {
-        let log = std::fs::read_to_string(&path)?;
+        let log = shop.log();
         let mut refusals = log
             .lines()
             .filter(|line| line.contains("the changed plugin is refused"));
@@ -47,13 +40,13 @@ fn a_version_that_breaks_on_a_golden_sample_never_takes_over() {
     let samples = shop.folder().join("tagger.samples");
     std::fs::create_dir(&samples).unwrap();
     std::fs::write(samples.join("two_at_once.jsonl"), TWO_AT_ONCE).unwrap();
-    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    shop.install("tagger", &tagger(1, TAG, ABI).unwrap()).unwrap();
     let pipeline = shop.pipeline_of("public.events", REST);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     insert(&shop, &mut host, 1, 1);
 
     // All that came so far came one by one, so that the real batches say nothing of it.
-    install(&shop, &trapping_tagger(2, TAG, 2).unwrap());
+    shop.install("tagger", &trapping_tagger(2, TAG, 2).unwrap()).unwrap();
     let why = ["two_at_once.jsonl", "an order without tax id", "src/lib.rs:42:9"];
     wait_refused(&shop, &mut host, &why);
     insert(&shop, &mut host, 2, 1);
@@ -61,7 +54,7 @@ fn a_version_that_breaks_on_a_golden_sample_never_takes_over() {
     // Samples that nobody can read are no samples: that is said, with the line.
     let damaged = samples.join("damaged.jsonl");
     std::fs::write(&damaged, "{\"op\":\"insert\",\"new\":{}}\n").unwrap();
-    install(&shop, &tagger(3, TAG, ABI).unwrap());
+    shop.install("tagger", &tagger(3, TAG, ABI).unwrap()).unwrap();
     wait_refused(
         &shop,
         &mut host,
@@ -71,12 +64,9 @@ fn a_version_that_breaks_on_a_golden_sample_never_takes_over() {
 
     // One that takes them is taken.
     std::fs::remove_file(&damaged).unwrap();
-    install(&shop, &tagger(4, TAG, ABI).unwrap());
-    let path = shop.folder().join("log");
-    shop.wait_for(&mut host, "the version that takes the samples counts", || {
-        Ok(std::fs::read_to_string(&path)?.contains("a new version of the route's plugins counts"))
-    })
-    .unwrap();
+    shop.install("tagger", &tagger(4, TAG, ABI).unwrap()).unwrap();
+    shop.wait_said(&mut host, "a new version of the route's plugins counts", 1)
+        .unwrap();
     insert(&shop, &mut host, 4, 4);
     host.terminate().unwrap();
 }
@@ -88,8 +78,8 @@ fn a_version_is_listed_while_it_is_tried() {
     let port = free_port().unwrap();
     let rest = REST.replace("tagger.wasm }", "tagger.wasm, limits: { time: 3s } }");
     let pipeline = shop.pipeline_of("public.events", &rest);
-    let pipeline = pipeline.replace("console: off", &format!("console: 127.0.0.1:{port}"));
-    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    let pipeline = Shop::with_console(&pipeline, port);
+    shop.install("tagger", &tagger(1, TAG, ABI).unwrap()).unwrap();
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     insert(&shop, &mut host, 1, 1);
     let plugin = || {
@@ -100,7 +90,7 @@ fn a_version_is_listed_while_it_is_tried() {
     assert!(plugin().unwrap()["candidate"].is_null());
 
     // It is given three seconds of the processor's time for its start.
-    install(&shop, &looping_tagger(2, TAG).unwrap());
+    shop.install("tagger", &looping_tagger(2, TAG).unwrap()).unwrap();
     let mut candidate = serde_json::Value::Null;
     shop.wait_for(&mut host, "the version is tried", || {
         candidate = plugin()?["candidate"].clone();
@@ -135,9 +125,9 @@ routes:
             routes.map(of).concat()
         );
         let text = shop.pipeline_of("public.events, public.others", &rest);
-        text.replace("console: off", &format!("console: 127.0.0.1:{port}"))
+        Shop::with_console(&text, port)
     };
-    install(&shop, &tagger(1, TAG, ABI).unwrap());
+    shop.install("tagger", &tagger(1, TAG, ABI).unwrap()).unwrap();
     std::fs::copy(shop.folder().join("tagger.wasm"), shop.folder().join("events.wasm")).unwrap();
     let mut host = Host::run(shop.folder(), &pipeline(["events", "others"])).unwrap();
     let other = |host: &mut Host, id: u64, number: u64| {
@@ -154,20 +144,13 @@ routes:
 
     // With something that needs another session.
     let turned = pipeline(["others", "events"]).replace("lanes: 2", "lanes: 1");
-    std::fs::write(shop.folder().join("pipeline.yaml"), turned).unwrap();
-    let (changes, _) = Host::verb_of(shop.folder(), &["reload"], 0).unwrap();
+    let changes = shop.reload(&turned).unwrap();
     assert!(changes.contains("~ lanes"), "{changes}");
-    let path = shop.folder().join("log");
-    shop.wait_for(&mut host, "it streams again", || {
-        Ok(std::fs::read_to_string(&path)?.matches("\"streaming\"").count() == 2)
-    })
-    .unwrap();
+    shop.wait_streaming(&mut host, 2).unwrap();
     // It would break on the hundred of events.
-    install(&shop, &trapping_tagger(2, TAG, 50).unwrap());
-    shop.wait_for(&mut host, "the new version counts", || {
-        Ok(std::fs::read_to_string(&path)?.contains("a new version of the route's plugins counts"))
-    })
-    .unwrap();
+    shop.install("tagger", &trapping_tagger(2, TAG, 50).unwrap()).unwrap();
+    shop.wait_said(&mut host, "a new version of the route's plugins counts", 1)
+        .unwrap();
     other(&mut host, 2, 2);
     host.terminate().unwrap();
 }

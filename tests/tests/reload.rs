@@ -29,41 +29,26 @@ plugins:
 routes:
   - { tables: [public.events], plugins: [tagger], sinks: [warehouse, feed] }";
 
-/// Puts a module in place as careful tools do: whole, by a rename.
-fn install(shop: &Shop, module: &[u8]) {
-    let new = shop.folder().join("tagger.wasm.new");
-    std::fs::write(&new, module).unwrap();
-    std::fs::rename(&new, shop.folder().join("tagger.wasm")).unwrap();
-}
-
 fn wait_for_tag(shop: &Shop, host: &mut Host, number: u64) {
     let there = format!("SELECT EXISTS (SELECT FROM events WHERE tag = '{}')", tag(number));
     shop.wait_target(host, &there, "t").unwrap();
 }
 
 fn wait_refused(shop: &Shop, host: &mut Host, times: usize) {
-    let path = shop.folder().join("log");
-    shop.wait_for(host, "the module is refused", || {
-        let log = std::fs::read_to_string(&path)?;
-        let refused = log
-            .lines()
-            .filter(|line| line.contains("the changed plugin is refused"));
-        Ok(refused.count() == times)
-    })
-    .unwrap();
+    shop.wait_said(host, "the changed plugin is refused", times).unwrap();
 }
 
 #[test]
 fn p22_two_hundred_reloads_under_load() {
     let shop = Shop::with(TABLES).unwrap();
     let pipeline = shop.pipeline_of("public.events", REST);
-    install(&shop, &tagger(0, TAG, ABI).unwrap());
+    shop.install("tagger", &tagger(0, TAG, ABI).unwrap()).unwrap();
     let load = Load::start(&shop.cluster);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     wait_for_tag(&shop, &mut host, 0);
     let mut flat = Flat::default();
     for number in 1..=VERSIONS {
-        install(&shop, &tagger(number, TAG, ABI).unwrap());
+        shop.install("tagger", &tagger(number, TAG, ABI).unwrap()).unwrap();
         if KILLED_AT.contains(&number) {
             host.kill().unwrap();
             host = Host::run(shop.folder(), &pipeline).unwrap();
@@ -73,11 +58,11 @@ fn p22_two_hundred_reloads_under_load() {
             flat.sample(host.pid(), &shop.folder().join(".rowmill")).unwrap();
         }
         if number == GARBAGE_AT {
-            install(&shop, b"\0asm garbage");
+            shop.install("tagger", b"\0asm garbage").unwrap();
             wait_refused(&shop, &mut host, 1);
         }
         if number == FOREIGN_AT {
-            install(&shop, &tagger(99_999, TAG, 0x2_0000).unwrap());
+            shop.install("tagger", &tagger(99_999, TAG, 0x2_0000).unwrap()).unwrap();
             wait_refused(&shop, &mut host, 2);
         }
     }

@@ -5,12 +5,12 @@ use rowmill_tests::{Host, LONG, Lines, Shop, Writers, free_port, wait_until};
 
 /// The shop's pipeline into the target and a file, with a console.
 fn pipeline(shop: &Shop, port: u16) -> String {
-    shop.pipeline_of(
+    let pipeline = shop.pipeline_of(
         "public.orders, public.customers",
         "routes:
   - { tables: [public.orders, public.customers], sinks: [warehouse, feed] }",
-    )
-    .replace("console: off", &format!("console: 127.0.0.1:{port}"))
+    );
+    Shop::with_console(&pipeline, port)
 }
 
 fn resync(shop: &Shop, table: &str) -> Result<()> {

@@ -30,7 +30,7 @@ fn h3_h13_sigterm_drains_and_a_second_host_is_refused() {
     writers.stop().unwrap();
     shop.wait_equal(&mut host).unwrap();
     host.terminate().unwrap();
-    let log = std::fs::read_to_string(shop.folder().join("log")).unwrap();
+    let log = shop.log();
     assert!(!log.contains("\"level\":\"ERROR\""), "{log}");
 }
 
@@ -40,19 +40,12 @@ fn stuck<T>(pipeline: impl Fn(&Shop) -> String, then: impl FnOnce(&mut Host) -> 
     let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
     shop.source("INSERT INTO orders (id) VALUES (1)").unwrap();
     shop.wait_target(&mut host, "SELECT count(*) FROM orders", "1").unwrap();
-    let told = std::thread::scope(|scope| {
-        scope.spawn(|| shop.target("BEGIN; LOCK TABLE orders; SELECT pg_sleep(300)"));
-        let locked =
-            "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'orders'::regclass";
-        shop.wait_target(&mut host, locked, "1").unwrap();
-        shop.source("INSERT INTO orders (id) VALUES (2)").unwrap();
-        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass";
-        shop.wait_target(&mut host, waiting, "1").unwrap();
-        let told = then(&mut host);
-        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)'";
-        shop.target(cancel).unwrap();
-        told
-    });
+    let held = shop.cluster.hold("target", "LOCK TABLE orders").unwrap();
+    shop.source("INSERT INTO orders (id) VALUES (2)").unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass";
+    shop.wait_target(&mut host, waiting, "1").unwrap();
+    let told = then(&mut host);
+    held.release().unwrap();
     // Nothing was lost by it.
     let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
     shop.wait_target(&mut host, "SELECT count(*) FROM orders", "2").unwrap();
@@ -85,22 +78,12 @@ fn h3_a_signal_ends_a_start_that_the_server_holds_up() {
     let pipeline = shop.pipeline().replace(&format!("{{ url: {url} }}"), &makes);
     // The slot is there: making one would wait for the lock's transaction itself.
     Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
-    let ended = std::thread::scope(|scope| {
-        scope.spawn(|| shop.source("BEGIN; LOCK TABLE pg_extension; SELECT pg_sleep(300)"));
-        let locks = |granted: &str| {
-            let locks =
-                format!("SELECT count(*) FROM pg_locks WHERE {granted} AND relation = 'pg_extension'::regclass");
-            wait_until(granted, LONG, || Ok((shop.source(&locks)? == "1").then_some(()))).unwrap();
-        };
-        locks("granted");
-        let mut host = Host::start(shop.folder(), &pipeline, &["run"]).unwrap();
-        locks("NOT granted");
-        host.signal(libc::SIGTERM).unwrap();
-        let ended = host.wait(Duration::from_secs(15));
-        let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)'";
-        shop.source(cancel).unwrap();
-        ended.unwrap()
-    });
+    let _held = shop.cluster.hold("source", "LOCK TABLE pg_extension").unwrap();
+    let mut host = Host::start(shop.folder(), &pipeline, &["run"]).unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pg_extension'::regclass";
+    shop.cluster.wait_sql("source", waiting, "1").unwrap();
+    host.signal(libc::SIGTERM).unwrap();
+    let ended = host.wait(Duration::from_secs(15)).unwrap();
     assert_eq!(ended.code(), Some(0));
 }
 

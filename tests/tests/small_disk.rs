@@ -22,16 +22,11 @@ fn h7_a_session_that_begins_on_a_full_disk_waits_for_room() {
     shop.wait_equal(&mut host).unwrap();
     disk.fill().unwrap();
     let writers = Writers::start(&shop.cluster, "source", 1, 5).unwrap();
-    shop.wait_for(&mut host, "it is told", || {
-        Ok(says(&shop, "no room to store the position"))
-    })
-    .unwrap();
+    shop.wait_said(&mut host, "no room to store the position", 1).unwrap();
     shop.source("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
         .unwrap();
-    shop.wait_for(&mut host, "the session is tried again", || {
-        Ok(says(&shop, "the session ended and is begun again"))
-    })
-    .unwrap();
+    shop.wait_said(&mut host, "the session ended and is begun again", 1)
+        .unwrap();
     // Not a condition: this is how long the disk happens to be full.
     std::thread::sleep(std::time::Duration::from_secs(2));
     host.must_run().unwrap();
@@ -91,10 +86,7 @@ fn h7_calls_that_find_no_room_for_the_state_are_tried_again() {
     };
     let before = acknowledged();
     insert(2);
-    shop.wait_for(&mut host, "it is told", || {
-        Ok(says(&shop, "no room to store the position"))
-    })
-    .unwrap();
+    shop.wait_said(&mut host, "no room to store the position", 1).unwrap();
     // Rows go on meanwhile.
     shop.wait_equal(&mut host).unwrap();
     assert!(injection.injected() > 0, "{:?}", injection.calls());
@@ -133,20 +125,14 @@ fn k8_calls_that_find_no_room_for_a_file_are_tried_again() {
         return println!("skipped: no strace, or this user may not trace");
     };
     insert(2);
-    shop.wait_for(&mut host, "it is told", || {
-        Ok(says(&shop, "the sink failed and is opened again"))
-    })
-    .unwrap();
+    shop.wait_said(&mut host, "the sink failed and is opened again", 1)
+        .unwrap();
     assert!(injection.injected() > 0, "{:?}", injection.calls());
     drop(injection);
     insert(3);
     has(&mut host, 3);
     host.terminate().unwrap();
     Lines::read(&feed).unwrap().streamed_once().unwrap();
-}
-
-fn says(shop: &Shop, words: &str) -> bool {
-    std::fs::read_to_string(shop.folder().join("log")).is_ok_and(|log| log.contains(words))
 }
 
 /// S46: the target takes nothing, so that the slot holds WAL until the server's disk is full and the server goes down.
@@ -169,10 +155,7 @@ fn s46_the_servers_disk_is_full_of_what_our_slot_holds() {
     source.script("source", SHOP).unwrap();
     let shop = Shop::new().unwrap();
     let port = free_port().unwrap();
-    let pipeline = shop
-        .pipeline()
-        .replace(&shop.cluster.url("source"), &source.url("source"))
-        .replace("console: off", &format!("console: 127.0.0.1:{port}"));
+    let pipeline = Shop::with_console(&shop.at(&source, &shop.pipeline()), port);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     let insert = |id: u32| source.sql("source", &format!("INSERT INTO customers VALUES ({id}, 'a', 'b', 'c')"));
     let arrived = |host: &mut Host, ids: &str| {
@@ -182,56 +165,47 @@ fn s46_the_servers_disk_is_full_of_what_our_slot_holds() {
     insert(1).unwrap();
     arrived(&mut host, "1");
 
-    std::thread::scope(|scope| {
-        scope.spawn(|| shop.target("BEGIN; LOCK TABLE customers; SELECT pg_sleep(300)"));
-        let locked =
-            "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = 'customers'::regclass";
-        shop.wait_target(&mut host, locked, "1").unwrap();
-        insert(2).unwrap();
-        let switch = || {
-            source.sql(
-                "source",
-                "INSERT INTO orders (id) VALUES (0); DELETE FROM orders; SELECT pg_switch_wal()",
-            )
+    let held = shop.cluster.hold("target", "LOCK TABLE customers").unwrap();
+    insert(2).unwrap();
+    let switch = || {
+        source.sql(
+            "source",
+            "INSERT INTO orders (id) VALUES (0); DELETE FROM orders; SELECT pg_switch_wal()",
+        )
+    };
+    for _ in 0..4 {
+        switch().unwrap();
+    }
+    shop.wait_for(&mut host, "the metrics show who holds the WAL", || {
+        let (_, text) = get(port, "/metrics")?;
+        let of = |line: &str| {
+            line.strip_prefix("rowmill_slot_retained_bytes")?
+                .rsplit(' ')
+                .next()?
+                .parse::<f64>()
+                .ok()
         };
-        for _ in 0..4 {
-            switch().unwrap();
-        }
-        shop.wait_for(&mut host, "the metrics show who holds the WAL", || {
-            let (_, text) = get(port, "/metrics")?;
-            let of = |line: &str| {
-                line.strip_prefix("rowmill_slot_retained_bytes")?
-                    .rsplit(' ')
-                    .next()?
-                    .parse::<f64>()
-                    .ok()
-            };
-            Ok(text
-                .lines()
-                .find_map(of)
-                .is_some_and(|bytes| bytes > 3.0 * SEGMENT_BYTES))
-        })
+        Ok(text
+            .lines()
+            .find_map(of)
+            .is_some_and(|bytes| bytes > 3.0 * SEGMENT_BYTES))
+    })
+    .unwrap();
+    let full = (0..40).find(|_| switch().is_err());
+    assert!(full.is_some(), "the server still has room");
+    let says = |word: &str| source.log().contains(word);
+    wait_until("the server says why", LONG, || {
+        Ok(says("No space left on device").then_some(()))
+    })
+    .unwrap();
+    // It tries to recover, and fails for want of room.
+    wait_until("the server has gone", LONG, || {
+        Ok(source.sql("source", "SELECT 1").is_err().then_some(()))
+    })
+    .unwrap();
+    shop.wait_said(&mut host, "the session ended and is begun again", 1)
         .unwrap();
-        let full = (0..40).find(|_| switch().is_err());
-        assert!(full.is_some(), "the server still has room");
-        let says = |word: &str| source.log().contains(word);
-        wait_until("the server says why", LONG, || {
-            Ok(says("No space left on device").then_some(()))
-        })
-        .unwrap();
-        // It tries to recover, and fails for want of room.
-        wait_until("the server has gone", LONG, || {
-            Ok(source.sql("source", "SELECT 1").is_err().then_some(()))
-        })
-        .unwrap();
-        let told = || std::fs::read_to_string(shop.folder().join("log"));
-        shop.wait_for(&mut host, "it is told", || {
-            Ok(told()?.contains("the session ended and is begun again"))
-        })
-        .unwrap();
-        shop.target("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)'")
-            .unwrap();
-    });
+    held.release().unwrap();
     source.disk().unwrap().resize(4 * DISK_BYTES).unwrap();
     wait_until("the server is back", LONG, || match source.sql("source", "SELECT 1") {
         Ok(_) => Ok(Some(())),

@@ -37,13 +37,6 @@ const EXPECTED: [(&str, &str); 2] = [
     ),
 ];
 
-fn install(shop: &Shop, name: &str, module: &[u8]) -> Result<()> {
-    let new = shop.folder().join(format!("{name}.new"));
-    std::fs::write(&new, module)?;
-    std::fs::rename(&new, shop.folder().join(format!("{name}.wasm")))?;
-    Ok(())
-}
-
 /// Writers of both tables; some of their transactions roll back.
 fn load(shop: &Shop) -> Load {
     Load::of(&shop.cluster, |writer| {
@@ -74,8 +67,8 @@ fn pipeline(shop: &Shop) -> String {
 
 /// Runs it once on the empty tables, so that nothing is left to be copied.
 fn begin(shop: &Shop) -> Result<()> {
-    install(shop, "total", &totals(Keeps::State, COLUMNS, 1)?)?;
-    install(shop, "by_customer", &totals(Keeps::Entries, COLUMNS, 1)?)?;
+    shop.install("total", &totals(Keeps::State, COLUMNS, 1)?)?;
+    shop.install("by_customer", &totals(Keeps::Entries, COLUMNS, 1)?)?;
     Host::verb(shop.folder(), &pipeline(shop), &["run", "--once"], 0)?;
     Ok(())
 }
@@ -146,26 +139,22 @@ fn a_new_version_takes_over_with_the_state() {
     begin(&shop).unwrap();
     let load = load(&shop);
     let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
-    let log = shop.folder().join("log");
-    let says = |text: &'static str| {
-        let log = log.clone();
-        move || Ok(std::fs::read_to_string(&log)?.contains(text))
-    };
     shop.wait_target(&mut host, "SELECT count(*) > 20 FROM orders", "t")
         .unwrap();
-    install(&shop, "total", &totals(Keeps::State, COLUMNS, 2).unwrap()).unwrap();
-    shop.wait_for(&mut host, "version 2 runs", says("the plugin was reloaded"))
+    shop.install("total", &totals(Keeps::State, COLUMNS, 2).unwrap())
         .unwrap();
+    shop.wait_said(&mut host, "the plugin was reloaded", 1).unwrap();
     let passed = "the new version of the route's plugins has passed its probation";
-    shop.wait_for(&mut host, "version 2 is trusted", says(passed)).unwrap();
+    shop.wait_said(&mut host, passed, 1).unwrap();
     let rows = shop.target("SELECT count(*) + 20 FROM orders").unwrap();
     let more = format!("SELECT count(*) > {rows} FROM orders");
     shop.wait_target(&mut host, &more, "t").unwrap();
     // Its state is of version 2 now, and what version 1 had is gone: version 1 is refused, and version 2 goes on.
-    install(&shop, "total", &totals(Keeps::State, COLUMNS, 1).unwrap()).unwrap();
-    shop.wait_for(&mut host, "version 1 is refused", says("the changed plugin is refused"))
+    shop.install("total", &totals(Keeps::State, COLUMNS, 1).unwrap())
         .unwrap();
-    install(&shop, "total", &totals(Keeps::State, COLUMNS, 2).unwrap()).unwrap();
+    shop.wait_said(&mut host, "the changed plugin is refused", 1).unwrap();
+    shop.install("total", &totals(Keeps::State, COLUMNS, 2).unwrap())
+        .unwrap();
     host.kill().unwrap();
     let mut host = Host::run(shop.folder(), &pipeline(&shop)).unwrap();
     load.stop();

@@ -38,7 +38,7 @@ impl Stage {
     /// A pipeline that isn't running yet, with its slot.
     fn with(tables: &str, plugin: &str, module: &[u8]) -> Self {
         let shop = Shop::with(tables).unwrap();
-        let console = format!("127.0.0.1:{}", free_port().unwrap());
+        let port = free_port().unwrap();
         let rest = format!(
             "reload: {{ settle: 0ms, interval: 0ms, probation: 300s, probation_batches: 1000000 }}
 plugins:
@@ -46,15 +46,14 @@ plugins:
 routes:
   - {{ tables: [public.payments], plugins: [totals], sinks: [warehouse] }}"
         );
-        let pipeline = shop.pipeline_of("public.payments", &rest);
-        let pipeline = pipeline.replace("console: off", &format!("console: {console}"));
+        let pipeline = Shop::with_console(&shop.pipeline_of("public.payments", &rest), port);
         std::fs::write(shop.folder().join("totals.wasm"), module).unwrap();
         Host::verb(shop.folder(), &pipeline, &["run", "--once"], 0).unwrap();
         Self {
             shop,
             pipeline,
             host: None,
-            console,
+            console: format!("127.0.0.1:{port}"),
         }
     }
 
@@ -64,16 +63,12 @@ routes:
     }
 
     fn install(&mut self, module: &[u8], times: usize) {
-        let new = self.shop.folder().join("totals.wasm.new");
-        std::fs::write(&new, module).unwrap();
-        std::fs::rename(&new, self.shop.folder().join("totals.wasm")).unwrap();
+        self.shop.install("totals", module).unwrap();
         self.wait_log("a new version of the route's plugins counts", times);
     }
 
     fn wait_log(&mut self, words: &str, times: usize) {
-        let path = self.shop.folder().join("log");
-        let said = || Ok(std::fs::read_to_string(&path)?.matches(words).count() >= times);
-        self.shop.wait_for(self.host.as_mut().unwrap(), words, said).unwrap();
+        self.shop.wait_said(self.host.as_mut().unwrap(), words, times).unwrap();
     }
 
     /// One change of each account.
@@ -99,7 +94,7 @@ routes:
 
     fn list(&self) -> String {
         let command = ["plugin", "list", "--console", &self.console];
-        Host::command(self.shop.folder(), &command, 0).unwrap().0
+        Host::verb_of(self.shop.folder(), &command, 0).unwrap().0
     }
 }
 
@@ -144,7 +139,7 @@ fn somebody_may_go_back_to_a_version_whose_state_is_older() {
     stage.pay(6);
     stage.wait_right();
     let command = ["plugin", "rollback", "totals", "--console", &stage.console];
-    let (told, _) = Host::command(stage.shop.folder(), &command, 0).unwrap();
+    let (told, _) = Host::verb_of(stage.shop.folder(), &command, 0).unwrap();
     assert!(told.contains("again"), "{told}");
     stage.pay(7);
     stage.wait_right();
@@ -166,7 +161,7 @@ fn a_way_back_that_is_refused_is_none_for_the_next_start_either() {
     stage.pay(6);
     stage.wait_right();
     let command = ["plugin", "rollback", "totals", "--console", &stage.console];
-    let (_, refused) = Host::command(stage.shop.folder(), &command, 5).unwrap();
+    let (_, refused) = Host::verb_of(stage.shop.folder(), &command, 5).unwrap();
     assert!(refused.contains("newer version"), "{refused}");
     stage.pay(7);
     stage.wait_right();

@@ -5,7 +5,6 @@ use rowmill::snapshot::TableCopy;
 use rowmill_tests::{Cluster, LONG, wait_until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio_postgres::Client;
 
 const LOG: &str = "
     CREATE TABLE log (a int, b text);
@@ -37,15 +36,12 @@ fn wait_for(world: &World, what: &str, count: usize, of: &str) {
 
 /// Nobody cuts the table before two connections are there, so that each gets a part.
 fn start(cluster: Cluster, log: &TableCopy) -> World {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let lock: Client = runtime.block_on(connect(cluster.url("postgres"))).unwrap();
-    let statements = "BEGIN; LOCK TABLE public.log IN ACCESS EXCLUSIVE MODE";
-    runtime.block_on(lock.batch_execute(statements)).unwrap();
+    let held = cluster.hold("postgres", "LOCK TABLE log").unwrap();
     let world = World::start(cluster, vec![log.clone()], 2, 100);
     let are_there =
         "application_name = 'rowmill' AND (wait_event_type = 'Lock' OR query LIKE 'SET statement_timeout%')";
     wait_for(&world, "two connections are there", 2, are_there);
-    runtime.block_on(lock.batch_execute("COMMIT")).unwrap();
+    held.release().unwrap();
     world
 }
 

@@ -1,6 +1,6 @@
 //! Rows that can't be read again for now, as others have a lock on their table.
 
-use crate::world::{World, connect, table};
+use crate::world::{World, table};
 use rowmill_tests::Cluster;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,11 +30,7 @@ fn a_lock_on_one_table_holds_up_no_other() {
         cluster.sql("postgres", statement).unwrap();
     }
     let tables = ["locked", "other"].map(|name| table(&cluster, name, &["id"]));
-    let holder = tokio::runtime::Runtime::new().unwrap();
-    let lock = holder.block_on(connect(cluster.url("postgres"))).unwrap();
-    holder
-        .block_on(lock.batch_execute("BEGIN; LOCK TABLE public.locked IN ACCESS EXCLUSIVE MODE"))
-        .unwrap();
+    let held = cluster.hold("postgres", "LOCK TABLE locked").unwrap();
     let mut world = World::start(cluster, tables.to_vec(), 2, 10);
     let (free, stuck) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let release = {
@@ -45,7 +41,7 @@ fn a_lock_on_one_table_holds_up_no_other() {
                 std::thread::sleep(Duration::from_millis(20));
             }
             stuck.store(!free.load(Ordering::SeqCst), Ordering::SeqCst);
-            holder.block_on(lock.batch_execute("ROLLBACK")).unwrap();
+            held.release().unwrap();
         })
     };
     let [locked, other] = tables.each_ref().map(|table| table.relation.oid);
@@ -77,16 +73,12 @@ fn a_unit_waits_for_its_rows() {
         cluster.sql("postgres", statement).unwrap();
     }
     let items = table(&cluster, "items", &["id"]);
-    let holder = tokio::runtime::Runtime::new().unwrap();
-    let lock = holder.block_on(connect(cluster.url("postgres"))).unwrap();
     let mut world = World::start(cluster, vec![items.clone()], 1, 10);
     let read =
         "SELECT count(*) > 0 FROM pg_stat_activity WHERE state = 'idle' AND query LIKE 'BEGIN ISOLATION%COPY%items%'";
-    while world.cluster.sql("postgres", read).unwrap() != "t" {}
+    world.cluster.wait_sql("postgres", read, "t").unwrap();
     world.cluster.sql("postgres", "UPDATE items SET n = 1").unwrap();
-    holder
-        .block_on(lock.batch_execute("BEGIN; LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE"))
-        .unwrap();
+    let mut held = world.cluster.hold("postgres", "LOCK TABLE items").unwrap();
     world.stream(i32::MAX);
     let begun = std::time::Instant::now();
     while begun.elapsed() < Duration::from_secs(1) {
@@ -99,9 +91,8 @@ fn a_unit_waits_for_its_rows() {
         world.merger.is_copying(items.relation.oid),
         "the first one lacks its rows"
     );
-    holder
-        .block_on(lock.batch_execute("UPDATE public.items SET n = 2 WHERE id % 2 = 0; COMMIT"))
-        .unwrap();
+    held.run("UPDATE items SET n = 2 WHERE id % 2 = 0").unwrap();
+    held.commit().unwrap();
     while !world.merger.is_done() {
         world.stream(i32::MAX);
         world.boundary();

@@ -405,18 +405,11 @@ fn a_commit_that_is_streamed_before_it_is_visible_is_waited_for() {
     let tables = vec![table(&cluster, "first", &["id"]), second.clone()];
     let url = cluster.url("postgres");
     let blocker = tokio::runtime::Runtime::new().unwrap();
-    let lock = blocker.block_on(connect(url.clone())).unwrap();
-    blocker
-        .block_on(lock.batch_execute("BEGIN; LOCK TABLE public.first IN ACCESS EXCLUSIVE MODE"))
-        .unwrap();
+    let held = cluster.hold("postgres", "LOCK TABLE first").unwrap();
     let mut world = World::start(cluster, tables, 1, 10);
     let until = |world: &World, condition: &str| {
-        while world
-            .cluster
-            .sql("postgres", &format!("SELECT count(*) > 0 FROM {condition}"))
-            .unwrap()
-            != "t"
-        {}
+        let holds = format!("SELECT count(*) > 0 FROM {condition}");
+        world.cluster.wait_sql("postgres", &holds, "t").unwrap();
     };
     until(&world, "pg_locks WHERE NOT granted AND relation = 'first'::regclass");
     for statement in [
@@ -435,7 +428,7 @@ fn a_commit_that_is_streamed_before_it_is_visible_is_waited_for() {
     let change = blocker.spawn(async move { writer.batch_execute(change).await });
     until(&world, "pg_stat_activity WHERE wait_event = 'SyncRep'");
     while !world.stream(i32::MAX) {}
-    blocker.block_on(lock.batch_execute("ROLLBACK")).unwrap();
+    held.release().unwrap();
     let release = blocker.spawn(async move {
         let client = connect(url).await.unwrap();
         // The unit has been read by then, and nobody saw the change.

@@ -34,16 +34,8 @@ impl Consumer {
             .spawn()
             .unwrap();
         let consumer = Self(child);
-        while cluster
-            .sql(
-                "postgres",
-                "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'",
-            )
-            .unwrap()
-            != "1"
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let streams = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+        cluster.wait_sql("postgres", streams, "1").unwrap();
         consumer
     }
 

@@ -24,7 +24,7 @@ use std::time::{Duration as Time, Instant};
 
 /// By when a fault is told. The limit is 100 ms of CPU time, and ten times that by the clock on the wall; the rest is
 /// for a machine that is busy.
-const TOLD_WITHIN: Time = Time::from_secs(5);
+pub(super) const TOLD_WITHIN: Time = Time::from_secs(5);
 
 fn read(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

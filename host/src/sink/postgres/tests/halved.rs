@@ -1,6 +1,6 @@
 //! Rows that are applied in parts, as the target refuses one of them, and then meet something else.
 
-use super::relaxed::{holding, until};
+use super::relaxed::until;
 use super::*;
 
 /// Of `orders` a change meets another row; nothing would stop a row of the others from coming twice.
@@ -82,7 +82,7 @@ async fn a_lock_that_is_waited_for_too_long_leaves_every_row_once() {
     let known = known.insert(&tables[3], &[text("3"), text("n"), text("3")]);
     deliver(&mut sink, &known.delivery(1)).await;
 
-    let held = holding(&cluster, "LOCK TABLE notes IN EXCLUSIVE MODE").await;
+    let held = cluster.hold("postgres", "LOCK TABLE notes IN EXCLUSIVE MODE").unwrap();
     let since = cluster.sql("postgres", "SELECT now()").unwrap();
     let writing = tokio::spawn(async move {
         let written = applied(&mut sink, &two_transactions(&tables).delivery(2)).await;

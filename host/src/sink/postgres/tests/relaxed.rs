@@ -74,20 +74,13 @@ pub(super) async fn connected(cluster: &Cluster) -> tokio_postgres::Client {
     client
 }
 
-/// A session that holds what `lock` says until it is dropped.
-pub(super) async fn holding(cluster: &Cluster, lock: &str) -> tokio_postgres::Client {
-    let client = connected(cluster).await;
-    client.batch_execute(&format!("BEGIN; {lock}")).await.unwrap();
-    client
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn three_connections_write_at_the_same_time() {
     let cluster = Arc::new(target(TABLES));
     let tables = [orders(), events()];
     let (mut sink, _) = open_relaxed(&cluster, Some(3)).await;
     deliver(&mut sink, &delivery(&tables, 1, Part::Whole)).await;
-    let held = holding(&cluster, "LOCK TABLE orders IN EXCLUSIVE MODE").await;
+    let held = cluster.hold("postgres", "LOCK TABLE orders IN EXCLUSIVE MODE").unwrap();
     let writing = tokio::spawn(async move {
         let written = applied(&mut sink, &delivery(&tables, 2, Part::Whole)).await;
         (sink, written)
@@ -104,7 +97,9 @@ async fn three_connections_write_at_the_same_time() {
 async fn cut_off(cluster: &Arc<Cluster>, tables: [Arc<Relation>; 2], part: Part) {
     let (mut sink, _) = open_relaxed(cluster, Some(2)).await;
     deliver(&mut sink, &delivery(&tables, 1, Part::Whole)).await;
-    let held = holding(cluster, "SELECT FROM rowmill.positions FOR UPDATE").await;
+    let held = cluster
+        .hold("postgres", "SELECT FROM rowmill.positions FOR UPDATE")
+        .unwrap();
     let writing = tokio::spawn(async move {
         sink.write(&delivery(&tables, 2, part)).await?;
         sink.flush().await
@@ -268,7 +263,7 @@ async fn connections_do_not_wait_for_each_other_for_ever() {
     let tables = [orders(), events()];
     let (mut sink, _) = open_relaxed(&cluster, Some(2)).await;
     deliver(&mut sink, &delivery(&tables, 1, Part::Whole)).await;
-    let held = holding(&cluster, "LOCK TABLE events IN EXCLUSIVE MODE").await;
+    let held = cluster.hold("postgres", "LOCK TABLE events IN EXCLUSIVE MODE").unwrap();
     let writing = {
         let tables = tables.clone();
         tokio::spawn(async move { (applied(&mut sink, &delivery(&tables, 2, Part::Whole)).await, sink) })

@@ -1,7 +1,7 @@
 //! What meets at the target: relations and routes that lead into one table, values and keys that it sees otherwise than the
 //! source, and others who make the same as the sink.
 
-use super::relaxed::{holding, until};
+use super::relaxed::until;
 use super::*;
 use crate::batch::ReplicaIdentity;
 use std::sync::atomic::Ordering;
@@ -252,7 +252,7 @@ async fn an_identity_that_is_always_generated_stays_what_the_source_has() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_who_make_the_positions_at_once_are_no_reason_to_stop() {
     let cluster = Arc::new(target(CREATE_ORDERS));
-    let other = holding(&cluster, "CREATE SCHEMA rowmill").await;
+    let other = cluster.hold("postgres", "CREATE SCHEMA rowmill").unwrap();
     let url = cluster.url("postgres");
     let opening = tokio::spawn(async move {
         let mut sink = PostgresSink::new(&sink_to(url));
@@ -262,7 +262,7 @@ async fn two_who_make_the_positions_at_once_are_no_reason_to_stop() {
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN \
         (SELECT pid FROM pg_stat_activity WHERE application_name = 'rowmill shop warehouse')";
     until(&cluster, waiting, 1).await;
-    other.batch_execute("COMMIT").await.unwrap();
+    other.commit().unwrap();
     let (mut sink, opened) = opening.await.unwrap();
     assert!(matches!(opened, Err(SinkError::Transient(_))), "{opened:?}");
     sink.open(&context("warehouse")).await.unwrap();

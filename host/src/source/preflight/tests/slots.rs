@@ -2,7 +2,6 @@
 
 use super::*;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 #[tokio::test]
 async fn s20_slots_of_another_database_plugin_or_kind_are_refused() {
@@ -101,13 +100,9 @@ async fn s19_who_has_the_slot_is_named() {
         slot: "taken",
         ..request(&names)
     };
-    let report = loop {
-        let report = run(client, &with).await.unwrap();
-        if !report.problems.is_empty() {
-            break report;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let is_taken = "SELECT active FROM pg_replication_slots WHERE slot_name = 'taken'";
+    cluster.wait_sql("postgres", is_taken, "t").unwrap();
+    let report = run(client, &with).await.unwrap();
     let found = problem(&report, codes::SLOT_ACTIVE);
     let pid = report.slot.as_ref().unwrap().active.as_ref().unwrap().pid;
     let cause = found.cause.as_deref().unwrap();
@@ -140,7 +135,10 @@ async fn s17_a_slot_is_warned_of_before_it_is_lost_and_refused_then() {
     };
     let names = patterns(&["public.orders"]);
     let mut warned = false;
+    // A segment of 16 MiB with each turn.
+    let mut turns = 0..20;
     let report = loop {
+        assert!(turns.next().is_some(), "it isn't lost");
         let report = run(client, &request(&names)).await.unwrap();
         warned |= report.notices.iter().any(|notice| notice.code == codes::SLOT_AT_RISK);
         if !report.problems.is_empty() {
