@@ -237,39 +237,31 @@ pub(crate) fn alike<'s>(
 
 /// Rows of one text of less than 32 bytes, whose marker is always among the first eight of the row.
 #[inline(always)]
-fn alike_of_text(bytes: &[u8], mut at: usize, head: ShortHead, places: &mut [u32]) -> (usize, usize) {
-    /// The longest short head, a marker and 31 bytes.
-    const ROW_MAX: usize = 7 + 1 + 31;
-    /// No row of four begins beyond.
-    const BEGIN_MAX: usize = 127;
+fn alike_of_text(bytes: &[u8], at: usize, head: ShortHead, places: &mut [u32]) -> (usize, usize) {
+    let mut rest = bytes.get(at..).unwrap_or_default();
     let mut found = 0;
     // The head and the marker's kind as one.
     let shift = 8 * head.len;
     let (mask, begins) = (head.mask | 0xe0 << shift, head.word | 0xa0 << shift);
-    // Four in each round of the loop: a round begins with a look at the clock, and at whether four are there.
-    for [a, b, c, d] in places.as_chunks_mut::<4>().0 {
-        let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<{ 4 * ROW_MAX }>()) else {
-            break;
-        };
-        let mut behind = 0;
-        let mut row = |place: &mut u32| {
-            // Said so that it isn't checked for each.
-            let word = u64::from_le_bytes(*block.get(behind & BEGIN_MAX..)?.first_chunk()?);
-            if word & mask != begins {
-                return None;
-            }
-            *place = (at + behind + head.len) as u32;
-            behind += head.len + 1 + ((word >> shift) & 0x1f) as usize;
-            found += 1;
-            Some(())
-        };
-        let all = row(a).and_then(|()| row(b)).and_then(|()| row(c)).and_then(|()| row(d));
-        at += behind;
-        if all.is_none() {
-            break;
+    let mut row = |place: &mut u32| {
+        let word = u64::from_le_bytes(*rest.first_chunk()?);
+        if word & mask != begins {
+            return None;
         }
-    }
-    (found, at)
+        let behind = rest.get(head.len + 1 + ((word >> shift) & 0x1f) as usize..)?;
+        *place = (bytes.len() - rest.len() + head.len) as u32;
+        rest = behind;
+        found += 1;
+        Some(())
+    };
+    // Four in each round of the loop: a round begins with a look at the clock.
+    let _ = places.as_chunks_mut::<4>().0.iter_mut().try_for_each(|[a, b, c, d]| {
+        row(a)?;
+        row(b)?;
+        row(c)?;
+        row(d)
+    });
+    (found, bytes.len() - rest.len())
 }
 
 /// Rows of whatever values, or of none.

@@ -119,7 +119,7 @@ const BEFORE: &str = "
     INSERT INTO watched SELECT i, 'n', i FROM generate_series(1, 40) i;
     INSERT INTO other_types SELECT i, '12.345', 'label', '2026-01-02 03:04:05', 'yes' FROM generate_series(1, 40) i;
     INSERT INTO unique_more SELECT i, i, i FROM generate_series(1, 40) i;
-    INSERT INTO narrow SELECT i + 0.5, at, at, at::time, at::timetz, i * interval '1.234567 s', ARRAY[i + 0.25, NULL], 'v'
+    INSERT INTO narrow SELECT i + 0.5, at, at, at::time, at::time::timetz, i * interval '1.234567 s', ARRAY[i + 0.25, NULL], 'v'
         FROM generate_series(1, 40) i, LATERAL (SELECT '2026-01-01 12:00:00.123456'::timestamp + i * interval '1.001001 s' AS at) a;
     INSERT INTO narrow_key SELECT at, v FROM narrow;
 ";

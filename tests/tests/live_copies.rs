@@ -419,7 +419,7 @@ fn a_table_that_is_renamed_into_a_route_comes_to_its_sink_alone() {
   - { tables: ['public.*'], sinks: [feed] }
   - { tables: [public.beat, 'public.archive*'], sinks: [warehouse] }";
     let port = free_port().unwrap();
-    let pipeline = console(&shop.pipeline_of("'public.*'", routes), port);
+    let pipeline = Shop::with_console(&shop.pipeline_of("'public.*'", routes), port);
     let mut host = Host::run(shop.folder(), &pipeline).unwrap();
     let is_through = |what: &str, host: &mut Host, reads: usize| {
         let waited = shop.wait_for(host, what, || {

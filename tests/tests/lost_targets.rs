@@ -174,17 +174,21 @@ fn k18_a_target_that_has_lost_copied_rows_is_refused() {
     target.script("postgres", SHOP).unwrap();
     let both = into(&shop, &target.url("postgres"), "warehouse");
     let first = both.replace("[public.orders, public.customers]", "[public.customers]");
-    once(&shop, &first, 0);
+    shop.once(&first, 0).unwrap();
     target.stop_server("fast").unwrap();
     let restored = target.copied(&[], &[]).unwrap();
     target.start_server().unwrap();
-    once(&shop, &both, 0);
+    shop.once(&both, 0).unwrap();
     assert_eq!(target.sql("postgres", POSITION).unwrap(), "", "no row of the stream");
     assert_eq!(target.sql("postgres", DIGEST).unwrap(), shop.source(DIGEST).unwrap());
 
     restored.start_server().unwrap();
     assert_eq!(restored.sql("postgres", POSITION).unwrap(), "");
-    let counted = |cluster: &Cluster| cluster.sql("postgres", "SELECT unstreamed FROM rowmill.positions").unwrap();
+    let counted = |cluster: &Cluster| {
+        cluster
+            .sql("postgres", "SELECT unstreamed FROM rowmill.positions")
+            .unwrap()
+    };
     let cause = format!(
         "it holds {} commits of copied rows and replayed letters, and held {} before",
         counted(&restored),

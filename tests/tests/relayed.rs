@@ -88,10 +88,13 @@ fn partitions_tell_whole_old_rows_and_what_inherits_stays_out() {
     shop.cluster.script("target", partitioned).unwrap();
     let text = pipeline(&shop, &shop.cluster.url("target"), "publication: feed");
     Host::verb(shop.folder(), &text, &["run", "--once"], 0).unwrap();
-    let made = "SELECT string_agg(relname || relreplident, ' ' ORDER BY relname)
+    let made = "SELECT string_agg(concat(relname, relreplident), ' ' ORDER BY relname)
             FROM pg_class WHERE relname IN ('orders', 'low', 'customers', 'ours')
         UNION ALL SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_publication_tables WHERE pubname = 'feed'";
-    assert_eq!(shop.target(made).unwrap(), "customersf lowf oursd ordersf\ncustomers low");
+    assert_eq!(
+        shop.target(made).unwrap(),
+        "customersf lowf ordersf oursd\ncustomers low"
+    );
 }
 
 /// For readers that stop at a TRUNCATE, and servers that can't be read from.

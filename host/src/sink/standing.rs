@@ -299,7 +299,10 @@ mod tests {
         known.opened("warehouse", held(Begun, 5)).unwrap();
         known.brought(6);
         assert_eq!(known.standing(), Some(held(Begun, 6)));
-        assert!(matches!(known.opened("warehouse", held(Begun, 5)), Err(SinkError::Transient(_))));
+        assert!(matches!(
+            known.opened("warehouse", held(Begun, 5)),
+            Err(SinkError::Transient(_))
+        ));
         assert!(known.has_gone_back());
     }
 

@@ -18,7 +18,9 @@ fn labels(text: &str, name: &str) -> Vec<String> {
     let mut of_name = samples.filter(|line| line.split(['{', ' ']).next().is_some_and(|it| it.starts_with(name)));
     let inside = of_name.next().and_then(|line| line.split_once('{')?.1.split_once('}'));
     let labels = inside.map_or("", |(labels, _)| labels).split(',');
-    labels.filter_map(|label| Some(label.split_once('=')?.0.to_owned())).collect()
+    labels
+        .filter_map(|label| Some(label.split_once('=')?.0.to_owned()))
+        .collect()
 }
 
 fn page() -> String {
@@ -27,22 +29,41 @@ fn page() -> String {
     registry.sink("p", "s");
     registry.plugin("p", "g");
     let text = registry.encode();
-    let described = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    let described = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
     let mut rows: Vec<String> = described
         .map(|(name, help)| {
-            let is_of_it = |line: &str| Some(line.strip_prefix("# TYPE ")?.strip_prefix(name)?.strip_prefix(' ')?.to_owned());
+            let is_of_it = |line: &str| {
+                Some(
+                    line.strip_prefix("# TYPE ")?
+                        .strip_prefix(name)?
+                        .strip_prefix(' ')?
+                        .to_owned(),
+                )
+            };
             let kind = text.lines().find_map(is_of_it).expect("each has its type");
             let sampled = match kind.as_str() {
                 "counter" => format!("{name}_total"),
                 "info" => format!("{name}_info"),
                 _ => name.to_owned(),
             };
-            let labels = labels(&text, &sampled).iter().map(|label| format!("`{label}`")).collect::<Vec<_>>();
-            format!("| `{sampled}` | {kind} | {} | {} |", labels.join(", "), help.trim_end_matches('.'))
+            let labels = labels(&text, &sampled)
+                .iter()
+                .map(|label| format!("`{label}`"))
+                .collect::<Vec<_>>();
+            format!(
+                "| `{sampled}` | {kind} | {} | {} |",
+                labels.join(", "),
+                help.trim_end_matches('.')
+            )
         })
         .collect();
     rows.sort_unstable();
-    format!("{HEAD}| metric | type | labels | what it is |\n| --- | --- | --- | --- |\n{}", rows.join("\n"))
+    format!(
+        "{HEAD}| metric | type | labels | what it is |\n| --- | --- | --- | --- |\n{}",
+        rows.join("\n")
+    )
 }
 
 #[test]

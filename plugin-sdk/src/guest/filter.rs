@@ -50,12 +50,10 @@ impl<F: Filter> Plugin for FilterPlugin<F> {
             known,
             truncated,
             bitmap,
-            byte: 0,
             rejects,
             rejected: 0,
         };
         each(rows, known, offsets, &mut judge)?;
-        judge.finish(count);
         let rejected = judge.rejected;
         match bitmap.iter().map(|eight| eight.count_ones()).sum::<u32>() {
             0 => out.bool(false),
@@ -80,14 +78,11 @@ struct Judge<'a, F: Filter> {
     truncated: &'a mut Vec<u32>,
     /// Of all rows; no bit is set yet.
     bitmap: &'a mut [u8],
-    /// Verdicts over the last eight rows, the last one in the highest bit: so a row costs no access to the bitmap.
-    byte: u8,
     rejects: &'a mut Writer,
     rejected: usize,
 }
 
 impl<F: Filter> Judge<'_, F> {
-    /// The verdict over the next row, which has this index.
     #[inline(always)]
     fn judged(&mut self, index: u32, judged: Result<bool>) {
         let matches = judged.unwrap_or_else(|error| {
@@ -95,23 +90,8 @@ impl<F: Filter> Judge<'_, F> {
             reject(self.rejects, index, &error);
             false
         });
-        self.byte = self.byte >> 1 | u8::from(matches) << 7;
-        if index % 8 == 7 {
-            self.put(index / 8, self.byte);
-        }
-    }
-
-    #[inline(always)]
-    fn put(&mut self, at: u32, byte: u8) {
-        if let Some(eight) = self.bitmap.get_mut(at as usize) {
-            *eight = byte;
-        }
-    }
-
-    /// Enters the verdicts over the last of so many rows, where they aren't eight.
-    fn finish(&mut self, count: u32) {
-        if count % 8 > 0 {
-            self.put(count / 8, self.byte >> (8 - count % 8));
+        if let Some(eight) = self.bitmap.get_mut(index as usize / 8) {
+            *eight |= u8::from(matches) << (index % 8);
         }
     }
 }

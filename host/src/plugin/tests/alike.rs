@@ -160,7 +160,13 @@ fn patches_that_are_nearly_the_same_are_told_apart() {
             .unwrap();
         for in_place in [false, true] {
             let (mut batch, mut rows) = (batch.clone(), rows.clone());
-            let mut chain = Chain::new(&ENGINE, &[version.clone()], FilterMode::Membership, Mode::Live).unwrap();
+            let mut chain = Chain::new(
+                &ENGINE,
+                std::slice::from_ref(&version),
+                FilterMode::Membership,
+                Mode::Live,
+            )
+            .unwrap();
             let came = shown(&batch, &rows);
             let original = rows.clone();
             match in_place {

@@ -77,7 +77,9 @@ impl Sink for Double {
             let mut target = self.target.lock().unwrap();
             target.opened += 1;
             if self.knows_position {
-                context.known.opened(&context.sink, Standing::At(target.position).into())?;
+                context
+                    .known
+                    .opened(&context.sink, Standing::At(target.position).into())?;
             }
             Ok(self.knows_position.then_some(target.position))
         })
@@ -113,6 +115,8 @@ impl Sink for Double {
         })
     }
 
+    /// What a call has told that has failed, and no other.
+    #[expect(clippy::misnamed_getters)]
     fn durable(&self) -> u64 {
         self.told
     }

@@ -58,9 +58,7 @@ impl Facts {
     /// Rows of a batch are about to be applied.
     pub(super) fn rest_on(&mut self, batch: &Batch, targets: &FxHashMap<u32, Arc<Target>>) {
         for target in batch.relations.iter().filter_map(|it| targets.get(&it.index)) {
-            if !self.named.contains_key(&target.oid) {
-                self.named.insert(target.oid, target.name.clone());
-            }
+            self.named.entry(target.oid).or_insert_with(|| target.name.clone());
             if !target.triggers {
                 self.without_triggers.insert(target.oid);
             }

@@ -178,7 +178,15 @@ impl Identity {
         } = self.clone();
         let position = position.map(|position| position.0.to_string());
         let [pipeline, sink, slot, source, target] = [pipeline, sink, slot, source, target].map(Some);
-        [position, pipeline, sink, slot, source, target, Some(unstreamed.to_string())]
+        [
+            position,
+            pipeline,
+            sink,
+            slot,
+            source,
+            target,
+            Some(unstreamed.to_string()),
+        ]
     }
 }
 

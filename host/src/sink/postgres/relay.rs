@@ -75,7 +75,9 @@ pub(super) async fn table(
     let (without_full, is_published): (Vec<String>, bool) = (row.get(0), row.get(1));
     let mut statements = Vec::new();
     if relay.full {
-        let full = without_full.iter().map(|table| format!("ALTER TABLE {table} REPLICA IDENTITY FULL"));
+        let full = without_full
+            .iter()
+            .map(|table| format!("ALTER TABLE {table} REPLICA IDENTITY FULL"));
         statements.extend(full);
     }
     if !is_published {

@@ -23,6 +23,7 @@ use copying::is_copied;
 pub(super) use doubt::InDoubt;
 use pending::Pending;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use tokio_postgres::{Client, Statement};
 
 /// Bytes of deliveries in one target transaction of several source transactions.

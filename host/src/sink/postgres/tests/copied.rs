@@ -60,7 +60,7 @@ async fn copied_rows_need_the_key_by_which_they_are_copied() {
         deliver(&mut sink, &keyless(copied(&bag, Op::Read, "2"))).await;
 
         cluster.sql("postgres", "ALTER TABLE bag ADD PRIMARY KEY (id)").unwrap();
-        let mut sink = PostgresSink::new(&config);
+        sink = PostgresSink::new(&config);
         sink.open(&context("warehouse")).await.unwrap();
         for id in ["1", "1", "8"] {
             deliver(&mut sink, &copied(&bag, Op::Read, id)).await;

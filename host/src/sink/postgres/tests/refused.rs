@@ -132,22 +132,28 @@ async fn rows_that_a_policy_hides_arent_taken_for_missing_ones() {
     let orders = orders();
     let update = |sequence| {
         let builder = Builder::new().transaction(0x10 * sequence, Part::Whole);
-        builder.update(&orders, &[text("1"), text("secret"), NULL], None).delivery(sequence)
+        builder
+            .update(&orders, &[text("1"), text("secret"), NULL], None)
+            .delivery(sequence)
     };
     deliver(&mut sink, &update(1)).await;
     assert_eq!(rows(&cluster), "1|secret||d");
     // In mid-session, and at the next one.
-    cluster.sql("postgres", "ALTER TABLE orders ENABLE ROW LEVEL SECURITY").unwrap();
+    cluster
+        .sql("postgres", "ALTER TABLE orders ENABLE ROW LEVEL SECURITY")
+        .unwrap();
     let refused = problem(applied(&mut sink, &update(2)).await);
     assert_eq!(refused.code, "E0408", "{refused:?}");
     sink.open(&context("warehouse")).await.unwrap();
     let refused = problem(applied(&mut sink, &update(2)).await);
     assert_eq!(refused.code, "E0408");
-    assert!(refused.headline.contains("row-level security of public.orders"), "{refused:?}");
+    assert!(
+        refused.headline.contains("row-level security of public.orders"),
+        "{refused:?}"
+    );
     let position = "SELECT lsn FROM rowmill.positions";
     assert_eq!(cluster.sql("postgres", position).unwrap(), "0/18", "it hasn't moved");
     cluster.sql("postgres", "ALTER ROLE tenant BYPASSRLS").unwrap();
-    let mut sink = PostgresSink::new(&config);
     sink.open(&context("warehouse")).await.unwrap();
     deliver(&mut sink, &update(2)).await;
 }

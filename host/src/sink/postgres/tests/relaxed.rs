@@ -300,7 +300,7 @@ async fn copied_rows_without_a_key_are_committed_with_their_window_alone() {
     let mut unit = unit.delivery(1);
     Arc::make_mut(&mut unit.batch).keyless = true;
 
-    let held = holding(&cluster, "LOCK TABLE orders IN EXCLUSIVE MODE").await;
+    let held = cluster.hold("postgres", "LOCK TABLE orders IN EXCLUSIVE MODE").unwrap();
     let again = unit.clone();
     let writing = tokio::spawn(async move { (applied(&mut sink, &unit).await, sink) });
     let waits = "SELECT least(count(*), 1) FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass";
