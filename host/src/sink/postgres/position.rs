@@ -27,7 +27,9 @@ const CREATE: &str = "CREATE SCHEMA IF NOT EXISTS rowmill; \
         updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(), \
         PRIMARY KEY (pipeline, sink))";
 /// Tables from before commits were counted.
-const COUNT: &str = "ALTER TABLE rowmill.positions ADD COLUMN IF NOT EXISTS unstreamed bigint NOT NULL DEFAULT 0";
+const COUNT: &str = "DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute \
+        WHERE attrelid = 'rowmill.positions'::pg_catalog.regclass AND attname = 'unstreamed' AND NOT attisdropped) \
+    THEN ALTER TABLE rowmill.positions ADD COLUMN IF NOT EXISTS unstreamed bigint NOT NULL DEFAULT 0; END IF; END$$";
 
 /// Makes the table where it is missing, makes sure that nobody else writes and that the target is what it was, and
 /// returns the position, and how many commits brought what the stream doesn't bring again. A target that lost what it had gets no row: it would look like one that has just begun.
