@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Its state is stored beside that of the one on probation, in the same transaction; so is how its entries by key differ
-//! (`plugin/entries.rs`).
+//! (`plugin/entries/mod.rs`).
 
 use super::lane::{Call, LaneChain};
 use super::lane_letters::taken;

@@ -32,7 +32,8 @@ const COUNT: &str = "DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribu
     THEN ALTER TABLE rowmill.positions ADD COLUMN IF NOT EXISTS unstreamed bigint NOT NULL DEFAULT 0; END IF; END$$";
 
 /// Makes the table where it is missing, makes sure that nobody else writes and that the target is what it was, and
-/// returns the position, and how many commits brought what the stream doesn't bring again. A target that lost what it had gets no row: it would look like one that has just begun.
+/// returns the position, and how many commits brought what the stream doesn't bring again. A target that lost what it had
+/// gets no row: it would look like one that has just begun.
 pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Option<Lsn>, u64, Identity), SinkError> {
     let failed = |error| error::of(&error, context);
     lock(client, context).await?;
@@ -57,7 +58,8 @@ pub(super) async fn open(client: &Client, context: &SinkContext) -> Result<(Opti
     } = &identity;
     let select = "SELECT p.source_system_identifier, p.target_system_identifier, p.target_database = d.oid, \
         (p.lsn - '0/0')::text, (pg_catalog.to_jsonb(p) ->> 'unstreamed')::bigint \
-        FROM rowmill.positions p, pg_catalog.pg_database d WHERE p.pipeline = $1 AND p.sink = $2 AND d.datname = pg_catalog.current_database()";
+        FROM rowmill.positions p, pg_catalog.pg_database d \
+        WHERE p.pipeline = $1 AND p.sink = $2 AND d.datname = pg_catalog.current_database()";
     let row = client.query_opt(select, &[pipeline, sink]).await.map_err(failed)?;
     let position = match &row {
         Some(row) => checked(row, context, source, target)?,
@@ -150,14 +152,14 @@ fn checked(row: &Row, context: &SinkContext, source: &str, target: &str) -> Resu
 }
 
 /// The statement that moves the position to `$1`, in bytes, if it moves, and says how many commits brought what the stream
-/// doesn't bring again. It inserts where somebody has deleted the row meanwhile, and
-/// never goes back: where the other sinks are behind, transactions that are here come again, without their rows.
+/// doesn't bring again. It inserts where somebody has deleted the row meanwhile, and never goes back: where the other sinks
+/// are behind, transactions that are here come again, without their rows.
 pub(super) const UPDATE: &str = "INSERT INTO rowmill.positions \
     (pipeline, sink, slot, source_system_identifier, target_system_identifier, target_database, lsn, unstreamed) \
     SELECT $2::text, $3::text, $4::text, $5::text, $6::text, oid, '0/0'::pg_catalog.pg_lsn + ($1::text)::numeric, \
     ($7::text)::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database() \
-    ON CONFLICT (pipeline, sink) DO UPDATE SET lsn = greatest(EXCLUDED.lsn, positions.lsn), unstreamed = EXCLUDED.unstreamed, \
-    updated_at = pg_catalog.now()";
+    ON CONFLICT (pipeline, sink) DO UPDATE SET lsn = greatest(EXCLUDED.lsn, positions.lsn), \
+    unstreamed = EXCLUDED.unstreamed, updated_at = pg_catalog.now()";
 
 /// What identifies the row: the parameters of [`UPDATE`] between the position and the count.
 #[derive(Clone, Debug)]
